@@ -1,0 +1,162 @@
+//! Counts the lines, words and bytes of every file in a folder: one task a file, on 4 threads, with
+//! a progress bar; `--inline` runs the same tasks in this thread, without a pool.
+//!
+//!     cargo run --release --example quickstart [-- [--inline] [FOLDER]]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use litework::{Client, Handle, Result, Signature, task};
+use serde::{Deserialize, Serialize};
+
+const THREADS: usize = 4;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What one file holds, or all of them together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    lines: u64,
+    words: u64,
+    bytes: u64,
+    longest_line: u64,
+}
+
+impl Counts {
+    fn of(text: &str) -> Self {
+        let mut counts = Self { bytes: text.len() as u64, ..Self::default() };
+        for line in text.lines() {
+            counts.lines += 1;
+            counts.words += line.split_whitespace().count() as u64;
+            counts.longest_line = counts.longest_line.max(line.chars().count() as u64);
+        }
+        counts
+    }
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            lines: self.lines + other.lines,
+            words: self.words + other.words,
+            bytes: self.bytes + other.bytes,
+            longest_line: self.longest_line.max(other.longest_line),
+        }
+    }
+}
+
+/// Counts one file; bytes that are not UTF-8 are counted as they are shown.
+#[task(name = "quickstart.count", attempts = 3)]
+pub fn count(path: &Path) -> Result<Counts> {
+    Ok(Counts::of(&String::from_utf8_lossy(&fs::read(path)?)))
+}
+
+fn main() -> Result<()> {
+    let (inline, folder) = arguments()?;
+    let files = files_in(&folder)?;
+    let queue = std::env::temp_dir().join(format!("quickstart-{}.db", std::process::id()));
+
+    let mut builder = Client::builder(&queue).register(count);
+    if !inline {
+        builder = builder.workers(THREADS);
+    }
+    let tasks = builder.open()?;
+
+    let began = Instant::now();
+    let bar = ProgressBar::new(files.len() as u64).with_style(
+        ProgressStyle::with_template("{bar:40} {pos}/{len} files")
+            .unwrap_or(ProgressStyle::default_bar()),
+    );
+    let handles = tasks.enqueue_many(files.iter().map(|path| count::with(path.clone())))?;
+    let (totals, failed) = collect(&files, &handles, &bar);
+    let took = began.elapsed();
+    bar.finish_and_clear();
+
+    print_totals(&folder, handles.len(), totals);
+    let rate = handles.len() as f64 / took.as_secs_f64();
+    let who = if inline { "in this thread".to_owned() } else { format!("on {THREADS} threads") };
+    println!(
+        "{} tasks {who} in {:.1} ms: {rate:.0} tasks/s",
+        handles.len(),
+        took.as_secs_f64() * 1e3
+    );
+    println!("queue file: {}", queue.display());
+    tasks.shutdown(Duration::from_secs(10))?;
+    if failed > 0 {
+        return Err(format!("{failed} files could not be counted"))?;
+    }
+    Ok(())
+}
+
+/// Adds up the results; a file that failed is named and the rest goes on.
+fn collect<T: Signature<Output = Counts>>(
+    files: &[PathBuf],
+    handles: &[Handle<T>],
+    bar: &ProgressBar,
+) -> (Counts, usize) {
+    let mut totals = Counts::default();
+    let mut failed = 0;
+    for (path, handle) in files.iter().zip(handles) {
+        match handle.wait(PATIENCE) {
+            Ok(counts) => totals = totals.add(counts),
+            Err(error) => {
+                failed += 1;
+                bar.suspend(|| eprintln!("{}: {error}", path.display()));
+            }
+        }
+        bar.inc(1);
+    }
+    (totals, failed)
+}
+
+fn print_totals(folder: &Path, files: usize, totals: Counts) {
+    println!("{}", folder.display());
+    let rows = [
+        ("files", files as u64),
+        ("lines", totals.lines),
+        ("words", totals.words),
+        ("bytes", totals.bytes),
+        ("longest line", totals.longest_line),
+    ];
+    for (name, value) in rows {
+        println!("  {name:<14}{value:>12}");
+    }
+}
+
+/// `[--inline] [FOLDER]`, the folder being this crate's own sources unless it is named.
+fn arguments() -> Result<(bool, PathBuf)> {
+    let mut inline = false;
+    let mut folder = None;
+    for argument in std::env::args_os().skip(1) {
+        match argument.to_str() {
+            Some("--inline") => inline = true,
+            Some(flag) if flag.starts_with('-') => {
+                return Err(format!("unknown flag {flag}; usage: quickstart [--inline] [FOLDER]"))?;
+            }
+            _ if folder.is_none() => folder = Some(PathBuf::from(argument)),
+            _ => return Err("one folder at most; usage: quickstart [--inline] [FOLDER]")?,
+        }
+    }
+    let own = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"));
+    Ok((inline, folder.unwrap_or_else(own)))
+}
+
+/// Every regular file below a folder, in the order of their names; links are not followed.
+fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries =
+            fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        for entry in entries {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if kind.is_file() {
+                files.push(entry.path());
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}

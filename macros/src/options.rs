@@ -1,0 +1,384 @@
+//! The attribute's options: `name = "…"`, `queue = "…"` and so on, as calls on `Options`.
+
+use proc_macro2::{Literal, TokenStream};
+use quote::quote;
+use syn::ext::IdentExt;
+use syn::parse::{Parse, ParseStream};
+use syn::punctuated::Punctuated;
+use syn::{Ident, LitBool, LitStr, Token};
+
+use crate::values::{self, Span, YEAR_MS};
+
+/// Every key, in the order in which the documentation lists them.
+const KEYS: [&str; 14] = [
+    "name",
+    "aliases",
+    "description",
+    "queue",
+    "priority",
+    "attempts",
+    "retry",
+    "timeout",
+    "expires",
+    "keep",
+    "finish",
+    "durability",
+    "on_commit",
+    "at_most_once",
+];
+
+/// Words that other task libraries use for the same thing.
+const OTHER_WORDS: [(&str, &str); 9] = [
+    ("alias", "aliases"),
+    ("doc", "description"),
+    ("max_attempts", "attempts"),
+    ("max_retries", "attempts"),
+    ("retries", "attempts"),
+    ("backoff", "retry"),
+    ("time_limit", "timeout"),
+    ("ttl", "expires"),
+    ("retention", "keep"),
+];
+
+/// What `#[task(…)]` says.
+#[derive(Default)]
+pub(crate) struct Options {
+    pub(crate) name: Option<LitStr>,
+    pub(crate) aliases: Vec<LitStr>,
+    pub(crate) description: Option<String>,
+    queue: Option<LitStr>,
+    priority: Option<i64>,
+    attempts: Option<i64>,
+    retry: Option<Retry>,
+    timeout: Option<Span>,
+    expires: Option<Span>,
+    keep: Option<Span>,
+    finish_sync: Option<bool>,
+    durability: Option<Durability>,
+    on_commit: Option<bool>,
+    at_most_once: Option<bool>,
+}
+
+enum Retry {
+    Ladder(Vec<Span>),
+    Exponential { base: Span, cap: Span },
+}
+
+enum Durability {
+    Full,
+    Normal,
+}
+
+impl Parse for Options {
+    fn parse(input: ParseStream) -> syn::Result<Self> {
+        let mut options = Self::default();
+        let mut seen: Vec<String> = Vec::new();
+        while !input.is_empty() {
+            let key = read_key(input)?;
+            let word = key.unraw().to_string();
+            if seen.contains(&word) {
+                return Err(syn::Error::new(key.span(), format!("`{word}` is given twice")));
+            }
+            options.read(&key, &word, input)?;
+            seen.push(word);
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn read_key(input: ParseStream) -> syn::Result<Ident> {
+    if input.peek(LitStr) {
+        return Err(input.error("a text needs its key: `name = \"…\"`"));
+    }
+    input.call(Ident::parse_any)
+}
+
+impl Options {
+    fn read(&mut self, key: &Ident, word: &str, input: ParseStream) -> syn::Result<()> {
+        match word {
+            "on_commit" => self.on_commit = Some(read_flag(input)?),
+            "at_most_once" => self.at_most_once = Some(read_flag(input)?),
+            _ if !KEYS.contains(&word) => return Err(unknown_key(key, word)),
+            _ if !input.peek(Token![=]) => {
+                let text = format!("`{word}` needs a value: `{word} = …`");
+                return Err(syn::Error::new(key.span(), text));
+            }
+            _ => {
+                input.parse::<Token![=]>()?;
+                self.read_value(word, input)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_value(&mut self, word: &str, input: ParseStream) -> syn::Result<()> {
+        match word {
+            "name" => self.name = Some(values::read_name("name", input)?),
+            "aliases" => self.aliases = read_aliases(input)?,
+            "description" => self.description = Some(input.parse::<LitStr>()?.value()),
+            "queue" => self.queue = Some(values::read_name("queue", input)?),
+            "priority" => self.priority = Some(values::read_number(word, input, -100..=100)?),
+            "attempts" => self.attempts = Some(values::read_number(word, input, 1..=1_000)?),
+            "retry" => self.retry = Some(input.parse()?),
+            "timeout" => self.timeout = Some(read_timeout(input)?),
+            "expires" => self.expires = Some(Span::read_positive(word, input)?),
+            "keep" => self.keep = Some(Span::read(input)?),
+            "finish" => {
+                self.finish_sync = Some(read_choice(word, input, ["sync", "buffered"])? == "sync");
+            }
+            "durability" => {
+                let full = read_choice(word, input, ["full", "normal"])? == "full";
+                self.durability = Some(if full { Durability::Full } else { Durability::Normal });
+            }
+            _ => unreachable!("`KEYS` lists the keys that are read here"),
+        }
+        Ok(())
+    }
+
+    /// `::litework::Options::new()` with one call for each option that was given.
+    pub(crate) fn expand(&self) -> TokenStream {
+        let description = self.description.iter();
+        let aliases = &self.aliases;
+        let queue = self.queue.iter();
+        let priority = self.priority.iter().map(|number| Literal::i64_unsuffixed(*number));
+        let attempts = self.attempts.iter().map(|number| Literal::i64_unsuffixed(*number));
+        let retry = self.retry.iter().map(Retry::expand);
+        let timeout = self.timeout.iter().map(duration);
+        let expires = self.expires.iter().map(duration);
+        let keep = self.keep.iter().map(duration);
+        let finish_sync = self.finish_sync.iter();
+        let durability = self.durability.iter().map(|durability| match durability {
+            Durability::Full => quote!(::litework::Durability::Full),
+            Durability::Normal => quote!(::litework::Durability::Normal),
+        });
+        let on_commit = self.on_commit.iter();
+        let at_most_once = self.at_most_once.iter();
+        quote! {
+            ::litework::Options::new()
+                #(.description(#description))*
+                #(.alias(#aliases))*
+                #(.queue(#queue))*
+                #(.priority(#priority))*
+                #(.attempts(#attempts))*
+                #(.retry(#retry))*
+                #(.timeout(#timeout))*
+                #(.expires_after(#expires))*
+                #(.keep_for(#keep))*
+                #(.finish_sync(#finish_sync))*
+                #(.durability(#durability))*
+                #(.on_commit(#on_commit))*
+                #(.at_most_once(#at_most_once))*
+        }
+    }
+}
+
+fn duration(span: &Span) -> TokenStream {
+    let millis = Literal::u64_unsuffixed(span.millis);
+    quote!(::std::time::Duration::from_millis(#millis))
+}
+
+fn unknown_key(key: &Ident, word: &str) -> syn::Error {
+    let other = OTHER_WORDS.iter().find(|(other, _)| *other == word).map(|(_, key)| *key);
+    let hint = match other.or_else(|| values::nearest(word, &KEYS)) {
+        Some(known) => format!("did you mean `{known}`? "),
+        None => String::new(),
+    };
+    let keys = KEYS.join(", ");
+    syn::Error::new(key.span(), format!("`{word}` is no option of a task; {hint}options: {keys}"))
+}
+
+/// `on_commit`, `on_commit = true` or `on_commit = false`.
+fn read_flag(input: ParseStream) -> syn::Result<bool> {
+    match input.parse::<Option<Token![=]>>()? {
+        Some(_) => Ok(input.parse::<LitBool>()?.value),
+        None => Ok(true),
+    }
+}
+
+fn read_choice(key: &str, input: ParseStream, words: [&str; 2]) -> syn::Result<String> {
+    let literal: LitStr = input.parse()?;
+    let value = literal.value();
+    if words.contains(&value.as_str()) {
+        return Ok(value);
+    }
+    let text = format!("`{key}` is {value:?}; {:?} or {:?}", words[0], words[1]);
+    Err(syn::Error::new(literal.span(), text))
+}
+
+fn read_timeout(input: ParseStream) -> syn::Result<Span> {
+    let span = Span::read_positive("timeout", input)?;
+    if span.millis > YEAR_MS {
+        return Err(syn::Error::new(span.at, "`timeout` is at most 365d"));
+    }
+    Ok(span)
+}
+
+fn read_aliases(input: ParseStream) -> syn::Result<Vec<LitStr>> {
+    if input.peek(LitStr) {
+        return Err(input.error("aliases are a list: `aliases = [\"old.name\"]`"));
+    }
+    let list;
+    syn::bracketed!(list in input);
+    let read = |input: ParseStream<'_>| values::read_name("alias", input);
+    let names = Punctuated::<LitStr, Token![,]>::parse_terminated_with(&list, read)?;
+    let mut aliases: Vec<LitStr> = Vec::new();
+    for name in names {
+        if aliases.iter().any(|alias| alias.value() == name.value()) {
+            let text = format!("alias {:?} is listed twice", name.value());
+            return Err(syn::Error::new(name.span(), text));
+        }
+        aliases.push(name);
+    }
+    Ok(aliases)
+}
+
+impl Parse for Retry {
+    fn parse(input: ParseStream) -> syn::Result<Self> {
+        const FORMS: &str =
+            "`retry` is a list of delays, `[5s, 1m]`, or `exponential(\"1s\", \"1h\")`";
+        if input.peek(syn::token::Bracket) {
+            return read_ladder(input);
+        }
+        let word: Ident = input.parse().map_err(|error| syn::Error::new(error.span(), FORMS))?;
+        if word != "exponential" || !input.peek(syn::token::Paren) {
+            return Err(syn::Error::new(word.span(), FORMS));
+        }
+        let list;
+        syn::parenthesized!(list in input);
+        let base = Span::read_positive("the first delay", &list)?;
+        list.parse::<Token![,]>()?;
+        let cap = read_delay(&list)?;
+        list.parse::<Option<Token![,]>>()?;
+        if !list.is_empty() {
+            return Err(
+                list.error("`exponential` takes two times: the first delay and the longest")
+            );
+        }
+        if cap.millis < base.millis {
+            let text = "the longest delay is shorter than the first: `exponential(first, longest)`";
+            return Err(syn::Error::new(cap.at, text));
+        }
+        Ok(Self::Exponential { base, cap })
+    }
+}
+
+fn read_ladder(input: ParseStream) -> syn::Result<Retry> {
+    let list;
+    let bracket = syn::bracketed!(list in input);
+    let steps = Punctuated::<Span, Token![,]>::parse_terminated_with(&list, read_delay)?;
+    if steps.is_empty() {
+        let text = "`retry` lists no delay; `[0s]` retries at once, `attempts = 1` never";
+        return Err(syn::Error::new(bracket.span.join(), text));
+    }
+    Ok(Retry::Ladder(steps.into_iter().collect()))
+}
+
+fn read_delay(input: ParseStream) -> syn::Result<Span> {
+    let span = Span::read(input)?;
+    if span.millis > YEAR_MS {
+        return Err(syn::Error::new(span.at, "a retry waits at most 365d"));
+    }
+    Ok(span)
+}
+
+impl Retry {
+    fn expand(&self) -> TokenStream {
+        match self {
+            Self::Ladder(steps) => {
+                let steps = steps.iter().map(duration);
+                quote!(::litework::Retry::ladder([#(#steps),*]))
+            }
+            Self::Exponential { base, cap } => {
+                let (base, cap) = (duration(base), duration(cap));
+                quote!(::litework::Retry::exponential(#base, #cap))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expanded(source: &str) -> String {
+        let options: Options = syn::parse_str(source).expect(source);
+        options.expand().to_string().replace(' ', "")
+    }
+
+    fn refused(source: &str) -> String {
+        syn::parse_str::<Options>(source).err().expect(source).to_string()
+    }
+
+    #[test]
+    fn nothing_given_is_nothing_set() {
+        assert_eq!(expanded(""), "::litework::Options::new()");
+    }
+
+    #[test]
+    fn each_option_is_one_call() {
+        let cases = [
+            ("description = \"a b\"", ".description(\"ab\")"),
+            ("aliases = [\"a\", \"b\",]", ".alias(\"a\").alias(\"b\")"),
+            ("queue = \"images\"", ".queue(\"images\")"),
+            ("priority = -7", ".priority(-7)"),
+            ("attempts = 4,", ".attempts(4)"),
+            ("timeout = 20s", ".timeout(::std::time::Duration::from_millis(20000))"),
+            ("expires = \"1h\"", ".expires_after(::std::time::Duration::from_millis(3600000))"),
+            ("keep = 0s", ".keep_for(::std::time::Duration::from_millis(0))"),
+            ("finish = \"sync\"", ".finish_sync(true)"),
+            ("finish = \"buffered\"", ".finish_sync(false)"),
+            ("durability = \"full\"", ".durability(::litework::Durability::Full)"),
+            ("durability = \"normal\"", ".durability(::litework::Durability::Normal)"),
+            ("on_commit", ".on_commit(true)"),
+            ("at_most_once = false, on_commit = true", ".on_commit(true).at_most_once(false)"),
+        ];
+        for (source, call) in cases {
+            assert_eq!(expanded(source), format!("::litework::Options::new(){call}"));
+        }
+    }
+
+    #[test]
+    fn retries_are_a_ladder_or_exponential() {
+        let ms = |millis: u32| format!("::std::time::Duration::from_millis({millis})");
+        let ladder = format!("ladder([{},{}])", ms(5_000), ms(60_000));
+        assert!(expanded("retry = [5s, \"1m\"]").contains(&ladder));
+        let exponential = format!("exponential({},{})", ms(1_000), ms(3_600_000));
+        assert!(expanded("retry = exponential(\"1s\", 1h)").contains(&exponential));
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest() {
+        assert!(refused("prioritiy = 3").contains("did you mean `priority`?"));
+        assert!(refused("max_retries = 3").contains("did you mean `attempts`?"));
+        assert!(!refused("colour = 3").contains("did you mean"));
+        assert!(refused("colour = 3").contains("name, aliases, description, queue"));
+    }
+
+    #[test]
+    fn refusals_name_the_fix() {
+        let cases = [
+            ("\"shrink\"", "`name = \"…\"`"),
+            ("name = \"a\", name = \"b\"", "given twice"),
+            ("aliases = \"a\"", "aliases = [\"old.name\"]"),
+            ("aliases = [\"a\", \"a\"]", "listed twice"),
+            ("queue = \"a b\"", "1 to 64 characters"),
+            ("timeout = 0s", "leave it out"),
+            ("timeout = 366d", "at most 365d"),
+            ("retry = []", "`[0s]` retries at once"),
+            ("retry = 5s", "`[5s, 1m]`"),
+            ("retry = linear(1s, 2s)", "`[5s, 1m]`"),
+            ("retry = exponential(1h, 1s)", "shorter than the first"),
+            ("retry = exponential(1s, 1h, 2)", "takes two times"),
+            ("retry = [366d]", "at most 365d"),
+            ("finish = \"now\"", "\"sync\" or \"buffered\""),
+            ("attempts = 0", "1 to 1000"),
+        ];
+        for (source, part) in cases {
+            let message = refused(source);
+            assert!(message.contains(part), "{source}: {message}");
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Run: one attempt as a pipeline: find the body → read the options → decode → call → classify.
+//!
+//! A panic is caught here and nowhere else: it becomes the error of its attempt, with the place it
+//! came from, and the thread goes on. What the body held is dropped inside the same boundary.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Once};
+use std::time::{Duration, Instant};
+
+use tracing::Level;
+
+use crate::client::Client;
+use crate::context::{Context, StopReason, Token};
+use crate::options::RunOptions;
+use crate::outcome::{Outcome, Report};
+use crate::record::{Claimed, Finish};
+use crate::registry::{BodyError, Handler, Registry};
+use crate::retry::Retry;
+use crate::state::Reason;
+
+/// What is known before a body starts.
+pub(crate) struct Prepared {
+    pub(crate) task: Claimed,
+    pub(crate) handler: Option<Arc<Handler>>,
+    pub(crate) retry: Arc<Retry>,
+    options: RunOptions,
+    pub(crate) token: Arc<Token>,
+    /// The stored options could not be read.
+    bad_options: Option<String>,
+}
+
+impl Prepared {
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.options.timeout
+    }
+
+    pub(crate) fn finish_sync(&self) -> bool {
+        self.options.finish_sync.unwrap_or(false)
+    }
+}
+
+/// Finds the body and merges the stored options over the definition's.
+pub(crate) fn prepare(registry: &Registry, task: Claimed) -> Prepared {
+    let handler = registry.get(&task.kind).map(Arc::clone);
+    let mut bad_options = None;
+    let defined = handler.as_ref().map(|handler| &handler.kind.options);
+    let options = match (defined, &task.options) {
+        (None, _) => RunOptions::default(),
+        (Some(defined), None) => defined.run_options().clone(),
+        (Some(defined), Some(stored)) => defined.with_stored(stored).unwrap_or_else(|error| {
+            bad_options = Some(error.to_string());
+            RunOptions::default()
+        }),
+    };
+    let retry = match (&handler, &task.options, &options.retry) {
+        (Some(handler), None, _) => Arc::clone(&handler.kind.retry),
+        (_, _, Some(retry)) => Arc::new(retry.clone()),
+        _ => Arc::default(),
+    };
+    let deadline = options.timeout.map(|timeout| Instant::now() + timeout);
+    let token = Arc::new(Token::new(deadline));
+    Prepared { task, handler, retry, options, token, bad_options }
+}
+
+/// Runs one prepared attempt to its end.
+pub(crate) fn run(client: &Client, registry: &Registry, prepared: &Prepared) -> Finish {
+    let task = &prepared.task;
+    let span = tracing::span!(
+        Level::DEBUG, "task", id = %task.id, kind = &*task.kind, queue = &*task.queue,
+        attempt = task.lease.attempt
+    );
+    let _in_span = span.enter();
+    let began = Instant::now();
+    let outcome = match (&prepared.handler, &prepared.bad_options) {
+        (_, Some(error)) => bad_row(format!("options: {error}")),
+        (None, None) => Outcome::GivenBack,
+        (Some(handler), None) => {
+            let outcome = call(client, registry, handler, prepared);
+            handler.pace.note(began.elapsed());
+            outcome
+        }
+    };
+    tell(task, &outcome);
+    Finish {
+        id: task.id,
+        lease: task.lease,
+        started_at: task.started_at,
+        finished_at: client.core.clock.now(),
+        outcome,
+        retry: Arc::clone(&prepared.retry),
+        chance: fastrand::f64(),
+        durability: prepared.options.durability,
+        stuck: false,
+    }
+}
+
+fn bad_row(message: String) -> Outcome {
+    let report = Box::new(Report::new("bad_row", message));
+    Outcome::Failed { reason: Reason::BadRow, report }
+}
+
+fn call(client: &Client, registry: &Registry, handler: &Handler, prepared: &Prepared) -> Outcome {
+    let task = &prepared.task;
+    let ctx = Context::new(
+        client.clone(),
+        task,
+        Arc::clone(&prepared.token),
+        Arc::clone(&registry.states),
+    );
+    let called = IN_BODY
+        .set_during(|| handler.run(&ctx, &task.arguments, &registry.layers, client.core.limits));
+    match called {
+        Ok(answer) => classify(answer, prepared),
+        Err(panic) => {
+            let report = Box::new(panic_report(panic));
+            Outcome::Retry { reason: Reason::Error, report, after: None }
+        }
+    }
+}
+
+/// From what the body answered and why it was asked to stop, what the attempt came to.
+fn classify(answer: Result<String, BodyError>, prepared: &Prepared) -> Outcome {
+    let outcome = match answer {
+        Ok(result) => return Outcome::Succeeded { result },
+        Err(BodyError::Failed(failure)) => failure.into_outcome(),
+        Err(BodyError::BadArguments(error)) => {
+            let report = Box::new(Report::new("bad_arguments", error.to_string()));
+            return Outcome::Failed { reason: Reason::BadArguments, report };
+        }
+        Err(BodyError::BadResult(error)) => {
+            let report = Box::new(Report::new("bad_result", error.to_string()));
+            return Outcome::Failed { reason: Reason::ResultTooLarge, report };
+        }
+    };
+    match (prepared.token.reason(), outcome) {
+        (Some(StopReason::Shutdown), Outcome::Cancelled { .. }) => Outcome::GivenBack,
+        (Some(StopReason::Timeout), Outcome::Cancelled { .. }) => timed_out(prepared, None),
+        (Some(StopReason::Timeout), Outcome::Retry { report, .. }) => {
+            timed_out(prepared, Some(report))
+        }
+        (_, outcome) => outcome,
+    }
+}
+
+/// A task that ran longer than it may: tried again like any error, with its own reason at the end.
+pub(crate) fn timed_out(prepared: &Prepared, error: Option<Box<Report>>) -> Outcome {
+    let limit = prepared.timeout().unwrap_or_default();
+    let mut report = Report::new("timeout", format!("it ran longer than {} ms", limit.as_millis()));
+    if let Some(error) = error {
+        report.causes.push(error.to_string());
+        report.data = error.data;
+    }
+    Outcome::Retry { reason: Reason::Timeout, report: Box::new(report), after: None }
+}
+
+/// One event an attempt: an error is a warning, an expected one is information.
+fn tell(task: &Claimed, outcome: &Outcome) {
+    match outcome {
+        Outcome::Succeeded { .. } => tracing::debug!(id = %task.id, "task succeeded"),
+        outcome => match outcome.report() {
+            Some(report) if !report.expected => {
+                tracing::warn!(id = %task.id, error = %report, "task attempt failed");
+            }
+            Some(report) => tracing::info!(id = %task.id, error = %report, "task attempt failed"),
+            None => tracing::debug!(id = %task.id, outcome = ?outcome, "task attempt ended"),
+        },
+    }
+}
+
+/// Where a panic on this thread came from, noted while the stack still stands.
+struct PanicPlace {
+    place: String,
+    backtrace: String,
+}
+
+/// Whether this thread is inside a body, and the place of its panic.
+struct InBody;
+
+thread_local! {
+    static BODIES: RefCell<u32> = const { RefCell::new(0) };
+    static PLACE: RefCell<Option<PanicPlace>> = const { RefCell::new(None) };
+}
+
+const IN_BODY: InBody = InBody;
+
+impl InBody {
+    fn set_during<R>(&self, body: impl FnOnce() -> R) -> R {
+        install_hook();
+        BODIES.with_borrow_mut(|bodies| *bodies += 1);
+        let answer = body();
+        BODIES.with_borrow_mut(|bodies| *bodies -= 1);
+        answer
+    }
+}
+
+/// Puts a hook in front of the program's own that notes where a body panicked. The program's hook
+/// still runs; panics outside bodies are none of our business.
+fn install_hook() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let theirs = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let in_body = BODIES.try_with(|bodies| *bodies.borrow() > 0).unwrap_or(false);
+            if in_body {
+                let place = info.location().map(ToString::to_string).unwrap_or_default();
+                let backtrace = std::backtrace::Backtrace::force_capture().to_string();
+                // A thread that is going away keeps no place.
+                let _going = PLACE.try_with(|kept| {
+                    kept.replace(Some(PanicPlace { place, backtrace }));
+                });
+            }
+            theirs(info);
+        }));
+    });
+}
+
+fn panic_report(panic: Box<dyn Any + Send>) -> Report {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "the panic carries no text".to_owned());
+    drop_quietly(panic);
+    let place = PLACE.with_borrow_mut(Option::take);
+    let message = match &place {
+        Some(place) => format!("panicked at {}: {text}", place.place),
+        None => format!("panicked: {text}"),
+    };
+    Report::new("panic", message).with_backtrace(place.map(|place| place.backtrace))
+}
+
+/// The payload of a panic may panic when it is dropped.
+fn drop_quietly(value: Box<dyn Any + Send>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(move || drop(value))) {
+        std::mem::forget(again);
+    }
+}

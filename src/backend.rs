@@ -1,0 +1,188 @@
+//! Contract: what an engine that keeps tasks must do, in the order of the journey.
+//!
+//! Engines know nothing of threads, bodies or types of tasks, and read no clock: `now` is a
+//! parameter. A call answers only after its commit. Every write by a runner names its lease, and a
+//! lease that no longer holds changes nothing.
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::id::TaskId;
+use crate::record::{
+    AttemptRecord, Claimed, Cursor, Filter, Finish, Finished, Member, NewTask, Page, Stored,
+    TaskRecord,
+};
+use crate::time::Timestamp;
+use crate::watch::Signal;
+
+/// What an engine can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// Tasks survive the process.
+    pub durable: bool,
+    /// Several processes may share it.
+    pub shared: bool,
+}
+
+/// Whether a runner has a place for a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// It has, and the place is taken.
+    Taken,
+    /// Not for this queue; others may have one.
+    QueueFull,
+    /// Not for any.
+    Full,
+}
+
+/// What a runner offers: places for tasks that it could run at once.
+///
+/// An engine asks while it holds its write transaction, so an answer must be quick and must not
+/// call the engine.
+pub(crate) trait Offer: Send + Sync {
+    /// The owner that claimed tasks will belong to.
+    fn owner(&self) -> i64;
+    /// Whether this runner takes tasks of this queue and kind.
+    fn serves(&self, queue: &str, kind: &str) -> bool;
+    /// Takes a place for one more task, if there is one.
+    fn reserve(&self, queue: &str, kind: &str, bytes: usize) -> Room;
+    /// Adds the bytes of a reserved task whose size was not known before.
+    fn weigh(&self, bytes: usize);
+    /// Takes the one place for a task with a crash on record; no two of them run side by side.
+    fn reserve_suspect(&self) -> bool;
+    /// Gives back the place of a task that was not claimed in the end.
+    fn release(&self, queue: &str, bytes: usize);
+    /// Where queues share by weight: when this queue's turn comes, as a number that grows with each
+    /// task taken from it. Always 0 without weights, so that rank alone decides.
+    fn turn_of(&self, _queue: &str) -> u64 {
+        0
+    }
+    /// Counts a task taken from this queue.
+    fn charge(&self, _queue: &str) {}
+    /// Whether queues share by weight.
+    fn weighted(&self) -> bool {
+        false
+    }
+    /// Whether a new task waits its turn behind better ones that are ready. An inline caller runs
+    /// its own task first.
+    fn in_order(&self) -> bool;
+}
+
+/// What [`Backend::exchange`] did.
+#[derive(Debug, Default)]
+pub(crate) struct Exchanged {
+    /// One answer a finish, in their order.
+    pub(crate) finished: Vec<Result<Finished, Error>>,
+    /// In rank order.
+    pub(crate) claimed: Vec<Claimed>,
+    /// When the next scheduled task is due, as far as is known.
+    pub(crate) next_due: Option<Timestamp>,
+    /// Whether ready work for this runner was left behind.
+    pub(crate) more: bool,
+}
+
+/// What [`Backend::cancel`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cancelled {
+    /// It had not started and is cancelled now.
+    Now,
+    /// It is running and was asked to stop.
+    Requested,
+    /// It had ended already.
+    AlreadyFinished,
+}
+
+/// What [`Backend::rescue`] found.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rescued {
+    /// Tasks taken back from processes that died or hang.
+    pub(crate) tasks: usize,
+    /// Whether other processes still hold tasks, so that it is worth looking again.
+    pub(crate) others_running: bool,
+}
+
+/// An engine that keeps tasks.
+pub(crate) trait Backend: Send + Sync + 'static {
+    /// What this engine can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// This engine as itself, for what only one engine can do.
+    fn as_any(&self) -> &dyn std::any::Any;
+
+    /// The bell that this engine rings after each commit.
+    fn signal(&self) -> &Arc<Signal>;
+
+    /// Starts listening to other processes, where it does not do so yet.
+    fn watch(&self) -> Result<(), Error>;
+
+    /// Refuses a call that could not be answered: closed, forked, or from inside the thread's own
+    /// transaction.
+    fn check_usable(&self) -> Result<(), Error>;
+
+    /// Stores all tasks or none. Where there is an offer with room, a task that is due now and
+    /// first in order is stored as running and handed over.
+    fn enqueue(
+        &self,
+        now: Timestamp,
+        tasks: Vec<NewTask>,
+        offer: Option<Arc<dyn Offer>>,
+    ) -> Result<Vec<Stored>, Error>;
+
+    /// Makes a process known as a runner and gives its owner number, which is never reused.
+    fn join(&self, now: Timestamp, member: &Member) -> Result<i64, Error>;
+
+    /// Ends an owner; whatever it still holds is handed back.
+    fn leave(&self, now: Timestamp, owner: i64) -> Result<(), Error>;
+
+    /// Notes that a thread is about to start a body, for whoever must judge a crash.
+    fn note_start(&self, owner: i64, slot: usize, row: i64, attempt: u32);
+
+    /// One commit: records the finishes, promotes what is due, and claims what the offer has room
+    /// for. On an error nothing of it was stored, unless it is `Unknown`.
+    fn exchange(
+        &self,
+        now: Timestamp,
+        finishes: &[Finish],
+        offer: Option<&dyn Offer>,
+    ) -> Result<Exchanged, Error>;
+
+    /// Claims one task by name, if it is ready and the offer has room.
+    fn claim_one(
+        &self,
+        now: Timestamp,
+        id: TaskId,
+        offer: &dyn Offer,
+    ) -> Result<Option<Claimed>, Error>;
+
+    /// Shows that an owner is alive; false when it was given up as hung and must join again.
+    fn renew(&self, owner: i64) -> Result<bool, Error>;
+
+    /// Takes back the tasks of processes that died or hang.
+    fn rescue(&self, now: Timestamp, owner: i64) -> Result<Rescued, Error>;
+
+    /// Cancels a task that has not started, or asks a running one to stop.
+    fn cancel(&self, now: Timestamp, id: TaskId) -> Result<Cancelled, Error>;
+
+    /// Rows of this owner that somebody asked to stop.
+    fn cancel_requests(&self, owner: i64) -> Result<Vec<i64>, Error>;
+
+    /// One task, with its arguments, result and newest error.
+    fn get(&self, id: TaskId) -> Result<Option<TaskRecord>, Error>;
+
+    /// The attempts of one task, oldest first.
+    fn attempts(&self, id: TaskId) -> Result<Vec<AttemptRecord>, Error>;
+
+    /// The task that has this idempotency key.
+    fn find(&self, key: &str) -> Result<Option<TaskRecord>, Error>;
+
+    /// Tasks that pass the filter, newest first.
+    fn list(&self, filter: &Filter, from: Option<Cursor>, size: usize) -> Result<Page, Error>;
+
+    /// How many tasks pass the filter; counting stops at `limit`.
+    fn count(&self, filter: &Filter, limit: u64) -> Result<u64, Error>;
+
+    /// Whether a live process runs tasks of this kind by itself.
+    fn serves(&self, kind: &str) -> Result<bool, Error>;
+}

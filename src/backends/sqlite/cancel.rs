@@ -1,0 +1,45 @@
+//! Cancel: what has not started ends at once; what runs is asked to stop.
+
+use rusqlite::OptionalExtension;
+
+use super::writer::{Core, not_stored};
+use crate::backend::Cancelled;
+use crate::error::Error;
+use crate::id::TaskId;
+use crate::state::State;
+use crate::time::Timestamp;
+
+pub(super) fn cancel(core: &mut Core, now: Timestamp, id: TaskId) -> Result<Cancelled, Error> {
+    let state: Option<String> = core
+        .conn
+        .prepare_cached("SELECT state FROM litework_task WHERE id = ?1 AND tag = ?2")
+        .and_then(|mut read| read.query_row((id.row(), id.tag()), |row| row.get(0)).optional())
+        .map_err(not_stored)?;
+    let state = state.ok_or_else(|| Error::not_found(id))?;
+    match State::from_word(&state) {
+        Some(State::Running) => {
+            core.conn
+                .prepare_cached("UPDATE litework_task SET cancel_requested = 1 WHERE id = ?1")
+                .and_then(|mut ask| ask.execute([id.row()]))
+                .map_err(not_stored)?;
+            core.effects.cancel = true;
+            Ok(Cancelled::Requested)
+        }
+        Some(state) if state.is_final() => Ok(Cancelled::AlreadyFinished),
+        _ => {
+            core.conn
+                .prepare_cached(
+                    "UPDATE litework_task SET state = 'cancelled', reason = 'asked', \
+                     finished_at = ?2, cancel_requested = 1 WHERE id = ?1",
+                )
+                .and_then(|mut cancel| cancel.execute((id.row(), now.as_millis())))
+                .map_err(not_stored)?;
+            // A head that is remembered but no longer ready is passed over by the claim; what
+            // was ready or due is read again.
+            core.lanes.forget();
+            core.next_due = None;
+            core.effects.changed.push(id.row());
+            Ok(Cancelled::Now)
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Enqueue: tasks that belong to a transaction. The only place where rusqlite is public.
+//!
+//! Three doors. (a) [`ClientExt::write`]: your statements and your enqueues on the queue's own
+//! write connection, one commit. (b) [`ClientExt::enqueue_in`]: a call stored through *your*
+//! transaction on the same file; it exists if and only if that commits. (c)
+//! [`Client::outbox`](crate::Client::outbox): calls collected now and stored after a commit in
+//! another database.
+
+use rusqlite::{Connection, TransactionState};
+
+use super::enqueue::{Insert, insert_in};
+use super::writer::{Core as WriteCore, is_busy, not_stored};
+use super::{Holding, Sqlite, file_key};
+use crate::client::{Client, Core, Handle};
+use crate::error::Error;
+use crate::id::TaskId;
+use crate::record::{NewTask, Stored};
+use crate::task::IntoCall;
+use crate::time::Timestamp;
+use crate::watch::Notice;
+
+/// Transactions with tasks in them, for clients of a queue file.
+pub trait ClientExt {
+    /// Runs `body` in a transaction of its own on the queue's write connection, and commits it if
+    /// `body` returns `Ok`. Other writers wait meanwhile, so keep it short.
+    ///
+    /// ```
+    /// # use litework::{Client, Error, task};
+    /// use litework::sqlite::ClientExt;
+    /// # #[task]
+    /// # fn ship(order: i64) {}
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let tasks = Client::builder(dir.path().join("shop.db")).register(ship).open().unwrap();
+    /// tasks.write(|tx| {
+    ///     tx.connection().execute_batch("CREATE TABLE orders (id INTEGER PRIMARY KEY)")?;
+    ///     tx.connection().execute("INSERT INTO orders VALUES (7)", [])?;
+    ///     tx.enqueue(ship::with(7))?;
+    ///     Ok::<_, litework::sqlite::WriteError>(())
+    /// }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// What `body` returns, and the errors of an enqueue. Nothing is stored on an error.
+    fn write<R, E: From<Error>>(
+        &self,
+        body: impl FnOnce(&mut Write<'_>) -> Result<R, E>,
+    ) -> Result<R, E>;
+
+    /// Stores one call through the caller's own transaction on the same file.
+    ///
+    /// Begin that transaction as IMMEDIATE. Call [`Pending::committed`] after its commit, which
+    /// wakes the workers at once; without it they notice within 20 ms.
+    ///
+    /// # Errors
+    /// `bad_transaction` when the connection is on another file, in no transaction, or in a deferred
+    /// one that can no longer write.
+    fn enqueue_in<C: IntoCall>(&self, tx: &Connection, call: C) -> Result<Pending<C::Task>, Error>;
+}
+
+/// Why a `write` failed, for bodies that have no error type of their own.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The queue refused.
+    #[error(transparent)]
+    Queue(#[from] Error),
+    /// A statement failed.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+}
+
+/// An open write transaction; see [`ClientExt::write`].
+pub struct Write<'a> {
+    core: &'a mut WriteCore,
+    client: &'a Client,
+    durability: crate::options::Durability,
+    now: Timestamp,
+    stored: Vec<Stored>,
+    later: Vec<NewTask>,
+}
+
+impl std::fmt::Debug for Write<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Write").field("enqueued", &self.stored.len()).finish_non_exhaustive()
+    }
+}
+
+impl Write<'_> {
+    /// The connection, inside the transaction. Do not end the transaction on it.
+    pub fn connection(&self) -> &Connection {
+        &self.core.conn
+    }
+
+    /// Stores a call with the transaction. A call with `on_commit(false)` is stored once the
+    /// transaction has ended, whatever became of it, and gives no handle.
+    pub fn enqueue<C: IntoCall>(&mut self, call: C) -> Result<Option<Handle<C::Task>>, Error> {
+        let call = call.into_call();
+        let core = &self.client.core;
+        let on_commit = core.on_commit(&call)?;
+        let task = core.prepare(&call, self.now)?;
+        if !on_commit {
+            self.later.push(task);
+            return Ok(None);
+        }
+        let stored = Insert::new(task, self.now, None, self.durability).run(self.core)?;
+        let handle = self.client.handle_of(&stored);
+        self.stored.push(stored);
+        Ok(Some(handle))
+    }
+}
+
+/// A task stored in a transaction that has not ended yet.
+#[must_use = "call `committed` after the commit, so that workers start at once"]
+pub struct Pending<T> {
+    client: Client,
+    stored: Stored,
+    _holding: Holding,
+    kind: std::marker::PhantomData<fn() -> T>,
+}
+
+impl<T> std::fmt::Debug for Pending<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pending").field("id", &self.stored.id).finish_non_exhaustive()
+    }
+}
+
+impl<T> Pending<T> {
+    /// The id the task has if the transaction commits.
+    pub fn id(&self) -> TaskId {
+        self.stored.id
+    }
+
+    /// Says that the transaction was committed: wakes the workers, or runs the task here in mode
+    /// `inline`.
+    pub fn committed(self) -> Handle<T> {
+        let Self { client, stored, _holding, kind: _ } = self;
+        drop(_holding);
+        client.core.backend.signal().ring(Notice::Work);
+        run_stored(&client.core, std::slice::from_ref(&stored));
+        client.handle_of(&stored)
+    }
+
+    /// Says that the transaction was rolled back; there is no task.
+    pub fn rolled_back(self) {}
+}
+
+/// In mode `inline`, runs what a commit has just made due.
+fn run_stored(core: &Core, stored: &[Stored]) {
+    let Some(runner) = core.runner.get() else { return };
+    for stored in stored {
+        runner.run_stored(stored.id);
+    }
+}
+
+fn sqlite(client: &Client) -> Result<&Sqlite, Error> {
+    client.core.backend.as_any().downcast_ref::<Sqlite>().ok_or_else(|| {
+        Error::invalid("unsupported", "engine", "memory", "a queue file, for its transactions")
+    })
+}
+
+impl ClientExt for Client {
+    fn write<R, E: From<Error>>(
+        &self,
+        body: impl FnOnce(&mut Write<'_>) -> Result<R, E>,
+    ) -> Result<R, E> {
+        self.core.check_open()?;
+        let engine = sqlite(self)?;
+        crate::backend::Backend::check_usable(engine)?;
+        let now = self.core.clock.now();
+        let mut stored = Vec::new();
+        let mut later = Vec::new();
+        let mut theirs = None;
+        let answer = {
+            let mut turn = engine.inner.writer.turn()?;
+            let _holding = Holding::new();
+            turn.transaction(engine.durability, |core| {
+                let mut write = Write {
+                    core,
+                    client: self,
+                    durability: engine.durability,
+                    now,
+                    stored: Vec::new(),
+                    later: Vec::new(),
+                };
+                let answer = body(&mut write);
+                stored = std::mem::take(&mut write.stored);
+                later = std::mem::take(&mut write.later);
+                answer.map_err(|error| {
+                    theirs = Some(error);
+                    Error::Closed
+                })
+            })
+        };
+        if !later.is_empty() {
+            // Their own commit, as the call asked for; the transaction's answer comes first.
+            let sent = self.core.store(now, later);
+            if let (Ok(_), Err(error)) = (&answer, sent) {
+                return Err(error.into());
+            }
+        }
+        match (answer, theirs) {
+            (Ok(value), _) => {
+                run_stored(&self.core, &stored);
+                Ok(value)
+            }
+            (Err(_), Some(theirs)) => Err(theirs),
+            (Err(error), None) => Err(error.into()),
+        }
+    }
+
+    fn enqueue_in<C: IntoCall>(&self, tx: &Connection, call: C) -> Result<Pending<C::Task>, Error> {
+        self.core.check_open()?;
+        let engine = sqlite(self)?;
+        check_transaction(engine, tx)?;
+        let now = self.core.clock.now();
+        let task = self.core.prepare(&call.into_call(), now)?;
+        let stored = insert_in(tx, &task, now).map_err(|error| match error {
+            Error::NotStored { source: Some(source), .. }
+                if source.downcast_ref::<rusqlite::Error>().is_some_and(is_busy) =>
+            {
+                bad_transaction("it cannot write any more, as it began with a read")
+            }
+            error => error,
+        })?;
+        let holding = Holding::new();
+        Ok(Pending {
+            client: self.clone(),
+            stored,
+            _holding: holding,
+            kind: std::marker::PhantomData,
+        })
+    }
+}
+
+fn bad_transaction(reason: &str) -> Error {
+    let allowed = "begin it with BEGIN IMMEDIATE on the queue's own file";
+    Error::invalid("bad_transaction", "transaction", reason, allowed)
+}
+
+/// The connection must be on the same file and in a transaction that can still write.
+fn check_transaction(engine: &Sqlite, tx: &Connection) -> Result<(), Error> {
+    engine.inner.check_pid()?;
+    let same = tx.path().is_some_and(|path| {
+        let path = std::path::Path::new(path);
+        path == engine.inner.path || file_key(path) == file_key(&engine.inner.path)
+    });
+    if !same {
+        return Err(bad_transaction("the connection is on another file"));
+    }
+    if tx.is_autocommit() {
+        return Err(bad_transaction("the connection is in no transaction"));
+    }
+    let state = tx.transaction_state(Some("main")).map_err(not_stored)?;
+    if state == TransactionState::Read {
+        // A read that still sees the newest commit can be made a write at once; any other never.
+        let upgraded = tx
+            .prepare_cached("UPDATE litework_meta SET value = value WHERE name = 'schema'")
+            .and_then(|mut write| write.execute([]));
+        if let Err(error) = upgraded {
+            if is_busy(&error) {
+                return Err(bad_transaction("it is deferred and has already read"));
+            }
+            return Err(not_stored(error));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,232 @@
+//! Finish: what an attempt came to, under its lease.
+//!
+//! Every statement names task, attempt and owner. Where they no longer hold the task, nothing is
+//! changed and the answer is `LeaseLost`. A success is one statement; anything else reads the row,
+//! asks `state::settle`, and keeps the error as a row of its own.
+
+use rusqlite::OptionalExtension;
+
+use super::enqueue::{INLINE_BYTES_MAX, INSERT_PAYLOAD};
+use super::writer::{Core, not_stored};
+use crate::error::Error;
+use crate::fault;
+use crate::outcome::{Outcome, Report};
+use crate::record::{Finish, Finished};
+use crate::settle::{Change, Spent, settle};
+use crate::state::{Reason, State, rank};
+use crate::time::Timestamp;
+
+/// Served by the primary key; the rest of the condition is the fence.
+pub(super) const SUCCEED: &str = "UPDATE litework_task \
+     SET state = 'succeeded', finished_at = ?4, result = ?5 \
+     WHERE id = ?1 AND state = 'running' AND attempt = ?2 AND worker = ?3";
+
+/// The planted defect that a test must notice.
+const SUCCEED_UNFENCED: &str = "UPDATE litework_task \
+     SET state = 'succeeded', reason = NULL, finished_at = ?4, result = ?5, attempt = ?2, worker = ?3 \
+     WHERE id = ?1";
+
+const SPENT: &str = "SELECT attempts_max, crashes, at_most_once, cancel_requested, priority, due_at \
+     FROM litework_task WHERE id = ?1 AND state = 'running' AND attempt = ?2 AND worker = ?3";
+
+const SETTLE: &str = "UPDATE litework_task SET state = ?4, reason = ?5, finished_at = ?6, \
+     due_at = ?7, rank = ?8, attempt = ?9, crashes = ?10, snoozes = snoozes + ?11, stuck = ?12 \
+     WHERE id = ?1 AND state = 'running' AND attempt = ?2 AND worker = ?3";
+
+const RECORD: &str = "INSERT INTO litework_error \
+     (task, attempt, outcome, started_at, finished_at, worker, report) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+
+/// Records one finish. An outer error means that the transaction is lost.
+pub(super) fn finish(
+    core: &mut Core,
+    now: Timestamp,
+    finish: &Finish,
+) -> Result<Result<Finished, Error>, Error> {
+    let answer = match &finish.outcome {
+        Outcome::Succeeded { result } => succeed(core, finish, result),
+        outcome => settle_row(core, now, finish, outcome),
+    };
+    match answer {
+        Err(error) if core.lost_transaction() => Err(error),
+        answer => Ok(answer),
+    }
+}
+
+fn lease_lost(finish: &Finish) -> Error {
+    Error::LeaseLost { id: finish.id, attempt: finish.lease.attempt }
+}
+
+fn succeed(core: &mut Core, finish: &Finish, result: &str) -> Result<Finished, Error> {
+    let inline = (result.len() <= INLINE_BYTES_MAX).then_some(result);
+    let sql = if fault::planted("fence_off") { SUCCEED_UNFENCED } else { SUCCEED };
+    let lease = finish.lease;
+    let changed = core
+        .conn
+        .prepare_cached(sql)
+        .and_then(|mut update| {
+            let at = finish.finished_at.as_millis();
+            update.execute((lease.row, lease.attempt, lease.owner, at, inline))
+        })
+        .map_err(not_stored)?;
+    if changed == 0 {
+        return Err(lease_lost(finish));
+    }
+    if inline.is_none() {
+        core.conn
+            .prepare_cached(INSERT_PAYLOAD)
+            .and_then(|mut insert| insert.execute((lease.row * 2 + 1, result)))
+            .map_err(not_stored)?;
+    }
+    core.effects.changed.push(lease.row);
+    Ok(Finished { state: State::Succeeded, reason: None, due_at: None })
+}
+
+/// What the row says, beside what the finish says.
+struct Before {
+    spent: Spent,
+    priority: i8,
+    due_at: Timestamp,
+}
+
+fn settle_row(
+    core: &mut Core,
+    now: Timestamp,
+    finish: &Finish,
+    outcome: &Outcome,
+) -> Result<Finished, Error> {
+    let before = read_before(core, finish)?.ok_or_else(|| lease_lost(finish))?;
+    let change = settle(before.spent, outcome, &finish.retry, now, finish.chance);
+    write_change(core, finish, outcome, &before, change)?;
+    if !matches!(outcome, Outcome::GivenBack) {
+        record(core, finish, outcome, change)?;
+    }
+    if change.state.is_final() {
+        core.effects.changed.push(finish.lease.row);
+    } else {
+        core.effects.work = true;
+    }
+    Ok(Finished { state: change.state, reason: change.reason, due_at: change.due_at })
+}
+
+fn read_before(core: &Core, finish: &Finish) -> Result<Option<Before>, Error> {
+    let lease = finish.lease;
+    let crashed = u32::from(matches!(finish.outcome, Outcome::Crashed { .. }));
+    core.conn
+        .prepare_cached(SPENT)
+        .and_then(|mut read| {
+            read.query_row((lease.row, lease.attempt, lease.owner), |row| {
+                let spent = Spent {
+                    attempt: lease.attempt,
+                    attempts_max: row.get(0)?,
+                    crashes: row.get::<_, u32>(1)?.saturating_add(crashed),
+                    at_most_once: row.get(2)?,
+                    cancel_requested: row.get(3)?,
+                };
+                let due_at = Timestamp::clamped(row.get(5)?);
+                Ok(Before { spent, priority: row.get(4)?, due_at })
+            })
+            .optional()
+        })
+        .map_err(not_stored)
+}
+
+fn write_change(
+    core: &mut Core,
+    finish: &Finish,
+    outcome: &Outcome,
+    before: &Before,
+    change: Change,
+) -> Result<(), Error> {
+    let lease = finish.lease;
+    let due_at = change.due_at.unwrap_or(before.due_at);
+    let rank = rank(due_at, before.priority, core.step_ms);
+    let finished_at = change.state.is_final().then_some(finish.finished_at.as_millis());
+    let attempt = if change.charged { lease.attempt } else { lease.attempt - 1 };
+    core.conn
+        .prepare_cached(SETTLE)
+        .and_then(|mut update| {
+            update.execute(rusqlite::params![
+                lease.row,
+                lease.attempt,
+                lease.owner,
+                change.state.as_str(),
+                change.reason.map(Reason::as_str),
+                finished_at,
+                due_at.as_millis(),
+                rank,
+                attempt,
+                before.spent.crashes,
+                matches!(outcome, Outcome::Snoozed { .. }),
+                finish.stuck,
+            ])
+        })
+        .map_err(not_stored)?;
+    match change.state {
+        State::Scheduled => core.note_due(due_at),
+        State::Ready => note_ready(core, lease.row, rank)?,
+        _ => {}
+    }
+    Ok(())
+}
+
+fn note_ready(core: &mut Core, row: i64, rank: i64) -> Result<(), Error> {
+    let lane = core
+        .conn
+        .prepare_cached("SELECT lane FROM litework_task WHERE id = ?1")
+        .and_then(|mut read| read.query_row([row], |found| found.get(0)))
+        .and_then(|lane| core.lanes.by_id(&core.conn, lane))
+        .map_err(not_stored)?;
+    if let Some(lane) = lane {
+        core.lanes.note_ready(lane, (rank, row));
+    }
+    Ok(())
+}
+
+/// The word of an outcome in the list of attempts.
+fn word(outcome: &Outcome, change: Change) -> &'static str {
+    match outcome {
+        Outcome::Snoozed { .. } => "snoozed",
+        Outcome::Crashed { .. } => "crashed",
+        Outcome::Retry { .. } if change.state == State::Scheduled => "retry",
+        _ => change.state.as_str(),
+    }
+}
+
+/// Snoozes keep a count; of their records only this many stay.
+const SNOOZES_KEPT: u32 = 20;
+
+fn record(core: &Core, finish: &Finish, outcome: &Outcome, change: Change) -> Result<(), Error> {
+    let lease = finish.lease;
+    let report = outcome.report().map(report_text);
+    core.conn
+        .prepare_cached(RECORD)
+        .and_then(|mut insert| {
+            insert.execute(rusqlite::params![
+                lease.row,
+                lease.attempt,
+                word(outcome, change),
+                finish.started_at.as_millis(),
+                finish.finished_at.as_millis(),
+                lease.owner,
+                report,
+            ])
+        })
+        .map_err(not_stored)?;
+    if matches!(outcome, Outcome::Snoozed { .. }) {
+        core.conn
+            .prepare_cached(
+                "DELETE FROM litework_error WHERE task = ?1 AND outcome = 'snoozed' AND id NOT IN \
+                 (SELECT id FROM litework_error WHERE task = ?1 AND outcome = 'snoozed' \
+                  ORDER BY id DESC LIMIT ?2)",
+            )
+            .and_then(|mut delete| delete.execute((lease.row, SNOOZES_KEPT)))
+            .map_err(not_stored)?;
+    }
+    Ok(())
+}
+
+/// A report is strings and JSON, which always encode.
+fn report_text(report: &Report) -> String {
+    serde_json::to_string(report).unwrap_or_default()
+}

@@ -1,0 +1,257 @@
+//! Claim: the lanes of the file and the heads of their ready work, remembered between commits.
+//!
+//! A lane is one (queue, kind). Ready work is ordered by (rank, id) inside its lane, and a claim
+//! merges the heads of the lanes that are open to it. Pausing, unknown kinds, included or excluded
+//! queues only decide which lanes are open; no task is ever rewritten for it.
+//!
+//! What is remembered is exact until another connection commits or a transaction rolls back; then
+//! all of it is forgotten and read again.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use super::writer::not_stored;
+use crate::backend::Offer;
+use crate::error::Error;
+
+/// A file has at most this many lanes.
+pub(super) const LANES_MAX: usize = 1_000;
+/// How many heads of one lane are read ahead.
+const HEADS_READ: usize = 256;
+/// How many heads of one lane are remembered at most.
+const HEADS_MAX: usize = 4_096;
+
+/// Served by `litework_task_ready`; the state is a literal because a bound parameter would not
+/// match the partial index.
+const HEADS: &str = "SELECT rank, id FROM litework_task \
+     WHERE state = 'ready' AND lane = ?1 ORDER BY rank, id LIMIT ?2";
+
+pub(super) fn too_many_lanes() -> Error {
+    Error::Overloaded {
+        what: "the lanes of the file (pairs of queue and kind)".to_owned(),
+        found: LANES_MAX as u64,
+        allowed: LANES_MAX as u64,
+    }
+}
+
+/// A ready task's place in the order.
+pub(super) type Head = (i64, i64);
+
+/// How much of a lane is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Known {
+    #[default]
+    Nothing,
+    /// The first heads; more follow.
+    Front,
+    All,
+}
+
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) id: i64,
+    pub(super) queue: Arc<str>,
+    pub(super) kind: Arc<str>,
+    heads: VecDeque<Head>,
+    known: Known,
+    /// Whether it is open to this owner; what an owner serves does not change.
+    open_to: Option<(i64, bool)>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    list: Vec<Lane>,
+    by_name: HashMap<(Arc<str>, Arc<str>), usize>,
+    by_id: HashMap<i64, usize>,
+    listed: bool,
+}
+
+impl Lane {
+    pub(super) fn name(&self) -> (Arc<str>, Arc<str>) {
+        (Arc::clone(&self.queue), Arc::clone(&self.kind))
+    }
+}
+
+impl Lanes {
+    /// Forgets all heads; names and numbers of lanes never change, but others may have come.
+    pub(super) fn forget(&mut self) {
+        self.listed = false;
+        for lane in &mut self.list {
+            lane.heads.clear();
+            lane.known = Known::Nothing;
+        }
+    }
+
+    pub(super) fn get(&self, index: usize) -> &Lane {
+        &self.list[index]
+    }
+
+    /// Reads lanes that others have made.
+    fn read_list(&mut self, conn: &Connection) -> rusqlite::Result<()> {
+        if self.listed {
+            return Ok(());
+        }
+        let last = self.list.iter().map(|lane| lane.id).max().unwrap_or(0);
+        let mut read =
+            conn.prepare_cached("SELECT id, queue, kind FROM litework_lane WHERE id > ?1")?;
+        let mut rows = read.query([last])?;
+        while let Some(row) = rows.next()? {
+            let queue: String = row.get(1)?;
+            let kind: String = row.get(2)?;
+            self.add(row.get(0)?, queue.into(), kind.into(), Known::Nothing);
+        }
+        self.listed = true;
+        Ok(())
+    }
+
+    fn add(&mut self, id: i64, queue: Arc<str>, kind: Arc<str>, known: Known) -> usize {
+        let index = self.list.len();
+        self.by_name.insert((Arc::clone(&queue), Arc::clone(&kind)), index);
+        self.by_id.insert(id, index);
+        self.list.push(Lane { id, queue, kind, heads: VecDeque::new(), known, open_to: None });
+        index
+    }
+
+    /// The lane of a queue and kind, made if it is new.
+    pub(super) fn of(
+        &mut self,
+        conn: &Connection,
+        queue: &Arc<str>,
+        kind: &Arc<str>,
+    ) -> Result<usize, Error> {
+        let name = (Arc::clone(queue), Arc::clone(kind));
+        if let Some(index) = self.by_name.get(&name) {
+            return Ok(*index);
+        }
+        self.read_list(conn).map_err(not_stored)?;
+        if let Some(index) = self.by_name.get(&name) {
+            return Ok(*index);
+        }
+        if self.list.len() >= LANES_MAX {
+            return Err(too_many_lanes());
+        }
+        conn.prepare_cached("INSERT INTO litework_lane (queue, kind) VALUES (?1, ?2)")
+            .and_then(|mut insert| insert.execute((&**queue, &**kind)))
+            .map_err(not_stored)?;
+        Ok(self.add(conn.last_insert_rowid(), name.0, name.1, Known::All))
+    }
+
+    /// The lane with this number, where it is known.
+    pub(super) fn by_id(&mut self, conn: &Connection, id: i64) -> rusqlite::Result<Option<usize>> {
+        if !self.by_id.contains_key(&id) {
+            self.listed = false;
+            self.read_list(conn)?;
+        }
+        Ok(self.by_id.get(&id).copied())
+    }
+
+    /// Remembers a task that this transaction has made ready.
+    pub(super) fn note_ready(&mut self, index: usize, head: Head) {
+        let lane = &mut self.list[index];
+        let in_front = lane.heads.back().is_some_and(|last| head < *last);
+        match lane.known {
+            Known::Nothing => return,
+            Known::Front if !in_front => return,
+            Known::Front | Known::All => {}
+        }
+        let at = lane.heads.partition_point(|known| *known < head);
+        lane.heads.insert(at, head);
+        if lane.heads.len() > HEADS_MAX {
+            lane.heads.truncate(HEADS_MAX / 2);
+            lane.known = Known::Front;
+        }
+    }
+
+    /// Forgets the heads of one lane, after a claim has left some of them behind.
+    pub(super) fn forget_heads(&mut self, index: usize) {
+        self.list[index].heads.clear();
+        self.list[index].known = Known::Nothing;
+    }
+
+    fn is_open(&mut self, index: usize, offer: &dyn Offer) -> bool {
+        let lane = &mut self.list[index];
+        let owner = offer.owner();
+        match lane.open_to {
+            Some((known, open)) if known == owner => open,
+            _ => {
+                let open = offer.serves(&lane.queue, &lane.kind);
+                lane.open_to = Some((owner, open));
+                open
+            }
+        }
+    }
+
+    /// The first head of a lane, read if it is not known.
+    pub(super) fn head(
+        &mut self,
+        conn: &Connection,
+        index: usize,
+    ) -> rusqlite::Result<Option<Head>> {
+        let lane = &mut self.list[index];
+        let unknown =
+            lane.known == Known::Nothing || (lane.known == Known::Front && lane.heads.is_empty());
+        if unknown {
+            let mut read = conn.prepare_cached(HEADS)?;
+            let mut rows = read.query((lane.id, HEADS_READ as i64))?;
+            while let Some(row) = rows.next()? {
+                lane.heads.push_back((row.get(0)?, row.get(1)?));
+            }
+            lane.known = if lane.heads.len() < HEADS_READ { Known::All } else { Known::Front };
+        }
+        Ok(lane.heads.front().copied())
+    }
+
+    /// The first head that is remembered, if any.
+    pub(super) fn peek(&self, index: usize) -> Option<Head> {
+        self.list[index].heads.front().copied()
+    }
+
+    /// Takes the first head away, because its task is being claimed.
+    pub(super) fn pop(&mut self, index: usize) {
+        self.list[index].heads.pop_front();
+    }
+
+    /// The heads of all lanes open to this offer: where a claim begins.
+    pub(super) fn open_heads(
+        &mut self,
+        conn: &Connection,
+        offer: &dyn Offer,
+    ) -> rusqlite::Result<Vec<(Head, usize)>> {
+        self.read_list(conn)?;
+        let mut heads = Vec::new();
+        for index in 0..self.list.len() {
+            if self.is_open(index, offer)
+                && let Some(head) = self.head(conn, index)?
+            {
+                heads.push((head, index));
+            }
+        }
+        Ok(heads)
+    }
+
+    /// Whether a task of this rank would be the next of all that are open: no other ready task
+    /// stands before it. A new task has the greatest id, so an equal rank stands before it too.
+    pub(super) fn is_next(
+        &mut self,
+        conn: &Connection,
+        offer: &dyn Offer,
+        rank: i64,
+    ) -> rusqlite::Result<bool> {
+        self.read_list(conn)?;
+        let any = offer.weighted();
+        for index in 0..self.list.len() {
+            if self.is_open(index, offer)
+                && self.head(conn, index)?.is_some_and(|(best, _)| any || best <= rank)
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    pub(super) fn serves(&mut self, index: usize, offer: &dyn Offer) -> bool {
+        self.is_open(index, offer)
+    }
+}

@@ -1,0 +1,229 @@
+//! Run: processes join, renew their lease, leave, and take back what the dead have held.
+//!
+//! An owner number is a row of `litework_worker` and is never reused, so a process that was given
+//! up can never write under its old leases.
+
+use std::path::Path;
+
+use rusqlite::OptionalExtension;
+
+use super::finish::finish;
+use super::seats::{self, Beats, Life};
+use super::writer::{Core, not_stored};
+use crate::backend::Rescued;
+use crate::error::Error;
+use crate::fault;
+use crate::id::TaskId;
+use crate::outcome::{Outcome, Report};
+use crate::record::{Finish, Lease, Member};
+use crate::retry::Retry;
+use crate::time::Timestamp;
+
+/// Leases read at a time.
+const SLICE: usize = 1_000;
+/// Rows of processes that have left are kept, to name them in the list of attempts, up to this many.
+const LEFT_KEPT: i64 = 1_000;
+
+pub(super) fn join(
+    core: &mut Core,
+    now: Timestamp,
+    member: &Member,
+    stem: &str,
+) -> Result<i64, Error> {
+    let kinds = serde_json::to_string(&member.kinds).unwrap_or_default();
+    core.conn
+        .prepare_cached(
+            "INSERT INTO litework_worker (name, file, boot, pid, threads, serves, kinds, joined_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )
+        .and_then(|mut insert| {
+            insert.insert(rusqlite::params![
+                member.name,
+                stem,
+                seats::boot(),
+                std::process::id(),
+                member.threads as i64,
+                member.serves,
+                kinds,
+                now.as_millis(),
+            ])
+        })
+        .map_err(not_stored)
+}
+
+/// Shows that an owner is alive; false when it was given up.
+pub(super) fn renew(core: &mut Core, owner: i64) -> Result<bool, Error> {
+    core.conn
+        .prepare_cached(
+            "UPDATE litework_worker SET beat = beat + 1 WHERE id = ?1 AND left_at IS NULL",
+        )
+        .and_then(|mut renew| renew.execute([owner]))
+        .map(|changed| changed == 1)
+        .map_err(not_stored)
+}
+
+/// Ends an owner. The caller has handed back its tasks, or they are taken back here.
+pub(super) fn leave(core: &mut Core, now: Timestamp, owner: i64) -> Result<(), Error> {
+    end_all(core, now, owner, |_| Outcome::GivenBack)?;
+    core.conn
+        .prepare_cached("UPDATE litework_worker SET left_at = ?2 WHERE id = ?1")
+        .and_then(|mut leave| leave.execute((owner, now.as_millis())))
+        .map_err(not_stored)?;
+    core.conn
+        .prepare_cached("DELETE FROM litework_worker WHERE left_at IS NOT NULL AND id <= ?1")
+        .and_then(|mut delete| delete.execute([owner - LEFT_KEPT]))
+        .map_err(not_stored)?;
+    Ok(())
+}
+
+struct Other {
+    worker: i64,
+    seat: Option<(String, String, i64)>,
+}
+
+/// The owners of running tasks, but for this one.
+fn others(core: &Core, owner: i64) -> Result<Vec<Other>, Error> {
+    let mut found = Vec::new();
+    let mut after = i64::MIN;
+    // Served by `litework_task_running`: one step for each owner, however many tasks it holds.
+    let mut next = core
+        .conn
+        .prepare_cached(
+            "SELECT worker FROM litework_task WHERE state = 'running' AND worker > ?1 \
+             ORDER BY worker LIMIT 1",
+        )
+        .map_err(not_stored)?;
+    let mut seat = core
+        .conn
+        .prepare_cached(
+            "SELECT file, boot, beat FROM litework_worker WHERE id = ?1 AND left_at IS NULL",
+        )
+        .map_err(not_stored)?;
+    while let Some(worker) =
+        next.query_row([after], |row| row.get(0)).optional().map_err(not_stored)?
+    {
+        after = worker;
+        if worker != owner {
+            let seat = seat
+                .query_row([worker], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+                .optional()
+                .map_err(not_stored)?;
+            found.push(Other { worker, seat });
+        }
+    }
+    Ok(found)
+}
+
+/// What is to be done about another process.
+enum Verdict {
+    Leave,
+    Dead { charged: bool, stem: Option<String>, why: &'static str },
+}
+
+fn judge(other: &Other, folder: &Path, beats: &mut Beats) -> Verdict {
+    let Some((stem, boot, beat)) = &other.seat else {
+        return Verdict::Dead { charged: false, stem: None, why: "its process had left" };
+    };
+    let stem = Some(stem.clone());
+    if *boot != seats::boot() {
+        return Verdict::Dead { charged: false, stem, why: "the machine was restarted" };
+    }
+    match seats::look(folder, stem.as_deref().unwrap_or_default()) {
+        Life::Dead => Verdict::Dead { charged: true, stem, why: "its process died" },
+        Life::Alive if beats.is_stale(other.worker, *beat) => {
+            Verdict::Dead { charged: true, stem, why: "its process hung for 30 s" }
+        }
+        Life::Unknown if beats.is_stale(other.worker, *beat) => {
+            Verdict::Dead { charged: false, stem, why: "its lease was not renewed for 30 s" }
+        }
+        Life::Alive | Life::Unknown => Verdict::Leave,
+    }
+}
+
+/// Takes back the tasks of dead and hung processes.
+pub(super) fn rescue(
+    core: &mut Core,
+    now: Timestamp,
+    owner: i64,
+    folder: &Path,
+    beats: &mut Beats,
+) -> Result<Rescued, Error> {
+    let mut rescued = Rescued::default();
+    for other in others(core, owner)? {
+        match judge(&other, folder, beats) {
+            Verdict::Leave => rescued.others_running = true,
+            Verdict::Dead { charged, stem, why } => {
+                let stem = stem.as_deref();
+                let started = match stem {
+                    Some(stem) if charged => seats::started(folder, stem),
+                    _ => std::collections::HashSet::default(),
+                };
+                rescued.tasks += end_all(core, now, other.worker, |lease| {
+                    if started.contains(&(lease.row, lease.attempt)) {
+                        Outcome::Crashed { report: Box::new(Report::new("crash", why)) }
+                    } else {
+                        Outcome::GivenBack
+                    }
+                })?;
+                fault::point("in_rescue");
+                leave(core, now, other.worker)?;
+                beats.forget(other.worker);
+                if let Some(stem) = stem {
+                    seats::remove(folder, stem);
+                }
+            }
+        }
+    }
+    Ok(rescued)
+}
+
+/// Ends all that an owner holds, each in its own way; returns how many there were.
+fn end_all(
+    core: &mut Core,
+    now: Timestamp,
+    owner: i64,
+    outcome: impl Fn(Lease) -> Outcome,
+) -> Result<usize, Error> {
+    let mut ended = 0;
+    loop {
+        let leases = held(core, owner)?;
+        let before = ended;
+        for lease in leases {
+            let end = end_of(lease, now, outcome(lease));
+            ended += usize::from(finish(core, now, &end)?.is_ok());
+        }
+        // A row that cannot be ended stays for the next look, so it is no reason to go round.
+        if ended == before {
+            return Ok(ended);
+        }
+    }
+}
+
+/// The leases of an owner, a slice at a time. Served by `litework_task_running`.
+fn held(core: &Core, owner: i64) -> Result<Vec<Lease>, Error> {
+    core.conn
+        .prepare_cached(
+            "SELECT id, attempt FROM litework_task WHERE state = 'running' AND worker = ?1 LIMIT ?2",
+        )
+        .and_then(|mut read| {
+            let rows = read.query_map((owner, SLICE as i64), |row| {
+                Ok(Lease { row: row.get(0)?, attempt: row.get(1)?, owner })
+            })?;
+            rows.collect()
+        })
+        .map_err(not_stored)
+}
+
+fn end_of(lease: Lease, now: Timestamp, outcome: Outcome) -> Finish {
+    Finish {
+        id: TaskId::new(lease.row, 0),
+        lease,
+        started_at: now,
+        finished_at: now,
+        outcome,
+        retry: std::sync::Arc::new(Retry::default()),
+        chance: 0.0,
+        durability: None,
+        stuck: false,
+    }
+}

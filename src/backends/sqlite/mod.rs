@@ -1,0 +1,386 @@
+//! Store: the engine that keeps tasks in one SQLite file.
+//!
+//! One verb a file, each a plain function `(write connection, now, request) → reply`; `writer` is
+//! the only way to that connection, `query` reads on connections of its own. This module wires them
+//! to the [`Backend`] contract.
+
+mod cancel;
+mod checkpoint;
+mod claim;
+pub(crate) mod doors;
+mod enqueue;
+mod finish;
+mod lanes;
+mod member;
+mod promote;
+mod query;
+mod row;
+mod schema;
+mod seats;
+mod watcher;
+mod writer;
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+
+pub(crate) use schema::Settings;
+
+use self::enqueue::Insert;
+use self::query::Reader;
+use self::seats::{Beats, Life, Seat};
+use self::writer::{Core, Writer};
+use crate::backend::{Backend, Cancelled, Capabilities, Exchanged, Offer, Rescued};
+use crate::error::Error;
+use crate::id::TaskId;
+use crate::options::Durability;
+use crate::record::{
+    AttemptRecord, Claimed, Cursor, Filter, Finish, Member, NewTask, Page, Stored, TaskRecord,
+};
+use crate::time::Timestamp;
+use crate::watch::Signal;
+
+/// One open file; shared by all clients of the process that open it.
+pub(crate) struct Inner {
+    writer: Writer,
+    reader: Reader,
+    signal: Arc<Signal>,
+    path: PathBuf,
+    folder: PathBuf,
+    seats: RwLock<HashMap<i64, Seat>>,
+    beats: Mutex<Beats>,
+    watching: AtomicBool,
+    pid: u32,
+}
+
+/// The engine, as one client uses it.
+pub(crate) struct Sqlite {
+    inner: Arc<Inner>,
+    durability: Durability,
+}
+
+thread_local! {
+    /// How many write transactions on a queue file this thread holds.
+    static HELD: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Marks that this thread holds a write transaction, until it is dropped.
+struct Holding;
+
+impl Holding {
+    fn new() -> Self {
+        HELD.set(HELD.get() + 1);
+        Self
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        HELD.set(HELD.get().saturating_sub(1));
+    }
+}
+
+/// Device and inode of an open file.
+type FileKey = (u64, u64);
+
+/// Files that this process has open: one that is opened twice shares its write path.
+static OPEN: Mutex<Option<HashMap<FileKey, Weak<Inner>>>> = Mutex::new(None);
+
+fn file_key(path: &Path) -> Option<FileKey> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        std::fs::canonicalize(path).ok()?.hash(&mut hasher);
+        Some((0, hasher.finish()))
+    }
+}
+
+impl Sqlite {
+    pub(crate) fn open(path: &Path, settings: &Settings) -> Result<Self, Error> {
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = open.get_or_insert_default();
+        open.retain(|_, inner| inner.strong_count() > 0);
+        if let Some(inner) = file_key(path).and_then(|key| open.get(&key)?.upgrade()) {
+            inner.check_pid()?;
+            return Ok(Self { inner, durability: settings.durability });
+        }
+        let inner = Arc::new(Inner::open(path, settings)?);
+        if let Some(key) = file_key(path) {
+            open.insert(key, Arc::downgrade(&inner));
+        }
+        Ok(Self { inner, durability: settings.durability })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.inner.path
+    }
+}
+
+impl Inner {
+    fn open(path: &Path, settings: &Settings) -> Result<Self, Error> {
+        let (conn, meta) = schema::prepare(path, settings)?;
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let folder = seats::folder(&path);
+        checkpoint::install(&conn);
+        let signal = Arc::new(Signal::default());
+        let core = Core::new(conn, path.clone(), meta.step_ms, settings.durability);
+        Ok(Self {
+            writer: Writer::new(core, Arc::clone(&signal)),
+            reader: Reader::new(&path),
+            signal,
+            folder,
+            path,
+            seats: RwLock::default(),
+            beats: Mutex::default(),
+            watching: AtomicBool::new(false),
+            pid: std::process::id(),
+        })
+    }
+
+    fn check_pid(&self) -> Result<(), Error> {
+        if self.pid == std::process::id() {
+            Ok(())
+        } else {
+            Err(Error::Forked { opened_by: self.pid })
+        }
+    }
+
+    fn seat_folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.seats.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+        if self.watching.load(Ordering::SeqCst) && self.pid == std::process::id() {
+            watcher::nudge(&self.folder);
+        }
+        // The folder goes with its last seat; one in use is not empty and stays.
+        let _in_use = std::fs::remove_dir(&self.folder);
+    }
+}
+
+impl Sqlite {
+    fn read<R>(
+        &self,
+        what: &str,
+        read: impl FnOnce(&rusqlite::Connection) -> Result<R, query::ReadError>,
+    ) -> Result<R, Error> {
+        self.inner.check_pid()?;
+        self.inner.reader.with(what, read)
+    }
+
+    fn transaction<R>(
+        &self,
+        level: Durability,
+        body: impl FnOnce(&mut Core) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        self.check_usable()?;
+        self.inner.writer.turn()?.transaction(level, body)
+    }
+
+    /// The level of an exchange: that of its strictest finish. A claim alone needs no sync, as a
+    /// claim that a power loss takes back is simply ready again.
+    fn exchange_level(&self, finishes: &[Finish]) -> Durability {
+        let levels = finishes.iter().map(|finish| finish.durability.unwrap_or(self.durability));
+        levels.max().unwrap_or(Durability::Normal)
+    }
+}
+
+impl Backend for Sqlite {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { durable: true, shared: true }
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+
+    fn signal(&self) -> &Arc<Signal> {
+        &self.inner.signal
+    }
+
+    fn watch(&self) -> Result<(), Error> {
+        if self.inner.watching.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        let wal = {
+            let mut name = self.inner.path.file_name().unwrap_or_default().to_owned();
+            name.push("-wal");
+            self.inner.path.with_file_name(name)
+        };
+        // The folder is watched for the word to stop.
+        seats::make_folder(self.inner.seat_folder())
+            .and_then(|()| watcher::start(Arc::downgrade(&self.inner), &wal, &self.inner.folder))
+            .map_err(|error| Error::Storage {
+                reason: format!("the watching thread cannot be started: {error}"),
+                source: Some(error.into()),
+            })
+    }
+
+    fn check_usable(&self) -> Result<(), Error> {
+        self.inner.check_pid()?;
+        if HELD.get() > 0 {
+            return Err(Error::Reentrant {
+                what: "this thread holds a write transaction on the file and would wait for itself",
+                instead: "enqueue through that transaction, or end it first",
+            });
+        }
+        Ok(())
+    }
+
+    fn enqueue(
+        &self,
+        now: Timestamp,
+        mut tasks: Vec<NewTask>,
+        offer: Option<Arc<dyn Offer>>,
+    ) -> Result<Vec<Stored>, Error> {
+        self.check_usable()?;
+        crate::fault::point("before_insert");
+        if tasks.len() == 1 {
+            let task = tasks.swap_remove(0);
+            let insert = Insert::new(task, now, offer, self.durability);
+            return self.inner.writer.insert(insert).map(|stored| vec![stored]);
+        }
+        let mut inserts: Vec<Insert> = tasks
+            .into_iter()
+            .map(|task| Insert::new(task, now, offer.clone(), self.durability))
+            .collect();
+        let level = inserts.iter().map(Insert::level).max().unwrap_or_default();
+        let answer = self.inner.writer.turn()?.transaction(level, |core| {
+            let mut stored = Vec::with_capacity(inserts.len());
+            for (index, insert) in inserts.iter_mut().enumerate() {
+                stored.push(insert.run(core).map_err(|error| error.at(index))?);
+            }
+            Ok(stored)
+        });
+        if answer.is_err() {
+            inserts.iter().for_each(Insert::undo);
+        }
+        answer
+    }
+
+    fn join(&self, now: Timestamp, member: &Member) -> Result<i64, Error> {
+        let seat = Seat::take(self.inner.seat_folder())?;
+        let owner = self
+            .transaction(Durability::Normal, |core| member::join(core, now, member, &seat.stem))?;
+        self.inner.seats.write().unwrap_or_else(PoisonError::into_inner).insert(owner, seat);
+        Ok(owner)
+    }
+
+    fn leave(&self, now: Timestamp, owner: i64) -> Result<(), Error> {
+        self.transaction(self.durability, |core| member::leave(core, now, owner))?;
+        self.inner.seats.write().unwrap_or_else(PoisonError::into_inner).remove(&owner);
+        Ok(())
+    }
+
+    fn note_start(&self, owner: i64, slot: usize, row: i64, attempt: u32) {
+        let seats = self.inner.seats.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seat) = seats.get(&owner) {
+            seat.note(slot, row, attempt);
+        }
+    }
+
+    fn exchange(
+        &self,
+        now: Timestamp,
+        finishes: &[Finish],
+        offer: Option<&dyn Offer>,
+    ) -> Result<Exchanged, Error> {
+        self.check_usable()?;
+        let level = self.exchange_level(finishes);
+        let mut turn = self.inner.writer.turn()?;
+        let mut claimed_in_vain = Vec::new();
+        let answer = turn.transaction(level, |core| {
+            let mut done = Exchanged::default();
+            for end in finishes {
+                done.finished.push(finish::finish(core, now, end)?);
+            }
+            if !finishes.is_empty() {
+                crate::fault::point("finished_uncommitted");
+            }
+            if let Some(offer) = offer {
+                done.next_due = promote::promote(core, now)?;
+                (done.claimed, done.more) = claim::claim(core, now, offer)?;
+                claimed_in_vain.clone_from(&done.claimed);
+            }
+            Ok(done)
+        });
+        if let (Err(_), Some(offer)) = (&answer, offer) {
+            claim::undo(offer, &claimed_in_vain);
+        }
+        if let (Ok(done), Some(offer)) = (&answer, offer) {
+            // The start of an at-most-once task is on disk before its body runs.
+            if level < Durability::Full && done.claimed.iter().any(|task| task.at_most_once) {
+                turn.transaction(Durability::Full, |core| member::renew(core, offer.owner()))?;
+            }
+        }
+        answer
+    }
+
+    fn claim_one(
+        &self,
+        now: Timestamp,
+        id: TaskId,
+        offer: &dyn Offer,
+    ) -> Result<Option<Claimed>, Error> {
+        // The level is strict: the task may be one that must never start twice.
+        self.transaction(Durability::Full, |core| claim::claim_one(core, now, id, offer))
+    }
+
+    fn renew(&self, owner: i64) -> Result<bool, Error> {
+        self.transaction(Durability::Normal, |core| member::renew(core, owner))
+    }
+
+    fn rescue(&self, now: Timestamp, owner: i64) -> Result<Rescued, Error> {
+        self.transaction(self.durability, |core| {
+            let mut beats = self.inner.beats.lock().unwrap_or_else(PoisonError::into_inner);
+            member::rescue(core, now, owner, &self.inner.folder, &mut beats)
+        })
+    }
+
+    fn cancel(&self, now: Timestamp, id: TaskId) -> Result<Cancelled, Error> {
+        self.transaction(self.durability, |core| cancel::cancel(core, now, id))
+    }
+
+    fn cancel_requests(&self, owner: i64) -> Result<Vec<i64>, Error> {
+        self.read("cancel requests", |conn| query::cancel_requests(conn, owner))
+    }
+
+    fn get(&self, id: TaskId) -> Result<Option<TaskRecord>, Error> {
+        self.read("a task", |conn| query::get(conn, id))
+    }
+
+    fn attempts(&self, id: TaskId) -> Result<Vec<AttemptRecord>, Error> {
+        self.read("attempts", |conn| query::attempts(conn, id))
+    }
+
+    fn find(&self, key: &str) -> Result<Option<TaskRecord>, Error> {
+        self.read("a key", |conn| query::find(conn, key))
+    }
+
+    fn list(&self, filter: &Filter, from: Option<Cursor>, size: usize) -> Result<Page, Error> {
+        self.read("a list", |conn| query::list(conn, filter, from, size))
+    }
+
+    fn count(&self, filter: &Filter, limit: u64) -> Result<u64, Error> {
+        self.read("a count", |conn| query::count(conn, filter, limit))
+    }
+
+    fn serves(&self, kind: &str) -> Result<bool, Error> {
+        let runners = self.read("workers", |conn| query::runners(conn, kind))?;
+        let seats = self.inner.seats.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(runners.iter().any(|(worker, stem)| {
+            seats.contains_key(worker) || seats::look(&self.inner.folder, stem) == Life::Alive
+        }))
+    }
+}

@@ -1,0 +1,68 @@
+//! Claim: scheduled tasks whose time has come become ready, in slices.
+
+use super::writer::{Core, not_stored};
+use crate::error::Error;
+use crate::time::Timestamp;
+
+/// How many tasks one transaction promotes at most: about 5 ms under the write lock.
+const SLICE: usize = 2_000;
+
+/// Served by `litework_task_scheduled`.
+pub(super) const NEXT_DUE: &str =
+    "SELECT due_at FROM litework_task WHERE state = 'scheduled' ORDER BY due_at LIMIT 1";
+
+/// Served by `litework_task_scheduled`.
+pub(super) const DUE: &str = "SELECT id, lane, rank FROM litework_task \
+     WHERE state = 'scheduled' AND due_at <= ?1 ORDER BY due_at LIMIT ?2";
+
+const PROMOTE: &str = "UPDATE litework_task SET state = 'ready', reason = NULL \
+     WHERE id = ?1 AND state = 'scheduled'";
+
+/// Promotes what is due and returns when the next task is; a moment not after `now` means that
+/// the slice was full.
+pub(super) fn promote(core: &mut Core, now: Timestamp) -> Result<Option<Timestamp>, Error> {
+    let mut next = next_due(core)?;
+    if next.is_some_and(|at| at <= now) {
+        let rows = due(core, now)?;
+        for (row, lane, rank) in rows {
+            core.conn
+                .prepare_cached(PROMOTE)
+                .and_then(|mut promote| promote.execute([row]))
+                .map_err(not_stored)?;
+            if let Some(lane) = core.lanes.by_id(&core.conn, lane).map_err(not_stored)? {
+                core.lanes.note_ready(lane, (rank, row));
+            }
+        }
+        core.next_due = None;
+        next = next_due(core)?;
+    }
+    Ok(next)
+}
+
+fn due(core: &Core, now: Timestamp) -> Result<Vec<(i64, i64, i64)>, Error> {
+    core.conn
+        .prepare_cached(DUE)
+        .and_then(|mut read| {
+            let rows = read.query_map((now.as_millis(), SLICE as i64), |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?;
+            rows.collect()
+        })
+        .map_err(not_stored)
+}
+
+/// When the next scheduled task is due; looked up only after others have committed.
+pub(super) fn next_due(core: &mut Core) -> Result<Option<Timestamp>, Error> {
+    use rusqlite::OptionalExtension;
+    if let Some(known) = core.next_due {
+        return Ok(known);
+    }
+    let next = core
+        .conn
+        .prepare_cached(NEXT_DUE)
+        .and_then(|mut read| read.query_row([], |row| row.get(0)).optional())
+        .map_err(not_stored)?
+        .map(Timestamp::clamped);
+    core.next_due = Some(next);
+    Ok(next)
+}

@@ -1,0 +1,220 @@
+//! Watch: reading tasks back, on connections that cannot write.
+//!
+//! Lists go by key, newest first, in pages of bounded size; no statement is held between pages, so
+//! no reader keeps the write-ahead log from being reset.
+
+use std::time::Duration;
+
+use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::{Connection, ToSql};
+
+use super::{row, schema};
+use crate::error::Error;
+use crate::id::TaskId;
+use crate::record::{AttemptRecord, Cursor, Filter, Page, TaskRecord};
+use crate::state::State;
+
+/// Readers at once.
+const READERS_MAX: u32 = 4;
+/// How long a call waits for a free reader.
+const READER_DEADLINE: Duration = Duration::from_secs(5);
+/// Tasks of one page at most.
+const PAGE_SIZE_MAX: usize = 1_000;
+
+/// The pool of reading connections, opened when the first is needed.
+pub(super) struct Reader {
+    pool: r2d2::Pool<SqliteConnectionManager>,
+}
+
+impl Reader {
+    pub(super) fn new(path: &std::path::Path) -> Self {
+        let manager =
+            SqliteConnectionManager::file(path).with_init(|conn| schema::harden(conn, true));
+        let pool = r2d2::Pool::builder()
+            .max_size(READERS_MAX)
+            .min_idle(Some(0))
+            .test_on_check_out(false)
+            .connection_timeout(READER_DEADLINE)
+            .thread_pool(std::sync::Arc::clone(&helpers()))
+            .build_unchecked(manager);
+        Self { pool }
+    }
+
+    pub(super) fn with<R>(
+        &self,
+        what: &str,
+        read: impl FnOnce(&Connection) -> Result<R, ReadError>,
+    ) -> Result<R, Error> {
+        let conn = self.pool.get().map_err(|error| Error::Storage {
+            reason: format!("{what}: no reader within 5 s"),
+            source: Some(error.into()),
+        })?;
+        read(&conn).map_err(|error| match error {
+            ReadError::Ours(error) => error,
+            ReadError::Theirs(error) => {
+                Error::Storage { reason: format!("{what}: {error}"), source: Some(error.into()) }
+            }
+        })
+    }
+}
+
+/// One helper thread serves the reader pools of all open files.
+fn helpers() -> std::sync::Arc<scheduled_thread_pool::ScheduledThreadPool> {
+    static HELPERS: std::sync::OnceLock<
+        std::sync::Arc<scheduled_thread_pool::ScheduledThreadPool>,
+    > = std::sync::OnceLock::new();
+    std::sync::Arc::clone(HELPERS.get_or_init(|| {
+        std::sync::Arc::new(
+            scheduled_thread_pool::ScheduledThreadPool::builder()
+                .num_threads(1)
+                .thread_name_pattern("litework-readers-{}")
+                .build(),
+        )
+    }))
+}
+
+/// Either kind of error a read can meet.
+pub(super) enum ReadError {
+    Ours(Error),
+    Theirs(rusqlite::Error),
+}
+
+impl From<Error> for ReadError {
+    fn from(error: Error) -> Self {
+        Self::Ours(error)
+    }
+}
+
+impl From<rusqlite::Error> for ReadError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Theirs(error)
+    }
+}
+
+type Read<T> = Result<T, ReadError>;
+
+/// Served by the primary key.
+pub(super) fn get(conn: &Connection, id: TaskId) -> Read<Option<TaskRecord>> {
+    let sql = format!("SELECT {} FROM {} WHERE t.id = ?1 AND t.tag = ?2", row::COLUMNS, row::FROM);
+    let mut read = conn.prepare_cached(&sql)?;
+    let mut rows = read.query((id.row(), id.tag()))?;
+    rows.next()?.map(row::task).transpose().map_err(ReadError::Ours)
+}
+
+/// Served by `litework_task_key`.
+pub(super) fn find(conn: &Connection, key: &str) -> Read<Option<TaskRecord>> {
+    let sql = format!("SELECT {} FROM {} WHERE t.key = ?1", row::COLUMNS, row::FROM);
+    let mut read = conn.prepare_cached(&sql)?;
+    let mut rows = read.query([key])?;
+    rows.next()?.map(row::task).transpose().map_err(ReadError::Ours)
+}
+
+/// Served by `litework_error_task`; a success is the task row itself.
+pub(super) fn attempts(conn: &Connection, id: TaskId) -> Read<Vec<AttemptRecord>> {
+    let mut read = conn.prepare_cached(
+        "SELECT attempt, outcome, started_at, finished_at, worker, report FROM litework_error \
+         WHERE task = ?1 ORDER BY id",
+    )?;
+    let mut rows = read.query([id.row()])?;
+    let mut attempts = Vec::new();
+    while let Some(found) = rows.next()? {
+        attempts.push(row::attempt(found, id.row())?);
+    }
+    if let Some(task) = get(conn, id)?
+        && matches!(task.state, State::Running | State::Succeeded)
+    {
+        attempts.push(AttemptRecord {
+            attempt: task.attempt,
+            outcome: task.state.as_str().to_owned(),
+            started_at: task.started_at,
+            finished_at: task.finished_at,
+            worker: task.worker,
+            error: None,
+        });
+    }
+    Ok(attempts)
+}
+
+/// The WHERE clause of a filter: text with parameters, never with values in it.
+fn conditions(filter: &Filter) -> (String, Vec<Box<dyn ToSql>>) {
+    let mut sql = String::from("1 = 1");
+    let mut values: Vec<Box<dyn ToSql>> = Vec::new();
+    if !filter.states.is_empty() {
+        // Literal words, so that the partial index of a single state can be used.
+        let words: Vec<String> = filter.states.iter().map(|state| format!("'{state}'")).collect();
+        match words.as_slice() {
+            [word] => sql.push_str(&format!(" AND t.state = {word}")),
+            words => sql.push_str(&format!(" AND t.state IN ({})", words.join(", "))),
+        }
+    }
+    for (column, names) in [("l.kind", &filter.kinds), ("l.queue", &filter.queues)] {
+        if !names.is_empty() {
+            let marks = vec!["?"; names.len()].join(", ");
+            sql.push_str(&format!(" AND {column} IN ({marks})"));
+            values.extend(names.iter().map(|name| Box::new(name.clone()) as Box<dyn ToSql>));
+        }
+    }
+    if let Some(tag) = &filter.tag {
+        sql.push_str(" AND EXISTS (SELECT 1 FROM json_each(t.tags) WHERE value = ?)");
+        values.push(Box::new(tag.clone()));
+    }
+    (sql, values)
+}
+
+pub(super) fn list(
+    conn: &Connection,
+    filter: &Filter,
+    from: Option<Cursor>,
+    size: usize,
+) -> Read<Page> {
+    let size = size.clamp(1, PAGE_SIZE_MAX);
+    let (mut sql, mut values) = conditions(filter);
+    if let Some(Cursor(row)) = from {
+        sql.push_str(" AND t.id < ?");
+        values.push(Box::new(row));
+    }
+    values.push(Box::new(size as i64 + 1));
+    let sql = format!(
+        "SELECT {} FROM {} WHERE {sql} ORDER BY t.id DESC LIMIT ?",
+        row::COLUMNS,
+        row::FROM
+    );
+    let mut read = conn.prepare_cached(&sql)?;
+    let mut rows = read.query(rusqlite::params_from_iter(values.iter()))?;
+    let mut tasks = Vec::new();
+    while let Some(found) = rows.next()? {
+        tasks.push(row::task(found)?);
+    }
+    let next = (tasks.len() > size).then(|| tasks.truncate(size)).and(tasks.last());
+    let next = next.map(|task: &TaskRecord| Cursor(task.id.row()));
+    Ok(Page { tasks, next })
+}
+
+pub(super) fn count(conn: &Connection, filter: &Filter, limit: u64) -> Read<u64> {
+    let (sql, mut values) = conditions(filter);
+    values.push(Box::new(i64::try_from(limit).unwrap_or(i64::MAX)));
+    let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {} WHERE {sql} LIMIT ?)", row::FROM);
+    let mut read = conn.prepare_cached(&sql)?;
+    let counted: i64 =
+        read.query_row(rusqlite::params_from_iter(values.iter()), |found| found.get(0))?;
+    Ok(counted.unsigned_abs())
+}
+
+/// Live runners that know this kind: number and file stem of each.
+pub(super) fn runners(conn: &Connection, kind: &str) -> Read<Vec<(i64, String)>> {
+    let mut read = conn.prepare_cached(
+        "SELECT id, file FROM litework_worker WHERE left_at IS NULL AND serves = 1 \
+         AND EXISTS (SELECT 1 FROM json_each(kinds) WHERE value = ?1)",
+    )?;
+    let rows = read.query_map([kind], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Served by `litework_task_running`.
+pub(super) fn cancel_requests(conn: &Connection, owner: i64) -> Read<Vec<i64>> {
+    let mut read = conn.prepare_cached(
+        "SELECT id FROM litework_task WHERE state = 'running' AND worker = ?1 AND cancel_requested = 1",
+    )?;
+    let rows = read.query_map([owner], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}

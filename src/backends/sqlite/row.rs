@@ -1,0 +1,125 @@
+//! Watch: the only place that turns columns into records.
+
+use rusqlite::Row;
+use rusqlite::types::FromSql;
+use serde_json::Map;
+
+use crate::error::{Error, shorten};
+use crate::id::TaskId;
+use crate::outcome::Report;
+use crate::record::{AttemptRecord, TaskRecord};
+use crate::state::{Reason, State};
+use crate::time::Timestamp;
+
+/// What [`task`] reads. The payload and the newest error are looked up by their keys.
+pub(super) const COLUMNS: &str = "t.id, t.tag, l.kind, l.queue, t.state, t.reason, t.priority, \
+     t.due_at, t.enqueued_at, t.started_at, t.finished_at, t.expires_at, t.attempt, t.attempts_max, \
+     t.crashes, t.snoozes, t.worker, t.cancel_requested, t.stuck, t.at_most_once, t.key, t.tags, \
+     t.meta, coalesce(t.arguments, (SELECT body FROM litework_payload WHERE id = t.id * 2)), \
+     coalesce(t.result, (SELECT body FROM litework_payload WHERE id = t.id * 2 + 1)), \
+     (SELECT report FROM litework_error WHERE task = t.id AND report IS NOT NULL \
+      ORDER BY id DESC LIMIT 1)";
+
+/// The tables that [`COLUMNS`] names.
+pub(super) const FROM: &str = "litework_task t JOIN litework_lane l ON l.id = t.lane";
+
+/// Reads one cell, naming the row and the column when it does not hold what it should.
+struct Cells<'a> {
+    row: &'a Row<'a>,
+    id: i64,
+}
+
+impl Cells<'_> {
+    fn get<T: FromSql>(&self, index: usize, column: &'static str) -> Result<T, Error> {
+        self.row.get(index).map_err(|error| self.bad(column, error.to_string()))
+    }
+
+    fn bad(&self, column: &'static str, reason: impl Into<String>) -> Error {
+        Error::BadRow { row: self.id, column, reason: reason.into() }
+    }
+
+    fn time(&self, index: usize, column: &'static str) -> Result<Option<Timestamp>, Error> {
+        let Some(ms) = self.get::<Option<i64>>(index, column)? else { return Ok(None) };
+        match Timestamp::from_millis(ms) {
+            Some(moment) => Ok(Some(moment)),
+            None => Err(self.bad(column, format!("{ms} is not a moment"))),
+        }
+    }
+
+    fn moment(&self, index: usize, column: &'static str) -> Result<Timestamp, Error> {
+        self.time(index, column)?.ok_or_else(|| self.bad(column, "it is NULL"))
+    }
+
+    fn json<T: serde::de::DeserializeOwned + Default>(
+        &self,
+        index: usize,
+        column: &'static str,
+    ) -> Result<T, Error> {
+        let Some(text) = self.get::<Option<String>>(index, column)? else {
+            return Ok(T::default());
+        };
+        serde_json::from_str(&text)
+            .map_err(|error| self.bad(column, format!("{}: {error}", shorten(&text))))
+    }
+}
+
+pub(super) fn task(row: &Row<'_>) -> Result<TaskRecord, Error> {
+    let id: i64 = row.get(0).map_err(|error| Error::BadRow {
+        row: 0,
+        column: "id",
+        reason: error.to_string(),
+    })?;
+    let cells = Cells { row, id };
+    let state: String = cells.get(4, "state")?;
+    let state = State::from_word(&state).ok_or_else(|| cells.bad("state", shorten(&state)))?;
+    let reason = match cells.get::<Option<String>>(5, "reason")? {
+        None => None,
+        Some(word) => {
+            Some(Reason::from_word(&word).ok_or_else(|| cells.bad("reason", shorten(&word)))?)
+        }
+    };
+    if !state.admits(reason) {
+        return Err(cells.bad("reason", format!("{state} does not have it")));
+    }
+    let error: Option<Report> = cells.json(25, "report")?;
+    Ok(TaskRecord {
+        id: TaskId::new(id, cells.get(1, "tag")?),
+        kind: cells.get(2, "kind")?,
+        queue: cells.get(3, "queue")?,
+        state,
+        reason,
+        priority: cells.get(6, "priority")?,
+        due_at: cells.moment(7, "due_at")?,
+        enqueued_at: cells.moment(8, "enqueued_at")?,
+        started_at: cells.time(9, "started_at")?,
+        finished_at: cells.time(10, "finished_at")?,
+        expires_at: cells.time(11, "expires_at")?,
+        attempt: cells.get(12, "attempt")?,
+        attempts_max: cells.get(13, "attempts_max")?,
+        crashes: cells.get(14, "crashes")?,
+        snoozes: cells.get(15, "snoozes")?,
+        worker: cells.get(16, "worker")?,
+        cancel_requested: cells.get(17, "cancel_requested")?,
+        stuck: cells.get(18, "stuck")?,
+        at_most_once: cells.get(19, "at_most_once")?,
+        key: cells.get(20, "key")?,
+        tags: cells.json(21, "tags")?,
+        meta: cells.json::<Map<_, _>>(22, "meta")?,
+        arguments: cells.get::<Option<String>>(23, "arguments")?.unwrap_or_default(),
+        result: cells.get(24, "result")?,
+        error,
+    })
+}
+
+/// Reads `attempt, outcome, started_at, finished_at, worker, report` of the row with this task.
+pub(super) fn attempt(row: &Row<'_>, task: i64) -> Result<AttemptRecord, Error> {
+    let cells = Cells { row, id: task };
+    Ok(AttemptRecord {
+        attempt: cells.get(0, "attempt")?,
+        outcome: cells.get(1, "outcome")?,
+        started_at: cells.time(2, "started_at")?,
+        finished_at: cells.time(3, "finished_at")?,
+        worker: cells.get(4, "worker")?,
+        error: cells.json(5, "report")?,
+    })
+}

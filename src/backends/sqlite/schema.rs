@@ -1,0 +1,321 @@
+//! Store: opening the file. Pragmas are set and read back, the schema is made or checked, and
+//! whatever cannot be trusted is refused with the reason.
+//!
+//! Two kinds of open: a file of our own, in which we set everything, and the application's file, in
+//! which we touch `litework_*` tables only. First opens by many processes at once are serialised by
+//! retrying with jitter, as the busy handler is not called for a change of the journal mode.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
+
+use crate::error::Error;
+use crate::options::Durability;
+use crate::outcome::BoxError;
+use crate::state::STEP_STRICT_MS;
+
+const SCHEMA: &str = include_str!("schema.sql");
+/// The schema this program writes.
+pub(super) const SCHEMA_VERSION: i64 = 1;
+/// Marks a file of our own: "ltwk".
+const APPLICATION_ID: i64 = 0x6c74_776b;
+/// Below this, a checkpoint that races a commit can corrupt the file (fixed in SQLite 3.51.3).
+const SQLITE_MIN: i32 = 3_051_003;
+/// How long a first open may take while others open the same file.
+const OPEN_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a statement waits for another process's lock.
+pub(super) const BUSY_DEADLINE: Duration = Duration::from_secs(30);
+/// The WAL file is cut to this size when it is reset.
+const WAL_BYTES_KEPT: i64 = 64 * 1024 * 1024;
+
+/// How a file is to be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub(crate) durability: Durability,
+    /// The file belongs to the application; only `litework_*` is ours.
+    pub(crate) application_file: bool,
+    /// Whether an application's file may be switched to WAL.
+    pub(crate) convert_to_wal: bool,
+    pub(crate) step_ms: i64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Full,
+            application_file: false,
+            convert_to_wal: false,
+            step_ms: STEP_STRICT_MS,
+        }
+    }
+}
+
+/// What the file says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Meta {
+    pub(super) step_ms: i64,
+}
+
+pub(super) fn bad_file(
+    code: &'static str,
+    path: &Path,
+    reason: impl Into<String>,
+    source: Option<BoxError>,
+) -> Error {
+    Error::BadFile { code, path: path.display().to_string(), reason: reason.into(), source }
+}
+
+/// Checks the path, creates the file if it is missing, and brings its schema up to date.
+pub(super) fn prepare(path: &Path, settings: &Settings) -> Result<(Connection, Meta), Error> {
+    if rusqlite::version_number() < SQLITE_MIN {
+        let reason = format!("SQLite {} is linked; 3.51.3 or newer is needed", rusqlite::version());
+        return Err(bad_file("old_sqlite", path, reason, None));
+    }
+    check_path(path)?;
+    create_private(path)?;
+    let until = Instant::now() + OPEN_DEADLINE;
+    loop {
+        match try_prepare(path, settings) {
+            Err(Attempt::Again(_)) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(fastrand::u64(1..20)));
+            }
+            Err(Attempt::Again(source)) => {
+                let reason = "another program held the file for 10 s";
+                return Err(bad_file("file_busy", path, reason, Some(source.into())));
+            }
+            Err(Attempt::Refused(error)) => return Err(error),
+            Ok(ready) => return Ok(ready),
+        }
+    }
+}
+
+enum Attempt {
+    Again(rusqlite::Error),
+    Refused(Error),
+}
+
+fn try_prepare(path: &Path, settings: &Settings) -> Result<(Connection, Meta), Attempt> {
+    let sorted = |error: rusqlite::Error| sort_error(path, error);
+    let mut conn = connect(path, false).map_err(sorted)?;
+    check_identity(&conn, path, settings)?;
+    switch_to_wal(&conn, path, settings)?;
+    set_synchronous(&conn, settings.durability).map_err(sorted)?;
+    migrate(&mut conn, path, settings)?;
+    let meta = read_meta(&conn, path)?;
+    Ok((conn, meta))
+}
+
+fn sort_error(path: &Path, error: rusqlite::Error) -> Attempt {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Attempt::Again(error),
+        Some(ErrorCode::NotADatabase) => {
+            let reason = "it is not an SQLite database, or it is encrypted";
+            Attempt::Refused(bad_file("not_a_queue", path, reason, Some(error.into())))
+        }
+        Some(ErrorCode::DatabaseCorrupt) => {
+            let reason = "the database is damaged; restore a backup or use `.recover`";
+            Attempt::Refused(bad_file("damaged_file", path, reason, Some(error.into())))
+        }
+        _ => {
+            let reason = format!("it cannot be opened: {error}");
+            Attempt::Refused(bad_file("cannot_open", path, reason, Some(error.into())))
+        }
+    }
+}
+
+/// A connection with everything set that does not depend on what the file is.
+pub(super) fn connect(path: &Path, reader: bool) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    harden(&conn, reader)?;
+    Ok(conn)
+}
+
+/// Settings for every connection; also used for those of the reader pool.
+pub(super) fn harden(conn: &Connection, reader: bool) -> rusqlite::Result<()> {
+    conn.busy_timeout(BUSY_DEADLINE)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    conn.execute_batch(
+        "PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY;",
+    )?;
+    conn.set_prepared_statement_cache_capacity(64);
+    if reader {
+        conn.execute_batch("PRAGMA query_only = ON;")?;
+    } else {
+        conn.execute_batch(&format!(
+            "PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {WAL_BYTES_KEPT}; \
+             PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; PRAGMA cache_size = -8192;"
+        ))?;
+    }
+    Ok(())
+}
+
+/// Sets the level and reads it back: a pragma that does not take is silent.
+pub(super) fn set_synchronous(conn: &Connection, level: Durability) -> rusqlite::Result<()> {
+    let (sql, expected) = match level {
+        Durability::Normal => ("PRAGMA synchronous = NORMAL", 1),
+        Durability::Full => ("PRAGMA synchronous = FULL", 2),
+    };
+    conn.execute_batch(sql)?;
+    let found: i64 = conn.query_row("PRAGMA synchronous", [], |row| row.get(0))?;
+    if found == expected {
+        Ok(())
+    } else {
+        Err(rusqlite::Error::InvalidParameterName(format!(
+            "synchronous is {found}, not {expected}"
+        )))
+    }
+}
+
+/// A regular file with one name, or nothing yet. A link would give one file two journals.
+fn check_path(path: &Path) -> Result<(), Error> {
+    let meta = match std::fs::symlink_metadata(path) {
+        Ok(meta) => meta,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => {
+            let reason = format!("it cannot be looked at: {error}");
+            return Err(bad_file("cannot_open", path, reason, Some(error.into())));
+        }
+    };
+    let refused = |reason: &str| Err(bad_file("not_a_queue_file", path, reason, None));
+    if meta.is_dir() {
+        return refused("it is a directory");
+    }
+    if !meta.is_file() {
+        return refused("it is a link, a device or a socket; give the path of a regular file");
+    }
+    #[cfg(unix)]
+    if std::os::unix::fs::MetadataExt::nlink(&meta) > 1 {
+        return refused("it has several hard links; SQLite would keep a journal for each name");
+    }
+    Ok(())
+}
+
+/// Makes the file readable by its owner only; SQLite gives -wal and -shm the same mode.
+fn create_private(path: &Path) -> Result<(), Error> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => {
+            let reason = format!("it cannot be created: {error}");
+            Err(bad_file("cannot_open", path, reason, Some(error.into())))
+        }
+    }
+}
+
+fn pragma<T: rusqlite::types::FromSql>(conn: &Connection, name: &str) -> rusqlite::Result<T> {
+    conn.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
+}
+
+/// A file of another application is never taken for ours.
+fn check_identity(conn: &Connection, path: &Path, settings: &Settings) -> Result<(), Attempt> {
+    let sorted = |error| sort_error(path, error);
+    let encoding: String = pragma(conn, "encoding").map_err(sorted)?;
+    if encoding != "UTF-8" {
+        let reason = format!("its text encoding is {encoding}; UTF-8 is needed");
+        return Err(Attempt::Refused(bad_file("not_a_queue", path, reason, None)));
+    }
+    if settings.application_file {
+        return Ok(());
+    }
+    let id: i64 = pragma(conn, "application_id").map_err(sorted)?;
+    let tables: i64 = conn
+        .query_row(
+            "SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE 'litework%'",
+            [],
+            |row| row.get(0),
+        )
+        .map_err(sorted)?;
+    if id != APPLICATION_ID && (id != 0 || tables > 0) {
+        let reason = format!(
+            "it belongs to another application (application id {id}, {tables} other tables); \
+             to keep tasks in it, open it as the application's file"
+        );
+        return Err(Attempt::Refused(bad_file("other_application_id", path, reason, None)));
+    }
+    Ok(())
+}
+
+fn switch_to_wal(conn: &Connection, path: &Path, settings: &Settings) -> Result<(), Attempt> {
+    let sorted = |error| sort_error(path, error);
+    let mode: String = pragma(conn, "journal_mode").map_err(sorted)?;
+    if mode == "wal" {
+        return Ok(());
+    }
+    if settings.application_file && !settings.convert_to_wal {
+        let reason =
+            format!("its journal mode is {mode}; allow the switch to WAL, or make it yourself");
+        return Err(Attempt::Refused(bad_file("needs_wal", path, reason, None)));
+    }
+    if !settings.application_file {
+        conn.execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID};"))
+            .map_err(sorted)?;
+    }
+    let mode: String = pragma(conn, "journal_mode = WAL").map_err(sorted)?;
+    if mode == "wal" {
+        return Ok(());
+    }
+    let reason =
+        format!("WAL was refused, the journal mode stays {mode}; is it on a network disk?");
+    Err(Attempt::Refused(bad_file("needs_wal", path, reason, None)))
+}
+
+fn migrate(conn: &mut Connection, path: &Path, settings: &Settings) -> Result<(), Attempt> {
+    let sorted = |error| sort_error(path, error);
+    if has_meta(conn).map_err(sorted)? {
+        return Ok(());
+    }
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sorted)?;
+    if !has_meta(&tx).map_err(sorted)? {
+        tx.execute_batch(SCHEMA).map_err(sorted)?;
+        let mut insert = tx
+            .prepare("INSERT INTO litework_meta (name, value) VALUES (?1, ?2)")
+            .map_err(sorted)?;
+        for (name, value) in [
+            ("schema", SCHEMA_VERSION),
+            ("min_writer", SCHEMA_VERSION),
+            ("step_ms", settings.step_ms),
+        ] {
+            insert.execute((name, value)).map_err(sorted)?;
+        }
+        drop(insert);
+        crate::fault::point("in_migration");
+    }
+    tx.commit().map_err(sorted)
+}
+
+fn has_meta(conn: &Connection) -> rusqlite::Result<bool> {
+    conn.query_row("SELECT 1 FROM sqlite_schema WHERE name = 'litework_meta'", [], |_| Ok(()))
+        .optional()
+        .map(|found| found.is_some())
+}
+
+fn read_meta(conn: &Connection, path: &Path) -> Result<Meta, Attempt> {
+    check_version(conn, path).map_err(Attempt::Refused)?;
+    let step_ms = conn
+        .query_row("SELECT value FROM litework_meta WHERE name = 'step_ms'", [], |row| row.get(0))
+        .map_err(|error| sort_error(path, error))?;
+    Ok(Meta { step_ms })
+}
+
+/// Refuses a file that a newer program has changed so that this one may not write it.
+pub(super) fn check_version(conn: &Connection, path: &Path) -> Result<(), Error> {
+    let found = conn
+        .prepare_cached("SELECT value FROM litework_meta WHERE name = 'min_writer'")
+        .and_then(|mut read| read.query_row([], |row| row.get::<_, i64>(0)))
+        .map_err(|error| {
+            bad_file("not_a_queue", path, "litework_meta cannot be read", Some(error.into()))
+        })?;
+    if found > SCHEMA_VERSION {
+        let reason = format!("schema_newer: {found} > {SCHEMA_VERSION}; upgrade the program");
+        return Err(bad_file("schema_newer", path, reason, None));
+    }
+    Ok(())
+}

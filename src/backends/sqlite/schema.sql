@@ -1,0 +1,109 @@
+-- The whole of litework in one file. Times are milliseconds since 1970 UTC.
+-- Words of `state` and `reason`: the table in src/state.rs; a test compares the two.
+
+CREATE TABLE litework_meta (
+  name  TEXT PRIMARY KEY,
+  value ANY NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- A lane is one (queue, kind): what a claim opens or shuts as a whole.
+CREATE TABLE litework_lane (
+  id    INTEGER PRIMARY KEY,
+  queue TEXT NOT NULL CHECK (octet_length(queue) BETWEEN 1 AND 64),
+  kind  TEXT NOT NULL CHECK (octet_length(kind) BETWEEN 1 AND 64),
+  UNIQUE (queue, kind)
+) STRICT;
+
+CREATE TABLE litework_task (
+  id               INTEGER PRIMARY KEY,             -- never reused: the newest row is never pruned
+  tag              INTEGER NOT NULL,                -- random; half of the outside id
+  lane             INTEGER NOT NULL,                -- litework_lane.id
+  state            TEXT    NOT NULL,
+  reason           TEXT,
+  rank             INTEGER NOT NULL,                -- due_at - priority * step_ms; smaller runs first
+  priority         INTEGER NOT NULL CHECK (priority BETWEEN -100 AND 100),
+  due_at           INTEGER NOT NULL CHECK (due_at BETWEEN 0 AND 253402300799999),
+  enqueued_at      INTEGER NOT NULL,
+  started_at       INTEGER,                         -- of the newest attempt
+  finished_at      INTEGER,                         -- set exactly in final states
+  expires_at       INTEGER,
+  attempt          INTEGER NOT NULL DEFAULT 0,      -- spent or running
+  attempts_max     INTEGER NOT NULL,
+  crashes          INTEGER NOT NULL DEFAULT 0,
+  snoozes          INTEGER NOT NULL DEFAULT 0,
+  at_most_once     INTEGER NOT NULL DEFAULT 0,
+  cancel_requested INTEGER NOT NULL DEFAULT 0,
+  stuck            INTEGER NOT NULL DEFAULT 0,
+  worker           INTEGER,                         -- litework_worker.id of the newest attempt
+  parent           INTEGER,
+  owner            TEXT,                            -- whose task it is
+  key              TEXT,                            -- idempotency key, for as long as the row is kept
+  unique_key       TEXT,                            -- cleared when the task leaves the states it covers
+  wait_key         TEXT,                            -- what a waiting task waits for
+  tags             TEXT,                            -- JSON array of text, sorted
+  meta             TEXT,                            -- JSON object
+  options          TEXT,                            -- JSON object: where this call differs
+  arguments        TEXT,                            -- JSON object; NULL: in litework_payload
+  result           TEXT,                            -- JSON; NULL: none, or in litework_payload
+  CHECK (CASE state
+    WHEN 'scheduled' THEN reason IN ('delayed', 'retry', 'snoozed', 'rate')
+    WHEN 'waiting'   THEN reason IN ('parents', 'lock', 'limit')
+    WHEN 'ready'     THEN reason IS NULL
+    WHEN 'running'   THEN reason IS NULL AND worker IS NOT NULL
+    WHEN 'succeeded' THEN reason IS NULL
+    WHEN 'failed'    THEN reason IN ('error', 'gave_up', 'timeout', 'expired', 'lost', 'quarantined',
+                                     'bad_arguments', 'result_too_large', 'bad_row', 'parent')
+    WHEN 'cancelled' THEN reason IN ('asked', 'parent', 'superseded', 'overlap')
+    WHEN 'skipped'   THEN reason IN ('locked', 'throttled', 'overlap')
+    ELSE 0 END IS TRUE),
+  CHECK ((finished_at IS NULL) = (state IN ('scheduled', 'waiting', 'ready', 'running')))
+) STRICT;
+
+-- Each index is partial, so a task stands in the one of its state only, and pays for a key, an
+-- owner or a parent only if it has one.
+CREATE INDEX litework_task_ready     ON litework_task (lane, rank)          WHERE state = 'ready';
+CREATE INDEX litework_task_scheduled ON litework_task (due_at)              WHERE state = 'scheduled';
+CREATE INDEX litework_task_waiting   ON litework_task (wait_key, rank)      WHERE state = 'waiting';
+CREATE INDEX litework_task_running   ON litework_task (worker)              WHERE state = 'running';
+CREATE INDEX litework_task_finished  ON litework_task (finished_at)         WHERE finished_at IS NOT NULL;
+CREATE INDEX litework_task_failed    ON litework_task (finished_at)         WHERE state = 'failed';
+CREATE UNIQUE INDEX litework_task_key    ON litework_task (key)             WHERE key IS NOT NULL;
+CREATE UNIQUE INDEX litework_task_unique ON litework_task (unique_key)      WHERE unique_key IS NOT NULL;
+CREATE INDEX litework_task_owner     ON litework_task (owner, id)           WHERE owner IS NOT NULL;
+CREATE INDEX litework_task_parent    ON litework_task (parent)              WHERE parent IS NOT NULL;
+
+-- Arguments (2 * task) and results (2 * task + 1) over 2 KiB, so that claim and finish never
+-- rewrite them.
+CREATE TABLE litework_payload (
+  id   INTEGER PRIMARY KEY,
+  body TEXT NOT NULL
+) STRICT;
+
+-- One row for each attempt that did not simply succeed.
+CREATE TABLE litework_error (
+  id          INTEGER PRIMARY KEY,
+  task        INTEGER NOT NULL,
+  attempt     INTEGER NOT NULL,
+  outcome     TEXT    NOT NULL,
+  started_at  INTEGER,
+  finished_at INTEGER,
+  worker      INTEGER,
+  report      TEXT                                  -- JSON object: kind, code, message, causes, …
+) STRICT;
+CREATE INDEX litework_error_task ON litework_error (task);
+
+-- Processes that run tasks. A row is the lease of all that its process holds.
+CREATE TABLE litework_worker (
+  id        INTEGER PRIMARY KEY AUTOINCREMENT,      -- the owner number in every lease
+  name      TEXT    NOT NULL,
+  file      TEXT    NOT NULL,                       -- stem of its lock and slots files
+  boot      TEXT    NOT NULL,                       -- the machine's boot it was started in
+  pid       INTEGER NOT NULL,
+  threads   INTEGER NOT NULL,
+  serves    INTEGER NOT NULL,                       -- 1: goes on running tasks by itself
+  kinds     TEXT    NOT NULL,                       -- JSON array of text
+  beat      INTEGER NOT NULL DEFAULT 0,             -- counts renewals
+  joined_at INTEGER NOT NULL,
+  left_at   INTEGER
+) STRICT;
+CREATE INDEX litework_worker_live ON litework_worker (id) WHERE left_at IS NULL;

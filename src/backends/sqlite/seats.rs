@@ -1,0 +1,183 @@
+//! Run: how one process knows that another is dead, without a clock.
+//!
+//! Each runner has a seat in `<db>-litework/`: a lock file, held for as long as the process lives,
+//! and a slots file, in which each thread notes the task it is about to start. The kernel frees the
+//! lock at death, so a free lock means dead, at once. A held lock whose lease has not been renewed
+//! for 30 s of the observer's own monotonic clock, which stands still while the machine sleeps,
+//! means hung. A missing lock file proves nothing, and the lease decides.
+//!
+//! The slots say which tasks had started: only those are charged for a crash. After a reboot nobody
+//! is, as the crash was not the task's.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::error::Error;
+
+/// A lease that nobody renewed for this long is lost.
+pub(super) const LEASE: Duration = Duration::from_secs(30);
+/// Bytes of one slot: row, attempt, and room.
+const SLOT_BYTES: usize = 16;
+
+/// The folder of seats beside a file.
+pub(super) fn folder(db: &Path) -> PathBuf {
+    let mut name = db.file_name().unwrap_or_default().to_owned();
+    name.push("-litework");
+    db.with_file_name(name)
+}
+
+/// This process's own place: dropping it frees the lock and removes the files.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) stem: String,
+    folder: PathBuf,
+    slots: File,
+    _lock: File,
+}
+
+impl Seat {
+    /// Takes a seat of a random name. The lock is held before anybody can read of it.
+    pub(super) fn take(folder: &Path) -> Result<Self, Error> {
+        let stem = format!("{:016x}", fastrand::u64(..));
+        let made = make_folder(folder)
+            .and_then(|()| open(&folder.join(format!("{stem}.lock")), true))
+            .and_then(|lock| lock.lock().map(|()| lock))
+            .and_then(|lock| Ok((lock, open(&folder.join(format!("{stem}.slots")), true)?)));
+        match made {
+            Ok((lock, slots)) => Ok(Self { stem, folder: folder.to_owned(), slots, _lock: lock }),
+            Err(error) => Err(Error::BadFile {
+                code: "cannot_open",
+                path: folder.display().to_string(),
+                reason: format!("no lock file can be made in it: {error}"),
+                source: Some(error.into()),
+            }),
+        }
+    }
+
+    /// Notes, without a sync, that a thread is about to start this attempt.
+    pub(super) fn note(&self, slot: usize, row: i64, attempt: u32) {
+        let mut bytes = [0_u8; SLOT_BYTES];
+        bytes[..8].copy_from_slice(&row.to_le_bytes());
+        bytes[8..12].copy_from_slice(&attempt.to_le_bytes());
+        let at = (slot * SLOT_BYTES) as u64;
+        // A slot that cannot be noted costs the task no attempt if this process dies.
+        #[cfg(unix)]
+        let _unnoted = std::os::unix::fs::FileExt::write_all_at(&self.slots, &bytes, at);
+        #[cfg(windows)]
+        let _unnoted = std::os::windows::fs::FileExt::seek_write(&self.slots, &bytes, at);
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        remove(&self.folder, &self.stem);
+    }
+}
+
+pub(super) fn make_folder(folder: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
+fn open(path: &Path, create: bool) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(create);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// Removes the files of a seat; a file that is gone already is as good.
+pub(super) fn remove(folder: &Path, stem: &str) {
+    for suffix in ["lock", "slots"] {
+        let _gone = std::fs::remove_file(folder.join(format!("{stem}.{suffix}")));
+    }
+}
+
+/// What a look at another process's lock file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Life {
+    Alive,
+    Dead,
+    /// There is no lock file to look at.
+    Unknown,
+}
+
+pub(super) fn look(folder: &Path, stem: &str) -> Life {
+    match open(&folder.join(format!("{stem}.lock")), false) {
+        Err(_) => Life::Unknown,
+        Ok(file) => match file.try_lock() {
+            Ok(()) => Life::Dead,
+            Err(TryLockError::WouldBlock) => Life::Alive,
+            Err(TryLockError::Error(_)) => Life::Unknown,
+        },
+    }
+}
+
+/// The (row, attempt) pairs that the threads of a process had started.
+pub(super) fn started(folder: &Path, stem: &str) -> HashSet<(i64, u32)> {
+    let bytes = std::fs::read(folder.join(format!("{stem}.slots"))).unwrap_or_default();
+    bytes
+        .chunks_exact(SLOT_BYTES)
+        .filter_map(|slot| {
+            let row = i64::from_le_bytes(slot[..8].try_into().ok()?);
+            let attempt = u32::from_le_bytes(slot[8..12].try_into().ok()?);
+            (row > 0).then_some((row, attempt))
+        })
+        .collect()
+}
+
+/// The machine's boot; empty where it cannot be told.
+pub(super) fn boot() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|text| text.trim().to_owned())
+        .unwrap_or_default()
+}
+
+/// When each other process's lease was last seen to change.
+#[derive(Debug, Default)]
+pub(super) struct Beats {
+    seen: HashMap<i64, (i64, Instant)>,
+}
+
+impl Beats {
+    /// Whether this lease has not changed for [`LEASE`].
+    pub(super) fn is_stale(&mut self, worker: i64, beat: i64) -> bool {
+        let now = Instant::now();
+        let seen = self.seen.entry(worker).or_insert((beat, now));
+        if seen.0 != beat {
+            *seen = (beat, now);
+        }
+        seen.1.elapsed() >= LEASE
+    }
+
+    pub(super) fn forget(&mut self, worker: i64) {
+        self.seen.remove(&worker);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_held_seat_is_alive_and_a_dropped_one_is_gone() {
+        let dir = tempfile::tempdir().expect("temp");
+        let folder = folder(&dir.path().join("a.db"));
+        let seat = Seat::take(&folder).expect("seat");
+        assert_eq!(look(&folder, &seat.stem), Life::Alive);
+        seat.note(0, 7, 1);
+        seat.note(2, 9, 3);
+        assert_eq!(started(&folder, &seat.stem), HashSet::from([(7, 1), (9, 3)]));
+        let stem = seat.stem.clone();
+        drop(seat);
+        assert_eq!(look(&folder, &stem), Life::Unknown);
+    }
+}

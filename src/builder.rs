@@ -1,0 +1,450 @@
+//! Define: from settings and definitions to an open client. The only module that knows engine,
+//! registry and runners at once.
+//!
+//! What decides, in this order: the builder, then a [`Config`] read by the program, then the
+//! environment (`LITEWORK_MODE`, `LITEWORK_WORKERS`, `LITEWORK_DB`): the operator wins.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::backend::Backend;
+use crate::backends::memory::Memory;
+#[cfg(feature = "sqlite")]
+use crate::backends::sqlite::{Settings, Sqlite};
+use crate::catalog::Catalog;
+use crate::client::{Client, Core, Mode, PendingRunner, Runner};
+use crate::context::{Context, States};
+use crate::error::Error;
+use crate::json::JsonLimits;
+use crate::options::{Durability, check_name};
+use crate::outcome::Result as TaskResult;
+use crate::registry::{Definition, Layer, Next, Registry};
+use crate::state::step_for;
+use crate::task::Signature;
+use crate::time::{Clock, SystemClock};
+use crate::worker::inline::Inline;
+use crate::worker::pool::{Pool, PoolConfig, WORKERS_MAX};
+
+/// Settings that a program reads from a file of its own; each overrides the builder.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Config {
+    /// Who runs what is enqueued.
+    pub mode: Option<Mode>,
+    /// Worker threads of a pool, 1 to 1,024.
+    pub workers: Option<usize>,
+    /// The queue file.
+    pub db: Option<PathBuf>,
+}
+
+/// Where tasks are kept.
+#[derive(Debug, Clone)]
+enum Store {
+    Memory,
+    #[cfg(feature = "sqlite")]
+    File(PathBuf),
+}
+
+/// Builds a [`Client`].
+#[must_use = "a builder does nothing until `open`"]
+pub struct Builder {
+    store: Store,
+    definitions: Vec<Definition>,
+    layers: Vec<Layer>,
+    states: States,
+    mode: Option<Mode>,
+    workers: Option<usize>,
+    config: Config,
+    environment: Option<Vec<(String, String)>>,
+    allowed_queues: Vec<String>,
+    pool: PoolConfig,
+    retry_in_place: bool,
+    limits: JsonLimits,
+    clock: Arc<dyn Clock>,
+    durability: Durability,
+    #[cfg(feature = "sqlite")]
+    settings: Settings,
+    #[cfg(feature = "inventory")]
+    collect: bool,
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Begins to open a queue file; it is made if it is missing.
+    #[cfg(feature = "sqlite")]
+    pub fn builder(path: impl Into<PathBuf>) -> Builder {
+        Builder::new(Store::File(path.into()))
+    }
+
+    /// Begins to open a queue that lives in this process only, for tests and throw-away work.
+    pub fn in_memory() -> Builder {
+        Builder::new(Store::Memory)
+    }
+}
+
+impl Builder {
+    fn new(store: Store) -> Self {
+        Self {
+            store,
+            definitions: Vec::new(),
+            layers: Vec::new(),
+            states: States::new(),
+            mode: None,
+            workers: None,
+            config: Config::default(),
+            environment: None,
+            allowed_queues: Vec::new(),
+            pool: PoolConfig::default(),
+            retry_in_place: true,
+            limits: JsonLimits::default(),
+            clock: Arc::new(SystemClock),
+            durability: Durability::default(),
+            #[cfg(feature = "sqlite")]
+            settings: Settings::default(),
+            #[cfg(feature = "inventory")]
+            collect: false,
+        }
+    }
+
+    /// Registers a task: the name of a `#[task]` function, or [`Definition::of`] a type.
+    pub fn register(mut self, task: impl Into<Definition>) -> Self {
+        self.definitions.push(task.into());
+        self
+    }
+
+    /// Makes a task known that another program runs.
+    pub fn declare<T: Signature>(mut self) -> Self {
+        self.definitions.push(Definition::declare::<T>());
+        self
+    }
+
+    /// Registers every `#[task]` linked into the program.
+    #[cfg(feature = "inventory")]
+    pub fn register_all(mut self) -> Self {
+        self.collect = true;
+        self
+    }
+
+    /// Runs tasks on this many threads, 1 to 1,024. Without it, and without a mode, tasks run in the
+    /// caller.
+    pub fn workers(mut self, threads: usize) -> Self {
+        self.workers = Some(threads);
+        self
+    }
+
+    /// Says who runs tasks. Default: a pool where `workers` was called, else the caller.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+
+    /// Settings the program has read; they win over the builder.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Uses these variables instead of the process's environment.
+    pub fn environment<K: Into<String>, V: Into<String>>(
+        mut self,
+        variables: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        let pairs = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
+        self.environment = Some(pairs.collect());
+        self
+    }
+
+    /// The name this process is shown by, 1–64 of `A–Z a–z 0–9 . _ -`. Default: the program's.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.pool.name = name.into();
+        self
+    }
+
+    /// Only these queues may be used; checked at definition and at each call. Default: any.
+    pub fn allow_queues<S: Into<String>>(mut self, queues: impl IntoIterator<Item = S>) -> Self {
+        self.allowed_queues = queues.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The pool serves only these queues. Default: all.
+    pub fn serve<S: Into<String>>(mut self, queues: impl IntoIterator<Item = S>) -> Self {
+        self.pool.queues = queues.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The pool serves all queues but these.
+    pub fn serve_all_but<S: Into<String>>(mut self, queues: impl IntoIterator<Item = S>) -> Self {
+        self.pool.exclude = queues.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// At most this many threads of the pool run tasks of this queue.
+    pub fn threads_for(mut self, queue: impl Into<String>, threads: usize) -> Self {
+        self.pool.threads_for.insert(queue.into(), threads);
+        self
+    }
+
+    /// Queues share the pool by weight, 1 to 1,000; a queue without one has weight 1. Order then
+    /// holds inside each queue. Default: rank alone decides.
+    pub fn weight(mut self, queue: impl Into<String>, weight: u32) -> Self {
+        self.pool.weights.insert(queue.into(), weight);
+        self
+    }
+
+    /// Lets waiting outweigh priority: one point is worth this much time. Fixed when the file is
+    /// made. Default: priority is strict.
+    #[cfg(feature = "sqlite")]
+    pub fn ageing(mut self, per_point: Duration) -> Self {
+        self.settings.step_ms = step_for(Some(per_point));
+        self
+    }
+
+    /// What an answered call survives. Default: power loss.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// The file belongs to the application: only tables named `litework_*` are ours, and it must be
+    /// in WAL mode.
+    #[cfg(feature = "sqlite")]
+    pub fn application_file(mut self) -> Self {
+        self.settings.application_file = true;
+        self
+    }
+
+    /// Switches an application's file to WAL if it is not.
+    #[cfg(feature = "sqlite")]
+    pub fn convert_to_wal(mut self) -> Self {
+        self.settings.convert_to_wal = true;
+        self
+    }
+
+    /// State that bodies get from their context by its type.
+    pub fn state<T: Any + Send + Sync>(mut self, state: T) -> Self {
+        self.states.insert(TypeId::of::<T>(), Arc::new(state));
+        self
+    }
+
+    /// Wraps every body; the first layer is the outermost.
+    pub fn layer(
+        mut self,
+        layer: impl Fn(&Context, Next<'_>) -> TaskResult<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.layers.push(Arc::new(layer));
+        self
+    }
+
+    /// In mode `inline`, whether the attempts of a failing task follow each other at once, for at
+    /// most 10 s (the default), or are stored with their back-off.
+    pub fn retry_in_place(mut self, in_place: bool) -> Self {
+        self.retry_in_place = in_place;
+        self
+    }
+
+    /// Limits of arguments and results.
+    pub fn json_limits(mut self, limits: JsonLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Where the time comes from. Default: the machine's clock.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Checks everything, opens the store and starts what runs.
+    ///
+    /// # Errors
+    /// Whatever is wrong with a definition or a setting; `cannot_open`, `not_a_queue`,
+    /// `schema_newer` and the like from the file.
+    pub fn open(mut self) -> Result<Client, Error> {
+        self.apply_environment()?;
+        let mode = self.resolve()?;
+        let mut catalog = Catalog::new(std::mem::take(&mut self.allowed_queues))?;
+        #[cfg(feature = "inventory")]
+        if self.collect {
+            self.definitions.extend(crate::registry::collected());
+        }
+        #[cfg(feature = "tokio")]
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            self.states.insert(TypeId::of::<tokio::runtime::Handle>(), Arc::new(runtime));
+        }
+        let definitions = std::mem::take(&mut self.definitions);
+        let layers = std::mem::take(&mut self.layers);
+        let states = std::mem::take(&mut self.states);
+        let registry = Arc::new(Registry::new(definitions, layers, states, &mut catalog)?);
+        let (backend, path) = self.open_store()?;
+        let core = Arc::new(Core {
+            backend,
+            catalog: Arc::new(catalog),
+            clock: Arc::clone(&self.clock),
+            limits: self.limits,
+            mode,
+            path,
+            runner: OnceLock::new(),
+            pending: OnceLock::new(),
+            closed: AtomicBool::new(false),
+        });
+        // What a dead process left behind comes back before anything new is stored.
+        core.backend.rescue(core.clock.now(), 0)?;
+        self.start(&core, registry)?;
+        Ok(Client { core })
+    }
+
+    fn start(self, core: &Arc<Core>, registry: Arc<Registry>) -> Result<(), Error> {
+        let name = self.pool.name.clone();
+        let inline = Inline::new(core, Arc::clone(&registry), name, self.retry_in_place);
+        let inline = Arc::new(inline);
+        let runner: Option<Arc<dyn Runner>> = match core.mode {
+            Mode::Pool => Some(Pool::start(core, registry, self.pool)?),
+            Mode::Inline => Some(Arc::clone(&inline) as Arc<dyn Runner>),
+            Mode::Enqueue | Mode::Hold => None,
+        };
+        // Each cell is set here only.
+        let _first = core.pending.set(inline as Arc<dyn PendingRunner>);
+        if let Some(runner) = runner {
+            let _first = core.runner.set(runner);
+        }
+        Ok(())
+    }
+
+    #[cfg(feature = "sqlite")]
+    fn open_store(&self) -> Result<(Arc<dyn Backend>, Option<PathBuf>), Error> {
+        match &self.store {
+            Store::Memory => Ok((Arc::new(Memory::new()), None)),
+            Store::File(path) => {
+                let settings = Settings { durability: self.durability, ..self.settings.clone() };
+                let sqlite = Sqlite::open(path, &settings)?;
+                let path = sqlite.path().to_owned();
+                Ok((Arc::new(sqlite), Some(path)))
+            }
+        }
+    }
+
+    #[cfg(not(feature = "sqlite"))]
+    fn open_store(&self) -> Result<(Arc<dyn Backend>, Option<PathBuf>), Error> {
+        match &self.store {
+            Store::Memory => Ok((Arc::new(Memory::new()), None)),
+        }
+    }
+
+    /// The configuration over the builder, the environment over both.
+    fn apply_environment(&mut self) -> Result<(), Error> {
+        let config = std::mem::take(&mut self.config);
+        self.mode = config.mode.or(self.mode);
+        self.workers = config.workers.or(self.workers);
+        if let Some(db) = config.db {
+            self.set_path(db);
+        }
+        if let Some(word) = self.variable("LITEWORK_MODE")? {
+            let modes = [Mode::Pool, Mode::Inline, Mode::Enqueue, Mode::Hold];
+            let mode = modes.into_iter().find(|mode| mode.as_str() == word);
+            let allowed = "pool, inline, enqueue or hold";
+            self.mode =
+                Some(mode.ok_or_else(|| {
+                    Error::invalid("bad_config", "LITEWORK_MODE", &word, allowed)
+                })?);
+        }
+        if let Some(word) = self.variable("LITEWORK_WORKERS")? {
+            let allowed = "a whole number from 1 to 1024";
+            let threads = word
+                .parse()
+                .map_err(|_| Error::invalid("bad_config", "LITEWORK_WORKERS", &word, allowed))?;
+            self.workers = Some(threads);
+        }
+        if let Some(path) = self.variable("LITEWORK_DB")? {
+            self.set_path(path.into());
+        }
+        Ok(())
+    }
+
+    fn set_path(&mut self, path: PathBuf) {
+        #[cfg(feature = "sqlite")]
+        if let Store::File(known) = &mut self.store {
+            *known = path;
+            return;
+        }
+        // A queue in memory has no file to move.
+        drop(path);
+    }
+
+    fn variable(&self, name: &str) -> Result<Option<String>, Error> {
+        let value = match &self.environment {
+            Some(pairs) => {
+                pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+            }
+            None => match std::env::var(name) {
+                Ok(value) => Some(value),
+                Err(std::env::VarError::NotPresent) => None,
+                Err(std::env::VarError::NotUnicode(raw)) => {
+                    return Err(Error::invalid("bad_config", name, raw, "UTF-8 text"));
+                }
+            },
+        };
+        Ok(value.filter(|value| !value.is_empty()))
+    }
+
+    /// Checks what concerns the runners, and says which there is.
+    fn resolve(&mut self) -> Result<Mode, Error> {
+        let mode =
+            self.mode.unwrap_or(if self.workers.is_some() { Mode::Pool } else { Mode::Inline });
+        let default = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let threads = self.workers.unwrap_or_else(default);
+        if !(1..=WORKERS_MAX).contains(&threads) {
+            return Err(Error::invalid("out_of_range", "workers", threads, "1 to 1024"));
+        }
+        self.pool.threads = threads;
+        if self.pool.name.is_empty() {
+            self.pool.name = program_name();
+        }
+        check_name("bad_name", "worker name", &self.pool.name)?;
+        let named = self.pool.queues.iter().chain(&self.pool.exclude);
+        let named = named.chain(self.pool.threads_for.keys()).chain(self.pool.weights.keys());
+        for queue in named {
+            check_name("bad_queue", "queue name", queue)?;
+        }
+        check_range("threads_for", &self.pool.threads_for, 1..=WORKERS_MAX, "1 to 1024")?;
+        check_range("weight", &self.pool.weights, 1..=1_000, "1 to 1000")?;
+        Ok(mode)
+    }
+}
+
+fn check_range<N: PartialOrd + std::fmt::Debug>(
+    place: &str,
+    values: &HashMap<String, N>,
+    range: std::ops::RangeInclusive<N>,
+    allowed: &str,
+) -> Result<(), Error> {
+    match values.iter().find(|(_, value)| !range.contains(value)) {
+        None => Ok(()),
+        Some((queue, value)) => {
+            Err(Error::invalid("out_of_range", format!("{place} of queue {queue}"), value, allowed))
+        }
+    }
+}
+
+/// The program's file name, with what a name may not hold left out.
+fn program_name() -> String {
+    let path = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let name: String = stem
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c))
+        .take(crate::options::NAME_BYTES_MAX)
+        .collect();
+    if name.is_empty() { "litework".to_owned() } else { name }
+}

@@ -1,0 +1,229 @@
+//! Run: what a task body may see and do.
+
+use std::any::{Any, TypeId, type_name};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Instant;
+
+use crate::client::{Client, Handle};
+use crate::error::Error;
+use crate::id::TaskId;
+use crate::outcome::{Failure, Result};
+use crate::record::Claimed;
+use crate::task::IntoCall;
+
+/// State that tasks need, one value a type: a connection pool, a mailer.
+pub(crate) type States = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
+
+/// Why a running task is asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// Somebody cancelled it.
+    Cancelled,
+    /// It has run longer than its time-out.
+    Timeout,
+    /// The program is shutting down; the task will be handed back.
+    Shutdown,
+}
+
+/// Asks one running attempt to stop.
+#[derive(Debug, Default)]
+pub(crate) struct Token {
+    stop: AtomicU8,
+    deadline: Option<Instant>,
+}
+
+impl Token {
+    pub(crate) fn new(deadline: Option<Instant>) -> Self {
+        Self { stop: AtomicU8::new(0), deadline }
+    }
+
+    /// The first reason stays.
+    pub(crate) fn stop(&self, reason: StopReason) {
+        let word = match reason {
+            StopReason::Cancelled => 1,
+            StopReason::Timeout => 2,
+            StopReason::Shutdown => 3,
+        };
+        // A reason that is there already is the one to keep.
+        let _first = self.stop.compare_exchange(0, word, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    pub(crate) fn reason(&self) -> Option<StopReason> {
+        match self.stop.load(Ordering::SeqCst) {
+            1 => Some(StopReason::Cancelled),
+            2 => Some(StopReason::Timeout),
+            3 => Some(StopReason::Shutdown),
+            _ => {
+                let late = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+                late.then_some(StopReason::Timeout)
+            }
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+}
+
+/// What a task body is given.
+///
+/// A body that runs for long should look at [`Context::check`] now and then: threads cannot be
+/// stopped from outside.
+pub struct Context {
+    client: Option<Client>,
+    id: Option<TaskId>,
+    kind: Arc<str>,
+    attempt: u32,
+    attempts_max: u32,
+    priority: i8,
+    token: Arc<Token>,
+    states: Arc<States>,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context")
+            .field("id", &self.id)
+            .field("kind", &self.kind)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    pub(crate) fn new(
+        client: Client,
+        task: &Claimed,
+        token: Arc<Token>,
+        states: Arc<States>,
+    ) -> Self {
+        Self {
+            client: Some(client),
+            id: Some(task.id),
+            kind: Arc::clone(&task.kind),
+            attempt: task.lease.attempt,
+            attempts_max: task.attempts_max,
+            priority: task.priority,
+            token,
+            states,
+        }
+    }
+
+    /// A context without a queue behind it, to call a body in a unit test.
+    ///
+    /// ```
+    /// # use litework::{Context, Result, task};
+    /// #[task]
+    /// fn greet(ctx: &Context, name: &str) -> String {
+    ///     format!("{name}, attempt {}", ctx.attempt())
+    /// }
+    /// assert_eq!(greet(&Context::detached(), "Ada"), "Ada, attempt 1");
+    /// ```
+    pub fn detached() -> Self {
+        Self {
+            client: None,
+            id: None,
+            kind: "detached".into(),
+            attempt: 1,
+            attempts_max: 1,
+            priority: 0,
+            token: Arc::default(),
+            states: Arc::default(),
+        }
+    }
+
+    /// Adds state to a detached context.
+    #[must_use]
+    pub fn with_state<T: Any + Send + Sync>(mut self, state: T) -> Self {
+        Arc::make_mut(&mut self.states).insert(TypeId::of::<T>(), Arc::new(state));
+        self
+    }
+
+    /// The id of the task, the same on every attempt; none in a detached context.
+    pub fn id(&self) -> Option<TaskId> {
+        self.id
+    }
+
+    /// The name of the task.
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// Which attempt this is, counted from 1.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Its priority, −100 to 100.
+    pub fn priority(&self) -> i8 {
+        self.priority
+    }
+
+    /// Whether no further attempt follows if this one fails.
+    pub fn is_last_attempt(&self) -> bool {
+        self.attempt >= self.attempts_max
+    }
+
+    /// State given to the builder.
+    ///
+    /// # Errors
+    /// A failure that gives up: without its state no attempt can succeed.
+    pub fn state<T: Any + Send + Sync>(&self) -> Result<&T> {
+        self.states.get(&TypeId::of::<T>()).and_then(|state| state.downcast_ref()).ok_or_else(
+            || {
+                let text = format!(
+                    "no state of type {}; give it to `builder.state(..)`",
+                    type_name::<T>()
+                );
+                Failure::give_up(text).code("no_state")
+            },
+        )
+    }
+
+    /// Why the task is asked to stop, if it is.
+    pub fn stop_reason(&self) -> Option<StopReason> {
+        self.token.reason()
+    }
+
+    /// Whether the task is asked to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stop_reason().is_some()
+    }
+
+    /// Ends the body with `?` when the task is asked to stop.
+    pub fn check(&self) -> Result<()> {
+        if self.is_stopping() { Err(Failure::cancelled()) } else { Ok(()) }
+    }
+
+    /// The client that runs this task; none in a detached context.
+    pub fn client(&self) -> Option<&Client> {
+        self.client.as_ref()
+    }
+
+    /// Enqueues another task.
+    pub fn enqueue<C: IntoCall>(&self, call: C) -> Result<Handle<C::Task>, Error> {
+        self.client.as_ref().ok_or(Error::Closed)?.enqueue(call)
+    }
+
+    /// Runs a future to its end on this thread: on the tokio runtime the client was opened in, or on
+    /// one of its own.
+    #[cfg(feature = "tokio")]
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        static OWN: std::sync::OnceLock<tokio::runtime::Runtime> = std::sync::OnceLock::new();
+        match self.states.get(&TypeId::of::<tokio::runtime::Handle>()) {
+            Some(handle) if handle.is::<tokio::runtime::Handle>() => {
+                let handle = handle.downcast_ref::<tokio::runtime::Handle>();
+                handle.expect("its type was just checked").block_on(future)
+            }
+            _ => OWN
+                .get_or_init(|| {
+                    let mut builder = tokio::runtime::Builder::new_current_thread();
+                    builder.enable_all().build().expect("a runtime without threads needs nothing")
+                })
+                .block_on(future),
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Every step of the journey: what a call of this library can fail with.
+//!
+//! An error names a stable code, the offending value, where it stood, what is allowed and, where it
+//! helps, what to do next. No type of another crate is part of it: causes are boxed as `source`.
+//! What a *task body* fails with is a [`Failure`](crate::Failure), a verdict that is stored.
+
+use std::time::Duration;
+
+use crate::id::TaskId;
+use crate::json::JsonError;
+use crate::outcome::{BoxError, Report};
+use crate::state::{Reason, State};
+use crate::time::Timestamp;
+
+/// Why a call of this library failed. `code()` is stable; the text may improve.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A value was refused before anything was stored.
+    #[error("{code}: {place} is {value}; {allowed}")]
+    #[non_exhaustive]
+    Invalid {
+        /// Stable word for the rule that was broken, such as `bad_queue`.
+        code: &'static str,
+        /// Which value, such as `queue name`.
+        place: String,
+        /// The value, shortened and escaped.
+        value: String,
+        /// The range or form that is allowed.
+        allowed: String,
+    },
+    /// Arguments or a result do not fit into JSON or its limits.
+    #[error("{0}")]
+    Json(#[from] JsonError),
+    /// One item of a batch was refused, so none was stored.
+    #[error("item {index} of the batch: {source}")]
+    #[non_exhaustive]
+    Item {
+        /// Position of the item, counted from 0.
+        index: usize,
+        /// Why it was refused.
+        source: Box<Error>,
+    },
+    /// No task has this id, or it was pruned.
+    #[error("not_found: there is no task {id}")]
+    #[non_exhaustive]
+    NotFound {
+        /// The id as it was given.
+        id: String,
+    },
+    /// The id names a task of another kind.
+    #[error("mismatch: task {id} is of kind {found:?}, not {expected:?}")]
+    #[non_exhaustive]
+    Mismatch {
+        /// The task.
+        id: TaskId,
+        /// The kind that was asked for.
+        expected: String,
+        /// The kind that the task is of.
+        found: String,
+    },
+    /// The program knows no task of this name.
+    #[error("unknown_kind: {kind:?} is not registered{}", did_you_mean(.nearest))]
+    #[non_exhaustive]
+    UnknownKind {
+        /// The name.
+        kind: String,
+        /// Registered names that look like it.
+        nearest: Vec<String>,
+    },
+    /// The task has no return value yet.
+    #[error("not_finished: task {id} is {state}")]
+    #[non_exhaustive]
+    NotFinished {
+        /// The task.
+        id: TaskId,
+        /// Its state when it was read.
+        state: State,
+    },
+    /// The task ended without a return value, because it failed.
+    #[error("failed: task {id} failed ({reason}): {report}")]
+    #[non_exhaustive]
+    Failed {
+        /// The task.
+        id: TaskId,
+        /// Why it is final.
+        reason: Reason,
+        /// The error of its last attempt.
+        report: Box<Report>,
+    },
+    /// The task ended without a return value, because it was cancelled or skipped.
+    #[error("{state}: task {id} was {state} ({reason})")]
+    #[non_exhaustive]
+    NoValue {
+        /// The task.
+        id: TaskId,
+        /// `cancelled` or `skipped`.
+        state: State,
+        /// Why.
+        reason: Reason,
+    },
+    /// The time given to wait has passed.
+    #[error("timeout: nothing happened within {} ms", .after.as_millis())]
+    #[non_exhaustive]
+    Timeout {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// Waiting is pointless: no live process runs tasks of this kind.
+    #[error(
+        "nobody_runs: no live process runs this task, due at {due_at}; run a pool or `run_pending`"
+    )]
+    #[non_exhaustive]
+    NobodyRuns {
+        /// When the task is due.
+        due_at: Timestamp,
+    },
+    /// The key belongs to a task with other arguments.
+    #[error("key_conflict: task {existing} already has this key with other arguments")]
+    #[non_exhaustive]
+    KeyConflict {
+        /// The task that has the key.
+        existing: TaskId,
+    },
+    /// There is no room for more waiting work; nothing was stored.
+    #[error("overloaded: {what} holds {found} of at most {allowed}; try again later")]
+    #[non_exhaustive]
+    Overloaded {
+        /// What is full: a queue, the lanes, the file.
+        what: String,
+        /// How much it holds.
+        found: u64,
+        /// How much it may hold.
+        allowed: u64,
+    },
+    /// Nothing was stored; the call may be repeated.
+    #[error("not_stored: {reason}")]
+    #[non_exhaustive]
+    NotStored {
+        /// What stood in the way.
+        reason: String,
+        /// The engine's own error.
+        #[source]
+        source: Option<BoxError>,
+    },
+    /// Whether it was stored cannot be told. Send it again with the same idempotency key and there
+    /// will be one task.
+    #[error("unknown_outcome: {reason}; send it again with the same idempotency key")]
+    #[non_exhaustive]
+    Unknown {
+        /// What happened.
+        reason: String,
+        /// The engine's own error.
+        #[source]
+        source: Option<BoxError>,
+    },
+    /// Another attempt holds the task; nothing of this one was kept.
+    #[error(
+        "lease_lost: attempt {attempt} of task {id} no longer holds it; nothing of it was kept"
+    )]
+    #[non_exhaustive]
+    LeaseLost {
+        /// The task.
+        id: TaskId,
+        /// The attempt that lost it.
+        attempt: u32,
+    },
+    /// The client was shut down.
+    #[error("closed: the client was shut down")]
+    Closed,
+    /// The process was forked after the file was opened.
+    #[error(
+        "forked_process: the file was opened by process {opened_by}; open it again after a fork"
+    )]
+    #[non_exhaustive]
+    Forked {
+        /// The process that opened the file.
+        opened_by: u32,
+    },
+    /// A call that would wait for itself.
+    #[error("reentrant: {what}; {instead}")]
+    #[non_exhaustive]
+    Reentrant {
+        /// What was called where.
+        what: &'static str,
+        /// What to do instead.
+        instead: &'static str,
+    },
+    /// The file cannot be used.
+    #[error("{code}: {path}: {reason}")]
+    #[non_exhaustive]
+    BadFile {
+        /// Stable word, such as `schema_newer`.
+        code: &'static str,
+        /// The file.
+        path: String,
+        /// What is wrong and what to do.
+        reason: String,
+        /// The engine's own error.
+        #[source]
+        source: Option<BoxError>,
+    },
+    /// Reading failed; nothing was changed.
+    #[error("storage: {reason}")]
+    #[non_exhaustive]
+    Storage {
+        /// What was read.
+        reason: String,
+        /// The engine's own error.
+        #[source]
+        source: Option<BoxError>,
+    },
+    /// One stored row is damaged; others are not affected.
+    #[error("bad_row: task row {row}, column {column}: {reason}")]
+    #[non_exhaustive]
+    BadRow {
+        /// The row's number.
+        row: i64,
+        /// The column.
+        column: &'static str,
+        /// What it holds.
+        reason: String,
+    },
+}
+
+fn did_you_mean(names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!("; did you mean {}?", names.join(" or ")) }
+}
+
+impl Error {
+    pub(crate) fn invalid(
+        code: &'static str,
+        place: impl Into<String>,
+        value: impl std::fmt::Debug,
+        allowed: impl Into<String>,
+    ) -> Self {
+        let value = shorten(&format!("{value:?}"));
+        Self::Invalid { code, place: place.into(), value, allowed: allowed.into() }
+    }
+
+    pub(crate) fn not_found(id: impl std::fmt::Display) -> Self {
+        Self::NotFound { id: shorten(&id.to_string()) }
+    }
+
+    pub(crate) fn at(self, index: usize) -> Self {
+        Self::Item { index, source: Box::new(self) }
+    }
+
+    /// The stable word for this error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid { code, .. } | Self::BadFile { code, .. } => code,
+            Self::Json(error) => error.code(),
+            Self::Item { source, .. } => source.code(),
+            Self::NotFound { .. } => "not_found",
+            Self::Mismatch { .. } => "mismatch",
+            Self::UnknownKind { .. } => "unknown_kind",
+            Self::NotFinished { .. } => "not_finished",
+            Self::Failed { .. } => "failed",
+            Self::NoValue { state, .. } => state.as_str(),
+            Self::Timeout { .. } => "timeout",
+            Self::NobodyRuns { .. } => "nobody_runs",
+            Self::KeyConflict { .. } => "key_conflict",
+            Self::Overloaded { .. } => "overloaded",
+            Self::NotStored { .. } => "not_stored",
+            Self::Unknown { .. } => "unknown_outcome",
+            Self::LeaseLost { .. } => "lease_lost",
+            Self::Closed => "closed",
+            Self::Forked { .. } => "forked_process",
+            Self::Reentrant { .. } => "reentrant",
+            Self::Storage { .. } => "storage",
+            Self::BadRow { .. } => "bad_row",
+        }
+    }
+
+    /// Whether the same call may succeed later, and repeating it cannot make a second task.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::NotStored { .. } | Self::Overloaded { .. } | Self::Timeout { .. })
+    }
+
+    /// Whether the task does not exist.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. })
+    }
+}
+
+/// Values from outside are shown with at most this many characters.
+const SHOWN_CHARS_MAX: usize = 80;
+
+pub(crate) fn shorten(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        None => text.to_owned(),
+        Some((cut, _)) => format!("{}… ({} bytes)", &text[..cut], text.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invalid_value_names_value_place_and_range() {
+        let error = Error::invalid("bad_priority", "priority", 101, "-100 to 100");
+        assert_eq!(error.to_string(), "bad_priority: priority is 101; -100 to 100");
+        assert_eq!(
+            error.at(3).to_string(),
+            "item 3 of the batch: bad_priority: priority is 101; -100 to 100"
+        );
+    }
+
+    #[test]
+    fn long_values_are_shown_cut() {
+        let error = Error::invalid("bad_key", "key", "k".repeat(5_000), "1 to 200 bytes");
+        assert!(error.to_string().len() < 200);
+    }
+}

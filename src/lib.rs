@@ -1,0 +1,118 @@
+//! Background tasks for Rust programs in one SQLite file: no broker, no server, no async runtime.
+//!
+//! Worker threads live inside the program that enqueues. Leave them out, and the same program runs
+//! each task in the caller: same row, same accounting, same result.
+//!
+//! ```
+//! use litework::{Client, Context, Result, task};
+//! use std::time::Duration;
+//!
+//! /// Shrinks one picture and returns where it was put.
+//! #[task]
+//! fn shrink(ctx: &Context, path: &str, width: u32) -> Result<String> {
+//!     ctx.check()?; // ends here if somebody cancelled it
+//!     Ok(format!("{path}.{width}.png"))
+//! }
+//!
+//! fn main() -> Result<()> {
+//!     # let dir = tempfile::tempdir()?;
+//!     # std::env::set_current_dir(dir.path())?;
+//!     let tasks = Client::builder("tasks.db").register(shrink).workers(4).open()?;
+//!     let handle = tasks.enqueue(shrink::with("cat", 640).priority(10))?;
+//!     println!("{}", handle.wait(Duration::from_secs(5))?);
+//!     tasks.shutdown(Duration::from_secs(10))?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # The journey of a task
+//!
+//! define → enqueue → store → claim → run → finish → watch. The modules stand in this order, and
+//! each knows only those before it.
+//!
+//! - **Define**: [`task`] on a function, or [`Task`] on a type; [`Options`], [`Retry`].
+//! - **Enqueue**: [`Client::enqueue`] one [`Call`], [`Client::enqueue_many`], or through a
+//!   transaction with the traits of `litework::sqlite`.
+//! - **Run**: [`Context`] in the body; [`Failure`] as its verdict.
+//! - **Watch**: [`Handle::wait`] or `.await`; [`Client::get`], [`Client::list`].
+//!
+//! # Features
+//!
+//! | Feature | Default | What it adds |
+//! |---|---|---|
+//! | `sqlite` | yes | the engine that keeps a file |
+//! | `bundled` | yes | SQLite compiled in; without it the system's, 3.51.3 or newer |
+//! | `macros` | yes | `#[task]` |
+//! | `inventory` | no | `register_all`: every `#[task]` without naming it |
+//! | `tokio` | no | `async fn` tasks; enqueue and wait without blocking a runtime |
+//! | `testing` | no | a clock that tests move by hand |
+
+#[cfg(test)]
+extern crate self as litework;
+
+// In the order of the journey; `tests/tidy.rs` holds each to those before it.
+mod attempt;
+mod backend;
+mod backends;
+mod builder;
+mod catalog;
+mod client;
+mod context;
+mod error;
+mod fault;
+mod id;
+mod json;
+mod options;
+mod outcome;
+mod record;
+mod registry;
+mod retry;
+mod settle;
+mod state;
+mod task;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod time;
+mod watch;
+mod worker;
+
+pub use backend::{Cancelled, Capabilities};
+pub use builder::{Builder, Config};
+pub use catalog::KindInfo;
+pub use client::{
+    AsTaskId, BATCH_MAX, Client, GRACE_DEFAULT, Handle, Mode, Outbox, Pending, Ran, Stopped,
+};
+pub use context::{Context, StopReason};
+pub use error::Error;
+pub use id::{BadId, TaskId};
+pub use json::{JsonError, JsonLimits};
+#[cfg(feature = "macros")]
+pub use litework_macros::task;
+pub use options::{
+    ATTEMPTS_DEFAULT, ATTEMPTS_MAX, Durability, NAME_BYTES_MAX, Options, PRIORITY_MAX,
+    PRIORITY_MIN, QUEUE_DEFAULT, SPAN_MAX, TIMEOUT_MAX,
+};
+pub use outcome::{Failure, REPORT_TEXT_BYTES_MAX, Report, Result};
+pub use record::{AttemptRecord, Cursor, Filter, Page, TaskRecord};
+pub use registry::{Definition, Layer, Next, Task};
+pub use retry::{RETRY_DELAY_MAX, Retry};
+pub use settle::CRASHES_MAX;
+pub use state::{Reason, State};
+pub use task::{Call, IntoCall, KEY_BYTES_MAX, Signature, TAG_BYTES_MAX, TAGS_MAX};
+pub use time::{Clock, SystemClock, Timestamp};
+
+/// What only a queue file can do: tasks that belong to a transaction.
+#[cfg(feature = "sqlite")]
+pub mod sqlite {
+    pub use crate::backends::sqlite::doors::{ClientExt, Pending, Write, WriteError};
+}
+
+/// For the code that `#[task]` writes; not part of the interface.
+#[doc(hidden)]
+pub mod __private {
+    #[cfg(feature = "inventory")]
+    pub use crate::registry::Entry;
+    #[cfg(feature = "inventory")]
+    pub use inventory;
+    pub use serde;
+}

@@ -1,0 +1,372 @@
+//! Define: what can be said of a task besides its arguments.
+//!
+//! The same [`Options`] are given at definition and, as overrides, at one call. They are plain
+//! values: nothing is checked until [`Options::checked`] has seen the whole, so a chain of overrides
+//! reports one clear error. [`Plan`] is what remains when every gap is filled with its default.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::retry::{Retry, millis};
+
+/// The queue of a task that names none.
+pub const QUEUE_DEFAULT: &str = "default";
+/// Names of queues and kinds have at most this many bytes.
+pub const NAME_BYTES_MAX: usize = 64;
+/// The lowest priority; it runs last.
+pub const PRIORITY_MIN: i8 = -100;
+/// The highest priority; it runs first.
+pub const PRIORITY_MAX: i8 = 100;
+/// Attempts of a task that names no number.
+pub const ATTEMPTS_DEFAULT: u32 = 5;
+/// No task may have more attempts.
+pub const ATTEMPTS_MAX: u32 = 1_000;
+/// No time-out, expiry or retention is longer: 100 years.
+pub const SPAN_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+/// No time-out is longer: 365 days.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// What an answered call survives.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// A killed process; a power loss may take the newest commits, always a tail, never a hole.
+    Normal,
+    /// A power loss, on a disk that honours flush.
+    #[default]
+    Full,
+}
+
+/// Options of a task or of one call; whatever is not set keeps its default.
+///
+/// ```
+/// use litework::Options;
+/// use std::time::Duration;
+///
+/// let options = Options::new().queue("images").priority(10).timeout(Duration::from_secs(20));
+/// let calmer = options.clone().priority(-5); // the original is unchanged
+/// assert_ne!(options, calmer);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    description: Option<Cow<'static, str>>,
+    aliases: Vec<Cow<'static, str>>,
+    queue: Option<Cow<'static, str>>,
+    priority: Option<i32>,
+    on_commit: Option<bool>,
+    expires_after: Option<Duration>,
+    attempts: Option<u32>,
+    at_most_once: Option<bool>,
+    run: RunOptions,
+}
+
+/// The options that the running process needs; where one call differs from the definition they are
+/// stored with the task, as JSON.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RunOptions {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) retry: Option<Retry>,
+    #[serde(rename = "timeout_ms", with = "millis_opt", skip_serializing_if = "Option::is_none")]
+    pub(crate) timeout: Option<Duration>,
+    #[serde(rename = "keep_for_ms", with = "millis_opt", skip_serializing_if = "Option::is_none")]
+    pub(crate) keep_for: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) finish_sync: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) durability: Option<Durability>,
+}
+
+mod millis_opt {
+    use super::millis;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::time::Duration;
+
+    #[expect(clippy::ref_option, reason = "serde's `with` passes the field by reference")]
+    pub(super) fn serialize<S: Serializer>(
+        span: &Option<Duration>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        match span {
+            Some(span) => millis::serialize(span, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(from)?.map(Duration::from_millis))
+    }
+}
+
+impl RunOptions {
+    /// These options, with the gaps filled from `base`.
+    fn over(&self, base: &Self) -> Self {
+        Self {
+            retry: self.retry.clone().or_else(|| base.retry.clone()),
+            timeout: self.timeout.or(base.timeout),
+            keep_for: self.keep_for.or(base.keep_for),
+            finish_sync: self.finish_sync.or(base.finish_sync),
+            durability: self.durability.or(base.durability),
+        }
+    }
+}
+
+impl Options {
+    /// Nothing set.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// One paragraph for people, shown beside the name.
+    #[must_use]
+    pub fn description(mut self, text: impl Into<Cow<'static, str>>) -> Self {
+        self.description = Some(text.into());
+        self
+    }
+
+    /// A former name: stored tasks of that name run as this one.
+    #[must_use]
+    pub fn alias(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.aliases.push(name.into());
+        self
+    }
+
+    /// The queue, 1–64 of `A–Z a–z 0–9 . _ -`. Default: `default`.
+    #[must_use]
+    pub fn queue(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.queue = Some(name.into());
+        self
+    }
+
+    /// −100 to 100; higher runs first. Default: 0.
+    #[must_use]
+    pub fn priority(mut self, priority: i32) -> Self {
+        self.priority = Some(priority);
+        self
+    }
+
+    /// How often the task is tried in all, 1 to 1,000. Default: 5.
+    #[must_use]
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.attempts = Some(attempts);
+        self
+    }
+
+    /// The delay between attempts. Default: [`Retry::default`].
+    #[must_use]
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.run.retry = Some(retry);
+        self
+    }
+
+    /// How long one attempt may run, up to a year, before its token is set. Default: no limit.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.run.timeout = Some(timeout);
+        self
+    }
+
+    /// How long after its due time a task may still be started; then it fails as `expired`.
+    /// Default: for ever.
+    #[must_use]
+    pub fn expires_after(mut self, span: Duration) -> Self {
+        self.expires_after = Some(span);
+        self
+    }
+
+    /// How long the finished task is kept. Default: what the client's retention says.
+    #[must_use]
+    pub fn keep_for(mut self, span: Duration) -> Self {
+        self.run.keep_for = Some(span);
+        self
+    }
+
+    /// Commit each finish at once instead of within 5 ms together with others. Default: false.
+    #[must_use]
+    pub fn finish_sync(mut self, sync: bool) -> Self {
+        self.run.finish_sync = Some(sync);
+        self
+    }
+
+    /// What the finish survives. Default: the client's level.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.run.durability = Some(durability);
+        self
+    }
+
+    /// Inside `client.write`, whether the task is stored with the transaction (true) or at once,
+    /// whatever becomes of it (false). Default: true.
+    #[must_use]
+    pub fn on_commit(mut self, on_commit: bool) -> Self {
+        self.on_commit = Some(on_commit);
+        self
+    }
+
+    /// Never start the task twice: the start is flushed to disk before the body runs, and a crash
+    /// ends it as `lost`. Default: false.
+    #[must_use]
+    pub fn at_most_once(mut self, at_most_once: bool) -> Self {
+        self.at_most_once = Some(at_most_once);
+        self
+    }
+
+    pub(crate) fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// These overrides over the definition's options.
+    pub(crate) fn over(&self, base: &Self) -> Self {
+        Self {
+            description: base.description.clone(),
+            aliases: base.aliases.clone(),
+            queue: self.queue.clone().or_else(|| base.queue.clone()),
+            priority: self.priority.or(base.priority),
+            on_commit: self.on_commit.or(base.on_commit),
+            expires_after: self.expires_after.or(base.expires_after),
+            attempts: self.attempts.or(base.attempts),
+            at_most_once: self.at_most_once.or(base.at_most_once),
+            run: self.run.over(&base.run),
+        }
+    }
+
+    /// What the overrides change for the running process, as JSON to be stored with the task.
+    pub(crate) fn stored(&self) -> Option<String> {
+        if self.run == RunOptions::default() {
+            return None;
+        }
+        serde_json::to_string(&self.run).ok()
+    }
+
+    /// The stored overrides of one task over this definition.
+    pub(crate) fn with_stored(&self, text: &str) -> Result<RunOptions, serde_json::Error> {
+        serde_json::from_str::<RunOptions>(text).map(|stored| stored.over(&self.run))
+    }
+
+    /// Every option in its range, every gap filled.
+    pub(crate) fn checked(&self) -> Result<Plan, Error> {
+        let queue = self.queue.clone().unwrap_or(Cow::Borrowed(QUEUE_DEFAULT));
+        check_name("bad_queue", "queue name", &queue)?;
+        for alias in &self.aliases {
+            check_name("bad_name", "alias", alias)?;
+        }
+        let attempts = self.attempts.unwrap_or(ATTEMPTS_DEFAULT);
+        if !(1..=ATTEMPTS_MAX).contains(&attempts) {
+            return Err(Error::invalid("out_of_range", "attempts", attempts, "1 to 1000"));
+        }
+        check_span("timeout", self.run.timeout, TIMEOUT_MAX, "1 ms to 365 days")?;
+        check_span("expires_after", self.expires_after, SPAN_MAX, "1 ms to 100 years")?;
+        if self.run.keep_for.is_some_and(|span| span > SPAN_MAX) {
+            return Err(Error::invalid(
+                "out_of_range",
+                "keep_for",
+                self.run.keep_for,
+                "0 to 100 years",
+            ));
+        }
+        Ok(Plan {
+            queue: queue.into(),
+            priority: check_priority(self.priority.unwrap_or(0))?,
+            attempts_max: attempts,
+            expires_after: self.expires_after,
+            on_commit: self.on_commit.unwrap_or(true),
+            at_most_once: self.at_most_once.unwrap_or(false),
+        })
+    }
+
+    pub(crate) fn aliases(&self) -> &[Cow<'static, str>] {
+        &self.aliases
+    }
+
+    pub(crate) fn run_options(&self) -> &RunOptions {
+        &self.run
+    }
+
+    pub(crate) fn described(&self) -> Option<&str> {
+        self.description.as_deref()
+    }
+}
+
+/// Options that have been checked, every gap filled: what enqueuing needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) queue: std::sync::Arc<str>,
+    pub(crate) priority: i8,
+    pub(crate) attempts_max: u32,
+    pub(crate) expires_after: Option<Duration>,
+    pub(crate) on_commit: bool,
+    pub(crate) at_most_once: bool,
+}
+
+/// 1–64 of `A–Z a–z 0–9 . _ -`.
+pub(crate) fn check_name(code: &'static str, place: &str, name: &str) -> Result<(), Error> {
+    const ALLOWED: &str = "1–64 of A–Z a–z 0–9 . _ -";
+    let bad =
+        name.bytes().position(|byte| !(byte.is_ascii_alphanumeric() || b"._-".contains(&byte)));
+    let reason = match (name.len(), bad) {
+        (0, _) => "is empty".to_owned(),
+        (_, Some(at)) => format!("has a character at byte {at} that is not allowed"),
+        (length, None) if length > NAME_BYTES_MAX => format!("has {length} bytes"),
+        _ => return Ok(()),
+    };
+    Err(Error::invalid(code, place, name, format!("it {reason}; {ALLOWED}")))
+}
+
+pub(crate) fn check_priority(priority: i32) -> Result<i8, Error> {
+    i8::try_from(priority)
+        .ok()
+        .filter(|priority| (PRIORITY_MIN..=PRIORITY_MAX).contains(priority))
+        .ok_or_else(|| Error::invalid("out_of_range", "priority", priority, "-100 to 100"))
+}
+
+fn check_span(
+    place: &str,
+    span: Option<Duration>,
+    max: Duration,
+    allowed: &str,
+) -> Result<(), Error> {
+    match span {
+        Some(span) if span.as_millis() == 0 || span > max => {
+            Err(Error::invalid("out_of_range", place, span, allowed))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked_with_the_byte_named() {
+        let text =
+            |name: &str| check_name("bad_queue", "queue name", name).map_err(|e| e.to_string());
+        assert_eq!(text("mail.out_1-A"), Ok(()));
+        assert_eq!(
+            text("a b").expect_err("space"),
+            "bad_queue: queue name is \"a b\"; it has a character at byte 1 that is not allowed; \
+             1–64 of A–Z a–z 0–9 . _ -"
+        );
+        assert!(text("").is_err() && text(&"x".repeat(65)).is_err() && text("é").is_err());
+    }
+
+    #[test]
+    fn overrides_are_stored_only_where_they_differ() {
+        assert_eq!(Options::new().queue("x").priority(3).stored(), None);
+        let call = Options::new().timeout(Duration::from_secs(2));
+        assert_eq!(call.stored().as_deref(), Some(r#"{"timeout_ms":2000}"#));
+        let merged = Options::new().retry(Retry::ladder([])).with_stored(r#"{"timeout_ms":2000}"#);
+        let merged = merged.expect("stored by us");
+        assert_eq!(
+            (merged.retry, merged.timeout),
+            (Some(Retry::ladder([])), Some(Duration::from_secs(2)))
+        );
+    }
+}

@@ -1,0 +1,282 @@
+//! Finish: what a task body may answer, and what one attempt came to.
+//!
+//! A body answers with a value or a [`Failure`]. `?` on any error makes a failure that means "try
+//! again"; a task may also give up, ask to be run later, or say that it was cancelled. The report of
+//! an error is taken at once: type, message, the whole chain of causes and the backtrace. Only
+//! their text may be cut, and then a mark says so.
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::state::Reason;
+
+/// Any error that may be boxed as a cause.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// What a task body returns; `?` works on any error and means "try again".
+pub type Result<T, E = Failure> = std::result::Result<T, E>;
+
+/// Each text of a report is cut at this many bytes, with a mark.
+pub const REPORT_TEXT_BYTES_MAX: usize = 64 * 1024;
+/// A chain of causes is followed this far.
+const CHAIN_MAX: usize = 64;
+
+/// The error of one attempt, as it is stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Report {
+    /// The Rust type of the error, such as `std::io::Error`; `panic` for a panic.
+    pub kind: String,
+    /// A stable word chosen by the task, to be matched by programs.
+    pub code: Option<String>,
+    /// The error's own text.
+    pub message: String,
+    /// The texts of its causes, nearest first.
+    pub causes: Vec<String>,
+    /// Data the task attached.
+    pub data: Option<Value>,
+    /// Where it happened, when backtraces are on (`RUST_BACKTRACE=1`) or it was a panic.
+    pub backtrace: Option<String>,
+    /// Whether the task declared it as expected; such errors are logged lower.
+    pub expected: bool,
+}
+
+impl Report {
+    pub(crate) fn new(kind: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { kind: kind.into(), message: cut(message.into()), ..Self::default() }
+    }
+
+    pub(crate) fn with_backtrace(mut self, backtrace: Option<String>) -> Self {
+        self.backtrace = backtrace.map(cut);
+        self
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        self.causes.iter().try_for_each(|cause| write!(f, ": {cause}"))
+    }
+}
+
+/// Cuts a text at [`REPORT_TEXT_BYTES_MAX`] bytes and says so.
+fn cut(mut text: String) -> String {
+    let bytes = text.len();
+    if bytes > REPORT_TEXT_BYTES_MAX {
+        let end = (0..=REPORT_TEXT_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or(0));
+        text.push_str(&format!("… (cut, {bytes} bytes)"));
+    }
+    text
+}
+
+/// What the body wants to happen next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Retry { after: Option<Duration> },
+    GiveUp,
+    Snooze { after: Duration },
+    Cancelled,
+}
+
+/// Why a body did not return a value, and what is to happen next.
+///
+/// ```
+/// use litework::{Failure, Result};
+/// use std::time::Duration;
+///
+/// fn fetch(status: u16) -> Result<String> {
+///     match status {
+///         200 => Ok("page".to_owned()),
+///         410 => Err(Failure::give_up("the page is gone").code("gone")),
+///         429 => Err(Failure::retry_after(Duration::from_secs(60), "too many requests")),
+///         _ => Err(std::io::Error::other("no connection"))?, // tried again with back-off
+///     }
+/// }
+/// assert!(fetch(410).is_err());
+/// ```
+pub struct Failure {
+    verdict: Verdict,
+    report: Box<Report>,
+}
+
+impl Failure {
+    fn new(verdict: Verdict, error: impl Into<Self>) -> Self {
+        Self { verdict, ..error.into() }
+    }
+
+    /// Trying again is useless: the task fails at once.
+    pub fn give_up(error: impl Into<Self>) -> Self {
+        Self::new(Verdict::GiveUp, error)
+    }
+
+    /// Try again, but not before `after` has passed; the attempt counts.
+    pub fn retry_after(after: Duration, error: impl Into<Self>) -> Self {
+        Self::new(Verdict::Retry { after: Some(after) }, error)
+    }
+
+    /// Nothing went wrong; run me again after this long. The attempt does not count.
+    pub fn snooze(after: Duration) -> Self {
+        Self::new(Verdict::Snooze { after }, "snoozed")
+    }
+
+    /// I was asked to stop and did.
+    pub fn cancelled() -> Self {
+        Self::new(Verdict::Cancelled, "cancelled")
+    }
+
+    /// Attaches a stable word that programs can match.
+    #[must_use]
+    pub fn code(mut self, code: impl Into<String>) -> Self {
+        self.report.code = Some(cut(code.into()));
+        self
+    }
+
+    /// Attaches data for programs.
+    #[must_use]
+    pub fn data(mut self, data: Value) -> Self {
+        self.report.data = Some(data);
+        self
+    }
+
+    /// Declares the error as expected: it is logged as information, not as an error.
+    #[must_use]
+    pub fn expected(mut self) -> Self {
+        self.report.expected = true;
+        self
+    }
+
+    /// The error as it will be stored.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    pub(crate) fn into_outcome(self) -> Outcome {
+        let report = self.report;
+        match self.verdict {
+            Verdict::Retry { after } => Outcome::Retry { reason: Reason::Error, report, after },
+            Verdict::GiveUp => Outcome::Failed { reason: Reason::GaveUp, report },
+            Verdict::Snooze { after } => Outcome::Snoozed { after },
+            Verdict::Cancelled => Outcome::Cancelled { report: None },
+        }
+    }
+}
+
+impl<E: Into<BoxError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let kind = std::any::type_name::<E>();
+        let error: BoxError = error.into();
+        let backtrace = Backtrace::capture();
+        let backtrace =
+            (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+        let causes = std::iter::successors(error.source(), |cause| cause.source());
+        let causes = causes.take(CHAIN_MAX).map(|cause| cut(cause.to_string())).collect();
+        let report = Report { causes, ..Report::new(kind, error.to_string()) };
+        let report = Box::new(report.with_backtrace(backtrace));
+        Self { verdict: Verdict::Retry { after: None }, report }
+    }
+}
+
+impl fmt::Debug for Failure {
+    /// One line a cause, as `fn main() -> Result<()>` prints it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.report.message)?;
+        self.report.causes.iter().try_for_each(|cause| write!(f, "\n  caused by: {cause}"))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.report.fmt(f)
+    }
+}
+
+/// What one attempt came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The body returned a value; here as JSON text.
+    Succeeded {
+        /// The encoded return value.
+        result: String,
+    },
+    /// It failed and may be tried again if attempts are left.
+    Retry {
+        /// What is stored as the reason when none are.
+        reason: Reason,
+        /// The error.
+        report: Box<Report>,
+        /// The delay the task asked for; otherwise its policy decides.
+        after: Option<Duration>,
+    },
+    /// It failed for good.
+    Failed {
+        /// Why it is final.
+        reason: Reason,
+        /// The error.
+        report: Box<Report>,
+    },
+    /// It asked to be run later.
+    Snoozed {
+        /// How much later.
+        after: Duration,
+    },
+    /// It was asked to stop and did.
+    Cancelled {
+        /// An error it ended with, if any.
+        report: Option<Box<Report>>,
+    },
+    /// It was claimed but handed back: not started, or stopped by a shutdown.
+    GivenBack,
+    /// Its process died while it ran.
+    Crashed {
+        /// What is known of the death.
+        report: Box<Report>,
+    },
+}
+
+impl Outcome {
+    /// The error, where there is one.
+    pub(crate) fn report(&self) -> Option<&Report> {
+        match self {
+            Self::Retry { report, .. } | Self::Failed { report, .. } | Self::Crashed { report } => {
+                Some(report)
+            }
+            Self::Cancelled { report } => report.as_deref(),
+            Self::Succeeded { .. } | Self::Snoozed { .. } | Self::GivenBack => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the page did not load")]
+    struct Outer(#[source] std::io::Error);
+
+    #[test]
+    fn a_question_mark_keeps_type_message_and_causes() {
+        fn body() -> Result<()> {
+            Err(Outer(std::io::Error::other("refused")))?;
+            Ok(())
+        }
+        let failure = body().expect_err("it fails");
+        assert!(failure.report().kind.ends_with("Outer"));
+        assert_eq!(failure.to_string(), "the page did not load: refused");
+        assert_eq!(format!("{failure:?}"), "the page did not load\n  caused by: refused");
+    }
+
+    #[test]
+    fn text_is_cut_with_a_mark_and_never_inside_a_character() {
+        let failure = Failure::from("é".repeat(REPORT_TEXT_BYTES_MAX));
+        let message = &failure.report().message;
+        assert!(
+            message.len() < REPORT_TEXT_BYTES_MAX + 64 && message.contains("(cut, 131072 bytes)")
+        );
+    }
+}

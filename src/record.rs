@@ -1,0 +1,263 @@
+//! Store: what is kept of a task, and what travels between the client, the engines and the workers.
+//!
+//! Plain data, no behaviour. The public records say of each field who sets it and who clears it.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::id::TaskId;
+use crate::options::Durability;
+use crate::outcome::{Outcome, Report};
+use crate::retry::Retry;
+use crate::state::{Reason, State};
+use crate::time::Timestamp;
+
+/// A stored task as it was when it was read; it does not change by itself.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct TaskRecord {
+    /// The outside name, the same on every attempt.
+    pub id: TaskId,
+    /// The name of the task, as it was when the task was enqueued.
+    pub kind: String,
+    /// The queue.
+    pub queue: String,
+    /// Where the task is on its journey.
+    pub state: State,
+    /// Why, where the state needs a reason.
+    pub reason: Option<Reason>,
+    /// −100 to 100; higher runs first.
+    pub priority: i8,
+    /// When it may run; a retry or a snooze moves it.
+    pub due_at: Timestamp,
+    /// When it was stored.
+    pub enqueued_at: Timestamp,
+    /// When the newest attempt was claimed.
+    pub started_at: Option<Timestamp>,
+    /// When it ended; set exactly in final states.
+    pub finished_at: Option<Timestamp>,
+    /// When it fails as `expired` unless it was started.
+    pub expires_at: Option<Timestamp>,
+    /// Attempts spent or running; a snooze or a hand-back gives one back.
+    pub attempt: u32,
+    /// How many attempts it may have.
+    pub attempts_max: u32,
+    /// How many processes died while running it.
+    pub crashes: u32,
+    /// How often it asked to be run later.
+    pub snoozes: u32,
+    /// The process that ran or runs the newest attempt.
+    pub worker: Option<i64>,
+    /// Whether somebody asked it to stop while it ran.
+    pub cancel_requested: bool,
+    /// Whether its newest attempt did not stop at its time-out and still occupies a thread.
+    pub stuck: bool,
+    /// Whether it is never started twice.
+    pub at_most_once: bool,
+    /// The idempotency key.
+    pub key: Option<String>,
+    /// Words to find it by, sorted.
+    pub tags: Vec<String>,
+    /// Free JSON that travels with it.
+    pub meta: Map<String, Value>,
+    /// The arguments, a JSON object by parameter name.
+    pub arguments: String,
+    /// The return value as JSON; set exactly when it succeeded.
+    pub result: Option<String>,
+    /// The error of the newest attempt that had one.
+    pub error: Option<Report>,
+}
+
+/// One execution of a task that did not simply succeed, or the one that did.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct AttemptRecord {
+    /// Counted from 1.
+    pub attempt: u32,
+    /// The word of the outcome: `succeeded`, `retry`, `failed`, `snoozed`, `cancelled`, `crashed`,
+    /// `given_back`, `skipped`.
+    pub outcome: String,
+    /// When it was claimed.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// The process that ran it.
+    pub worker: Option<i64>,
+    /// Its error, if it had one.
+    pub error: Option<Report>,
+}
+
+/// Which tasks to list or count; every field narrows the choice, an empty list allows all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Filter {
+    /// States.
+    pub states: Vec<State>,
+    /// Names of tasks.
+    pub kinds: Vec<String>,
+    /// Queues.
+    pub queues: Vec<String>,
+    /// A tag it must have.
+    pub tag: Option<String>,
+}
+
+impl Filter {
+    /// Every task.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only this state, or one of those given.
+    #[must_use]
+    pub fn state(mut self, state: State) -> Self {
+        self.states.push(state);
+        self
+    }
+
+    /// Only this kind, or one of those given.
+    #[must_use]
+    pub fn kind(mut self, kind: impl Into<String>) -> Self {
+        self.kinds.push(kind.into());
+        self
+    }
+
+    /// Only this queue, or one of those given.
+    #[must_use]
+    pub fn queue(mut self, queue: impl Into<String>) -> Self {
+        self.queues.push(queue.into());
+        self
+    }
+
+    /// Only with this tag.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tag = Some(tag.into());
+        self
+    }
+}
+
+/// Tasks of one page, newest first.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Page {
+    /// At most the page size asked for.
+    pub tasks: Vec<TaskRecord>,
+    /// Where the next page begins; none after the last.
+    pub next: Option<Cursor>,
+}
+
+/// Where a page begins: opaque text that stays valid while tasks come and go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor(pub(crate) i64);
+
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "c{}", self.0)
+    }
+}
+
+impl std::str::FromStr for Cursor {
+    type Err = crate::error::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let row = text.strip_prefix('c').and_then(|row| row.parse::<i64>().ok());
+        row.filter(|row| *row > 0 && format!("c{row}") == text).map(Self).ok_or_else(|| {
+            crate::error::Error::invalid(
+                "bad_cursor",
+                "cursor",
+                text,
+                "text given by an earlier page",
+            )
+        })
+    }
+}
+
+/// The right to run one attempt of one task. Every write by a runner names all three.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Lease {
+    pub(crate) row: i64,
+    pub(crate) attempt: u32,
+    pub(crate) owner: i64,
+}
+
+/// A task on its way into the store, every value checked.
+#[derive(Debug, Clone)]
+pub(crate) struct NewTask {
+    pub(crate) kind: Arc<str>,
+    pub(crate) queue: Arc<str>,
+    pub(crate) priority: i8,
+    pub(crate) due_at: Timestamp,
+    pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) attempts_max: u32,
+    pub(crate) at_most_once: bool,
+    pub(crate) arguments: String,
+    pub(crate) key: Option<String>,
+    pub(crate) tags: Option<String>,
+    pub(crate) meta: Option<String>,
+    /// Overrides that the running process needs, as JSON.
+    pub(crate) options: Option<String>,
+}
+
+/// What became of a [`NewTask`].
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    pub(crate) id: TaskId,
+    pub(crate) state: State,
+    pub(crate) due_at: Timestamp,
+    /// Whether its key belonged to a task that was there already.
+    pub(crate) existing: bool,
+    /// Handed over at once: stored as running, for the process that enqueued it.
+    pub(crate) claimed: Option<Claimed>,
+}
+
+/// A task that this process holds.
+#[derive(Debug, Clone)]
+pub(crate) struct Claimed {
+    pub(crate) lease: Lease,
+    pub(crate) id: TaskId,
+    pub(crate) kind: Arc<str>,
+    pub(crate) queue: Arc<str>,
+    pub(crate) rank: i64,
+    pub(crate) priority: i8,
+    pub(crate) attempts_max: u32,
+    pub(crate) crashes: u32,
+    pub(crate) at_most_once: bool,
+    pub(crate) started_at: Timestamp,
+    pub(crate) options: Option<String>,
+    pub(crate) arguments: String,
+}
+
+/// The end of one attempt, on its way into the store.
+#[derive(Debug, Clone)]
+pub(crate) struct Finish {
+    pub(crate) id: TaskId,
+    pub(crate) lease: Lease,
+    pub(crate) started_at: Timestamp,
+    pub(crate) finished_at: Timestamp,
+    pub(crate) outcome: Outcome,
+    pub(crate) retry: Arc<Retry>,
+    /// Jitter of the back-off, in `0.0..1.0`.
+    pub(crate) chance: f64,
+    pub(crate) durability: Option<Durability>,
+    pub(crate) stuck: bool,
+}
+
+/// What a finish came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Finished {
+    pub(crate) state: State,
+    pub(crate) reason: Option<Reason>,
+    pub(crate) due_at: Option<Timestamp>,
+}
+
+/// A process that runs tasks, as it is shown to others.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Member {
+    pub(crate) name: String,
+    pub(crate) threads: usize,
+    /// Names and aliases of the tasks it can run.
+    pub(crate) kinds: Vec<String>,
+    /// Whether it goes on running tasks by itself: a pool, not an inline caller.
+    pub(crate) serves: bool,
+}

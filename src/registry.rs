@@ -1,0 +1,280 @@
+//! Define: how tasks run. A [`Task`] is a signature with a body; a [`Definition`] is what the
+//! builder registers, made from a type or by `#[task]`; the registry finds the body by name.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::catalog::{Catalog, Kind};
+use crate::context::{Context, States};
+use crate::error::Error;
+use crate::json::{self, JsonError, JsonLimits};
+use crate::options::Options;
+use crate::outcome::{Failure, Result};
+use crate::task::{Call, Signature};
+
+/// A task: a type that is the arguments, with a name, an output and a body.
+///
+/// ```
+/// use litework::{Context, Options, Result, Task};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Resize {
+///     path: String,
+///     width: u32,
+/// }
+///
+/// impl Task for Resize {
+///     const NAME: &'static str = "pictures.resize";
+///     type Output = String;
+///
+///     fn options() -> Options {
+///         Options::new().queue("images").attempts(3)
+///     }
+///
+///     fn run(self, _ctx: &Context) -> Result<String> {
+///         Ok(format!("{} at {}", self.path, self.width))
+///     }
+/// }
+///
+/// // A body is a plain method: unit tests call it in place.
+/// let out = Resize { path: "cat.png".into(), width: 640 }.run(&Context::detached());
+/// assert_eq!(out.unwrap(), "cat.png at 640");
+/// ```
+pub trait Task: Serialize + DeserializeOwned + Send + 'static {
+    /// The stable name, 1–64 of `A–Z a–z 0–9 . _ -`. Stored with every task.
+    const NAME: &'static str;
+    /// The type of the return value.
+    type Output: Serialize + DeserializeOwned + Send + 'static;
+
+    /// The options at definition.
+    fn options() -> Options {
+        Options::new()
+    }
+
+    /// The body. It may run more than once; `?` means "try again".
+    fn run(self, ctx: &Context) -> Result<Self::Output>;
+
+    /// What the builder registers.
+    fn define() -> Definition
+    where
+        Self: Sized,
+    {
+        Definition::of::<Self>()
+    }
+
+    /// One call of this task, to be given options.
+    fn call(self) -> Call<Self>
+    where
+        Self: Sized,
+    {
+        Call::new(self)
+    }
+}
+
+impl<T: Task> Signature for T {
+    const NAME: &'static str = <T as Task>::NAME;
+    type Output = <T as Task>::Output;
+    fn options() -> Options {
+        <T as Task>::options()
+    }
+}
+
+/// What went wrong around a body.
+pub(crate) enum BodyError {
+    /// The body's own verdict.
+    Failed(Failure),
+    /// The stored arguments do not fit.
+    BadArguments(JsonError),
+    /// The return value does not fit.
+    BadResult(JsonError),
+}
+
+type Body =
+    Arc<dyn Fn(&Context, &str, &[Layer], JsonLimits) -> Result<String, BodyError> + Send + Sync>;
+
+/// A task as the builder takes it.
+#[derive(Clone)]
+pub struct Definition {
+    name: &'static str,
+    options: Options,
+    body: Option<Body>,
+}
+
+impl std::fmt::Debug for Definition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Definition")
+            .field("name", &self.name)
+            .field("runs_here", &self.body.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Definition {
+    /// The definition of a task that runs in this program.
+    pub fn of<T: Task>() -> Self {
+        let body: Body = Arc::new(|ctx, arguments, layers, limits| {
+            let task: T = json::decode(arguments).map_err(BodyError::BadArguments)?;
+            let output = through(layers, ctx, task)?;
+            json::encode(&output, limits).map_err(BodyError::BadResult)
+        });
+        Self { name: <T as Task>::NAME, options: <T as Task>::options(), body: Some(body) }
+    }
+
+    /// The definition of a task that this program only enqueues.
+    pub fn declare<T: Signature>() -> Self {
+        Self { name: T::NAME, options: T::options(), body: None }
+    }
+
+    /// Overrides options for this program, such as the queue.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(Options) -> Options) -> Self {
+        self.options = change(self.options);
+        self
+    }
+}
+
+/// Runs a body inside the layers, outermost first.
+fn through<T: Task>(
+    layers: &[Layer],
+    ctx: &Context,
+    task: T,
+) -> Result<<T as Task>::Output, BodyError> {
+    if layers.is_empty() {
+        return task.run(ctx).map_err(BodyError::Failed);
+    }
+    let mut task = Some(task);
+    let mut output = None;
+    let mut body = |ctx: &Context| -> Result<()> {
+        let task = task.take().ok_or_else(|| Failure::give_up("a layer called `next` twice"))?;
+        output = Some(task.run(ctx)?);
+        Ok(())
+    };
+    Next { layers, body: &mut body }.run(ctx).map_err(BodyError::Failed)?;
+    output.ok_or_else(|| {
+        BodyError::Failed(Failure::give_up("a layer answered without calling `next`"))
+    })
+}
+
+/// Wraps every body: measures it, opens a transaction, refuses it.
+pub type Layer = Arc<dyn Fn(&Context, Next<'_>) -> Result<()> + Send + Sync>;
+
+/// The rest of the way to the body.
+pub struct Next<'a> {
+    layers: &'a [Layer],
+    body: &'a mut dyn FnMut(&Context) -> Result<()>,
+}
+
+impl std::fmt::Debug for Next<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Next").field("layers_left", &self.layers.len()).finish_non_exhaustive()
+    }
+}
+
+impl Next<'_> {
+    /// Goes on to the next layer, or to the body.
+    pub fn run(self, ctx: &Context) -> Result<()> {
+        match self.layers.split_first() {
+            None => (self.body)(ctx),
+            Some((layer, layers)) => layer(ctx, Next { layers, body: self.body }),
+        }
+    }
+}
+
+/// How long bodies of a kind run, as far as is known: a moving average in nanoseconds.
+#[derive(Debug, Default)]
+pub(crate) struct Pace(AtomicU64);
+
+impl Pace {
+    /// Weight of the newest run: one eighth, as TCP smooths its round-trip time (RFC 6298).
+    pub(crate) fn note(&self, run: Duration) {
+        let run = u64::try_from(run.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let old = self.0.load(Ordering::Relaxed);
+        let new = if old == 0 { run } else { old - old / 8 + run / 8 };
+        self.0.store(new.max(1), Ordering::Relaxed);
+    }
+
+    /// The average, if the kind has been run.
+    pub(crate) fn nanos(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|nanos| *nanos > 0)
+    }
+}
+
+/// A kind with its body.
+pub(crate) struct Handler {
+    pub(crate) kind: Arc<Kind>,
+    body: Body,
+    pub(crate) pace: Pace,
+}
+
+impl Handler {
+    pub(crate) fn run(
+        &self,
+        ctx: &Context,
+        arguments: &str,
+        layers: &[Layer],
+        limits: JsonLimits,
+    ) -> std::thread::Result<Result<String, BodyError>> {
+        catch_unwind(AssertUnwindSafe(|| (self.body)(ctx, arguments, layers, limits)))
+    }
+}
+
+/// The bodies of a program, by name and alias, with what they share.
+pub(crate) struct Registry {
+    handlers: HashMap<Arc<str>, Arc<Handler>>,
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) states: Arc<States>,
+}
+
+impl Registry {
+    /// Checks every definition and enters it into the catalog.
+    pub(crate) fn new(
+        definitions: Vec<Definition>,
+        layers: Vec<Layer>,
+        states: States,
+        catalog: &mut Catalog,
+    ) -> Result<Self, Error> {
+        let mut handlers = HashMap::new();
+        for definition in definitions {
+            let kind = catalog.add(definition.name, definition.options)?;
+            let Some(body) = definition.body else { continue };
+            let names: Vec<Arc<str>> = std::iter::once(Arc::clone(&kind.name))
+                .chain(kind.options.aliases().iter().map(|alias| Arc::from(&**alias)))
+                .collect();
+            let handler = Arc::new(Handler { kind, body, pace: Pace::default() });
+            handlers.extend(names.into_iter().map(|name| (name, Arc::clone(&handler))));
+        }
+        Ok(Self { handlers, layers, states: Arc::new(states) })
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Arc<Handler>> {
+        self.handlers.get(name)
+    }
+
+    /// Names and aliases of all that can be run here.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.handlers.keys().map(ToString::to_string).collect();
+        names.sort();
+        names
+    }
+}
+
+/// A `#[task]` that is linked into the program.
+#[cfg(feature = "inventory")]
+#[derive(Debug)]
+pub struct Entry(pub fn() -> Definition);
+
+#[cfg(feature = "inventory")]
+inventory::collect!(Entry);
+
+/// The definitions of every `#[task]` that is linked into the program.
+#[cfg(feature = "inventory")]
+pub(crate) fn collected() -> impl Iterator<Item = Definition> {
+    inventory::iter::<Entry>.into_iter().map(|entry| (entry.0)())
+}

@@ -1,0 +1,255 @@
+//! Define: the signature of a task and one call of it.
+//!
+//! A [`Signature`] is what enqueuing needs to know: the name, the arguments (the type itself), the
+//! type of the return value and the options. How the task runs is another trait, further on, so a
+//! program that only enqueues needs no bodies.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeZone};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::error::Error;
+use crate::options::Options;
+use crate::retry::Retry;
+use crate::time::Timestamp;
+
+/// Tags of one task at most.
+pub const TAGS_MAX: usize = 32;
+/// Bytes of one tag at most.
+pub const TAG_BYTES_MAX: usize = 64;
+/// Bytes of an idempotency key at most.
+pub const KEY_BYTES_MAX: usize = 200;
+
+/// The part of a task that enqueuing needs. Implement [`Task`](crate::Task) instead where the body
+/// is in the same program: it brings this along.
+pub trait Signature: Serialize + DeserializeOwned + Send + 'static {
+    /// The stable name, 1–64 of `A–Z a–z 0–9 . _ -`. Stored with every task.
+    const NAME: &'static str;
+    /// The type of the return value.
+    type Output: Serialize + DeserializeOwned + Send + 'static;
+    /// The options at definition.
+    fn options() -> Options {
+        Options::new()
+    }
+}
+
+/// When a task is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Due {
+    #[default]
+    Now,
+    After(Duration),
+    At(Option<Timestamp>),
+}
+
+impl Due {
+    pub(crate) fn moment(self, now: Timestamp) -> Result<Timestamp, Error> {
+        match self {
+            Self::Now => Ok(now),
+            Self::After(span) => {
+                let late = now
+                    .as_millis()
+                    .checked_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX));
+                late.and_then(Timestamp::from_millis).ok_or_else(|| time_out_of_range(span))
+            }
+            Self::At(moment) => moment.ok_or_else(|| time_out_of_range("outside the range")),
+        }
+    }
+}
+
+fn time_out_of_range(value: impl std::fmt::Debug) -> Error {
+    Error::invalid("time_out_of_range", "due time", value, "1970-01-01 to 9999-12-31")
+}
+
+/// Everything about a call but its arguments.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct CallOptions {
+    pub(crate) options: Options,
+    pub(crate) due: Due,
+    pub(crate) key: Option<String>,
+    pub(crate) tags: Vec<Cow<'static, str>>,
+    pub(crate) meta: Map<String, Value>,
+}
+
+/// One call of a task: the arguments and what is special about this call.
+///
+/// A call is a value. Each method returns a changed call; clone it first to keep the original.
+///
+/// ```
+/// # use litework::{Call, Context, Result, Task};
+/// # use serde::{Deserialize, Serialize};
+/// # use std::time::Duration;
+/// # #[derive(Clone, Serialize, Deserialize)]
+/// # struct Shrink { path: String }
+/// # impl Task for Shrink {
+/// #     const NAME: &'static str = "shrink";
+/// #     type Output = ();
+/// #     fn run(self, _: &Context) -> Result<()> { Ok(()) }
+/// # }
+/// let call = Call::new(Shrink { path: "cat.png".into() });
+/// let later = call.clone().priority(10).run_after(Duration::from_secs(60));
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a call does nothing until it is enqueued"]
+pub struct Call<T> {
+    pub(crate) args: T,
+    pub(crate) with: CallOptions,
+}
+
+/// What can be enqueued: a [`Call`], or just the arguments.
+pub trait IntoCall {
+    /// The task that is called.
+    type Task: Signature;
+    /// The call.
+    fn into_call(self) -> Call<Self::Task>;
+}
+
+impl<T: Signature> IntoCall for Call<T> {
+    type Task = T;
+    fn into_call(self) -> Self {
+        self
+    }
+}
+
+impl<T: Signature> IntoCall for T {
+    type Task = T;
+    fn into_call(self) -> Call<T> {
+        Call::new(self)
+    }
+}
+
+impl<T> Call<T> {
+    /// A call with the task's own options.
+    pub fn new(args: T) -> Self {
+        Self { args, with: CallOptions::default() }
+    }
+
+    /// The arguments.
+    pub fn args(&self) -> &T {
+        &self.args
+    }
+
+    fn options(mut self, change: impl FnOnce(Options) -> Options) -> Self {
+        self.with.options = change(self.with.options);
+        self
+    }
+
+    /// See [`Options::queue`].
+    pub fn queue(self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.options(|options| options.queue(name))
+    }
+
+    /// See [`Options::priority`].
+    pub fn priority(self, priority: i32) -> Self {
+        self.options(|options| options.priority(priority))
+    }
+
+    /// See [`Options::attempts`].
+    pub fn attempts(self, attempts: u32) -> Self {
+        self.options(|options| options.attempts(attempts))
+    }
+
+    /// See [`Options::retry`].
+    pub fn retry(self, retry: Retry) -> Self {
+        self.options(|options| options.retry(retry))
+    }
+
+    /// See [`Options::timeout`].
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.options(|options| options.timeout(timeout))
+    }
+
+    /// See [`Options::expires_after`].
+    pub fn expires_after(self, span: Duration) -> Self {
+        self.options(|options| options.expires_after(span))
+    }
+
+    /// See [`Options::keep_for`].
+    pub fn keep_for(self, span: Duration) -> Self {
+        self.options(|options| options.keep_for(span))
+    }
+
+    /// See [`Options::finish_sync`].
+    pub fn finish_sync(self, sync: bool) -> Self {
+        self.options(|options| options.finish_sync(sync))
+    }
+
+    /// See [`Options::durability`].
+    pub fn durability(self, durability: crate::options::Durability) -> Self {
+        self.options(|options| options.durability(durability))
+    }
+
+    /// See [`Options::on_commit`].
+    pub fn on_commit(self, on_commit: bool) -> Self {
+        self.options(|options| options.on_commit(on_commit))
+    }
+
+    /// See [`Options::at_most_once`].
+    pub fn at_most_once(self, at_most_once: bool) -> Self {
+        self.options(|options| options.at_most_once(at_most_once))
+    }
+
+    /// Run it once this much time has passed.
+    pub fn run_after(mut self, span: Duration) -> Self {
+        self.with.due = Due::After(span);
+        self
+    }
+
+    /// Run it at this moment, from 1970 to 9999; a past moment runs it now.
+    pub fn run_at<Z: TimeZone>(mut self, moment: DateTime<Z>) -> Self {
+        self.with.due = Due::At(Timestamp::from_chrono(&moment));
+        self
+    }
+
+    /// The idempotency key, 1 to 200 bytes: while a task with this key is kept, the same call
+    /// gives that task again, and one with other arguments is a `key_conflict`.
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.with.key = Some(key.into());
+        self
+    }
+
+    /// A word to find the task by: 1 to 64 bytes, at most 32 a task.
+    pub fn tag(mut self, tag: impl Into<Cow<'static, str>>) -> Self {
+        self.with.tags.push(tag.into());
+        self
+    }
+
+    /// One entry of free JSON that travels with the task.
+    pub fn meta(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.with.meta.insert(name.into(), value.into());
+        self
+    }
+}
+
+impl CallOptions {
+    /// The tags as a JSON array, each in its range, each once.
+    pub(crate) fn tags_text(&self) -> Result<Option<String>, Error> {
+        if self.tags.is_empty() {
+            return Ok(None);
+        }
+        let mut tags: Vec<&str> = self.tags.iter().map(AsRef::as_ref).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        if tags.len() > TAGS_MAX {
+            return Err(Error::invalid("bad_tag", "number of tags", tags.len(), "at most 32"));
+        }
+        if let Some(bad) = tags.iter().find(|tag| tag.is_empty() || tag.len() > TAG_BYTES_MAX) {
+            return Err(Error::invalid("bad_tag", "tag", bad, "1 to 64 bytes"));
+        }
+        Ok(serde_json::to_string(&tags).ok())
+    }
+
+    /// The key, in its range.
+    pub(crate) fn checked_key(&self) -> Result<Option<&str>, Error> {
+        match self.key.as_deref() {
+            Some(key) if key.is_empty() || key.len() > KEY_BYTES_MAX || key.contains('\0') => {
+                Err(Error::invalid("bad_key", "idempotency key", key, "1 to 200 bytes without NUL"))
+            }
+            key => Ok(key),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Tests of programs that use the queue: a clock that is moved by hand.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::time::{Clock, Timestamp};
+
+/// A clock that stands still until it is moved.
+///
+/// ```
+/// use litework::testing::ManualClock;
+/// use litework::Clock;
+/// use std::time::Duration;
+///
+/// let clock = ManualClock::new();
+/// let before = clock.now();
+/// clock.advance(Duration::from_secs(60));
+/// assert_eq!(before.until(clock.now()), Duration::from_secs(60));
+/// ```
+#[derive(Default)]
+pub struct ManualClock {
+    now_ms: AtomicI64,
+    look_again: Mutex<Vec<Arc<dyn Fn() + Send + Sync>>>,
+}
+
+impl std::fmt::Debug for ManualClock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ManualClock").field(&self.now()).finish()
+    }
+}
+
+impl ManualClock {
+    /// A clock at 2026-01-01T00:00:00Z.
+    pub fn new() -> Arc<Self> {
+        let clock = Self::default();
+        clock.now_ms.store(1_767_225_600_000, Ordering::SeqCst);
+        Arc::new(clock)
+    }
+
+    /// Moves the clock on and wakes timers that wait for it.
+    pub fn advance(&self, span: Duration) {
+        let ms = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+        self.now_ms.fetch_add(ms, Ordering::SeqCst);
+        let waiting = self.look_again.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        waiting.iter().for_each(|look_again| look_again());
+    }
+
+    /// Sets the clock to a moment, also an earlier one.
+    pub fn set(&self, moment: Timestamp) {
+        self.now_ms.store(moment.as_millis(), Ordering::SeqCst);
+        self.advance(Duration::ZERO);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::clamped(self.now_ms.load(Ordering::SeqCst))
+    }
+
+    fn on_step(&self, look_again: Arc<dyn Fn() + Send + Sync>) {
+        self.look_again.lock().unwrap_or_else(PoisonError::into_inner).push(look_again);
+    }
+}

@@ -1,0 +1,108 @@
+//! Every step of the journey: moments and the clock that tells them.
+//!
+//! A moment is a whole number of milliseconds since 1970-01-01 UTC, as it is stored. Only the
+//! client, the workers and the keeper read a clock; everything below takes `now` as a parameter.
+//! Leases and time-outs never use this clock: setting the wall clock neither frees nor freezes a
+//! running task.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeZone, Utc};
+
+/// A moment: milliseconds since 1970-01-01T00:00:00Z, from 0 up to the end of the year 9999.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// 1970-01-01T00:00:00Z.
+    pub const MIN: Self = Self(0);
+    /// 9999-12-31T23:59:59.999Z.
+    pub const MAX: Self = Self(253_402_300_799_999);
+
+    /// The moment `ms` milliseconds after 1970, if it lies in the allowed range.
+    pub fn from_millis(ms: i64) -> Option<Self> {
+        (Self::MIN.0..=Self::MAX.0).contains(&ms).then_some(Self(ms))
+    }
+
+    /// For stored values, which the schema has checked: the nearest allowed moment.
+    pub(crate) fn clamped(ms: i64) -> Self {
+        Self(ms.clamp(Self::MIN.0, Self::MAX.0))
+    }
+
+    /// Milliseconds since 1970.
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// This moment moved on by `span`, at most [`Timestamp::MAX`].
+    #[must_use]
+    pub fn after(self, span: Duration) -> Self {
+        let ms = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+        Self::clamped(self.0.saturating_add(ms))
+    }
+
+    /// How long it is from `self` to `later`; zero when `later` is not later.
+    pub fn until(self, later: Self) -> Duration {
+        Duration::from_millis(u64::try_from(later.0 - self.0).unwrap_or(0))
+    }
+
+    /// The same moment as chrono's type.
+    pub fn to_chrono(self) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(self.0).unwrap_or_default()
+    }
+
+    pub(crate) fn from_chrono<Z: TimeZone>(moment: &DateTime<Z>) -> Option<Self> {
+        Self::from_millis(moment.timestamp_millis())
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.to_chrono().format("%Y-%m-%dT%H:%M:%S%.3fZ"))
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Where `now` comes from.
+pub trait Clock: Send + Sync + 'static {
+    /// The present moment.
+    fn now(&self) -> Timestamp;
+
+    /// Asks to be called whenever the clock was moved by hand, so that timers look again.
+    fn on_step(&self, _look_again: Arc<dyn Fn() + Send + Sync>) {}
+}
+
+/// The machine's wall clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::clamped(Utc::now().timestamp_millis())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_reads_as_utc_text() {
+        let moment = Timestamp::from_millis(1_767_225_600_007).expect("in range");
+        assert_eq!(moment.to_string(), "2026-01-01T00:00:00.007Z");
+    }
+
+    #[test]
+    fn moments_outside_the_range_are_none() {
+        assert_eq!(Timestamp::from_millis(-1), None);
+        assert_eq!(Timestamp::from_millis(Timestamp::MAX.as_millis() + 1), None);
+        assert_eq!(Timestamp::MAX.after(Duration::MAX), Timestamp::MAX);
+    }
+}

@@ -1,0 +1,279 @@
+//! Run: in the calling thread, where no pool is configured, and for `run_pending`.
+//!
+//! A task that is due now runs before `enqueue` returns: the same row, the same accounting, the
+//! same encoding and decoding as in a pool. When it fails and attempts are left, the next follow at
+//! once, without the back-off, for at most 10 s; what is left then is stored for later. Tasks
+//! enqueued by tasks run depth-first, up to 32 deep; deeper ones are stored.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use super::tell_lost;
+use crate::attempt;
+use crate::backend::{Backend, Offer, Room};
+use crate::client::{Client, Core, Pending, PendingRunner, Ran, Runner, Stopped};
+use crate::error::Error;
+use crate::id::TaskId;
+use crate::outcome::Outcome;
+use crate::record::{Claimed, Finish, Finished, Member};
+use crate::registry::Registry;
+use crate::retry::Retry;
+use crate::state::{Reason, State};
+use crate::time::Clock;
+
+/// Tasks within tasks run in place down to this depth.
+const DEPTH_MAX: u32 = 32;
+/// Attempts follow each other in place for at most this long.
+const IN_PLACE: Duration = Duration::from_secs(10);
+
+thread_local! {
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Runs tasks in whichever thread calls.
+pub(crate) struct Inline {
+    core: Weak<Core>,
+    backend: Arc<dyn Backend>,
+    clock: Arc<dyn Clock>,
+    registry: Arc<Registry>,
+    name: String,
+    /// Whether attempts follow each other in place.
+    retry_in_place: bool,
+    owner: Mutex<Option<i64>>,
+    /// Which slots of the slots file are taken.
+    slots: Mutex<Vec<bool>>,
+}
+
+/// What an inline caller offers: a place for its own task, whatever else waits.
+struct Caller {
+    owner: i64,
+    registry: Arc<Registry>,
+    /// For `run_pending`: one place, and only for some kinds.
+    pending: Option<Selected>,
+    suspect: AtomicBool,
+}
+
+struct Selected {
+    only: Vec<String>,
+    except: Vec<String>,
+    taken: AtomicBool,
+}
+
+impl Offer for Caller {
+    fn owner(&self) -> i64 {
+        self.owner
+    }
+
+    fn serves(&self, _queue: &str, kind: &str) -> bool {
+        let selected = self.pending.as_ref().is_none_or(|pending| {
+            let only = pending.only.is_empty() || pending.only.iter().any(|name| name == kind);
+            only && !pending.except.iter().any(|name| name == kind)
+        });
+        selected && self.registry.get(kind).is_some()
+    }
+
+    fn reserve(&self, _queue: &str, _kind: &str, _bytes: usize) -> Room {
+        match &self.pending {
+            Some(pending) if pending.taken.swap(true, Ordering::SeqCst) => Room::Full,
+            _ => Room::Taken,
+        }
+    }
+
+    fn weigh(&self, _bytes: usize) {}
+
+    fn reserve_suspect(&self) -> bool {
+        !self.suspect.swap(true, Ordering::SeqCst)
+    }
+
+    fn release(&self, _queue: &str, _bytes: usize) {
+        self.suspect.store(false, Ordering::SeqCst);
+        if let Some(pending) = &self.pending {
+            pending.taken.store(false, Ordering::SeqCst);
+        }
+    }
+
+    fn in_order(&self) -> bool {
+        self.pending.is_some()
+    }
+}
+
+impl Inline {
+    pub(crate) fn new(
+        core: &Arc<Core>,
+        registry: Arc<Registry>,
+        name: String,
+        retry_in_place: bool,
+    ) -> Self {
+        Self {
+            core: Arc::downgrade(core),
+            backend: Arc::clone(&core.backend),
+            clock: Arc::clone(&core.clock),
+            registry,
+            name,
+            retry_in_place,
+            owner: Mutex::default(),
+            slots: Mutex::default(),
+        }
+    }
+
+    /// Becomes an owner when it is first needed.
+    fn owner(&self) -> Result<i64, Error> {
+        let mut owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(owner) = *owner {
+            return Ok(owner);
+        }
+        let member = Member {
+            name: self.name.clone(),
+            threads: 1,
+            kinds: self.registry.names(),
+            serves: false,
+        };
+        let joined = self.backend.join(self.clock.now(), &member)?;
+        *owner = Some(joined);
+        Ok(joined)
+    }
+
+    fn caller(&self, pending: Option<Selected>) -> Result<Arc<Caller>, Error> {
+        let registry = Arc::clone(&self.registry);
+        Ok(Arc::new(Caller {
+            owner: self.owner()?,
+            registry,
+            pending,
+            suspect: AtomicBool::new(false),
+        }))
+    }
+
+    /// Runs one task, and while it fails and may be tried again, its next attempts.
+    fn run(&self, mut task: Claimed) {
+        let began = Instant::now();
+        loop {
+            let in_place = self.retry_in_place && began.elapsed() < IN_PLACE;
+            let Some(finish) = self.attempt(&task, in_place) else { return };
+            let again = in_place && matches!(finish.outcome, Outcome::Retry { after: None, .. });
+            match self.record(&finish) {
+                Some(Finished { state: State::Scheduled, reason: Some(Reason::Retry), .. })
+                    if again => {}
+                _ => return,
+            }
+            let claimed = self
+                .caller(None)
+                .and_then(|caller| self.backend.claim_one(self.clock.now(), task.id, &*caller));
+            match claimed {
+                Ok(Some(next)) => task = next,
+                Ok(None) => return,
+                Err(error) => {
+                    return tracing::error!(%error, "the next attempt could not be claimed");
+                }
+            }
+        }
+    }
+
+    /// One attempt; `None` when the client is closed.
+    fn attempt(&self, task: &Claimed, in_place: bool) -> Option<Finish> {
+        let client = Client { core: self.core.upgrade()? };
+        let slot = self.take_slot();
+        self.backend.note_start(task.lease.owner, slot, task.lease.row, task.lease.attempt);
+        crate::fault::point("running");
+        DEPTH.set(DEPTH.get() + 1);
+        let prepared = attempt::prepare(&self.registry, task.clone());
+        let mut finish = attempt::run(&client, &self.registry, &prepared);
+        DEPTH.set(DEPTH.get() - 1);
+        self.free_slot(slot);
+        if in_place && matches!(finish.outcome, Outcome::Retry { after: None, .. }) {
+            finish.retry = Arc::new(Retry::ladder([]));
+        }
+        Some(finish)
+    }
+
+    fn record(&self, finish: &Finish) -> Option<Finished> {
+        let answer = self.backend.exchange(self.clock.now(), std::slice::from_ref(finish), None);
+        let answer =
+            answer.and_then(|done| done.finished.into_iter().next().unwrap_or(Err(Error::Closed)));
+        answer.inspect_err(|error| tell_lost(finish, error)).ok()
+    }
+
+    fn take_slot(&self) -> usize {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = slots.iter().position(|taken| !taken).unwrap_or(slots.len());
+        if slot == slots.len() {
+            slots.push(true);
+        } else {
+            slots[slot] = true;
+        }
+        slot
+    }
+
+    fn free_slot(&self, slot: usize) {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)[slot] = false;
+    }
+}
+
+impl Runner for Inline {
+    fn offer(&self) -> Result<Option<Arc<dyn Offer>>, Error> {
+        if DEPTH.get() >= DEPTH_MAX {
+            return Ok(None);
+        }
+        self.caller(None).map(|caller| Some(caller as Arc<dyn Offer>))
+    }
+
+    fn take(&self, claimed: Vec<Claimed>) {
+        for task in claimed {
+            self.run(task);
+        }
+    }
+
+    fn run_stored(&self, id: TaskId) {
+        let claimed = self
+            .caller(None)
+            .and_then(|caller| self.backend.claim_one(self.clock.now(), id, &*caller));
+        match claimed {
+            Ok(Some(task)) => self.run(task),
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "a stored task could not be run in place"),
+        }
+    }
+
+    fn shutdown(&self, _grace: Duration) -> Result<Stopped, Error> {
+        let owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(owner) = owner {
+            self.backend.leave(self.clock.now(), owner)?;
+        }
+        Ok(Stopped::default())
+    }
+}
+
+impl PendingRunner for Inline {
+    fn run_pending(&self, pending: &Pending) -> Result<Ran, Error> {
+        let owner = self.owner()?;
+        self.backend.rescue(self.clock.now(), owner)?;
+        let selected = Selected {
+            only: pending.only.clone(),
+            except: pending.except.clone(),
+            taken: AtomicBool::new(false),
+        };
+        let caller = self.caller(Some(selected))?;
+        let mut ran = Ran::default();
+        let mut finishes: Vec<Finish> = Vec::new();
+        loop {
+            let done = self.backend.exchange(self.clock.now(), &finishes, Some(&*caller))?;
+            for (finish, answer) in finishes.iter().zip(&done.finished) {
+                match answer {
+                    Ok(Finished { state: State::Succeeded, .. }) => ran.succeeded += 1,
+                    Ok(Finished { state, .. }) if state.is_final() => ran.failed += 1,
+                    Ok(_) => ran.postponed += 1,
+                    Err(error) => tell_lost(finish, error),
+                }
+            }
+            finishes.clear();
+            for task in &done.claimed {
+                finishes.extend(self.attempt(task, false));
+                caller.release(&task.queue, task.arguments.len());
+            }
+            if done.claimed.is_empty() {
+                return Ok(ran);
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Run: the one thread of a pool that keeps time.
+//!
+//! It wakes for the next due task, for finishes that have waited long enough while every worker is
+//! busy, for time-outs, for the renewal of the lease while something runs, and twice a second to
+//! look for dead processes while others have running tasks. When there is none of that, it sleeps
+//! until it is rung.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use super::pool::{Pool, spawn};
+use crate::attempt::timed_out;
+use crate::context::StopReason;
+use crate::error::Error;
+
+/// The lease is renewed this often while something runs: a third of its length.
+const RENEW_EVERY: Duration = Duration::from_secs(10);
+/// Dead processes are looked for this often while others have running tasks.
+const PROBE_EVERY: Duration = Duration::from_millis(500);
+/// A body that has not stopped this long after its time-out loses its lease and is marked stuck.
+const STUCK_AFTER: Duration = Duration::from_secs(10);
+/// The next due task is looked at this often, in case the wall clock was moved.
+const CLOCK_CHECK: Duration = Duration::from_secs(30);
+
+/// What the keeper is rung for.
+#[derive(Debug, Default)]
+struct Rung {
+    any: bool,
+    others: bool,
+    cancel: bool,
+}
+
+/// Wakes the keeper.
+#[derive(Debug, Default)]
+pub(super) struct Bell {
+    rung: Mutex<Rung>,
+    wake: Condvar,
+}
+
+impl Bell {
+    pub(super) fn ring(&self) {
+        self.note(|rung| rung.any = true);
+    }
+
+    /// Another process has committed: it may have tasks, and may have asked ours to stop.
+    pub(super) fn foreign(&self, holding: bool) {
+        self.note(|rung| {
+            rung.others = true;
+            rung.cancel |= holding;
+        });
+    }
+
+    pub(super) fn cancel(&self) {
+        self.note(|rung| rung.cancel = true);
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Rung)) {
+        change(&mut self.rung.lock().unwrap_or_else(PoisonError::into_inner));
+        self.wake.notify_one();
+    }
+
+    /// Sleeps until it is rung or `until` has come.
+    fn wait(&self, until: Option<Instant>) -> Rung {
+        let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        while !rung.any && !rung.others && !rung.cancel {
+            rung = match until.map(|until| until.saturating_duration_since(Instant::now())) {
+                Some(Duration::ZERO) => break,
+                Some(left) => {
+                    self.wake.wait_timeout(rung, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.wake.wait(rung).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        std::mem::take(&mut *rung)
+    }
+}
+
+/// What the keeper remembers between two looks.
+struct Keeper {
+    renewed_at: Instant,
+    probe_at: Option<Instant>,
+    probed_at: Option<Instant>,
+}
+
+pub(super) fn start(pool: &Arc<Pool>) -> Result<(), Error> {
+    let weak = Arc::downgrade(pool);
+    spawn("litework-keeper".into(), move || run(&weak))
+}
+
+fn run(weak: &Weak<Pool>) {
+    let now = Instant::now();
+    let mut keeper = Keeper { renewed_at: now, probe_at: Some(now), probed_at: None };
+    let mut rung = Rung::default();
+    while let Some(pool) = weak.upgrade().filter(|pool| !pool.is_over()) {
+        let until = keeper.look(&pool, &rung);
+        rung = pool.keeper.wait(until);
+    }
+}
+
+impl Keeper {
+    /// Does what is due and says when to look again.
+    fn look(&mut self, pool: &Pool, rung: &Rung) -> Option<Instant> {
+        if rung.cancel {
+            deliver_cancels(pool);
+        }
+        if rung.others && self.probe_at.is_none() {
+            let soonest = self.probed_at.map(|at| at + PROBE_EVERY);
+            self.probe_at = Some(soonest.unwrap_or_else(Instant::now));
+        }
+        if self.probe_at.is_some_and(|at| at <= Instant::now()) {
+            self.probe(pool);
+        }
+        let timeouts = end_late_bodies(pool);
+        let renewal = self.renew(pool);
+        pool.pump_if_due();
+        let state = pool.state();
+        let due = state.next_due.map(|at| {
+            Instant::now()
+                + pool.clock.now().until(at).min(CLOCK_CHECK).max(Duration::from_millis(1))
+        });
+        let pump = Pool::pump_due(&state);
+        [self.probe_at, timeouts, renewal, due, pump].into_iter().flatten().min()
+    }
+
+    fn probe(&mut self, pool: &Pool) {
+        let Some(owner) = pool.owner() else { return };
+        self.probed_at = Some(Instant::now());
+        self.probe_at = match pool.backend.rescue(pool.clock.now(), owner) {
+            Ok(rescued) if rescued.tasks > 0 => {
+                tracing::warn!(tasks = rescued.tasks, "took back tasks of a process that ended");
+                Some(Instant::now() + PROBE_EVERY)
+            }
+            Ok(rescued) => rescued.others_running.then(|| Instant::now() + PROBE_EVERY),
+            Err(error) => {
+                tracing::error!(%error, "other processes could not be looked at");
+                Some(Instant::now() + PROBE_EVERY)
+            }
+        };
+    }
+
+    /// Renews the lease while something is held.
+    fn renew(&mut self, pool: &Pool) -> Option<Instant> {
+        let owner = pool.owner()?;
+        if !pool.holds_any() {
+            self.renewed_at = Instant::now().checked_sub(RENEW_EVERY).unwrap_or(self.renewed_at);
+            return None;
+        }
+        if self.renewed_at.elapsed() >= RENEW_EVERY {
+            match pool.backend.renew(owner) {
+                Ok(true) => {}
+                Ok(false) => {
+                    tracing::error!(owner, "this process was taken for dead; it joins again");
+                    if let Err(error) = pool.join() {
+                        tracing::error!(%error, "joining again failed");
+                    }
+                }
+                Err(error) => tracing::error!(%error, "the lease could not be renewed"),
+            }
+            self.renewed_at = Instant::now();
+        }
+        Some(self.renewed_at + RENEW_EVERY)
+    }
+}
+
+fn deliver_cancels(pool: &Pool) {
+    let Some(owner) = pool.owner() else { return };
+    match pool.backend.cancel_requests(owner) {
+        Ok(rows) => {
+            let state = pool.state();
+            for running in state.running.iter().flatten() {
+                if rows.contains(&running.lease.row) {
+                    running.token.stop(StopReason::Cancelled);
+                }
+            }
+        }
+        Err(error) => tracing::error!(%error, "cancel requests could not be read"),
+    }
+}
+
+/// Sets the tokens of bodies past their time-out; those that ignore it lose their lease.
+fn end_late_bodies(pool: &Pool) -> Option<Instant> {
+    let now = Instant::now();
+    let mut next: Option<Instant> = None;
+    let mut stuck = Vec::new();
+    {
+        let state = pool.state();
+        for (slot, running) in state.running.iter().enumerate() {
+            let Some(running) = running.as_ref().filter(|running| !running.abandoned) else {
+                continue;
+            };
+            let Some(deadline) = running.token.deadline() else { continue };
+            let look_at = if now < deadline {
+                deadline
+            } else {
+                running.token.stop(StopReason::Timeout);
+                deadline + STUCK_AFTER
+            };
+            if now >= look_at {
+                stuck.push(slot);
+            } else {
+                next = Some(next.map_or(look_at, |next| next.min(look_at)));
+            }
+        }
+    }
+    for slot in stuck {
+        pool.abandon(slot, |prepared| timed_out(prepared, None), true);
+    }
+    next
+}

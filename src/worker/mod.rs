@@ -1,0 +1,19 @@
+//! Run: who executes what was claimed.
+//!
+//! - `pool`: worker threads that claim, run and finish;
+//! - `keeper`: the one thread that keeps the pool's time: due tasks, leases, time-outs, rescues;
+//! - `inline`: the calling thread, in mode `inline` and for `run_pending`.
+//!
+//! All three run the same attempts and write through the same contract.
+
+pub(crate) mod inline;
+mod keeper;
+pub(crate) mod pool;
+
+use crate::error::Error;
+use crate::record::Finish;
+
+/// A finish whose lease was lost is no error of the runner: somebody else holds the task by now.
+pub(crate) fn tell_lost(finish: &Finish, error: &Error) {
+    tracing::warn!(id = %finish.id, attempt = finish.lease.attempt, %error, "finish was not kept");
+}

@@ -1,0 +1,9 @@
+//! Async bodies, without feature `tokio`.
+#![allow(unused)]
+
+use litework::task;
+
+#[task]
+async fn later() {}
+
+fn main() {}
