@@ -4,7 +4,7 @@
 //! came from, and the thread goes on. What the body held is dropped inside the same boundary.
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
@@ -109,8 +109,8 @@ fn call(client: &Client, registry: &Registry, handler: &Handler, prepared: &Prep
         Arc::clone(&prepared.token),
         Arc::clone(&registry.states),
     );
-    let called = IN_BODY
-        .set_during(|| handler.run(&ctx, &task.arguments, &registry.layers, client.core.limits));
+    let called =
+        noting_panics(|| handler.run(&ctx, &task.arguments, &registry.layers, client.core.limits));
     match called {
         Ok(answer) => classify(answer, prepared),
         Err(panic) => {
@@ -175,24 +175,20 @@ struct PanicPlace {
     backtrace: String,
 }
 
-/// Whether this thread is inside a body, and the place of its panic.
-struct InBody;
-
 thread_local! {
-    static BODIES: RefCell<u32> = const { RefCell::new(0) };
+    /// How many bodies this thread is inside of.
+    static BODIES: Cell<u32> = const { Cell::new(0) };
+    /// Where its latest panic in a body came from.
     static PLACE: RefCell<Option<PanicPlace>> = const { RefCell::new(None) };
 }
 
-const IN_BODY: InBody = InBody;
-
-impl InBody {
-    fn set_during<R>(&self, body: impl FnOnce() -> R) -> R {
-        install_hook();
-        BODIES.with_borrow_mut(|bodies| *bodies += 1);
-        let answer = body();
-        BODIES.with_borrow_mut(|bodies| *bodies -= 1);
-        answer
-    }
+/// Marks this thread as being inside a body, which does not unwind past its own boundary.
+fn noting_panics<R>(body: impl FnOnce() -> R) -> R {
+    install_hook();
+    BODIES.set(BODIES.get() + 1);
+    let answer = body();
+    BODIES.set(BODIES.get() - 1);
+    answer
 }
 
 /// Puts a hook in front of the program's own that notes where a body panicked. The program's hook
@@ -202,7 +198,7 @@ fn install_hook() {
     INSTALLED.call_once(|| {
         let theirs = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            let in_body = BODIES.try_with(|bodies| *bodies.borrow() > 0).unwrap_or(false);
+            let in_body = BODIES.try_with(|bodies| bodies.get() > 0).unwrap_or(false);
             if in_body {
                 let place = info.location().map(ToString::to_string).unwrap_or_default();
                 let backtrace = std::backtrace::Backtrace::force_capture().to_string();

@@ -1,4 +1,4 @@
-//! Background tasks for Rust programs in one SQLite file: no broker, no server, no async runtime.
+//! Background tasks for Rust programs in one `SQLite` file: no broker, no server, no async runtime.
 //!
 //! Worker threads live inside the program that enqueues. Leave them out, and the same program runs
 //! each task in the caller: same row, same accounting, same result.

@@ -64,14 +64,13 @@ impl fmt::Display for Report {
 }
 
 /// Cuts a text at [`REPORT_TEXT_BYTES_MAX`] bytes and says so.
-fn cut(mut text: String) -> String {
+fn cut(text: String) -> String {
     let bytes = text.len();
-    if bytes > REPORT_TEXT_BYTES_MAX {
-        let end = (0..=REPORT_TEXT_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at));
-        text.truncate(end.unwrap_or(0));
-        text.push_str(&format!("… (cut, {bytes} bytes)"));
+    if bytes <= REPORT_TEXT_BYTES_MAX {
+        return text;
     }
-    text
+    let end = (0..=REPORT_TEXT_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}… (cut, {bytes} bytes)", &text[..end])
 }
 
 /// What the body wants to happen next.

@@ -200,6 +200,7 @@ impl<T> Call<T> {
     }
 
     /// Run it at this moment, from 1970 to 9999; a past moment runs it now.
+    #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
     pub fn run_at<Z: TimeZone>(mut self, moment: DateTime<Z>) -> Self {
         self.with.due = Due::At(Timestamp::from_chrono(&moment));
         self

@@ -43,7 +43,9 @@ impl ManualClock {
         let ms = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
         self.now_ms.fetch_add(ms, Ordering::SeqCst);
         let waiting = self.look_again.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        waiting.iter().for_each(|look_again| look_again());
+        for look_again in &waiting {
+            look_again();
+        }
     }
 
     /// Sets the clock to a moment, also an earlier one.

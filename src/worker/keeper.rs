@@ -77,9 +77,12 @@ impl Bell {
 
 /// What the keeper remembers between two looks.
 struct Keeper {
-    renewed_at: Instant,
-    probe_at: Option<Instant>,
-    probed_at: Option<Instant>,
+    /// When the lease was renewed.
+    renewed: Instant,
+    /// When to look at other processes.
+    next_probe: Option<Instant>,
+    /// When they were looked at.
+    probed: Option<Instant>,
 }
 
 pub(super) fn start(pool: &Arc<Pool>) -> Result<(), Error> {
@@ -89,7 +92,7 @@ pub(super) fn start(pool: &Arc<Pool>) -> Result<(), Error> {
 
 fn run(weak: &Weak<Pool>) {
     let now = Instant::now();
-    let mut keeper = Keeper { renewed_at: now, probe_at: Some(now), probed_at: None };
+    let mut keeper = Keeper { renewed: now, next_probe: Some(now), probed: None };
     let mut rung = Rung::default();
     while let Some(pool) = weak.upgrade().filter(|pool| !pool.is_over()) {
         let until = keeper.look(&pool, &rung);
@@ -103,11 +106,11 @@ impl Keeper {
         if rung.cancel {
             deliver_cancels(pool);
         }
-        if rung.others && self.probe_at.is_none() {
-            let soonest = self.probed_at.map(|at| at + PROBE_EVERY);
-            self.probe_at = Some(soonest.unwrap_or_else(Instant::now));
+        if rung.others && self.next_probe.is_none() {
+            let soonest = self.probed.map(|at| at + PROBE_EVERY);
+            self.next_probe = Some(soonest.unwrap_or_else(Instant::now));
         }
-        if self.probe_at.is_some_and(|at| at <= Instant::now()) {
+        if self.next_probe.is_some_and(|at| at <= Instant::now()) {
             self.probe(pool);
         }
         let timeouts = end_late_bodies(pool);
@@ -119,13 +122,13 @@ impl Keeper {
                 + pool.clock.now().until(at).min(CLOCK_CHECK).max(Duration::from_millis(1))
         });
         let pump = Pool::pump_due(&state);
-        [self.probe_at, timeouts, renewal, due, pump].into_iter().flatten().min()
+        [self.next_probe, timeouts, renewal, due, pump].into_iter().flatten().min()
     }
 
     fn probe(&mut self, pool: &Pool) {
         let Some(owner) = pool.owner() else { return };
-        self.probed_at = Some(Instant::now());
-        self.probe_at = match pool.backend.rescue(pool.clock.now(), owner) {
+        self.probed = Some(Instant::now());
+        self.next_probe = match pool.backend.rescue(pool.clock.now(), owner) {
             Ok(rescued) if rescued.tasks > 0 => {
                 tracing::warn!(tasks = rescued.tasks, "took back tasks of a process that ended");
                 Some(Instant::now() + PROBE_EVERY)
@@ -142,10 +145,10 @@ impl Keeper {
     fn renew(&mut self, pool: &Pool) -> Option<Instant> {
         let owner = pool.owner()?;
         if !pool.holds_any() {
-            self.renewed_at = Instant::now().checked_sub(RENEW_EVERY).unwrap_or(self.renewed_at);
+            self.renewed = Instant::now().checked_sub(RENEW_EVERY).unwrap_or(self.renewed);
             return None;
         }
-        if self.renewed_at.elapsed() >= RENEW_EVERY {
+        if self.renewed.elapsed() >= RENEW_EVERY {
             match pool.backend.renew(owner) {
                 Ok(true) => {}
                 Ok(false) => {
@@ -156,9 +159,9 @@ impl Keeper {
                 }
                 Err(error) => tracing::error!(%error, "the lease could not be renewed"),
             }
-            self.renewed_at = Instant::now();
+            self.renewed = Instant::now();
         }
-        Some(self.renewed_at + RENEW_EVERY)
+        Some(self.renewed + RENEW_EVERY)
     }
 }
 

@@ -380,7 +380,8 @@ impl Pool {
 
     fn run_chunk(&self, slot: usize, chunk: Vec<Prepared>) {
         let Some(core) = self.core.upgrade() else {
-            return self.hand_back(chunk.into_iter().map(|prepared| prepared.task).collect());
+            let tasks: Vec<Claimed> = chunk.into_iter().map(|prepared| prepared.task).collect();
+            return self.hand_back(&tasks);
         };
         let client = Client { core };
         let short = chunk.len() > 1;
@@ -461,10 +462,10 @@ impl Pool {
     }
 
     /// Hands tasks back unrun.
-    fn hand_back(&self, tasks: Vec<Claimed>) {
+    fn hand_back(&self, tasks: &[Claimed]) {
         let now = self.clock.now();
         let back: Vec<Finish> = tasks.iter().map(|task| given_back(task, now)).collect();
-        for task in &tasks {
+        for task in tasks {
             self.free_place(task);
         }
         let mut state = self.state();
@@ -560,6 +561,10 @@ impl Pool {
 
     /// When the keeper must look at the pump again.
     pub(super) fn pump_due(state: &State) -> Option<Instant> {
+        // Whoever pumps looks again at its end.
+        if state.pumping {
+            return None;
+        }
         let flush = state.waiting_since.map(|since| since + FINISH_DELAY);
         [flush, state.retry_at].into_iter().flatten().min()
     }
@@ -724,7 +729,7 @@ impl Runner for Pool {
             return self.hold(&mut state, claimed);
         }
         drop(state);
-        self.hand_back(claimed);
+        self.hand_back(&claimed);
         self.flush_all();
     }
 
@@ -738,7 +743,7 @@ impl Runner for Pool {
             state.counts = Stopped::default();
             state.held.drain(..).map(|held| held.task).collect()
         };
-        self.hand_back(held);
+        self.hand_back(&held);
         self.wake.notify_all();
         let none_runs = |state: &State| state.running.iter().all(Option::is_none);
         if !self.wait_until(until, none_runs) {

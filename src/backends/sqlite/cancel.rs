@@ -2,7 +2,7 @@
 
 use rusqlite::OptionalExtension;
 
-use super::writer::{Core, not_stored};
+use super::writer::{Core, NextDue, not_stored};
 use crate::backend::Cancelled;
 use crate::error::Error;
 use crate::id::TaskId;
@@ -37,7 +37,7 @@ pub(super) fn cancel(core: &mut Core, now: Timestamp, id: TaskId) -> Result<Canc
             // A head that is remembered but no longer ready is passed over by the claim; what
             // was ready or due is read again.
             core.lanes.forget();
-            core.next_due = None;
+            core.next_due = NextDue::Unknown;
             core.effects.changed.push(id.row());
             Ok(Cancelled::Now)
         }

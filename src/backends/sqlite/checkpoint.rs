@@ -1,6 +1,6 @@
 //! Store: moving the write-ahead log into the database file, off the caller's thread.
 //!
-//! SQLite's own automatic checkpoint would run inside whichever commit crosses its limit. Here a
+//! `SQLite`'s own automatic checkpoint would run inside whichever commit crosses its limit. Here a
 //! commit only counts pages; past 4 MiB a helper thread checkpoints on a connection of its own with
 //! no patience for locks (PASSIVE, time-out 0). Only past 32 MiB, when the helper cannot keep up,
 //! does the writer do it itself between two transactions, so that the log is reset and stays small.
@@ -82,10 +82,10 @@ impl Helper {
         let (busy, path) = (Arc::clone(&self.busy), path.to_owned());
         let started =
             std::thread::Builder::new().name("litework-checkpoint".into()).spawn(move || {
-                if let Ok(conn) = schema::connect(&path, false) {
-                    if conn.busy_timeout(Duration::ZERO).is_ok() {
-                        passive(&conn);
-                    }
+                if let Ok(conn) = schema::connect(&path, false)
+                    && conn.busy_timeout(Duration::ZERO).is_ok()
+                {
+                    passive(&conn);
                 }
                 busy.store(false, Ordering::SeqCst);
             });

@@ -54,19 +54,19 @@ pub(super) fn claim(
     offer: &dyn Offer,
 ) -> Result<(Vec<Claimed>, bool), Error> {
     let Core { conn, lanes, effects, .. } = core;
-    let mut heap = BinaryHeap::new();
+    let mut best = BinaryHeap::new();
     for (head, lane) in lanes.open_heads(conn, offer).map_err(not_stored)? {
-        heap.push(Reverse((offer.turn_of(&lanes.get(lane).queue), head, lane)));
+        best.push(Reverse((offer.turn_of(&lanes.get(lane).queue), head, lane)));
     }
     let mut claimed = Vec::new();
     let mut passed_over = Vec::new();
     let mut more = false;
     let mut statement = conn.prepare_cached(CLAIM).map_err(not_stored)?;
-    while let Some(Reverse((turn, head, lane))) = heap.pop() {
+    while let Some(Reverse((turn, head, lane))) = best.pop() {
         let (queue, kind) = lanes.get(lane).name();
         let turn_now = offer.turn_of(&queue);
         if turn_now != turn {
-            heap.push(Reverse((turn_now, head, lane)));
+            best.push(Reverse((turn_now, head, lane)));
             continue;
         }
         match offer.reserve(&queue, &kind, 0) {
@@ -100,7 +100,7 @@ pub(super) fn claim(
         let next =
             if passed_over.contains(&lane) { Ok(lanes.peek(lane)) } else { lanes.head(conn, lane) };
         match next {
-            Ok(head) => heap.extend(head.map(|head| Reverse((offer.turn_of(&queue), head, lane)))),
+            Ok(head) => best.extend(head.map(|head| Reverse((offer.turn_of(&queue), head, lane)))),
             Err(error) => {
                 undo(offer, &claimed);
                 return Err(not_stored(error));
@@ -108,7 +108,9 @@ pub(super) fn claim(
         }
     }
     drop(statement);
-    passed_over.into_iter().for_each(|lane| lanes.forget_heads(lane));
+    for lane in passed_over {
+        lanes.forget_heads(lane);
+    }
     Ok((claimed, more))
 }
 

@@ -114,7 +114,7 @@ impl Write<'_> {
 pub struct Pending<T> {
     client: Client,
     stored: Stored,
-    _holding: Holding,
+    holding: Holding,
     kind: std::marker::PhantomData<fn() -> T>,
 }
 
@@ -133,8 +133,8 @@ impl<T> Pending<T> {
     /// Says that the transaction was committed: wakes the workers, or runs the task here in mode
     /// `inline`.
     pub fn committed(self) -> Handle<T> {
-        let Self { client, stored, _holding, kind: _ } = self;
-        drop(_holding);
+        let Self { client, stored, holding, kind: _ } = self;
+        drop(holding);
         client.core.backend.signal().ring(Notice::Work);
         run_stored(&client.core, std::slice::from_ref(&stored));
         client.handle_of(&stored)
@@ -223,12 +223,7 @@ impl ClientExt for Client {
             error => error,
         })?;
         let holding = Holding::new();
-        Ok(Pending {
-            client: self.clone(),
-            stored,
-            _holding: holding,
-            kind: std::marker::PhantomData,
-        })
+        Ok(Pending { client: self.clone(), stored, holding, kind: std::marker::PhantomData })
     }
 }
 

@@ -19,7 +19,7 @@ use crate::error::Error;
 /// A file has at most this many lanes.
 pub(super) const LANES_MAX: usize = 1_000;
 /// How many heads of one lane are read ahead.
-const HEADS_READ: usize = 256;
+const HEADS_READ: u32 = 256;
 /// How many heads of one lane are remembered at most.
 const HEADS_MAX: usize = 4_096;
 
@@ -194,11 +194,12 @@ impl Lanes {
             lane.known == Known::Nothing || (lane.known == Known::Front && lane.heads.is_empty());
         if unknown {
             let mut read = conn.prepare_cached(HEADS)?;
-            let mut rows = read.query((lane.id, HEADS_READ as i64))?;
+            let mut rows = read.query((lane.id, HEADS_READ))?;
             while let Some(row) = rows.next()? {
                 lane.heads.push_back((row.get(0)?, row.get(1)?));
             }
-            lane.known = if lane.heads.len() < HEADS_READ { Known::All } else { Known::Front };
+            lane.known =
+                if lane.heads.len() < HEADS_READ as usize { Known::All } else { Known::Front };
         }
         Ok(lane.heads.front().copied())
     }

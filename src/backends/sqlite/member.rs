@@ -20,7 +20,7 @@ use crate::retry::Retry;
 use crate::time::Timestamp;
 
 /// Leases read at a time.
-const SLICE: usize = 1_000;
+const SLICE: u32 = 1_000;
 /// Rows of processes that have left are kept, to name them in the list of attempts, up to this many.
 const LEFT_KEPT: i64 = 1_000;
 
@@ -42,7 +42,7 @@ pub(super) fn join(
                 stem,
                 seats::boot(),
                 std::process::id(),
-                member.threads as i64,
+                i64::try_from(member.threads).unwrap_or(i64::MAX),
                 member.serves,
                 kinds,
                 now.as_millis(),
@@ -206,7 +206,7 @@ fn held(core: &Core, owner: i64) -> Result<Vec<Lease>, Error> {
             "SELECT id, attempt FROM litework_task WHERE state = 'running' AND worker = ?1 LIMIT ?2",
         )
         .and_then(|mut read| {
-            let rows = read.query_map((owner, SLICE as i64), |row| {
+            let rows = read.query_map((owner, SLICE), |row| {
                 Ok(Lease { row: row.get(0)?, attempt: row.get(1)?, owner })
             })?;
             rows.collect()

@@ -1,4 +1,4 @@
-//! Store: the engine that keeps tasks in one SQLite file.
+//! Store: the engine that keeps tasks in one `SQLite` file.
 //!
 //! One verb a file, each a plain function `(write connection, now, request) → reply`; `writer` is
 //! the only way to that connection, `query` reads on connections of its own. This module wires them

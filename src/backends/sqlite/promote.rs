@@ -1,11 +1,11 @@
 //! Claim: scheduled tasks whose time has come become ready, in slices.
 
-use super::writer::{Core, not_stored};
+use super::writer::{Core, NextDue, not_stored};
 use crate::error::Error;
 use crate::time::Timestamp;
 
 /// How many tasks one transaction promotes at most: about 5 ms under the write lock.
-const SLICE: usize = 2_000;
+const SLICE: u32 = 2_000;
 
 /// Served by `litework_task_scheduled`.
 pub(super) const NEXT_DUE: &str =
@@ -33,7 +33,7 @@ pub(super) fn promote(core: &mut Core, now: Timestamp) -> Result<Option<Timestam
                 core.lanes.note_ready(lane, (rank, row));
             }
         }
-        core.next_due = None;
+        core.next_due = NextDue::Unknown;
         next = next_due(core)?;
     }
     Ok(next)
@@ -43,7 +43,7 @@ fn due(core: &Core, now: Timestamp) -> Result<Vec<(i64, i64, i64)>, Error> {
     core.conn
         .prepare_cached(DUE)
         .and_then(|mut read| {
-            let rows = read.query_map((now.as_millis(), SLICE as i64), |row| {
+            let rows = read.query_map((now.as_millis(), SLICE), |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?))
             })?;
             rows.collect()
@@ -54,8 +54,10 @@ fn due(core: &Core, now: Timestamp) -> Result<Vec<(i64, i64, i64)>, Error> {
 /// When the next scheduled task is due; looked up only after others have committed.
 pub(super) fn next_due(core: &mut Core) -> Result<Option<Timestamp>, Error> {
     use rusqlite::OptionalExtension;
-    if let Some(known) = core.next_due {
-        return Ok(known);
+    match core.next_due {
+        NextDue::Unknown => {}
+        NextDue::Never => return Ok(None),
+        NextDue::At(next) => return Ok(Some(next)),
     }
     let next = core
         .conn
@@ -63,6 +65,6 @@ pub(super) fn next_due(core: &mut Core) -> Result<Option<Timestamp>, Error> {
         .and_then(|mut read| read.query_row([], |row| row.get(0)).optional())
         .map_err(not_stored)?
         .map(Timestamp::clamped);
-    core.next_due = Some(next);
+    core.next_due = next.into();
     Ok(next)
 }

@@ -135,30 +135,35 @@ pub(super) fn attempts(conn: &Connection, id: TaskId) -> Read<Vec<AttemptRecord>
     Ok(attempts)
 }
 
-/// The WHERE clause of a filter: text with parameters, never with values in it.
-fn conditions(filter: &Filter) -> (String, Vec<Box<dyn ToSql>>) {
-    let mut sql = String::from("1 = 1");
+/// The conditions of a filter: texts with parameters, never with values in them.
+fn conditions(filter: &Filter) -> (Vec<String>, Vec<Box<dyn ToSql>>) {
+    let mut clauses = Vec::new();
     let mut values: Vec<Box<dyn ToSql>> = Vec::new();
     if !filter.states.is_empty() {
         // Literal words, so that the partial index of a single state can be used.
         let words: Vec<String> = filter.states.iter().map(|state| format!("'{state}'")).collect();
-        match words.as_slice() {
-            [word] => sql.push_str(&format!(" AND t.state = {word}")),
-            words => sql.push_str(&format!(" AND t.state IN ({})", words.join(", "))),
-        }
+        clauses.push(match words.as_slice() {
+            [word] => format!("t.state = {word}"),
+            words => format!("t.state IN ({})", words.join(", ")),
+        });
     }
     for (column, names) in [("l.kind", &filter.kinds), ("l.queue", &filter.queues)] {
         if !names.is_empty() {
             let marks = vec!["?"; names.len()].join(", ");
-            sql.push_str(&format!(" AND {column} IN ({marks})"));
+            clauses.push(format!("{column} IN ({marks})"));
             values.extend(names.iter().map(|name| Box::new(name.clone()) as Box<dyn ToSql>));
         }
     }
     if let Some(tag) = &filter.tag {
-        sql.push_str(" AND EXISTS (SELECT 1 FROM json_each(t.tags) WHERE value = ?)");
+        clauses.push("EXISTS (SELECT 1 FROM json_each(t.tags) WHERE value = ?)".to_owned());
         values.push(Box::new(tag.clone()));
     }
-    (sql, values)
+    (clauses, values)
+}
+
+/// `WHERE …`, or nothing.
+fn where_clause(clauses: &[String]) -> String {
+    if clauses.is_empty() { String::new() } else { format!("WHERE {}", clauses.join(" AND ")) }
 }
 
 pub(super) fn list(
@@ -168,16 +173,17 @@ pub(super) fn list(
     size: usize,
 ) -> Read<Page> {
     let size = size.clamp(1, PAGE_SIZE_MAX);
-    let (mut sql, mut values) = conditions(filter);
+    let (mut clauses, mut values) = conditions(filter);
     if let Some(Cursor(row)) = from {
-        sql.push_str(" AND t.id < ?");
+        clauses.push("t.id < ?".to_owned());
         values.push(Box::new(row));
     }
-    values.push(Box::new(size as i64 + 1));
+    values.push(Box::new(i64::try_from(size + 1).unwrap_or(i64::MAX)));
     let sql = format!(
-        "SELECT {} FROM {} WHERE {sql} ORDER BY t.id DESC LIMIT ?",
+        "SELECT {} FROM {} {} ORDER BY t.id DESC LIMIT ?",
         row::COLUMNS,
-        row::FROM
+        row::FROM,
+        where_clause(&clauses)
     );
     let mut read = conn.prepare_cached(&sql)?;
     let mut rows = read.query(rusqlite::params_from_iter(values.iter()))?;
@@ -191,9 +197,10 @@ pub(super) fn list(
 }
 
 pub(super) fn count(conn: &Connection, filter: &Filter, limit: u64) -> Read<u64> {
-    let (sql, mut values) = conditions(filter);
+    let (clauses, mut values) = conditions(filter);
     values.push(Box::new(i64::try_from(limit).unwrap_or(i64::MAX)));
-    let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {} WHERE {sql} LIMIT ?)", row::FROM);
+    let found = where_clause(&clauses);
+    let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {} {found} LIMIT ?)", row::FROM);
     let mut read = conn.prepare_cached(&sql)?;
     let counted: i64 =
         read.query_row(rusqlite::params_from_iter(values.iter()), |found| found.get(0))?;

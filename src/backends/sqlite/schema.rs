@@ -21,7 +21,7 @@ const SCHEMA: &str = include_str!("schema.sql");
 pub(super) const SCHEMA_VERSION: i64 = 1;
 /// Marks a file of our own: "ltwk".
 const APPLICATION_ID: i64 = 0x6c74_776b;
-/// Below this, a checkpoint that races a commit can corrupt the file (fixed in SQLite 3.51.3).
+/// Below this, a checkpoint that races a commit can corrupt the file (fixed in `SQLite` 3.51.3).
 const SQLITE_MIN: i32 = 3_051_003;
 /// How long a first open may take while others open the same file.
 const OPEN_DEADLINE: Duration = Duration::from_secs(10);
@@ -194,7 +194,7 @@ fn check_path(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes the file readable by its owner only; SQLite gives -wal and -shm the same mode.
+/// Makes the file readable by its owner only; `SQLite` gives -wal and -shm the same mode.
 fn create_private(path: &Path) -> Result<(), Error> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);

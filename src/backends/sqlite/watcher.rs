@@ -33,7 +33,8 @@ pub(super) fn start(inner: Weak<Inner>, wal: &Path, folder: &Path) -> std::io::R
             .spawn(move || linux::run(&inner, events))?;
         return Ok(());
     }
-    let _unused = (wal, folder);
+    #[cfg(not(target_os = "linux"))]
+    drop((wal.to_owned(), folder.to_owned()));
     std::thread::Builder::new().name("litework-watch".into()).spawn(move || poll(&inner))?;
     Ok(())
 }
@@ -91,19 +92,14 @@ mod linux {
             }
             // Own commits are reported too, so the looks stop at the first that finds a foreign
             // one; a later foreign commit makes a report of its own.
-            let mut found = match look(inner) {
-                None => return,
-                Some(found) => found,
-            };
+            let Some(mut found) = look(inner) else { return };
             for pause in LOOKS {
                 if found {
                     break;
                 }
                 std::thread::sleep(pause);
-                found = match look(inner) {
-                    None => return,
-                    Some(found) => found,
-                };
+                let Some(again) = look(inner) else { return };
+                found = again;
             }
         }
     }

@@ -55,13 +55,29 @@ pub(super) struct Effects {
     pub(super) changed: Vec<i64>,
 }
 
+/// What is known of the next scheduled task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NextDue {
+    /// It must be looked up.
+    Unknown,
+    /// There is none.
+    Never,
+    At(Timestamp),
+}
+
+impl From<Option<Timestamp>> for NextDue {
+    fn from(next: Option<Timestamp>) -> Self {
+        next.map_or(Self::Never, Self::At)
+    }
+}
+
 /// The write connection and what is known of the file through it.
 pub(super) struct Core {
     pub(super) conn: Connection,
     pub(super) lanes: Lanes,
     pub(super) step_ms: i64,
-    /// When the next scheduled task is due; `None` when it must be looked up.
-    pub(super) next_due: Option<Option<Timestamp>>,
+    /// When the next scheduled task is due.
+    pub(super) next_due: NextDue,
     pub(super) effects: Effects,
     pub(super) tags: Tags,
     path: PathBuf,
@@ -79,7 +95,7 @@ impl Core {
             conn,
             lanes: Lanes::default(),
             step_ms,
-            next_due: None,
+            next_due: NextDue::Unknown,
             effects: Effects::default(),
             tags: Tags::default(),
             path,
@@ -113,7 +129,7 @@ impl Core {
         }
     }
 
-    /// Whether SQLite itself has ended the transaction, as it does on a full disk.
+    /// Whether `SQLite` itself has ended the transaction, as it does on a full disk.
     pub(super) fn lost_transaction(&self) -> bool {
         self.conn.is_autocommit() && !fault::planted("autocommit_check_off")
     }
@@ -122,7 +138,7 @@ impl Core {
         self.be_a_good_neighbour();
         let level = if fault::planted("sync_off") { Durability::Normal } else { level };
         if level != self.level {
-            schema::set_synchronous(&self.conn, level).map_err(|error| not_stored(error))?;
+            schema::set_synchronous(&self.conn, level).map_err(not_stored)?;
             self.level = level;
         }
         self.execute("BEGIN IMMEDIATE").map_err(not_stored)?;
@@ -189,15 +205,17 @@ impl Core {
 
     /// Remembers that a task was scheduled for this moment.
     pub(super) fn note_due(&mut self, due_at: Timestamp) {
-        if let Some(known) = self.next_due {
-            self.next_due = Some(Some(known.map_or(due_at, |next| next.min(due_at))));
-        }
+        self.next_due = match self.next_due {
+            NextDue::Unknown => NextDue::Unknown,
+            NextDue::Never => NextDue::At(due_at),
+            NextDue::At(next) => NextDue::At(next.min(due_at)),
+        };
     }
 
     /// Drops all that was remembered of the file.
     fn forget(&mut self) {
         self.lanes.forget();
-        self.next_due = None;
+        self.next_due = NextDue::Unknown;
     }
 
     fn execute(&self, sql: &str) -> rusqlite::Result<()> {
@@ -235,7 +253,7 @@ impl Core {
         Ok(std::mem::take(&mut self.foreign_seen))
     }
 
-    /// SQLite's lock is unfair: a tight loop of commits starves other processes.
+    /// `SQLite`'s lock is unfair: a tight loop of commits starves other processes.
     fn be_a_good_neighbour(&mut self) {
         let active = self.foreign_at.is_some_and(|at| at.elapsed() < NEIGHBOUR_ACTIVE);
         if active && self.paused_at.elapsed() >= NEIGHBOUR_EVERY {

@@ -1,0 +1,133 @@
+//! Enqueue: all tasks of a call or none, stored scheduled, ready, or already running.
+
+use std::collections::BTreeSet;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use super::task::{Start, Task};
+use super::{Book, Effects, Lane};
+use crate::backend::{Offer, Room};
+use crate::error::Error;
+use crate::id::TaskId;
+use crate::record::{NewTask, Stored, TaskRecord};
+use crate::state::{STEP_STRICT_MS, State, rank};
+use crate::time::Timestamp;
+
+/// Lanes at most, as in a file.
+const LANES_MAX: usize = 1_000;
+
+impl Book {
+    fn next_row(&self) -> i64 {
+        self.tasks.last_key_value().map_or(1, |(row, _)| row + 1)
+    }
+
+    pub(super) fn enqueue(
+        &mut self,
+        now: Timestamp,
+        tasks: Vec<NewTask>,
+        offer: Option<&dyn Offer>,
+    ) -> Result<Vec<Stored>, Error> {
+        let first_row = self.next_row();
+        let many = tasks.len() > 1;
+        let mut stored = Vec::with_capacity(tasks.len());
+        for (index, task) in tasks.into_iter().enumerate() {
+            match self.insert(now, task, offer) {
+                Ok(one) => stored.push(one),
+                Err(error) => {
+                    self.undo(first_row, offer);
+                    return Err(if many { error.at(index) } else { error });
+                }
+            }
+        }
+        Ok(stored)
+    }
+
+    /// Takes out all that was inserted from this row on.
+    fn undo(&mut self, first_row: i64, offer: Option<&dyn Offer>) {
+        for task in self.tasks.split_off(&first_row).into_values() {
+            self.index(&task, false);
+            if let Some(key) = &task.record.key {
+                self.keys.remove(key);
+            }
+            if let (State::Running, Some(offer)) = (task.record.state, offer) {
+                offer.release(&task.lane.0, task.record.arguments.len());
+            }
+        }
+        self.lanes.retain(|_, lane| lane.first_row < first_row);
+        self.effects = Effects::default();
+    }
+
+    fn insert(
+        &mut self,
+        now: Timestamp,
+        new: NewTask,
+        offer: Option<&dyn Offer>,
+    ) -> Result<Stored, Error> {
+        if let Some(existing) = self.existing(&new)? {
+            return Ok(existing);
+        }
+        let row = self.next_row();
+        self.open_lane(&new, row)?;
+        let rank = rank(new.due_at, new.priority, STEP_STRICT_MS);
+        let start = self.start(now, &new, rank, offer);
+        self.tags += 1;
+        let id = TaskId::new(row, self.hasher.hash_one(self.tags).cast_signed());
+        if let Some(key) = &new.key {
+            self.keys.insert(key.clone(), row);
+        }
+        let task = Task::new(now, new, id, rank, start);
+        let claimed = match start {
+            Start::HandedOver { owner } => Some(task.claimed(owner, now)),
+            Start::Scheduled | Start::Ready => None,
+        };
+        self.effects.work |= claimed.is_none();
+        let (state, due_at) = (task.record.state, task.record.due_at);
+        self.index(&task, true);
+        self.tasks.insert(row, task);
+        Ok(Stored { id, state, due_at, existing: false, claimed })
+    }
+
+    /// The task that has the key already, if its call was the same.
+    fn existing(&self, new: &NewTask) -> Result<Option<Stored>, Error> {
+        let Some(task) = new.key.as_ref().and_then(|key| self.by_key(key)) else {
+            return Ok(None);
+        };
+        let TaskRecord { id, state, due_at, .. } = task.record;
+        if task.lane.1 != new.kind || task.record.arguments != new.arguments {
+            return Err(Error::KeyConflict { existing: id });
+        }
+        Ok(Some(Stored { id, state, due_at, existing: true, claimed: None }))
+    }
+
+    fn open_lane(&mut self, new: &NewTask, row: i64) -> Result<(), Error> {
+        let name = (Arc::clone(&new.queue), Arc::clone(&new.kind));
+        if self.lanes.len() >= LANES_MAX && !self.lanes.contains_key(&name) {
+            return Err(Error::Overloaded {
+                what: "the lanes (pairs of queue and kind)".to_owned(),
+                found: LANES_MAX as u64,
+                allowed: LANES_MAX as u64,
+            });
+        }
+        self.lanes.entry(name).or_insert_with(|| Lane { first_row: row, ready: BTreeSet::new() });
+        Ok(())
+    }
+
+    fn start(&self, now: Timestamp, new: &NewTask, rank: i64, offer: Option<&dyn Offer>) -> Start {
+        if new.due_at > now {
+            return Start::Scheduled;
+        }
+        let Some(offer) = offer else { return Start::Ready };
+        let may = offer.serves(&new.queue, &new.kind)
+            && !(offer.in_order() && self.stands_behind(offer, rank))
+            && offer.reserve(&new.queue, &new.kind, new.arguments.len()) == Room::Taken;
+        if may { Start::HandedOver { owner: offer.owner() } } else { Start::Ready }
+    }
+
+    /// Whether a ready task goes before a new one of this rank; the older of equal rank does.
+    fn stands_behind(&self, offer: &dyn Offer, rank: i64) -> bool {
+        self.lanes.iter().any(|((queue, kind), lane)| {
+            lane.ready.first().is_some_and(|(best, _)| offer.weighted() || *best <= rank)
+                && offer.serves(queue, kind)
+        })
+    }
+}

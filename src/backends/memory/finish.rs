@@ -1,0 +1,99 @@
+//! Finish: what an attempt came to, under its lease; and the ends that others ask for.
+//!
+//! Where task, attempt and owner no longer hold together, nothing is changed and the answer is
+//! `LeaseLost`.
+
+use std::sync::Arc;
+
+use super::Book;
+use crate::backend::Cancelled;
+use crate::error::Error;
+use crate::id::TaskId;
+use crate::outcome::Outcome;
+use crate::record::{Finish, Finished, Lease};
+use crate::retry::Retry;
+use crate::settle::{Spent, settle};
+use crate::state::{Reason, State};
+use crate::time::Timestamp;
+
+impl Book {
+    /// Records one finish, if its lease still holds.
+    pub(super) fn finish(&mut self, now: Timestamp, end: &Finish) -> Result<Finished, Error> {
+        let Lease { row, attempt, .. } = end.lease;
+        let Some(task) = self.tasks.get(&row).filter(|task| task.is_held_by(end.lease)) else {
+            return Err(Error::LeaseLost { id: end.id, attempt });
+        };
+        if let Outcome::Succeeded { result } = &end.outcome {
+            self.edit(row, |task| {
+                task.record.state = State::Succeeded;
+                task.record.finished_at = Some(end.finished_at);
+                task.record.result = Some(result.clone());
+            });
+            self.effects.changed.push(row);
+            return Ok(Finished { state: State::Succeeded, reason: None, due_at: None });
+        }
+        let crashed = u32::from(matches!(end.outcome, Outcome::Crashed { .. }));
+        let spent = Spent {
+            attempt,
+            attempts_max: task.record.attempts_max,
+            crashes: task.record.crashes.saturating_add(crashed),
+            at_most_once: task.record.at_most_once,
+            cancel_requested: task.record.cancel_requested,
+        };
+        let change = settle(spent, &end.outcome, &end.retry, now, end.chance);
+        if !change.state.admits(change.reason) {
+            let reason = format!("{} does not have the reason {:?}", change.state, change.reason);
+            return Err(Error::NotStored { reason, source: None });
+        }
+        self.edit(row, |task| task.settled(end, change, spent.crashes));
+        if change.state.is_final() {
+            self.effects.changed.push(row);
+        } else {
+            self.effects.work = true;
+        }
+        Ok(Finished { state: change.state, reason: change.reason, due_at: change.due_at })
+    }
+
+    pub(super) fn cancel(&mut self, now: Timestamp, id: TaskId) -> Result<Cancelled, Error> {
+        let state = self.by_id(id).ok_or_else(|| Error::not_found(id))?.record.state;
+        if state.is_final() {
+            return Ok(Cancelled::AlreadyFinished);
+        }
+        self.edit(id.row(), |task| {
+            task.record.cancel_requested = true;
+            if state != State::Running {
+                task.record.state = State::Cancelled;
+                task.record.reason = Some(Reason::Asked);
+                task.record.finished_at = Some(now);
+            }
+        });
+        if state == State::Running {
+            self.effects.cancel = true;
+            return Ok(Cancelled::Requested);
+        }
+        self.effects.changed.push(id.row());
+        Ok(Cancelled::Now)
+    }
+
+    pub(super) fn leave(&mut self, now: Timestamp, owner: i64) {
+        let held: Vec<Finish> = self
+            .held_by(owner)
+            .map(|task| Finish {
+                id: task.id,
+                lease: Lease { row: task.id.row(), attempt: task.attempt, owner },
+                started_at: now,
+                finished_at: now,
+                outcome: Outcome::GivenBack,
+                retry: Arc::new(Retry::default()),
+                chance: 0.0,
+                durability: None,
+                stuck: false,
+            })
+            .collect();
+        for end in &held {
+            // The lease was read under this lock, so it holds.
+            let _held = self.finish(now, end);
+        }
+        self.members.remove(&owner);
+    }
+}

@@ -1,0 +1,279 @@
+//! Store: the engine that keeps tasks in the memory of this process.
+//!
+//! The same contract and the same answers as the engine that keeps a file, behind one lock: others
+//! see a call as a whole or not at all, and a bell rings after the lock is let go. It is also the
+//! model that tests compare `SQLite` with, so the plainest form goes before the fastest.
+//!
+//! It never writes to disk, never forgets a task, and never takes an owner for dead: whoever could
+//! judge that dies with it.
+
+mod claim;
+mod enqueue;
+mod finish;
+mod task;
+#[cfg(test)]
+mod tests;
+
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::RandomState;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use self::task::{LaneName, Task};
+use crate::backend::{Backend, Cancelled, Capabilities, Exchanged, Offer, Rescued};
+use crate::error::Error;
+use crate::id::TaskId;
+use crate::record::{
+    AttemptRecord, Claimed, Cursor, Filter, Finish, Member, NewTask, Page, Stored, TaskRecord,
+};
+use crate::state::State;
+use crate::time::Timestamp;
+use crate::watch::{Notice, Signal};
+
+/// Tasks of one page at most.
+const PAGE_SIZE_MAX: usize = 1_000;
+
+/// The engine.
+#[derive(Default)]
+pub(crate) struct Memory {
+    book: Mutex<Book>,
+    signal: Arc<Signal>,
+}
+
+#[derive(Default)]
+struct Book {
+    tasks: BTreeMap<i64, Task>,
+    lanes: BTreeMap<LaneName, Lane>,
+    /// Scheduled tasks by (due, row).
+    scheduled: BTreeSet<(Timestamp, i64)>,
+    /// Running tasks by (owner, row).
+    running: BTreeSet<(i64, i64)>,
+    keys: BTreeMap<String, i64>,
+    /// Owners that have not left.
+    members: BTreeMap<i64, Member>,
+    owners: i64,
+    hasher: RandomState,
+    tags: u64,
+    effects: Effects,
+}
+
+struct Lane {
+    /// The row that the lane was made for.
+    first_row: i64,
+    /// Ready tasks by (rank, row).
+    ready: BTreeSet<(i64, i64)>,
+}
+
+/// What a call did, to be told after the lock is let go.
+#[derive(Default)]
+struct Effects {
+    work: bool,
+    cancel: bool,
+    changed: Vec<i64>,
+}
+
+impl Memory {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    fn with<R>(&self, body: impl FnOnce(&mut Book) -> R) -> R {
+        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = body(&mut book);
+        let effects = std::mem::take(&mut book.effects);
+        drop(book);
+        self.signal.changed(effects.changed);
+        if effects.work {
+            self.signal.ring(Notice::Work);
+        }
+        if effects.cancel {
+            self.signal.ring(Notice::Cancel);
+        }
+        answer
+    }
+}
+
+impl Book {
+    fn by_id(&self, id: TaskId) -> Option<&Task> {
+        self.tasks.get(&id.row()).filter(|task| task.record.id == id)
+    }
+
+    /// Changes a task; every write of a state comes through here, which keeps the indexes true.
+    fn edit(&mut self, row: i64, change: impl FnOnce(&mut Task)) {
+        if let Some(mut task) = self.tasks.remove(&row) {
+            self.index(&task, false);
+            change(&mut task);
+            self.index(&task, true);
+            self.tasks.insert(row, task);
+        }
+    }
+
+    fn index(&mut self, task: &Task, stands: bool) {
+        let row = task.record.id.row();
+        match (task.record.state, task.record.worker) {
+            (State::Scheduled, _) => put(&mut self.scheduled, (task.record.due_at, row), stands),
+            (State::Running, Some(owner)) => put(&mut self.running, (owner, row), stands),
+            (State::Ready, _) => {
+                if let Some(lane) = self.lanes.get_mut(&task.lane) {
+                    put(&mut lane.ready, (task.rank, row), stands);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn by_key(&self, key: &str) -> Option<&Task> {
+        self.keys.get(key).and_then(|row| self.tasks.get(row))
+    }
+
+    /// What an owner holds, by row.
+    fn held_by(&self, owner: i64) -> impl Iterator<Item = &TaskRecord> {
+        let held = self.running.range((owner, i64::MIN)..=(owner, i64::MAX));
+        held.filter_map(|(_, row)| self.tasks.get(row)).map(|task| &task.record)
+    }
+}
+
+fn put<T: Ord>(index: &mut BTreeSet<T>, entry: T, stands: bool) {
+    if stands {
+        index.insert(entry);
+    } else {
+        index.remove(&entry);
+    }
+}
+
+fn passes(filter: &Filter, task: &TaskRecord) -> bool {
+    (filter.states.is_empty() || filter.states.contains(&task.state))
+        && (filter.kinds.is_empty() || filter.kinds.contains(&task.kind))
+        && (filter.queues.is_empty() || filter.queues.contains(&task.queue))
+        && filter.tag.as_ref().is_none_or(|tag| task.tags.contains(tag))
+}
+
+impl Backend for Memory {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { durable: false, shared: false }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn signal(&self) -> &Arc<Signal> {
+        &self.signal
+    }
+
+    fn watch(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn check_usable(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn enqueue(
+        &self,
+        now: Timestamp,
+        tasks: Vec<NewTask>,
+        offer: Option<Arc<dyn Offer>>,
+    ) -> Result<Vec<Stored>, Error> {
+        self.with(|book| book.enqueue(now, tasks, offer.as_deref()))
+    }
+
+    fn join(&self, _now: Timestamp, member: &Member) -> Result<i64, Error> {
+        self.with(|book| {
+            book.owners += 1;
+            book.members.insert(book.owners, member.clone());
+            Ok(book.owners)
+        })
+    }
+
+    fn leave(&self, now: Timestamp, owner: i64) -> Result<(), Error> {
+        self.with(|book| book.leave(now, owner));
+        Ok(())
+    }
+
+    fn note_start(&self, _owner: i64, _slot: usize, _row: i64, _attempt: u32) {}
+
+    fn exchange(
+        &self,
+        now: Timestamp,
+        finishes: &[Finish],
+        offer: Option<&dyn Offer>,
+    ) -> Result<Exchanged, Error> {
+        self.with(|book| {
+            let mut done = Exchanged::default();
+            done.finished.extend(finishes.iter().map(|end| book.finish(now, end)));
+            if let Some(offer) = offer {
+                done.next_due = book.promote(now);
+                (done.claimed, done.more) = book.claim(now, offer);
+            }
+            Ok(done)
+        })
+    }
+
+    fn claim_one(
+        &self,
+        now: Timestamp,
+        id: TaskId,
+        offer: &dyn Offer,
+    ) -> Result<Option<Claimed>, Error> {
+        Ok(self.with(|book| book.claim_one(now, id, offer)))
+    }
+
+    fn renew(&self, owner: i64) -> Result<bool, Error> {
+        Ok(self.with(|book| book.members.contains_key(&owner)))
+    }
+
+    fn rescue(&self, _now: Timestamp, _owner: i64) -> Result<Rescued, Error> {
+        Ok(Rescued::default())
+    }
+
+    fn cancel(&self, now: Timestamp, id: TaskId) -> Result<Cancelled, Error> {
+        self.with(|book| book.cancel(now, id))
+    }
+
+    fn cancel_requests(&self, owner: i64) -> Result<Vec<i64>, Error> {
+        Ok(self.with(|book| {
+            let asked = book.held_by(owner).filter(|task| task.cancel_requested);
+            asked.map(|task| task.id.row()).collect()
+        }))
+    }
+
+    fn get(&self, id: TaskId) -> Result<Option<TaskRecord>, Error> {
+        Ok(self.with(|book| book.by_id(id).map(|task| task.record.clone())))
+    }
+
+    fn attempts(&self, id: TaskId) -> Result<Vec<AttemptRecord>, Error> {
+        Ok(self.with(|book| book.by_id(id).map(Task::attempts).unwrap_or_default()))
+    }
+
+    fn find(&self, key: &str) -> Result<Option<TaskRecord>, Error> {
+        Ok(self.with(|book| book.by_key(key).map(|task| task.record.clone())))
+    }
+
+    fn list(&self, filter: &Filter, from: Option<Cursor>, size: usize) -> Result<Page, Error> {
+        let end = from.map_or(i64::MAX, |Cursor(row)| row);
+        Ok(self.with(|book| {
+            let records = book.tasks.range(..end).rev().map(|(_, task)| &task.record);
+            let mut found = records.filter(|task| passes(filter, task));
+            let size = size.clamp(1, PAGE_SIZE_MAX);
+            let tasks: Vec<TaskRecord> = found.by_ref().take(size).cloned().collect();
+            let next = found.next().and(tasks.last()).map(|task| Cursor(task.id.row()));
+            Page { tasks, next }
+        }))
+    }
+
+    fn count(&self, filter: &Filter, limit: u64) -> Result<u64, Error> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        Ok(self.with(|book| {
+            let found = book.tasks.values().filter(|task| passes(filter, &task.record));
+            found.take(limit).count() as u64
+        }))
+    }
+
+    fn serves(&self, kind: &str) -> Result<bool, Error> {
+        Ok(self.with(|book| {
+            let mut serving = book.members.values().filter(|member| member.serves);
+            serving.any(|member| member.kinds.iter().any(|known| known == kind))
+        }))
+    }
+}
