@@ -72,17 +72,13 @@ fn main() -> Result<()> {
     bar.finish_and_clear();
 
     print_totals(&folder, handles.len(), totals);
-    let rate = handles.len() as f64 / took.as_secs_f64();
+    let rate = handles.len() as u128 * 1_000_000 / took.as_micros().max(1);
     let who = if inline { "in this thread".to_owned() } else { format!("on {THREADS} threads") };
-    println!(
-        "{} tasks {who} in {:.1} ms: {rate:.0} tasks/s",
-        handles.len(),
-        took.as_secs_f64() * 1e3
-    );
+    println!("{} tasks {who} in {:.1} ms: {rate} tasks/s", handles.len(), took.as_secs_f64() * 1e3);
     println!("queue file: {}", queue.display());
     tasks.shutdown(Duration::from_secs(10))?;
     if failed > 0 {
-        return Err(format!("{failed} files could not be counted"))?;
+        Err(format!("{failed} files could not be counted"))?;
     }
     Ok(())
 }
@@ -130,7 +126,7 @@ fn arguments() -> Result<(bool, PathBuf)> {
         match argument.to_str() {
             Some("--inline") => inline = true,
             Some(flag) if flag.starts_with('-') => {
-                return Err(format!("unknown flag {flag}; usage: quickstart [--inline] [FOLDER]"))?;
+                Err(format!("unknown flag {flag}; usage: quickstart [--inline] [FOLDER]"))?;
             }
             _ if folder.is_none() => folder = Some(PathBuf::from(argument)),
             _ => return Err("one folder at most; usage: quickstart [--inline] [FOLDER]")?,

@@ -1,9 +1,9 @@
 //! Claim: the best ready tasks of the lanes that are open, until the offer has no room.
 //!
-//! The heads of the open lanes are merged by (rank, id), which is (priority, due, sequence). The
-//! statement repeats the state it expects, so a row that is no longer ready is passed over. A task
-//! past its expiry is failed on the spot and costs no attempt; a row that cannot be decoded is
-//! failed as `bad_row`, and the claim goes on.
+//! The heads of the open lanes are merged by (rank, id), which is (priority, due, sequence). Each
+//! row is read before it is written, in the same transaction, so what cannot be run is never marked
+//! as running: a task past its expiry is failed on the spot and costs no attempt, a row that cannot
+//! be decoded is failed as `bad_row`, and the claim goes on.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row};
 
+use super::lanes::{Head, Lanes};
 use super::writer::{Core, not_stored};
 use crate::backend::{Offer, Room};
 use crate::error::Error;
@@ -18,25 +19,29 @@ use crate::id::TaskId;
 use crate::record::{Claimed, Lease};
 use crate::time::Timestamp;
 
+/// Served by the primary key. Read apart from the update: RETURNING would build a table of its own
+/// for each row, which costs more than the second look-up.
+pub(super) const READ: &str = "SELECT tag, priority, attempt + 1, attempts_max, crashes, \
+     at_most_once, expires_at, options, arguments \
+     FROM litework_task WHERE id = ?1 AND state = 'ready'";
+
 /// Served by the primary key.
 pub(super) const CLAIM: &str = "UPDATE litework_task \
      SET state = 'running', worker = ?2, attempt = attempt + 1, started_at = ?3, stuck = 0 \
-     WHERE id = ?1 AND state = 'ready' \
-     RETURNING tag, priority, attempt, attempts_max, crashes, at_most_once, expires_at, options, \
-     arguments";
+     WHERE id = ?1 AND state = 'ready'";
 
-const UNCLAIM: &str = "UPDATE litework_task SET state = 'ready', attempt = attempt - 1 \
-     WHERE id = ?1 AND state = 'running' AND worker = ?2";
-
-const FAIL: &str = "UPDATE litework_task SET state = 'failed', reason = ?2, finished_at = ?3, \
-     attempt = attempt - 1 WHERE id = ?1 AND state = 'running'";
+const FAIL: &str = "UPDATE litework_task SET state = 'failed', reason = ?2, finished_at = ?3 \
+     WHERE id = ?1 AND state = 'ready'";
 
 const PROMOTE_ONE: &str = "UPDATE litework_task SET state = 'ready', reason = NULL \
      WHERE id = ?1 AND tag = ?2 AND state = 'scheduled' AND due_at <= ?3";
 
+const PLACE: &str =
+    "SELECT lane, rank FROM litework_task WHERE id = ?1 AND tag = ?2 AND state = 'ready'";
+
 const PAYLOAD: &str = "SELECT body FROM litework_payload WHERE id = ?1 * 2";
 
-/// What a claimed row turned out to be.
+/// What a ready row turned out to be.
 enum Found {
     Task(Box<Claimed>),
     /// Not ready any more: the heads were out of date.
@@ -54,64 +59,19 @@ pub(super) fn claim(
     offer: &dyn Offer,
 ) -> Result<(Vec<Claimed>, bool), Error> {
     let Core { conn, lanes, effects, .. } = core;
-    let mut best = BinaryHeap::new();
-    for (head, lane) in lanes.open_heads(conn, offer).map_err(not_stored)? {
-        best.push(Reverse((offer.turn_of(&lanes.get(lane).queue), head, lane)));
-    }
     let mut claimed = Vec::new();
-    let mut passed_over = Vec::new();
-    let mut more = false;
-    let mut statement = conn.prepare_cached(CLAIM).map_err(not_stored)?;
-    while let Some(Reverse((turn, head, lane))) = best.pop() {
-        let (queue, kind) = lanes.get(lane).name();
-        let turn_now = offer.turn_of(&queue);
-        if turn_now != turn {
-            best.push(Reverse((turn_now, head, lane)));
-            continue;
-        }
-        match offer.reserve(&queue, &kind, 0) {
-            Room::Taken => {}
-            Room::QueueFull => continue,
-            Room::Full => {
-                more = true;
-                break;
-            }
-        }
-        lanes.pop(lane);
-        let place = Place { now, rank: head.0, row: head.1, kind: &kind, queue: &queue };
-        let found = take(conn, &mut statement, offer, &place);
-        if !matches!(found, Ok(Found::Task(_))) {
-            offer.release(&queue, 0);
-        }
-        match found {
-            Ok(Found::Task(task)) => {
-                offer.weigh(task.arguments.len());
-                offer.charge(&queue);
-                claimed.push(*task);
-            }
-            Ok(Found::Ended) => effects.changed.push(place.row),
-            Ok(Found::Gone | Found::Suspect) => passed_over.push(lane),
-            Err(error) => {
-                undo(offer, &claimed);
-                return Err(error);
-            }
-        }
-        // A lane with a row left behind is not read again: the same row would come back.
-        let next =
-            if passed_over.contains(&lane) { Ok(lanes.peek(lane)) } else { lanes.head(conn, lane) };
-        match next {
-            Ok(head) => best.extend(head.map(|head| Reverse((offer.turn_of(&queue), head, lane)))),
-            Err(error) => {
-                undo(offer, &claimed);
-                return Err(not_stored(error));
-            }
-        }
-    }
-    drop(statement);
-    for lane in passed_over {
+    let mut taking = Claimer::new(conn, now, offer)?;
+    let answer = taking.take_best(lanes, &mut claimed, &mut effects.changed);
+    for lane in taking.passed_over {
         lanes.forget_heads(lane);
     }
-    Ok((claimed, more))
+    match answer {
+        Ok(more) => Ok((claimed, more)),
+        Err(error) => {
+            undo(offer, &claimed);
+            Err(error)
+        }
+    }
 }
 
 /// Claims one task by name, if it is due and the offer has room.
@@ -121,41 +81,27 @@ pub(super) fn claim_one(
     id: TaskId,
     offer: &dyn Offer,
 ) -> Result<Option<Claimed>, Error> {
-    core.conn
-        .prepare_cached(PROMOTE_ONE)
+    let Core { conn, lanes, .. } = core;
+    conn.prepare_cached(PROMOTE_ONE)
         .and_then(|mut promote| promote.execute((id.row(), id.tag(), now.as_millis())))
         .map_err(not_stored)?;
-    let found = core
-        .conn
-        .prepare_cached(
-            "SELECT lane, rank FROM litework_task WHERE id = ?1 AND tag = ?2 AND state = 'ready'",
-        )
+    let found = conn
+        .prepare_cached(PLACE)
         .and_then(|mut read| {
             read.query_row((id.row(), id.tag()), |row| Ok((row.get(0)?, row.get(1)?))).optional()
         })
         .map_err(not_stored)?;
     let Some((lane, rank)) = found else { return Ok(None) };
-    let Some(lane) = core.lanes.by_id(&core.conn, lane).map_err(not_stored)? else {
-        return Ok(None);
-    };
-    let (queue, kind) = core.lanes.get(lane).name();
+    let Some(lane) = lanes.by_id(conn, lane).map_err(not_stored)? else { return Ok(None) };
+    let (queue, kind) = lanes.get(lane).name();
+    lanes.forget_heads(lane);
+    let place = Place { head: (rank, id.row()), queue: &queue, kind: &kind };
     if offer.reserve(&queue, &kind, 0) != Room::Taken {
         return Ok(None);
     }
-    let place = Place { now, rank, row: id.row(), kind: &kind, queue: &queue };
-    let mut statement = core.conn.prepare_cached(CLAIM).map_err(not_stored)?;
-    let found = take(&core.conn, &mut statement, offer, &place);
-    drop(statement);
-    core.lanes.forget_heads(lane);
-    match found {
-        Ok(Found::Task(task)) => {
-            offer.weigh(task.arguments.len());
-            Ok(Some(*task))
-        }
-        other => {
-            offer.release(&queue, 0);
-            other.map(|_| None)
-        }
+    match Claimer::new(conn, now, offer)?.take_reserved(&place)? {
+        Found::Task(task) => Ok(Some(*task)),
+        Found::Gone | Found::Ended | Found::Suspect => Ok(None),
     }
 }
 
@@ -166,70 +112,153 @@ pub(super) fn undo(offer: &dyn Offer, claimed: &[Claimed]) {
     }
 }
 
-/// What is known of a row before it is claimed.
+/// Where a ready task stands.
 struct Place<'a> {
-    now: Timestamp,
-    rank: i64,
-    row: i64,
-    kind: &'a Arc<str>,
+    head: Head,
     queue: &'a Arc<str>,
+    kind: &'a Arc<str>,
 }
 
-fn take(
-    conn: &Connection,
-    statement: &mut CachedStatement<'_>,
-    offer: &dyn Offer,
-    place: &Place<'_>,
-) -> Result<Found, Error> {
-    let owner = offer.owner();
-    let mut expires_at = None;
-    let decoded = statement
-        .query_row((place.row, owner, place.now.as_millis()), |row| {
-            expires_at = row.get::<_, Option<i64>>(6)?;
-            decode(row, owner, place)
-        })
-        .optional();
-    let mut task = match decoded {
-        Ok(None) => return Ok(Found::Gone),
-        Ok(Some(task)) => task,
-        Err(error) if is_decode_error(&error) => return fail(conn, place, "bad_row"),
-        Err(error) => return Err(not_stored(error)),
-    };
-    if expires_at.is_some_and(|at| at <= place.now.as_millis()) {
-        return fail(conn, place, "expired");
+/// The statements of one claim.
+struct Claimer<'a> {
+    conn: &'a Connection,
+    now: Timestamp,
+    offer: &'a dyn Offer,
+    read: CachedStatement<'a>,
+    update: CachedStatement<'a>,
+    /// Lanes with a row that was left where it is.
+    passed_over: Vec<usize>,
+}
+
+impl<'a> Claimer<'a> {
+    fn new(conn: &'a Connection, now: Timestamp, offer: &'a dyn Offer) -> Result<Self, Error> {
+        let read = conn.prepare_cached(READ).map_err(not_stored)?;
+        let update = conn.prepare_cached(CLAIM).map_err(not_stored)?;
+        Ok(Self { conn, now, offer, read, update, passed_over: Vec::new() })
     }
-    if task.crashes > 0 && !offer.reserve_suspect() {
-        conn.prepare_cached(UNCLAIM)
-            .and_then(|mut undo| undo.execute((place.row, owner)))
-            .map_err(not_stored)?;
-        return Ok(Found::Suspect);
-    }
-    if task.arguments.is_empty() {
-        let body = conn
-            .prepare_cached(PAYLOAD)
-            .and_then(|mut read| read.query_row([place.row], |row| row.get(0)).optional())
-            .map_err(not_stored)?;
-        match body {
-            Some(body) => task.arguments = body,
-            None => return fail(conn, place, "bad_row"),
+
+    /// Merges the heads of the open lanes; true when ready work was left for want of room.
+    fn take_best(
+        &mut self,
+        lanes: &mut Lanes,
+        claimed: &mut Vec<Claimed>,
+        ended: &mut Vec<i64>,
+    ) -> Result<bool, Error> {
+        let mut best = BinaryHeap::new();
+        for (head, lane) in lanes.open_heads(self.conn, self.offer).map_err(not_stored)? {
+            best.push(Reverse((self.offer.turn_of(&lanes.get(lane).queue), head, lane)));
         }
+        while let Some(Reverse((turn, head, lane))) = best.pop() {
+            let (queue, kind) = lanes.get(lane).name();
+            let turn_now = self.offer.turn_of(&queue);
+            if turn_now != turn {
+                best.push(Reverse((turn_now, head, lane)));
+                continue;
+            }
+            match self.offer.reserve(&queue, &kind, 0) {
+                Room::Taken => {}
+                Room::QueueFull => continue,
+                Room::Full => return Ok(true),
+            }
+            lanes.pop(lane);
+            match self.take_reserved(&Place { head, queue: &queue, kind: &kind })? {
+                Found::Task(task) => {
+                    self.offer.charge(&queue);
+                    claimed.push(*task);
+                }
+                Found::Ended => ended.push(head.1),
+                Found::Gone | Found::Suspect => self.passed_over.push(lane),
+            }
+            if let Some(next) = self.next_head(lanes, lane)? {
+                best.push(Reverse((self.offer.turn_of(&queue), next, lane)));
+            }
+        }
+        Ok(false)
     }
-    Ok(Found::Task(Box::new(task)))
+
+    /// A lane with a row left behind is not read again: the same row would come back.
+    fn next_head(&self, lanes: &mut Lanes, lane: usize) -> Result<Option<Head>, Error> {
+        if self.passed_over.contains(&lane) {
+            return Ok(lanes.peek(lane));
+        }
+        lanes.head(self.conn, lane).map_err(not_stored)
+    }
+
+    /// Claims one row whose place is reserved; whatever it turns out not to be frees the place.
+    fn take_reserved(&mut self, place: &Place<'_>) -> Result<Found, Error> {
+        let found = self.take(place);
+        match &found {
+            Ok(Found::Task(task)) => self.offer.weigh(task.arguments.len()),
+            Ok(_) | Err(_) => self.offer.release(place.queue, 0),
+        }
+        found
+    }
+
+    fn take(&mut self, place: &Place<'_>) -> Result<Found, Error> {
+        let (_, row) = place.head;
+        let owner = self.offer.owner();
+        let now = self.now;
+        let mut expires_at = None;
+        let decoded = self.read.query_row([row], |found| {
+            expires_at = found.get::<_, Option<i64>>(6)?;
+            decode(found, owner, now, place)
+        });
+        let mut task = match decoded.optional() {
+            Ok(None) => return Ok(Found::Gone),
+            Ok(Some(task)) => task,
+            Err(error) if is_decode_error(&error) => return self.fail(row, "bad_row"),
+            Err(error) => return Err(not_stored(error)),
+        };
+        if expires_at.is_some_and(|at| at <= now.as_millis()) {
+            return self.fail(row, "expired");
+        }
+        if task.arguments.is_empty() {
+            match self.payload(row)? {
+                Some(body) => task.arguments = body,
+                None => return self.fail(row, "bad_row"),
+            }
+        }
+        if task.crashes > 0 && !self.offer.reserve_suspect() {
+            return Ok(Found::Suspect);
+        }
+        self.update.execute((row, owner, now.as_millis())).map_err(not_stored)?;
+        Ok(Found::Task(Box::new(task)))
+    }
+
+    fn payload(&self, row: i64) -> Result<Option<String>, Error> {
+        self.conn
+            .prepare_cached(PAYLOAD)
+            .and_then(|mut read| read.query_row([row], |found| found.get(0)).optional())
+            .map_err(not_stored)
+    }
+
+    fn fail(&self, row: i64, reason: &str) -> Result<Found, Error> {
+        self.conn
+            .prepare_cached(FAIL)
+            .and_then(|mut fail| fail.execute((row, reason, self.now.as_millis())))
+            .map(|_| Found::Ended)
+            .map_err(not_stored)
+    }
 }
 
-fn decode(row: &Row<'_>, owner: i64, place: &Place<'_>) -> rusqlite::Result<Claimed> {
-    let attempt = row.get(2)?;
+fn decode(
+    row: &Row<'_>,
+    owner: i64,
+    now: Timestamp,
+    place: &Place<'_>,
+) -> rusqlite::Result<Claimed> {
+    let (rank, number) = place.head;
     Ok(Claimed {
-        lease: Lease { row: place.row, attempt, owner },
-        id: TaskId::new(place.row, row.get(0)?),
+        lease: Lease { row: number, attempt: row.get(2)?, owner },
+        id: TaskId::new(number, row.get(0)?),
         kind: Arc::clone(place.kind),
         queue: Arc::clone(place.queue),
-        rank: place.rank,
+        rank,
         priority: row.get(1)?,
         attempts_max: row.get(3)?,
         crashes: row.get(4)?,
         at_most_once: row.get(5)?,
-        started_at: place.now,
+        started_at: now,
         options: row.get(7)?,
         arguments: row.get::<_, Option<String>>(8)?.unwrap_or_default(),
     })
@@ -245,11 +274,4 @@ fn is_decode_error(error: &rusqlite::Error) -> bool {
             | E::InvalidColumnType(..)
             | E::Utf8Error(..)
     )
-}
-
-fn fail(conn: &Connection, place: &Place<'_>, reason: &str) -> Result<Found, Error> {
-    conn.prepare_cached(FAIL)
-        .and_then(|mut fail| fail.execute((place.row, reason, place.now.as_millis())))
-        .map(|_| Found::Ended)
-        .map_err(not_stored)
 }
