@@ -50,6 +50,11 @@
 #[cfg(test)]
 extern crate self as litework;
 
+/// The README's example is a test too.
+#[cfg(all(doctest, feature = "macros", feature = "sqlite"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 // In the order of the journey; `tests/tidy.rs` holds each to those before it.
 mod attempt;
 mod backend;
