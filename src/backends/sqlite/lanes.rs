@@ -183,6 +183,12 @@ impl Lanes {
         }
     }
 
+    /// Whether the first head of a lane is not remembered.
+    pub(super) fn must_be_read(&self, index: usize) -> bool {
+        let lane = &self.list[index];
+        lane.known == Known::Nothing || (lane.known == Known::Front && lane.heads.is_empty())
+    }
+
     /// The first head of a lane, read if it is not known.
     pub(super) fn head(
         &mut self,

@@ -45,18 +45,24 @@ CREATE TABLE litework_task (
   options          TEXT,                            -- JSON object: where this call differs
   arguments        TEXT,                            -- JSON object; NULL: in litework_payload
   result           TEXT,                            -- JSON; NULL: none, or in litework_payload
+  -- One nested CASE, as IN with three words or more would build a table for each row written.
   CHECK (CASE state
-    WHEN 'scheduled' THEN reason IN ('delayed', 'retry', 'snoozed', 'rate')
-    WHEN 'waiting'   THEN reason IN ('parents', 'lock', 'limit')
-    WHEN 'ready'     THEN reason IS NULL
-    WHEN 'running'   THEN reason IS NULL AND worker IS NOT NULL
-    WHEN 'succeeded' THEN reason IS NULL
-    WHEN 'failed'    THEN reason IN ('error', 'gave_up', 'timeout', 'expired', 'lost', 'quarantined',
-                                     'bad_arguments', 'result_too_large', 'bad_row', 'parent')
-    WHEN 'cancelled' THEN reason IN ('asked', 'parent', 'superseded', 'overlap')
-    WHEN 'skipped'   THEN reason IN ('locked', 'throttled', 'overlap')
-    ELSE 0 END IS TRUE),
-  CHECK ((finished_at IS NULL) = (state IN ('scheduled', 'waiting', 'ready', 'running')))
+    WHEN 'ready'     THEN reason IS NULL AND finished_at IS NULL
+    WHEN 'running'   THEN reason IS NULL AND finished_at IS NULL AND worker IS NOT NULL
+    WHEN 'succeeded' THEN reason IS NULL AND finished_at IS NOT NULL
+    WHEN 'scheduled' THEN finished_at IS NULL AND CASE reason
+      WHEN 'delayed' THEN 1 WHEN 'retry' THEN 1 WHEN 'snoozed' THEN 1 WHEN 'rate' THEN 1 END
+    WHEN 'waiting'   THEN finished_at IS NULL AND CASE reason
+      WHEN 'parents' THEN 1 WHEN 'lock' THEN 1 WHEN 'limit' THEN 1 END
+    WHEN 'failed'    THEN finished_at IS NOT NULL AND CASE reason
+      WHEN 'error' THEN 1 WHEN 'gave_up' THEN 1 WHEN 'timeout' THEN 1 WHEN 'expired' THEN 1
+      WHEN 'lost' THEN 1 WHEN 'quarantined' THEN 1 WHEN 'bad_arguments' THEN 1
+      WHEN 'result_too_large' THEN 1 WHEN 'bad_row' THEN 1 WHEN 'parent' THEN 1 END
+    WHEN 'cancelled' THEN finished_at IS NOT NULL AND CASE reason
+      WHEN 'asked' THEN 1 WHEN 'parent' THEN 1 WHEN 'superseded' THEN 1 WHEN 'overlap' THEN 1 END
+    WHEN 'skipped'   THEN finished_at IS NOT NULL AND CASE reason
+      WHEN 'locked' THEN 1 WHEN 'throttled' THEN 1 WHEN 'overlap' THEN 1 END
+    END IS TRUE)
 ) STRICT;
 
 -- Each index is partial, so a task stands in the one of its state only, and pays for a key, an
