@@ -195,9 +195,8 @@ impl Lanes {
         conn: &Connection,
         index: usize,
     ) -> rusqlite::Result<Option<Head>> {
+        let unknown = self.must_be_read(index);
         let lane = &mut self.list[index];
-        let unknown =
-            lane.known == Known::Nothing || (lane.known == Known::Front && lane.heads.is_empty());
         if unknown {
             let mut read = conn.prepare_cached(HEADS)?;
             let mut rows = read.query((lane.id, HEADS_READ))?;
