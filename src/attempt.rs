@@ -87,7 +87,7 @@ pub(crate) fn run(client: &Client, registry: &Registry, prepared: &Prepared) -> 
         id: task.id,
         lease: task.lease,
         started_at: task.started_at,
-        finished_at: client.core.clock.now(),
+        finished_at: client.hub.clock.now(),
         outcome,
         retry: Arc::clone(&prepared.retry),
         chance: fastrand::f64(),
@@ -110,7 +110,7 @@ fn call(client: &Client, registry: &Registry, handler: &Handler, prepared: &Prep
         Arc::clone(&registry.states),
     );
     let called =
-        noting_panics(|| handler.run(&ctx, &task.arguments, &registry.layers, client.core.limits));
+        noting_panics(|| handler.run(&ctx, &task.arguments, &registry.layers, client.hub.limits));
     match called {
         Ok(answer) => classify(answer, prepared),
         Err(panic) => {
@@ -135,12 +135,22 @@ fn classify(answer: Result<String, BodyError>, prepared: &Prepared) -> Outcome {
         }
     };
     match (prepared.token.reason(), outcome) {
-        (Some(StopReason::Shutdown), Outcome::Cancelled { .. }) => Outcome::GivenBack,
+        (Some(StopReason::Shutdown), Outcome::Cancelled { .. }) => stopped(prepared),
         (Some(StopReason::Timeout), Outcome::Cancelled { .. }) => timed_out(prepared, None),
         (Some(StopReason::Timeout), Outcome::Retry { report, .. }) => {
             timed_out(prepared, Some(report))
         }
         (_, outcome) => outcome,
+    }
+}
+
+/// A task that the shutdown stopped: handed back, unless it must never start twice.
+pub(crate) fn stopped(prepared: &Prepared) -> Outcome {
+    if prepared.task.at_most_once {
+        let report = Box::new(Report::new("shutdown", "the program ended while it ran"));
+        Outcome::Failed { reason: Reason::Lost, report }
+    } else {
+        Outcome::GivenBack
     }
 }
 

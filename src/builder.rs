@@ -18,9 +18,10 @@ use crate::backends::memory::Memory;
 #[cfg(feature = "sqlite")]
 use crate::backends::sqlite::{Settings, Sqlite};
 use crate::catalog::Catalog;
-use crate::client::{Client, Core, Mode, PendingRunner, Runner};
+use crate::client::Client;
 use crate::context::{Context, States};
 use crate::error::Error;
+use crate::hub::{Hub, Mode, PendingRunner, Runner};
 use crate::json::JsonLimits;
 use crate::options::{Durability, check_name};
 use crate::outcome::Result as TaskResult;
@@ -29,7 +30,8 @@ use crate::state::step_for;
 use crate::task::Signature;
 use crate::time::{Clock, SystemClock};
 use crate::worker::inline::Inline;
-use crate::worker::pool::{Pool, PoolConfig, WORKERS_MAX};
+use crate::worker::places::{PoolConfig, WORKERS_MAX};
+use crate::worker::pool::Pool;
 
 /// Settings that a program reads from a file of its own; each overrides the builder.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -288,7 +290,7 @@ impl Builder {
         let states = std::mem::take(&mut self.states);
         let registry = Arc::new(Registry::new(definitions, layers, states, &mut catalog)?);
         let (backend, path) = self.open_store()?;
-        let core = Arc::new(Core {
+        let hub = Arc::new(Hub {
             backend,
             catalog: Arc::new(catalog),
             clock: Arc::clone(&self.clock),
@@ -300,24 +302,24 @@ impl Builder {
             closed: AtomicBool::new(false),
         });
         // What a dead process left behind comes back before anything new is stored.
-        core.backend.rescue(core.clock.now(), 0)?;
-        self.start(&core, registry)?;
-        Ok(Client { core })
+        hub.backend.rescue(hub.clock.now(), 0)?;
+        self.start(&hub, registry)?;
+        Ok(Client { hub })
     }
 
-    fn start(self, core: &Arc<Core>, registry: Arc<Registry>) -> Result<(), Error> {
+    fn start(self, hub: &Arc<Hub>, registry: Arc<Registry>) -> Result<(), Error> {
         let name = self.pool.name.clone();
-        let inline = Inline::new(core, Arc::clone(&registry), name, self.retry_in_place);
+        let inline = Inline::new(hub, Arc::clone(&registry), name, self.retry_in_place);
         let inline = Arc::new(inline);
-        let runner: Option<Arc<dyn Runner>> = match core.mode {
-            Mode::Pool => Some(Pool::start(core, registry, self.pool)?),
+        let runner: Option<Arc<dyn Runner>> = match hub.mode {
+            Mode::Pool => Some(Pool::start(hub, registry, self.pool)?),
             Mode::Inline => Some(Arc::clone(&inline) as Arc<dyn Runner>),
             Mode::Enqueue | Mode::Hold => None,
         };
         // Each cell is set here only.
-        let _first = core.pending.set(inline as Arc<dyn PendingRunner>);
+        let _first = hub.pending.set(inline as Arc<dyn PendingRunner>);
         if let Some(runner) = runner {
-            let _first = core.runner.set(runner);
+            let _first = hub.runner.set(runner);
         }
         Ok(())
     }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
-use crate::client::{Client, Handle};
+use crate::client::Client;
 use crate::error::Error;
+use crate::handle::Handle;
 use crate::id::TaskId;
 use crate::outcome::{Failure, Result};
 use crate::record::Claimed;

@@ -65,6 +65,8 @@ mod client;
 mod context;
 mod error;
 mod fault;
+mod handle;
+mod hub;
 mod id;
 mod json;
 mod options;
@@ -84,11 +86,11 @@ mod worker;
 pub use backend::{Cancelled, Capabilities};
 pub use builder::{Builder, Config};
 pub use catalog::KindInfo;
-pub use client::{
-    AsTaskId, BATCH_MAX, Client, GRACE_DEFAULT, Handle, Mode, Outbox, Pending, Ran, Stopped,
-};
+pub use client::{AsTaskId, BATCH_MAX, Client, Outbox};
 pub use context::{Context, StopReason};
 pub use error::Error;
+pub use handle::Handle;
+pub use hub::{GRACE_DEFAULT, Mode, Pending, Ran, Stopped};
 pub use id::{BadId, TaskId};
 pub use json::{JsonError, JsonLimits};
 #[cfg(feature = "macros")]

@@ -22,6 +22,15 @@ pub(crate) enum Notice {
     Clock,
 }
 
+/// What a waiter hears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// Its row changed.
+    Row,
+    /// Something changed, perhaps its row.
+    Something,
+}
+
 /// Called after a commit, on the committing thread: must be quick and must not touch the store.
 pub(crate) trait Listener: Send + Sync {
     fn notice(&self, notice: Notice);
@@ -31,7 +40,7 @@ pub(crate) trait Listener: Send + Sync {
 #[derive(Default)]
 pub(crate) struct Signal {
     listeners: Mutex<Vec<Weak<dyn Listener>>>,
-    waiters: Mutex<HashMap<i64, Vec<oneshot::Sender<()>>>>,
+    waiters: Mutex<HashMap<i64, Vec<oneshot::Sender<Heard>>>>,
     /// How many rows are waited for; lets a commit without watchers skip the lock.
     waiting: AtomicUsize,
 }
@@ -55,7 +64,7 @@ impl Signal {
     }
 
     /// A receiver that hears the next change of this row.
-    pub(crate) fn subscribe(&self, row: i64) -> oneshot::Receiver<()> {
+    pub(crate) fn subscribe(&self, row: i64) -> oneshot::Receiver<Heard> {
         let (sender, receiver) = oneshot::channel();
         let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
         let here = waiters.entry(row).or_default();
@@ -79,6 +88,10 @@ impl Signal {
 
     /// Wakes whoever waits for one of these rows.
     pub(crate) fn changed(&self, rows: impl IntoIterator<Item = i64>) {
+        self.tell(rows, Heard::Row);
+    }
+
+    fn tell(&self, rows: impl IntoIterator<Item = i64>, heard: Heard) {
         if self.waiting.load(Ordering::SeqCst) == 0 {
             return;
         }
@@ -89,7 +102,7 @@ impl Signal {
         drop(waiters);
         for waiter in woken {
             // A waiter that has gone needs no word.
-            let _gone = waiter.send(());
+            let _gone = waiter.send(heard);
         }
     }
 
@@ -99,7 +112,7 @@ impl Signal {
             let waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
             waiters.keys().copied().collect()
         };
-        self.changed(rows);
+        self.tell(rows, Heard::Something);
     }
 }
 

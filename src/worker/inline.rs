@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use super::tell_lost;
 use crate::attempt;
 use crate::backend::{Backend, Offer, Room};
-use crate::client::{Client, Core, Pending, PendingRunner, Ran, Runner, Stopped};
+use crate::client::Client;
 use crate::error::Error;
+use crate::hub::{Hub, Pending, PendingRunner, Ran, Runner, Stopped};
 use crate::id::TaskId;
 use crate::outcome::Outcome;
 use crate::record::{Claimed, Finish, Finished, Member};
@@ -34,7 +35,7 @@ thread_local! {
 
 /// Runs tasks in whichever thread calls.
 pub(crate) struct Inline {
-    core: Weak<Core>,
+    hub: Weak<Hub>,
     backend: Arc<dyn Backend>,
     clock: Arc<dyn Clock>,
     registry: Arc<Registry>,
@@ -101,15 +102,15 @@ impl Offer for Caller {
 
 impl Inline {
     pub(crate) fn new(
-        core: &Arc<Core>,
+        hub: &Arc<Hub>,
         registry: Arc<Registry>,
         name: String,
         retry_in_place: bool,
     ) -> Self {
         Self {
-            core: Arc::downgrade(core),
-            backend: Arc::clone(&core.backend),
-            clock: Arc::clone(&core.clock),
+            hub: Arc::downgrade(hub),
+            backend: Arc::clone(&hub.backend),
+            clock: Arc::clone(&hub.clock),
             registry,
             name,
             retry_in_place,
@@ -172,7 +173,7 @@ impl Inline {
 
     /// One attempt; `None` when the client is closed.
     fn attempt(&self, task: &Claimed, in_place: bool) -> Option<Finish> {
-        let client = Client { core: self.core.upgrade()? };
+        let client = Client { hub: self.hub.upgrade()? };
         let slot = self.take_slot();
         self.backend.note_start(task.lease.owner, slot, task.lease.row, task.lease.attempt);
         crate::fault::point("running");

@@ -169,8 +169,8 @@ fn deliver_cancels(pool: &Pool) {
     let Some(owner) = pool.owner() else { return };
     match pool.backend.cancel_requests(owner) {
         Ok(rows) => {
-            let state = pool.state();
-            for running in state.running.iter().flatten() {
+            for slot in pool.slots() {
+                let Some(running) = &slot.running else { continue };
                 if rows.contains(&running.lease.row) {
                     running.token.stop(StopReason::Cancelled);
                 }
@@ -185,28 +185,26 @@ fn end_late_bodies(pool: &Pool) -> Option<Instant> {
     let now = Instant::now();
     let mut next: Option<Instant> = None;
     let mut stuck = Vec::new();
-    {
-        let state = pool.state();
-        for (slot, running) in state.running.iter().enumerate() {
-            let Some(running) = running.as_ref().filter(|running| !running.abandoned) else {
-                continue;
-            };
-            let Some(deadline) = running.token.deadline() else { continue };
-            let look_at = if now < deadline {
-                deadline
-            } else {
-                running.token.stop(StopReason::Timeout);
-                deadline + STUCK_AFTER
-            };
-            if now >= look_at {
-                stuck.push(slot);
-            } else {
-                next = Some(next.map_or(look_at, |next| next.min(look_at)));
-            }
+    for (number, slot) in pool.slots().enumerate() {
+        let Some(running) = slot.running.as_ref().filter(|running| !running.abandoned) else {
+            continue;
+        };
+        let Some(deadline) = running.token.deadline() else { continue };
+        let look_at = if now < deadline {
+            deadline
+        } else {
+            running.token.stop(StopReason::Timeout);
+            deadline + STUCK_AFTER
+        };
+        if now >= look_at {
+            stuck.push(number);
+        } else {
+            next = Some(next.map_or(look_at, |next| next.min(look_at)));
         }
     }
     for slot in stuck {
-        pool.abandon(slot, |prepared| timed_out(prepared, None), true);
+        // One that has ended meanwhile needs no end.
+        let _ended = pool.abandon(slot, |prepared| timed_out(prepared, None), true);
     }
     next
 }

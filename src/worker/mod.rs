@@ -1,6 +1,6 @@
 //! Run: who executes what was claimed.
 //!
-//! - `pool`: worker threads that claim, run and finish;
+//! - `pool`: worker threads that claim, run and finish; `places` is what it offers, `stop` its end;
 //! - `keeper`: the one thread that keeps the pool's time: due tasks, leases, time-outs, rescues;
 //! - `inline`: the calling thread, in mode `inline` and for `run_pending`.
 //!
@@ -8,7 +8,9 @@
 
 pub(crate) mod inline;
 mod keeper;
+pub(crate) mod places;
 pub(crate) mod pool;
+mod stop;
 
 use crate::error::Error;
 use crate::record::Finish;

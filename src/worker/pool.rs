@@ -14,17 +14,18 @@
 //! than about 20 ms of them. A finish waits at most 5 ms for company, and only while other work
 //! waits.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
+use super::places::{Places, PoolConfig};
 use super::{keeper, tell_lost};
 use crate::attempt::{self, Prepared};
-use crate::backend::{Backend, Offer, Room};
-use crate::client::{Client, Core, Runner, Stopped};
-use crate::context::{StopReason, Token};
+use crate::backend::{Backend, Offer};
+use crate::client::Client;
+use crate::context::Token;
 use crate::error::Error;
+use crate::hub::{Hub, Runner, Stopped};
 use crate::id::TaskId;
 use crate::outcome::Outcome;
 use crate::record::{Claimed, Finish, Lease, Member};
@@ -33,12 +34,6 @@ use crate::retry::Retry;
 use crate::time::{Clock, Timestamp};
 use crate::watch::{Listener, Notice};
 
-/// Work held beyond the free threads: at most this much run time of one kind …
-const AHEAD: Duration = Duration::from_millis(20);
-/// … at most this many tasks …
-const AHEAD_MAX: usize = 2_048;
-/// … and at most this many bytes of arguments.
-const AHEAD_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// A finish waits at most this long for others to be committed with it.
 pub(super) const FINISH_DELAY: Duration = Duration::from_millis(5);
 /// Finishes of one commit.
@@ -51,27 +46,9 @@ const CHUNK: Duration = Duration::from_micros(500);
 const SHORT: Duration = Duration::from_millis(1);
 /// After an exchange that failed, the next try waits this long.
 const RETRY_EXCHANGE: Duration = Duration::from_millis(100);
-/// Threads of a pool at most.
-pub(crate) const WORKERS_MAX: usize = 1_024;
-
-/// What a pool runs.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct PoolConfig {
-    pub(crate) name: String,
-    pub(crate) threads: usize,
-    /// Queues to serve; empty: all.
-    pub(crate) queues: Vec<String>,
-    /// Queues not to serve.
-    pub(crate) exclude: Vec<String>,
-    /// Threads that one queue may occupy.
-    pub(crate) threads_for: HashMap<String, usize>,
-    /// Shares of queues; empty: rank alone decides.
-    pub(crate) weights: HashMap<String, u32>,
-}
-
 /// Whether the pool goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Running,
     /// No claims any more; what runs may end.
     Draining,
@@ -89,15 +66,15 @@ pub(super) struct Running {
 }
 
 /// A task held by the pool, not started.
-struct Held {
-    task: Claimed,
+pub(super) struct Held {
+    pub(super) task: Claimed,
     /// How long it will run, as far as is known.
     nanos: Option<u64>,
 }
 
 pub(super) struct State {
-    phase: Phase,
-    held: VecDeque<Held>,
+    pub(super) phase: Phase,
+    pub(super) held: VecDeque<Held>,
     finishes: Vec<Finish>,
     /// When the oldest finish began to wait.
     pub(super) waiting_since: Option<Instant>,
@@ -108,173 +85,44 @@ pub(super) struct State {
     work: bool,
     retry_at: Option<Instant>,
     pub(super) next_due: Option<Timestamp>,
-    pub(super) running: Vec<Option<Running>>,
-    counts: Stopped,
-    threads_left: usize,
+    pub(super) counts: Stopped,
+    pub(super) threads_left: usize,
+}
+
+/// What one thread has before it. Its lock is the thread's own but for those who look: the keeper,
+/// and threads that have nothing to do.
+#[derive(Default)]
+pub(super) struct Slot {
+    pub(super) chunk: VecDeque<Claimed>,
+    pub(super) running: Option<Running>,
 }
 
 /// The pool itself.
 pub(crate) struct Pool {
-    pub(super) core: Weak<Core>,
+    pub(super) hub: Weak<Hub>,
     pub(super) backend: Arc<dyn Backend>,
     pub(super) clock: Arc<dyn Clock>,
     registry: Arc<Registry>,
-    config: PoolConfig,
+    pub(super) config: PoolConfig,
     owner: RwLock<Option<Arc<Places>>>,
     state: Mutex<State>,
-    wake: Condvar,
+    slots: Vec<Mutex<Slot>>,
+    pub(super) wake: Condvar,
     pub(super) keeper: keeper::Bell,
-}
-
-/// The places of a pool under one owner number: what it offers to the engine.
-pub(crate) struct Places {
-    owner: i64,
-    threads: usize,
-    held: AtomicUsize,
-    bytes: AtomicUsize,
-    suspect: AtomicBool,
-    registry: Arc<Registry>,
-    queues: Vec<String>,
-    exclude: Vec<String>,
-    limits: HashMap<String, (usize, AtomicUsize)>,
-    weights: HashMap<String, u32>,
-    turns: Mutex<HashMap<String, u64>>,
-}
-
-impl Places {
-    fn new(owner: i64, registry: Arc<Registry>, config: &PoolConfig) -> Self {
-        let limits = config.threads_for.iter();
-        Self {
-            owner,
-            threads: config.threads,
-            held: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
-            suspect: AtomicBool::new(false),
-            registry,
-            queues: config.queues.clone(),
-            exclude: config.exclude.clone(),
-            limits: limits.map(|(name, max)| (name.clone(), (*max, AtomicUsize::new(0)))).collect(),
-            weights: config.weights.clone(),
-            turns: Mutex::default(),
-        }
-    }
-
-    /// How many tasks of a kind may be held beyond the threads.
-    fn ahead(&self, kind: &str) -> usize {
-        let nanos = self.registry.get(kind).and_then(|handler| handler.pace.nanos());
-        nanos.map_or(0, |nanos| {
-            usize::try_from(AHEAD.as_nanos() / u128::from(nanos))
-                .unwrap_or(AHEAD_MAX)
-                .min(AHEAD_MAX)
-        })
-    }
-
-    fn has_room(&self) -> bool {
-        self.held.load(Ordering::SeqCst) < self.threads
-    }
-
-    /// Below half of what may be held: worth another claim.
-    fn is_low(&self) -> bool {
-        self.held.load(Ordering::SeqCst) < self.threads + AHEAD_MAX / 2
-    }
-
-    fn stride(&self, queue: &str) -> u64 {
-        const ONE: u64 = 1 << 20;
-        ONE / u64::from(self.weights.get(queue).copied().unwrap_or(1).max(1))
-    }
-}
-
-impl Offer for Places {
-    fn owner(&self) -> i64 {
-        self.owner
-    }
-
-    fn serves(&self, queue: &str, kind: &str) -> bool {
-        let included = self.queues.is_empty() || self.queues.iter().any(|name| name == queue);
-        included
-            && !self.exclude.iter().any(|name| name == queue)
-            && self.registry.get(kind).is_some()
-    }
-
-    fn reserve(&self, queue: &str, kind: &str, bytes: usize) -> Room {
-        let held = self.held.load(Ordering::SeqCst);
-        let limited = self.limits.get(queue);
-        let free = held < self.threads;
-        let ahead = free
-            || limited.is_none()
-                && held < self.threads + self.ahead(kind)
-                && self.bytes.load(Ordering::SeqCst) + bytes <= AHEAD_BYTES_MAX;
-        if !ahead {
-            return Room::Full;
-        }
-        if let Some((max, taken)) = limited {
-            if taken.load(Ordering::SeqCst) >= *max {
-                return Room::QueueFull;
-            }
-            taken.fetch_add(1, Ordering::SeqCst);
-        }
-        self.held.fetch_add(1, Ordering::SeqCst);
-        self.bytes.fetch_add(bytes, Ordering::SeqCst);
-        Room::Taken
-    }
-
-    fn weigh(&self, bytes: usize) {
-        self.bytes.fetch_add(bytes, Ordering::SeqCst);
-    }
-
-    fn reserve_suspect(&self) -> bool {
-        !self.suspect.swap(true, Ordering::SeqCst)
-    }
-
-    fn release(&self, queue: &str, bytes: usize) {
-        self.held.fetch_sub(1, Ordering::SeqCst);
-        self.bytes.fetch_sub(bytes, Ordering::SeqCst);
-        if let Some((_, taken)) = self.limits.get(queue) {
-            taken.fetch_sub(1, Ordering::SeqCst);
-        }
-    }
-
-    fn in_order(&self) -> bool {
-        true
-    }
-
-    fn weighted(&self) -> bool {
-        !self.weights.is_empty()
-    }
-
-    fn turn_of(&self, queue: &str) -> u64 {
-        if self.weights.is_empty() {
-            return 0;
-        }
-        let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = turns.values().min().copied().unwrap_or(0);
-        turns.get(queue).copied().unwrap_or(newest)
-    }
-
-    /// Stride scheduling (Waldspurger and Weihl, 1995): a queue's turn moves on by the inverse of
-    /// its weight with each task.
-    fn charge(&self, queue: &str) {
-        if self.weights.is_empty() {
-            return;
-        }
-        let turn = self.turn_of(queue) + self.stride(queue);
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.insert(queue.to_owned(), turn);
-    }
 }
 
 impl Pool {
     /// Joins, and starts the threads.
     pub(crate) fn start(
-        core: &Arc<Core>,
+        hub: &Arc<Hub>,
         registry: Arc<Registry>,
         config: PoolConfig,
     ) -> Result<Arc<Self>, Error> {
         let threads = config.threads;
         let pool = Arc::new(Self {
-            core: Arc::downgrade(core),
-            backend: Arc::clone(&core.backend),
-            clock: Arc::clone(&core.clock),
+            hub: Arc::downgrade(hub),
+            backend: Arc::clone(&hub.backend),
+            clock: Arc::clone(&hub.clock),
             registry,
             config,
             owner: RwLock::default(),
@@ -289,10 +137,10 @@ impl Pool {
                 work: true,
                 retry_at: None,
                 next_due: None,
-                running: (0..threads).map(|_| None).collect(),
                 counts: Stopped::default(),
                 threads_left: threads,
             }),
+            slots: (0..threads).map(|_| Mutex::default()).collect(),
             wake: Condvar::new(),
             keeper: keeper::Bell::default(),
         });
@@ -340,18 +188,25 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn slots(&self) -> impl Iterator<Item = MutexGuard<'_, Slot>> {
+        self.slots.iter().map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn slot(&self, number: usize) -> MutexGuard<'_, Slot> {
+        self.slots[number].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// One worker thread, from start to end.
     fn work(self: Arc<Self>, slot: usize) {
-        while let Some(chunk) = self.next(slot) {
-            self.run_chunk(slot, chunk);
+        while self.next(slot) {
+            self.run_chunk(slot);
         }
-        let mut state = self.state();
-        state.threads_left -= 1;
+        self.state().threads_left -= 1;
         self.wake.notify_all();
     }
 
-    /// The next tasks to run, pumping or sleeping until there are some; `None` at the end.
-    fn next(&self, slot: usize) -> Option<Vec<Prepared>> {
+    /// Fills this thread's slot, pumping or sleeping until there is work; false at the end.
+    fn next(&self, slot: usize) -> bool {
         let mut state = self.state();
         loop {
             if state.should_pump(self.places().as_deref()) {
@@ -359,12 +214,21 @@ impl Pool {
                 continue;
             }
             match state.phase {
-                Phase::Over => return None,
+                Phase::Over => return false,
                 Phase::Draining => {}
                 Phase::Running => {
                     if let Some(chunk) = state.take_chunk(self.config.threads) {
                         drop(state);
-                        return Some(self.prepare(slot, chunk));
+                        self.slot(slot).chunk = chunk;
+                        return true;
+                    }
+                    drop(state);
+                    if self.steal(slot) {
+                        return true;
+                    }
+                    state = self.state();
+                    if state.has_news() {
+                        continue;
                     }
                 }
             }
@@ -374,35 +238,40 @@ impl Pool {
         }
     }
 
-    fn prepare(&self, _slot: usize, chunk: Vec<Claimed>) -> Vec<Prepared> {
-        chunk.into_iter().map(|task| attempt::prepare(&self.registry, task)).collect()
+    /// Takes half of what another thread has before it, so that nothing waits behind a body that
+    /// runs longer than its kind does on average.
+    fn steal(&self, slot: usize) -> bool {
+        for victim in (0..self.slots.len()).filter(|victim| *victim != slot) {
+            let stolen = {
+                let mut victim = self.slot(victim);
+                let keep = victim.chunk.len() / 2;
+                victim.chunk.split_off(keep)
+            };
+            if !stolen.is_empty() {
+                self.slot(slot).chunk = stolen;
+                return true;
+            }
+        }
+        false
     }
 
-    fn run_chunk(&self, slot: usize, chunk: Vec<Prepared>) {
-        let Some(core) = self.core.upgrade() else {
-            let tasks: Vec<Claimed> = chunk.into_iter().map(|prepared| prepared.task).collect();
+    /// Runs what stands in this thread's slot, and keeps the finishes.
+    fn run_chunk(&self, slot: usize) {
+        let Some(hub) = self.hub.upgrade() else {
+            let tasks: Vec<Claimed> = self.slot(slot).chunk.drain(..).collect();
             return self.hand_back(&tasks);
         };
-        let client = Client { core };
-        let short = chunk.len() > 1;
-        let mut finishes = Vec::with_capacity(chunk.len());
+        let client = Client { hub };
+        let mut finishes = Vec::new();
         let mut sync = false;
-        for prepared in chunk {
-            let prepared = Arc::new(prepared);
-            let lease = prepared.task.lease;
-            let watched = !short || prepared.timeout().is_some();
-            // One lock a task is spared for tasks that end before anybody could ask about them.
-            if watched {
-                self.note_running(slot, &prepared);
-            }
-            self.backend.note_start(lease.owner, slot, lease.row, lease.attempt);
-            crate::fault::point("running");
+        while let Some(prepared) = self.begin(slot) {
             let finish = attempt::run(&client, &self.registry, &prepared);
             sync |= prepared.finish_sync();
-            let abandoned = watched && self.note_ended(slot);
+            let abandoned = self.slot(slot).running.take().is_some_and(|running| running.abandoned);
             self.free_place(&prepared.task);
             if abandoned {
-                tell_lost(&finish, &Error::LeaseLost { id: finish.id, attempt: lease.attempt });
+                let attempt = finish.lease.attempt;
+                tell_lost(&finish, &Error::LeaseLost { id: finish.id, attempt });
             } else {
                 finishes.push(finish);
             }
@@ -412,23 +281,27 @@ impl Pool {
         drop(client);
     }
 
-    fn note_running(&self, slot: usize, prepared: &Arc<Prepared>) {
-        let mut state = self.state();
-        state.running[slot] = Some(Running {
-            lease: prepared.task.lease,
-            token: Arc::clone(&prepared.token),
-            prepared: Arc::clone(prepared),
-            abandoned: false,
-        });
-        drop(state);
+    /// Makes the next task of a slot the running one, and notes it for whoever judges a crash.
+    fn begin(&self, slot: usize) -> Option<Arc<Prepared>> {
+        let prepared = {
+            let mut own = self.slot(slot);
+            let task = own.chunk.pop_front()?;
+            let prepared = Arc::new(attempt::prepare(&self.registry, task));
+            own.running = Some(Running {
+                lease: prepared.task.lease,
+                token: Arc::clone(&prepared.token),
+                prepared: Arc::clone(&prepared),
+                abandoned: false,
+            });
+            prepared
+        };
         if prepared.timeout().is_some() {
             self.keeper.ring();
         }
-    }
-
-    /// Whether its lease was taken away meanwhile.
-    fn note_ended(&self, slot: usize) -> bool {
-        self.state().running[slot].take().is_some_and(|running| running.abandoned)
+        let lease = prepared.task.lease;
+        self.backend.note_start(lease.owner, slot, lease.row, lease.attempt);
+        crate::fault::point("running");
+        Some(prepared)
     }
 
     fn free_place(&self, task: &Claimed) {
@@ -437,7 +310,7 @@ impl Pool {
         {
             places.release(&task.queue, task.arguments.len());
             if task.crashes > 0 {
-                places.suspect.store(false, Ordering::SeqCst);
+                places.free_suspect();
             }
         }
     }
@@ -462,7 +335,10 @@ impl Pool {
     }
 
     /// Hands tasks back unrun.
-    fn hand_back(&self, tasks: &[Claimed]) {
+    pub(super) fn hand_back(&self, tasks: &[Claimed]) {
+        if tasks.is_empty() {
+            return;
+        }
         let now = self.clock.now();
         let back: Vec<Finish> = tasks.iter().map(|task| given_back(task, now)).collect();
         for task in tasks {
@@ -550,7 +426,9 @@ impl Pool {
             state.retry_at = None;
         }
         if due {
+            // The exchange that follows, now or once there is room, says what is due next.
             state.work = true;
+            state.next_due = None;
         }
         state.flush |= late;
         let ready = state.should_pump(self.places().as_deref());
@@ -570,47 +448,48 @@ impl Pool {
     }
 
     pub(super) fn holds_any(&self) -> bool {
-        self.places().is_some_and(|places| places.held.load(Ordering::SeqCst) > 0)
+        self.places().is_some_and(|places| places.holds_any())
     }
 
     pub(super) fn is_over(&self) -> bool {
         self.state().phase == Phase::Over
     }
 
-    /// Takes the lease of a body that does not stop; its thread stays behind.
-    pub(super) fn abandon(&self, slot: usize, outcome: impl Fn(&Prepared) -> Outcome, stuck: bool) {
-        let mut state = self.state();
-        let Some(running) = state.running[slot].as_mut().filter(|running| !running.abandoned)
-        else {
-            return;
+    /// Takes the lease of a body that does not stop; its thread stays behind. False when there is
+    /// none.
+    pub(super) fn abandon(
+        &self,
+        slot: usize,
+        outcome: impl Fn(&Prepared) -> Outcome,
+        stuck: bool,
+    ) -> bool {
+        let prepared = {
+            let mut slot = self.slot(slot);
+            match slot.running.as_mut().filter(|running| !running.abandoned) {
+                None => return false,
+                Some(running) => {
+                    running.abandoned = true;
+                    Arc::clone(&running.prepared)
+                }
+            }
         };
-        running.abandoned = true;
-        let prepared = Arc::clone(&running.prepared);
-        let now = self.clock.now();
-        let mut finish = given_back(&prepared.task, now);
-        finish.outcome = outcome(&prepared);
-        finish.retry = Arc::clone(&prepared.retry);
-        finish.stuck = stuck;
+        let finish = Finish {
+            outcome: outcome(&prepared),
+            retry: Arc::clone(&prepared.retry),
+            stuck,
+            ..given_back(&prepared.task, self.clock.now())
+        };
+        let mut state = self.state();
         state.finishes.push(finish);
         state.flush = true;
+        true
     }
 
-    fn wait_until(&self, until: Instant, done: impl Fn(&State) -> bool) -> bool {
-        let mut state = self.state();
-        loop {
-            if done(&state) {
-                return true;
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            let waited = self.wake.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
+    pub(super) fn runs_none(&self) -> bool {
+        self.slots().all(|slot| slot.running.is_none())
     }
 
-    fn flush_all(&self) {
+    pub(super) fn flush_all(&self) {
         let mut state = self.state();
         while state.pumping {
             state = self
@@ -673,20 +552,25 @@ impl State {
             || self.waiting_since.is_some_and(|since| since.elapsed() >= FINISH_DELAY)
     }
 
+    /// Whether something came while this thread looked elsewhere.
+    fn has_news(&self) -> bool {
+        !self.held.is_empty() || self.phase == Phase::Over
+    }
+
     /// One task, or several short ones.
-    fn take_chunk(&mut self, threads: usize) -> Option<Vec<Claimed>> {
+    fn take_chunk(&mut self, threads: usize) -> Option<VecDeque<Claimed>> {
         let first = self.held.pop_front()?;
         let mut budget = CHUNK.as_nanos();
         let fair = (self.held.len() / threads.max(1)).min(CHUNK_MAX - 1);
-        let mut chunk = Vec::with_capacity(fair + 1);
+        let mut chunk = VecDeque::with_capacity(fair + 1);
         let mut nanos = first.nanos;
-        chunk.push(first.task);
+        chunk.push_back(first.task);
         while chunk.len() <= fair {
             let Some(cost) = nanos.map(u128::from).filter(|cost| *cost <= budget) else { break };
             budget -= cost;
             let Some(next) = self.held.pop_front() else { break };
             nanos = next.nanos;
-            chunk.push(next.task);
+            chunk.push_back(next.task);
         }
         Some(chunk)
     }
@@ -704,8 +588,8 @@ impl Listener for Pool {
             }
             Notice::Cancel => {}
         }
-        let holding = state.running.iter().any(Option::is_some) || !state.held.is_empty();
         drop(state);
+        let holding = self.holds_any();
         match notice {
             Notice::Foreign => self.keeper.foreign(holding),
             Notice::Cancel => self.keeper.cancel(),
@@ -717,9 +601,7 @@ impl Listener for Pool {
 
 impl Runner for Pool {
     fn offer(&self) -> Result<Option<Arc<dyn Offer>>, Error> {
-        let places = self
-            .places()
-            .filter(|places| places.held.load(Ordering::Relaxed) < places.threads + AHEAD_MAX);
+        let places = self.places().filter(|places| places.may_have_room());
         Ok(places.map(|places| places as Arc<dyn Offer>))
     }
 
@@ -736,68 +618,7 @@ impl Runner for Pool {
     fn run_stored(&self, _id: TaskId) {}
 
     fn shutdown(&self, grace: Duration) -> Result<Stopped, Error> {
-        let until = Instant::now() + grace.min(Duration::from_secs(365 * 24 * 60 * 60));
-        let held: Vec<Claimed> = {
-            let mut state = self.state();
-            state.phase = Phase::Draining;
-            state.counts = Stopped::default();
-            state.held.drain(..).map(|held| held.task).collect()
-        };
-        self.hand_back(&held);
-        self.wake.notify_all();
-        let none_runs = |state: &State| state.running.iter().all(Option::is_none);
-        if !self.wait_until(until, none_runs) {
-            self.stop_running();
-        }
-        let slots = self.config.threads;
-        let mut still_running = 0;
-        for slot in 0..slots {
-            let runs =
-                self.state().running[slot].as_ref().is_some_and(|running| !running.abandoned);
-            if runs {
-                still_running += 1;
-                self.abandon(slot, |_| Outcome::GivenBack, false);
-            }
-        }
-        self.state().phase = Phase::Over;
-        self.wake.notify_all();
-        self.keeper.ring();
-        self.end_threads(still_running);
-        self.flush_all();
-        let answer = match self.owner() {
-            Some(owner) => self.backend.leave(self.clock.now(), owner),
-            None => Ok(()),
-        };
-        let mut stopped = self.state().counts;
-        stopped.handed_back += still_running;
-        stopped.still_running = still_running;
-        answer.map(|()| stopped)
-    }
-}
-
-/// How long bodies have between the word to stop and the loss of their lease, in a shutdown.
-const STOP_DELAY: Duration = Duration::from_secs(1);
-
-impl Pool {
-    fn stop_running(&self) {
-        {
-            let state = self.state();
-            for running in state.running.iter().flatten() {
-                running.token.stop(StopReason::Shutdown);
-            }
-        }
-        let none_runs = |state: &State| state.running.iter().all(Option::is_none);
-        // Those that did not stop are told apart by the caller.
-        let _some_stay = self.wait_until(Instant::now() + STOP_DELAY, none_runs);
-    }
-
-    /// Waits until the threads that can end have ended. The last drop of a client may come from a
-    /// worker thread itself, which cannot be waited for.
-    fn end_threads(&self, stuck: usize) {
-        let own = std::thread::current().name().is_some_and(|name| name.starts_with("litework-"));
-        let left = stuck + usize::from(own);
-        let until = Instant::now() + STOP_DELAY;
-        let _stuck_threads_stay = self.wait_until(until, |state| state.threads_left <= left);
+        self.stop(grace)
     }
 }
 

@@ -11,8 +11,10 @@ use rusqlite::{Connection, TransactionState};
 use super::enqueue::{Insert, insert_in};
 use super::writer::{Core as WriteCore, is_busy, not_stored};
 use super::{Holding, Sqlite, file_key};
-use crate::client::{Client, Core, Handle};
+use crate::client::Client;
 use crate::error::Error;
+use crate::handle::Handle;
+use crate::hub::Hub;
 use crate::id::TaskId;
 use crate::record::{NewTask, Stored};
 use crate::task::IntoCall;
@@ -95,9 +97,9 @@ impl Write<'_> {
     /// transaction has ended, whatever became of it, and gives no handle.
     pub fn enqueue<C: IntoCall>(&mut self, call: C) -> Result<Option<Handle<C::Task>>, Error> {
         let call = call.into_call();
-        let core = &self.client.core;
-        let on_commit = core.on_commit(&call)?;
-        let task = core.prepare(&call, self.now)?;
+        let hub = &self.client.hub;
+        let on_commit = hub.on_commit(&call)?;
+        let task = hub.prepare(&call, self.now)?;
         if !on_commit {
             self.later.push(task);
             return Ok(None);
@@ -135,8 +137,8 @@ impl<T> Pending<T> {
     pub fn committed(self) -> Handle<T> {
         let Self { client, stored, holding, kind: _ } = self;
         drop(holding);
-        client.core.backend.signal().ring(Notice::Work);
-        run_stored(&client.core, std::slice::from_ref(&stored));
+        client.hub.backend.signal().ring(Notice::Work);
+        run_stored(&client.hub, std::slice::from_ref(&stored));
         client.handle_of(&stored)
     }
 
@@ -145,15 +147,15 @@ impl<T> Pending<T> {
 }
 
 /// In mode `inline`, runs what a commit has just made due.
-fn run_stored(core: &Core, stored: &[Stored]) {
-    let Some(runner) = core.runner.get() else { return };
+fn run_stored(hub: &Hub, stored: &[Stored]) {
+    let Some(runner) = hub.runner.get() else { return };
     for stored in stored {
         runner.run_stored(stored.id);
     }
 }
 
 fn sqlite(client: &Client) -> Result<&Sqlite, Error> {
-    client.core.backend.as_any().downcast_ref::<Sqlite>().ok_or_else(|| {
+    client.hub.backend.as_any().downcast_ref::<Sqlite>().ok_or_else(|| {
         Error::invalid("unsupported", "engine", "memory", "a queue file, for its transactions")
     })
 }
@@ -163,10 +165,10 @@ impl ClientExt for Client {
         &self,
         body: impl FnOnce(&mut Write<'_>) -> Result<R, E>,
     ) -> Result<R, E> {
-        self.core.check_open()?;
+        self.hub.check_open()?;
         let engine = sqlite(self)?;
         crate::backend::Backend::check_usable(engine)?;
-        let now = self.core.clock.now();
+        let now = self.hub.clock.now();
         let mut stored = Vec::new();
         let mut later = Vec::new();
         let mut theirs = None;
@@ -193,14 +195,14 @@ impl ClientExt for Client {
         };
         if !later.is_empty() {
             // Their own commit, as the call asked for; the transaction's answer comes first.
-            let sent = self.core.store(now, later);
+            let sent = self.hub.store(now, later);
             if let (Ok(_), Err(error)) = (&answer, sent) {
                 return Err(error.into());
             }
         }
         match (answer, theirs) {
             (Ok(value), _) => {
-                run_stored(&self.core, &stored);
+                run_stored(&self.hub, &stored);
                 Ok(value)
             }
             (Err(_), Some(theirs)) => Err(theirs),
@@ -209,11 +211,11 @@ impl ClientExt for Client {
     }
 
     fn enqueue_in<C: IntoCall>(&self, tx: &Connection, call: C) -> Result<Pending<C::Task>, Error> {
-        self.core.check_open()?;
+        self.hub.check_open()?;
         let engine = sqlite(self)?;
         check_transaction(engine, tx)?;
-        let now = self.core.clock.now();
-        let task = self.core.prepare(&call.into_call(), now)?;
+        let now = self.hub.clock.now();
+        let task = self.hub.prepare(&call.into_call(), now)?;
         let stored = insert_in(tx, &task, now).map_err(|error| match error {
             Error::NotStored { source: Some(source), .. }
                 if source.downcast_ref::<rusqlite::Error>().is_some_and(is_busy) =>

@@ -158,8 +158,11 @@ pub(super) fn rescue(
                     Some(stem) if charged => seats::started(folder, stem),
                     _ => std::collections::HashSet::default(),
                 };
-                rescued.tasks += end_all(core, now, other.worker, |lease| {
-                    if started.contains(&(lease.row, lease.attempt)) {
+                rescued.tasks += end_all(core, now, other.worker, |held| {
+                    // Where it cannot be told what had started, a task that must never start
+                    // twice is taken to have.
+                    let started = started.contains(&(held.lease.row, held.lease.attempt));
+                    if started || (!charged && held.at_most_once) {
                         Outcome::Crashed { report: Box::new(Report::new("crash", why)) }
                     } else {
                         Outcome::GivenBack
@@ -182,14 +185,14 @@ fn end_all(
     core: &mut Core,
     now: Timestamp,
     owner: i64,
-    outcome: impl Fn(Lease) -> Outcome,
+    outcome: impl Fn(Held) -> Outcome,
 ) -> Result<usize, Error> {
     let mut ended = 0;
     loop {
-        let leases = held(core, owner)?;
+        let holds = held(core, owner)?;
         let before = ended;
-        for lease in leases {
-            let end = end_of(lease, now, outcome(lease));
+        for held in holds {
+            let end = end_of(held.lease, now, outcome(held));
             ended += usize::from(finish(core, now, &end)?.is_ok());
         }
         // A row that cannot be ended stays for the next look, so it is no reason to go round.
@@ -199,15 +202,24 @@ fn end_all(
     }
 }
 
-/// The leases of an owner, a slice at a time. Served by `litework_task_running`.
-fn held(core: &Core, owner: i64) -> Result<Vec<Lease>, Error> {
+/// A task that an owner holds.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    lease: Lease,
+    at_most_once: bool,
+}
+
+/// What an owner holds, a slice at a time. Served by `litework_task_running`.
+fn held(core: &Core, owner: i64) -> Result<Vec<Held>, Error> {
     core.conn
         .prepare_cached(
-            "SELECT id, attempt FROM litework_task WHERE state = 'running' AND worker = ?1 LIMIT ?2",
+            "SELECT id, attempt, at_most_once FROM litework_task \
+             WHERE state = 'running' AND worker = ?1 LIMIT ?2",
         )
         .and_then(|mut read| {
             let rows = read.query_map((owner, SLICE), |row| {
-                Ok(Lease { row: row.get(0)?, attempt: row.get(1)?, owner })
+                let lease = Lease { row: row.get(0)?, attempt: row.get(1)?, owner };
+                Ok(Held { lease, at_most_once: row.get(2)? })
             })?;
             rows.collect()
         })

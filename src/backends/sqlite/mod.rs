@@ -22,6 +22,7 @@ mod writer;
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
@@ -67,12 +68,15 @@ thread_local! {
 }
 
 /// Marks that this thread holds a write transaction, until it is dropped.
-struct Holding;
+struct Holding {
+    /// Not `Send`: the mark is this thread's.
+    _thread: PhantomData<*const ()>,
+}
 
 impl Holding {
     fn new() -> Self {
         HELD.set(HELD.get() + 1);
-        Self
+        Self { _thread: PhantomData }
     }
 }
 

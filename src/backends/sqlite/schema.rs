@@ -27,6 +27,8 @@ const SQLITE_MIN: i32 = 3_051_003;
 const OPEN_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a statement waits for another process's lock.
 pub(super) const BUSY_DEADLINE: Duration = Duration::from_secs(30);
+/// The pause between two tries for the lock.
+const BUSY_PAUSE: Duration = Duration::from_micros(500);
 /// The WAL file is cut to this size when it is reset.
 const WAL_BYTES_KEPT: i64 = 64 * 1024 * 1024;
 
@@ -135,7 +137,11 @@ pub(super) fn connect(path: &Path, reader: bool) -> rusqlite::Result<Connection>
 
 /// Settings for every connection; also used for those of the reader pool.
 pub(super) fn harden(conn: &Connection, reader: bool) -> rusqlite::Result<()> {
-    conn.busy_timeout(BUSY_DEADLINE)?;
+    if reader {
+        conn.busy_timeout(BUSY_DEADLINE)?;
+    } else {
+        conn.busy_handler(Some(wait_for_lock))?;
+    }
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     conn.execute_batch(
@@ -151,6 +157,13 @@ pub(super) fn harden(conn: &Connection, reader: bool) -> rusqlite::Result<()> {
         ))?;
     }
     Ok(())
+}
+
+/// Waits for another process's lock with short, even pauses: the built-in handler sleeps longer and
+/// longer, which gives the lock to whoever came last.
+fn wait_for_lock(tries: i32) -> bool {
+    std::thread::sleep(BUSY_PAUSE);
+    BUSY_PAUSE.saturating_mul(tries.unsigned_abs()) < BUSY_DEADLINE
 }
 
 /// Sets the level and reads it back: a pragma that does not take is silent.

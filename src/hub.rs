@@ -1,0 +1,233 @@
+//! Enqueue: what a client and its handles share: engine, catalog, clock, and whoever runs.
+//!
+//! It checks calls, encodes their arguments and gives them to the engine. It knows that there may
+//! be a runner, not which: the builder puts one in.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::backend::{Backend, Offer};
+use crate::catalog::{Catalog, Kind};
+use crate::error::Error;
+use crate::id::TaskId;
+use crate::json::{self, JsonLimits};
+use crate::record::{Claimed, NewTask, Stored, TaskRecord};
+use crate::state::State;
+use crate::task::{Call, CallOptions, Signature};
+use crate::time::{Clock, Timestamp};
+
+/// Who runs what is enqueued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Worker threads of this process.
+    Pool,
+    /// The caller, before `enqueue` returns. The default where no workers are configured.
+    Inline,
+    /// Another process.
+    Enqueue,
+    /// Nobody: tasks are stored only.
+    Hold,
+}
+
+impl Mode {
+    /// The word in configuration and environment.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pool => "pool",
+            Self::Inline => "inline",
+            Self::Enqueue => "enqueue",
+            Self::Hold => "hold",
+        }
+    }
+}
+
+/// What [`Client::shutdown`] came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stopped {
+    /// Attempts that were running and ended by themselves.
+    pub finished: usize,
+    /// Tasks handed back, their attempts refunded.
+    pub handed_back: usize,
+    /// Bodies that did not stop; their threads are left behind and their leases are gone.
+    pub still_running: usize,
+}
+
+/// What [`Client::run_pending`] did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ran {
+    /// Attempts that ended with a return value.
+    pub succeeded: usize,
+    /// Attempts after which the task is final without one.
+    pub failed: usize,
+    /// Attempts after which the task goes on later.
+    pub postponed: usize,
+}
+
+/// Which kinds `run_pending` runs; both empty: all that are registered.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Pending {
+    pub(crate) only: Vec<String>,
+    pub(crate) except: Vec<String>,
+}
+
+impl Pending {
+    /// All kinds.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Only this kind, or one of those given.
+    #[must_use]
+    pub fn only(mut self, kind: impl Into<String>) -> Self {
+        self.only.push(kind.into());
+        self
+    }
+
+    /// All but this kind, or those given.
+    #[must_use]
+    pub fn except(mut self, kind: impl Into<String>) -> Self {
+        self.except.push(kind.into());
+        self
+    }
+}
+
+/// Runs what was enqueued: the pool, or the caller itself.
+pub(crate) trait Runner: Send + Sync {
+    /// What it could start at once, on this thread's behalf.
+    fn offer(&self) -> Result<Option<Arc<dyn Offer>>, Error>;
+    /// Takes tasks that were handed over.
+    fn take(&self, claimed: Vec<Claimed>);
+    /// Runs one stored task now, if this runner is one that runs in the caller.
+    fn run_stored(&self, id: TaskId);
+    /// Ends the runner.
+    fn shutdown(&self, grace: Duration) -> Result<Stopped, Error>;
+}
+
+/// Runs what is due in the calling thread, and returns.
+pub(crate) trait PendingRunner: Send + Sync {
+    fn run_pending(&self, pending: &Pending) -> Result<Ran, Error>;
+}
+
+/// What all handles of one open client share.
+pub(crate) struct Hub {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) limits: JsonLimits,
+    pub(crate) mode: Mode,
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) runner: OnceLock<Arc<dyn Runner>>,
+    pub(crate) pending: OnceLock<Arc<dyn PendingRunner>>,
+    pub(crate) closed: AtomicBool,
+}
+
+/// The default grace of a client that is dropped without `shutdown`.
+pub const GRACE_DEFAULT: Duration = Duration::from_secs(10);
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        // There is nobody left to tell what happened.
+        let _untold = self.close(GRACE_DEFAULT);
+    }
+}
+
+impl Hub {
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        if self.closed.load(Ordering::SeqCst) { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    pub(crate) fn close(&self, grace: Duration) -> Result<Stopped, Error> {
+        if self.closed.swap(true, Ordering::SeqCst) {
+            return Ok(Stopped::default());
+        }
+        let stopped = match self.runner.get() {
+            Some(runner) => runner.shutdown(grace),
+            None => Ok(Stopped::default()),
+        };
+        self.backend.signal().wake_all();
+        stopped
+    }
+
+    /// Checks a call and encodes it.
+    pub(crate) fn prepare<T: Signature>(
+        &self,
+        call: &Call<T>,
+        now: Timestamp,
+    ) -> Result<NewTask, Error> {
+        let kind = self.catalog.get(T::NAME)?;
+        let arguments = json::encode(&call.args, self.limits)?;
+        self.prepare_encoded(kind, &call.with, arguments, now)
+    }
+
+    /// Whether a call inside a transaction is stored with it.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn on_commit<T: Signature>(&self, call: &Call<T>) -> Result<bool, Error> {
+        let kind = self.catalog.get(T::NAME)?;
+        Ok(call.with.options.over(&kind.options).checked()?.on_commit)
+    }
+
+    pub(crate) fn prepare_encoded(
+        &self,
+        kind: &Kind,
+        with: &CallOptions,
+        arguments: String,
+        now: Timestamp,
+    ) -> Result<NewTask, Error> {
+        let (plan, options) = if with.options.is_plain() {
+            (kind.plan.clone(), None)
+        } else {
+            (with.options.over(&kind.options).checked()?, with.options.stored())
+        };
+        self.catalog.check_queue(&plan.queue)?;
+        let due_at = with.due.moment(now)?;
+        let meta =
+            if with.meta.is_empty() { None } else { Some(json::encode(&with.meta, self.limits)?) };
+        Ok(NewTask {
+            kind: Arc::clone(&kind.name),
+            queue: plan.queue,
+            priority: plan.priority,
+            due_at,
+            expires_at: plan.expires_after.map(|span| due_at.max(now).after(span)),
+            attempts_max: plan.attempts_max,
+            at_most_once: plan.at_most_once,
+            arguments,
+            key: with.checked_key()?.map(str::to_owned),
+            tags: with.tags_text()?,
+            meta,
+            options,
+        })
+    }
+
+    /// Stores tasks, all or none, and starts those that were handed over.
+    pub(crate) fn store(&self, now: Timestamp, tasks: Vec<NewTask>) -> Result<Vec<Stored>, Error> {
+        self.check_open()?;
+        let runner = self.runner.get();
+        let offer = match runner {
+            Some(runner) => runner.offer()?,
+            None => None,
+        };
+        let mut stored = self.backend.enqueue(now, tasks, offer)?;
+        if let Some(runner) = runner {
+            let claimed: Vec<Claimed> =
+                stored.iter_mut().filter_map(|stored| stored.claimed.take()).collect();
+            if !claimed.is_empty() {
+                runner.take(claimed);
+            }
+        }
+        Ok(stored)
+    }
+
+    /// Whether waiting for this task makes no sense here.
+    pub(crate) fn nobody_runs(&self, task: &TaskRecord) -> Result<bool, Error> {
+        let alone = matches!(self.mode, Mode::Inline | Mode::Hold) && task.state != State::Running;
+        Ok(alone && !self.backend.serves(&task.kind)?)
+    }
+}

@@ -1,0 +1,185 @@
+//! Claim: what a pool offers to the engine: places for tasks, counted without a lock.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::backend::{Offer, Room};
+use crate::registry::Registry;
+
+/// Work held beyond the free threads: at most this much run time of one kind …
+const AHEAD: Duration = Duration::from_millis(20);
+/// … at most this many tasks …
+pub(super) const AHEAD_MAX: usize = 2_048;
+/// … and at most this many bytes of arguments.
+const AHEAD_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Threads of a pool at most.
+pub(crate) const WORKERS_MAX: usize = 1_024;
+
+/// What a pool runs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PoolConfig {
+    pub(crate) name: String,
+    pub(crate) threads: usize,
+    /// Queues to serve; empty: all.
+    pub(crate) queues: Vec<String>,
+    /// Queues not to serve.
+    pub(crate) exclude: Vec<String>,
+    /// Threads that one queue may occupy.
+    pub(crate) threads_for: HashMap<String, usize>,
+    /// Shares of queues; empty: rank alone decides.
+    pub(crate) weights: HashMap<String, u32>,
+}
+
+/// The places of a pool under one owner number: what it offers to the engine.
+pub(super) struct Places {
+    pub(super) owner: i64,
+    threads: usize,
+    held: AtomicUsize,
+    bytes: AtomicUsize,
+    suspect: AtomicBool,
+    registry: Arc<Registry>,
+    queues: Vec<String>,
+    exclude: Vec<String>,
+    limits: HashMap<String, (usize, AtomicUsize)>,
+    weights: HashMap<String, u32>,
+    turns: Mutex<HashMap<String, u64>>,
+}
+
+impl Places {
+    pub(super) fn new(owner: i64, registry: Arc<Registry>, config: &PoolConfig) -> Self {
+        let limits = config.threads_for.iter();
+        Self {
+            owner,
+            threads: config.threads,
+            held: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            suspect: AtomicBool::new(false),
+            registry,
+            queues: config.queues.clone(),
+            exclude: config.exclude.clone(),
+            limits: limits.map(|(name, max)| (name.clone(), (*max, AtomicUsize::new(0)))).collect(),
+            weights: config.weights.clone(),
+            turns: Mutex::default(),
+        }
+    }
+
+    /// How many tasks of a kind may be held beyond the threads.
+    fn ahead(&self, kind: &str) -> usize {
+        let nanos = self.registry.get(kind).and_then(|handler| handler.pace.nanos());
+        nanos.map_or(0, |nanos| {
+            usize::try_from(AHEAD.as_nanos() / u128::from(nanos))
+                .unwrap_or(AHEAD_MAX)
+                .min(AHEAD_MAX)
+        })
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.held.load(Ordering::SeqCst) < self.threads
+    }
+
+    /// Below half of what may be held: worth another claim.
+    pub(super) fn is_low(&self) -> bool {
+        self.held.load(Ordering::SeqCst) < self.threads + AHEAD_MAX / 2
+    }
+
+    /// Whether any task is held.
+    pub(super) fn holds_any(&self) -> bool {
+        self.held.load(Ordering::SeqCst) > 0
+    }
+
+    /// Whether asking for a place could succeed.
+    pub(super) fn may_have_room(&self) -> bool {
+        self.held.load(Ordering::Relaxed) < self.threads + AHEAD_MAX
+    }
+
+    /// The task with a crash on record has ended.
+    pub(super) fn free_suspect(&self) {
+        self.suspect.store(false, Ordering::SeqCst);
+    }
+
+    fn stride(&self, queue: &str) -> u64 {
+        const ONE: u64 = 1 << 20;
+        ONE / u64::from(self.weights.get(queue).copied().unwrap_or(1).max(1))
+    }
+}
+
+impl Offer for Places {
+    fn owner(&self) -> i64 {
+        self.owner
+    }
+
+    fn serves(&self, queue: &str, kind: &str) -> bool {
+        let included = self.queues.is_empty() || self.queues.iter().any(|name| name == queue);
+        included
+            && !self.exclude.iter().any(|name| name == queue)
+            && self.registry.get(kind).is_some()
+    }
+
+    fn reserve(&self, queue: &str, kind: &str, bytes: usize) -> Room {
+        let held = self.held.load(Ordering::SeqCst);
+        let limited = self.limits.get(queue);
+        let free = held < self.threads;
+        let ahead = free
+            || limited.is_none()
+                && held < self.threads + self.ahead(kind)
+                && self.bytes.load(Ordering::SeqCst) + bytes <= AHEAD_BYTES_MAX;
+        if !ahead {
+            return Room::Full;
+        }
+        if let Some((max, taken)) = limited {
+            if taken.load(Ordering::SeqCst) >= *max {
+                return Room::QueueFull;
+            }
+            taken.fetch_add(1, Ordering::SeqCst);
+        }
+        self.held.fetch_add(1, Ordering::SeqCst);
+        self.bytes.fetch_add(bytes, Ordering::SeqCst);
+        Room::Taken
+    }
+
+    fn weigh(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::SeqCst);
+    }
+
+    fn reserve_suspect(&self) -> bool {
+        !self.suspect.swap(true, Ordering::SeqCst)
+    }
+
+    fn release(&self, queue: &str, bytes: usize) {
+        self.held.fetch_sub(1, Ordering::SeqCst);
+        self.bytes.fetch_sub(bytes, Ordering::SeqCst);
+        if let Some((_, taken)) = self.limits.get(queue) {
+            taken.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    fn in_order(&self) -> bool {
+        true
+    }
+
+    fn weighted(&self) -> bool {
+        !self.weights.is_empty()
+    }
+
+    fn turn_of(&self, queue: &str) -> u64 {
+        if self.weights.is_empty() {
+            return 0;
+        }
+        let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = turns.values().min().copied().unwrap_or(0);
+        turns.get(queue).copied().unwrap_or(newest)
+    }
+
+    /// Stride scheduling (Waldspurger and Weihl, 1995): a queue's turn moves on by the inverse of
+    /// its weight with each task.
+    fn charge(&self, queue: &str) {
+        if self.weights.is_empty() {
+            return;
+        }
+        let turn = self.turn_of(queue) + self.stride(queue);
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.insert(queue.to_owned(), turn);
+    }
+}
