@@ -43,6 +43,8 @@ pub(crate) enum Room {
 pub(crate) trait Offer: Send + Sync {
     /// The owner that claimed tasks will belong to.
     fn owner(&self) -> i64;
+    /// Changes with whatever [`Offer::serves`] answers; engines remember answers by it.
+    fn view(&self) -> u64;
     /// Whether this runner takes tasks of this queue and kind.
     fn serves(&self, queue: &str, kind: &str) -> bool;
     /// Takes a place for one more task, if there is one.
@@ -51,6 +53,8 @@ pub(crate) trait Offer: Send + Sync {
     fn weigh(&self, bytes: usize);
     /// Takes the one place for a task with a crash on record; no two of them run side by side.
     fn reserve_suspect(&self) -> bool;
+    /// Gives that place back.
+    fn release_suspect(&self);
     /// Gives back the place of a task that was not claimed in the end.
     fn release(&self, queue: &str, bytes: usize);
     /// Where queues share by weight: when this queue's turn comes, as a number that grows with each
@@ -69,6 +73,12 @@ pub(crate) trait Offer: Send + Sync {
     fn in_order(&self) -> bool;
 }
 
+/// A number for each different [`Offer::view`].
+pub(crate) fn next_view() -> u64 {
+    static VIEWS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    VIEWS.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+
 /// What [`Backend::exchange`] did.
 #[derive(Debug, Default)]
 pub(crate) struct Exchanged {
@@ -80,6 +90,8 @@ pub(crate) struct Exchanged {
     pub(crate) next_due: Option<Timestamp>,
     /// Whether ready work for this runner was left behind.
     pub(crate) more: bool,
+    /// Claimed at most once, but the claim could not be flushed: not to be run.
+    pub(crate) unflushed: Vec<Claimed>,
 }
 
 /// What [`Backend::cancel`] did.

@@ -1,3 +1,5 @@
+//! What JSON text is made, and what is refused and how it is said.
+
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;

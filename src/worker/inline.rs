@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::tell_lost;
+use super::{given_back, tell_lost};
 use crate::attempt;
-use crate::backend::{Backend, Offer, Room};
+use crate::backend::{Backend, Offer, Room, next_view};
 use crate::client::Client;
 use crate::error::Error;
 use crate::hub::{Hub, Pending, PendingRunner, Ran, Runner, Stopped};
@@ -50,6 +50,7 @@ pub(crate) struct Inline {
 /// What an inline caller offers: a place for its own task, whatever else waits.
 struct Caller {
     owner: i64,
+    view: u64,
     registry: Arc<Registry>,
     /// For `run_pending`: one place, and only for some kinds.
     pending: Option<Selected>,
@@ -65,6 +66,10 @@ struct Selected {
 impl Offer for Caller {
     fn owner(&self) -> i64 {
         self.owner
+    }
+
+    fn view(&self) -> u64 {
+        self.view
     }
 
     fn serves(&self, _queue: &str, kind: &str) -> bool {
@@ -86,6 +91,10 @@ impl Offer for Caller {
 
     fn reserve_suspect(&self) -> bool {
         !self.suspect.swap(true, Ordering::SeqCst)
+    }
+
+    fn release_suspect(&self) {
+        self.suspect.store(false, Ordering::SeqCst);
     }
 
     fn release(&self, _queue: &str, _bytes: usize) {
@@ -140,6 +149,7 @@ impl Inline {
         let registry = Arc::clone(&self.registry);
         Ok(Arc::new(Caller {
             owner: self.owner()?,
+            view: next_view(),
             registry,
             pending,
             suspect: AtomicBool::new(false),
@@ -272,7 +282,11 @@ impl PendingRunner for Inline {
                 finishes.extend(self.attempt(task, false));
                 caller.release(&task.queue, task.arguments.len());
             }
-            if done.claimed.is_empty() {
+            for task in &done.unflushed {
+                finishes.push(given_back(task, self.clock.now()));
+                caller.release(&task.queue, task.arguments.len());
+            }
+            if done.claimed.is_empty() && finishes.is_empty() {
                 return Ok(ran);
             }
         }

@@ -10,12 +10,33 @@ pub(crate) mod inline;
 mod keeper;
 pub(crate) mod places;
 pub(crate) mod pool;
+mod state;
 mod stop;
 
 use crate::error::Error;
-use crate::record::Finish;
+use std::sync::Arc;
+
+use crate::outcome::Outcome;
+use crate::record::{Claimed, Finish};
+use crate::retry::Retry;
+use crate::time::Timestamp;
 
 /// A finish whose lease was lost is no error of the runner: somebody else holds the task by now.
 pub(crate) fn tell_lost(finish: &Finish, error: &Error) {
     tracing::warn!(id = %finish.id, attempt = finish.lease.attempt, %error, "finish was not kept");
+}
+
+/// The finish of a task that is handed back unrun.
+fn given_back(task: &Claimed, now: Timestamp) -> Finish {
+    Finish {
+        id: task.id,
+        lease: task.lease,
+        started_at: task.started_at,
+        finished_at: now,
+        outcome: Outcome::GivenBack,
+        retry: Arc::new(Retry::default()),
+        chance: fastrand::f64(),
+        durability: None,
+        stuck: false,
+    }
 }

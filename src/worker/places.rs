@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::backend::{Offer, Room};
+use crate::backend::{Offer, Room, next_view};
 use crate::registry::Registry;
 
 /// Work held beyond the free threads: at most this much run time of one kind …
@@ -35,6 +35,7 @@ pub(crate) struct PoolConfig {
 /// The places of a pool under one owner number: what it offers to the engine.
 pub(super) struct Places {
     pub(super) owner: i64,
+    view: u64,
     threads: usize,
     held: AtomicUsize,
     bytes: AtomicUsize,
@@ -44,7 +45,7 @@ pub(super) struct Places {
     exclude: Vec<String>,
     limits: HashMap<String, (usize, AtomicUsize)>,
     weights: HashMap<String, u32>,
-    turns: Mutex<HashMap<String, u64>>,
+    turns: Mutex<Turns>,
 }
 
 impl Places {
@@ -52,6 +53,7 @@ impl Places {
         let limits = config.threads_for.iter();
         Self {
             owner,
+            view: next_view(),
             threads: config.threads,
             held: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
@@ -94,11 +96,6 @@ impl Places {
         self.held.load(Ordering::Relaxed) < self.threads + AHEAD_MAX
     }
 
-    /// The task with a crash on record has ended.
-    pub(super) fn free_suspect(&self) {
-        self.suspect.store(false, Ordering::SeqCst);
-    }
-
     fn stride(&self, queue: &str) -> u64 {
         const ONE: u64 = 1 << 20;
         ONE / u64::from(self.weights.get(queue).copied().unwrap_or(1).max(1))
@@ -108,6 +105,10 @@ impl Places {
 impl Offer for Places {
     fn owner(&self) -> i64 {
         self.owner
+    }
+
+    fn view(&self) -> u64 {
+        self.view
     }
 
     fn serves(&self, queue: &str, kind: &str) -> bool {
@@ -147,6 +148,10 @@ impl Offer for Places {
         !self.suspect.swap(true, Ordering::SeqCst)
     }
 
+    fn release_suspect(&self) {
+        self.suspect.store(false, Ordering::SeqCst);
+    }
+
     fn release(&self, queue: &str, bytes: usize) {
         self.held.fetch_sub(1, Ordering::SeqCst);
         self.bytes.fetch_sub(bytes, Ordering::SeqCst);
@@ -167,19 +172,35 @@ impl Offer for Places {
         if self.weights.is_empty() {
             return 0;
         }
-        let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = turns.values().min().copied().unwrap_or(0);
-        turns.get(queue).copied().unwrap_or(newest)
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner).of(queue)
     }
 
     /// Stride scheduling (Waldspurger and Weihl, 1995): a queue's turn moves on by the inverse of
     /// its weight with each task.
     fn charge(&self, queue: &str) {
-        if self.weights.is_empty() {
-            return;
+        if !self.weights.is_empty() {
+            let stride = self.stride(queue);
+            self.turns.lock().unwrap_or_else(PoisonError::into_inner).charge(queue, stride);
         }
-        let turn = self.turn_of(queue) + self.stride(queue);
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.insert(queue.to_owned(), turn);
+    }
+}
+
+/// When each queue's turn comes.
+#[derive(Debug, Default)]
+struct Turns {
+    next: HashMap<String, u64>,
+    /// The turn that was served last.
+    served: u64,
+}
+
+impl Turns {
+    /// A queue that was idle has saved up nothing: it goes on from the turn that was served last.
+    fn of(&self, queue: &str) -> u64 {
+        self.next.get(queue).copied().unwrap_or(0).max(self.served)
+    }
+
+    fn charge(&mut self, queue: &str, stride: u64) {
+        self.served = self.of(queue);
+        self.next.insert(queue.to_owned(), self.served + stride);
     }
 }

@@ -19,7 +19,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use super::places::{Places, PoolConfig};
-use super::{keeper, tell_lost};
+use super::state::{FINISH_DELAY, Held, Phase, State};
+use super::{given_back, keeper, tell_lost};
 use crate::attempt::{self, Prepared};
 use crate::backend::{Backend, Offer};
 use crate::client::Client;
@@ -30,32 +31,11 @@ use crate::id::TaskId;
 use crate::outcome::Outcome;
 use crate::record::{Claimed, Finish, Lease, Member};
 use crate::registry::Registry;
-use crate::retry::Retry;
-use crate::time::{Clock, Timestamp};
+use crate::time::Clock;
 use crate::watch::{Listener, Notice};
 
-/// A finish waits at most this long for others to be committed with it.
-pub(super) const FINISH_DELAY: Duration = Duration::from_millis(5);
-/// Finishes of one commit.
-const FINISH_BATCH: usize = 1_000;
-/// A worker takes at most this many short tasks at once.
-const CHUNK_MAX: usize = 64;
-/// A worker takes at most this much work at once.
-const CHUNK: Duration = Duration::from_micros(500);
-/// Bodies that run longer than this do not start while finishes wait.
-const SHORT: Duration = Duration::from_millis(1);
 /// After an exchange that failed, the next try waits this long.
 const RETRY_EXCHANGE: Duration = Duration::from_millis(100);
-/// Whether the pool goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    Running,
-    /// No claims any more; what runs may end.
-    Draining,
-    /// Threads end as soon as they can.
-    Over,
-}
-
 /// A body under way.
 pub(super) struct Running {
     pub(super) lease: Lease,
@@ -63,30 +43,6 @@ pub(super) struct Running {
     pub(super) prepared: Arc<Prepared>,
     /// Its lease was taken away because it did not stop.
     pub(super) abandoned: bool,
-}
-
-/// A task held by the pool, not started.
-pub(super) struct Held {
-    pub(super) task: Claimed,
-    /// How long it will run, as far as is known.
-    nanos: Option<u64>,
-}
-
-pub(super) struct State {
-    pub(super) phase: Phase,
-    pub(super) held: VecDeque<Held>,
-    finishes: Vec<Finish>,
-    /// When the oldest finish began to wait.
-    pub(super) waiting_since: Option<Instant>,
-    flush: bool,
-    idle: usize,
-    pumping: bool,
-    /// Something may be claimed.
-    work: bool,
-    retry_at: Option<Instant>,
-    pub(super) next_due: Option<Timestamp>,
-    pub(super) counts: Stopped,
-    pub(super) threads_left: usize,
 }
 
 /// What one thread has before it. Its lock is the thread's own but for those who look: the keeper,
@@ -310,7 +266,7 @@ impl Pool {
         {
             places.release(&task.queue, task.arguments.len());
             if task.crashes > 0 {
-                places.free_suspect();
+                places.release_suspect();
             }
         }
     }
@@ -379,6 +335,11 @@ impl Pool {
                         self.keeper.ring();
                     }
                     self.hold(&mut state, done.claimed);
+                    if !done.unflushed.is_empty() {
+                        drop(state);
+                        self.hand_back(&done.unflushed);
+                        state = self.state();
+                    }
                 }
             }
             Err(error) => {
@@ -501,78 +462,6 @@ impl Pool {
         if !state.finishes.is_empty() {
             drop(self.pump(state));
         }
-    }
-}
-
-impl Held {
-    fn place(&self) -> (i64, i64) {
-        (self.task.rank, self.task.lease.row)
-    }
-}
-
-fn given_back(task: &Claimed, now: Timestamp) -> Finish {
-    Finish {
-        id: task.id,
-        lease: task.lease,
-        started_at: task.started_at,
-        finished_at: now,
-        outcome: Outcome::GivenBack,
-        retry: Arc::new(Retry::default()),
-        chance: fastrand::f64(),
-        durability: None,
-        stuck: false,
-    }
-}
-
-impl State {
-    /// Whether an exchange is worth its commit now.
-    fn should_pump(&self, places: Option<&Places>) -> bool {
-        if self.pumping || self.retry_at.is_some_and(|at| at > Instant::now()) {
-            return false;
-        }
-        let claims = self.phase == Phase::Running
-            && self.work
-            && places.is_some_and(|places| {
-                places.has_room() || !self.held.is_empty() && places.is_low()
-            });
-        claims || self.should_flush()
-    }
-
-    fn should_flush(&self) -> bool {
-        if self.finishes.is_empty() {
-            return false;
-        }
-        let next_is_short = self.held.front().is_some_and(|held| {
-            held.nanos.is_some_and(|nanos| u128::from(nanos) <= SHORT.as_nanos())
-        });
-        self.flush
-            || self.phase != Phase::Running
-            || !next_is_short
-            || self.finishes.len() >= FINISH_BATCH
-            || self.waiting_since.is_some_and(|since| since.elapsed() >= FINISH_DELAY)
-    }
-
-    /// Whether something came while this thread looked elsewhere.
-    fn has_news(&self) -> bool {
-        !self.held.is_empty() || self.phase == Phase::Over
-    }
-
-    /// One task, or several short ones.
-    fn take_chunk(&mut self, threads: usize) -> Option<VecDeque<Claimed>> {
-        let first = self.held.pop_front()?;
-        let mut budget = CHUNK.as_nanos();
-        let fair = (self.held.len() / threads.max(1)).min(CHUNK_MAX - 1);
-        let mut chunk = VecDeque::with_capacity(fair + 1);
-        let mut nanos = first.nanos;
-        chunk.push_back(first.task);
-        while chunk.len() <= fair {
-            let Some(cost) = nanos.map(u128::from).filter(|cost| *cost <= budget) else { break };
-            budget -= cost;
-            let Some(next) = self.held.pop_front() else { break };
-            nanos = next.nanos;
-            chunk.push_back(next.task);
-        }
-        Some(chunk)
     }
 }
 

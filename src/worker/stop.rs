@@ -3,7 +3,8 @@
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use super::pool::{FINISH_DELAY, Phase, Pool, State};
+use super::pool::Pool;
+use super::state::{FINISH_DELAY, Phase, State};
 use crate::attempt;
 use crate::context::StopReason;
 use crate::error::Error;

@@ -51,6 +51,12 @@ impl Offer for Places {
         take_one(&self.suspects)
     }
 
+    fn release_suspect(&self) {}
+
+    fn view(&self) -> u64 {
+        0
+    }
+
     fn release(&self, _queue: &str, _bytes: usize) {
         self.free.fetch_add(1, Ordering::SeqCst);
     }

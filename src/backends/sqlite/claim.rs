@@ -83,7 +83,7 @@ pub(super) fn claim_one(
     id: TaskId,
     offer: &dyn Offer,
 ) -> Result<Option<Claimed>, Error> {
-    let Core { conn, lanes, .. } = core;
+    let Core { conn, lanes, effects, .. } = core;
     conn.prepare_cached(PROMOTE_ONE)
         .and_then(|mut promote| promote.execute((id.row(), id.tag(), now.as_millis())))
         .map_err(not_stored)?;
@@ -104,7 +104,11 @@ pub(super) fn claim_one(
     let mut taking = Claimer::new(conn, now, offer)?;
     let claimed = match taking.take_reserved(&place)? {
         Found::Task(task) => *task,
-        Found::Gone | Found::Ended | Found::Suspect => return Ok(None),
+        Found::Ended => {
+            effects.changed.push(id.row());
+            return Ok(None);
+        }
+        Found::Gone | Found::Suspect => return Ok(None),
     };
     taking
         .mark_running(std::slice::from_ref(&claimed))
@@ -116,6 +120,9 @@ pub(super) fn claim_one(
 pub(super) fn undo(offer: &dyn Offer, claimed: &[Claimed]) {
     for task in claimed {
         offer.release(&task.queue, task.arguments.len());
+        if task.crashes > 0 {
+            offer.release_suspect();
+        }
     }
 }
 

@@ -56,8 +56,8 @@ pub(super) struct Lane {
     pub(super) kind: Arc<str>,
     heads: VecDeque<Head>,
     known: Known,
-    /// Whether it is open to this owner; what an owner serves does not change.
-    open_to: Option<(i64, bool)>,
+    /// Whether it is open to an offer of this view.
+    open_to: Option<(u64, bool)>,
 }
 
 #[derive(Debug, Default)]
@@ -172,12 +172,12 @@ impl Lanes {
 
     fn is_open(&mut self, index: usize, offer: &dyn Offer) -> bool {
         let lane = &mut self.list[index];
-        let owner = offer.owner();
+        let view = offer.view();
         match lane.open_to {
-            Some((known, open)) if known == owner => open,
+            Some((known, open)) if known == view => open,
             _ => {
                 let open = offer.serves(&lane.queue, &lane.kind);
-                lane.open_to = Some((owner, open));
+                lane.open_to = Some((view, open));
                 open
             }
         }

@@ -200,6 +200,20 @@ impl Sqlite {
     }
 }
 
+/// The start of an at-most-once task must be on disk before its body runs; one whose start is not is
+/// not run.
+fn flush_at_most_once(turn: &mut writer::Turn<'_>, done: &mut Exchanged, offer: &dyn Offer) {
+    if !done.claimed.iter().any(|task| task.at_most_once) {
+        return;
+    }
+    let flushed = turn.transaction(Durability::Full, |core| member::renew(core, offer.owner()));
+    if let Err(error) = flushed {
+        tracing::error!(%error, "at-most-once tasks could not be flushed and are handed back");
+        let claimed = std::mem::take(&mut done.claimed);
+        (done.unflushed, done.claimed) = claimed.into_iter().partition(|task| task.at_most_once);
+    }
+}
+
 impl Backend for Sqlite {
     fn capabilities(&self) -> Capabilities {
         Capabilities { durable: true, shared: true }
@@ -322,13 +336,11 @@ impl Backend for Sqlite {
         if let (Err(_), Some(offer)) = (&answer, offer) {
             claim::undo(offer, &claimed_in_vain);
         }
-        if let (Ok(done), Some(offer)) = (&answer, offer) {
-            // The start of an at-most-once task is on disk before its body runs.
-            if level < Durability::Full && done.claimed.iter().any(|task| task.at_most_once) {
-                turn.transaction(Durability::Full, |core| member::renew(core, offer.owner()))?;
-            }
+        let mut done = answer?;
+        if let Some(offer) = offer.filter(|_| level < Durability::Full) {
+            flush_at_most_once(&mut turn, &mut done, offer);
         }
-        answer
+        Ok(done)
     }
 
     fn claim_one(

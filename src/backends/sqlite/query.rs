@@ -111,6 +111,7 @@ pub(super) fn find(conn: &Connection, key: &str) -> Read<Option<TaskRecord>> {
 
 /// Served by `litework_error_task`; a success is the task row itself.
 pub(super) fn attempts(conn: &Connection, id: TaskId) -> Read<Vec<AttemptRecord>> {
+    let Some(task) = get(conn, id)? else { return Ok(Vec::new()) };
     let mut read = conn.prepare_cached(
         "SELECT attempt, outcome, started_at, finished_at, worker, report FROM litework_error \
          WHERE task = ?1 ORDER BY id",
@@ -120,9 +121,7 @@ pub(super) fn attempts(conn: &Connection, id: TaskId) -> Read<Vec<AttemptRecord>
     while let Some(found) = rows.next()? {
         attempts.push(row::attempt(found, id.row())?);
     }
-    if let Some(task) = get(conn, id)?
-        && matches!(task.state, State::Running | State::Succeeded)
-    {
+    if matches!(task.state, State::Running | State::Succeeded) {
         attempts.push(AttemptRecord {
             attempt: task.attempt,
             outcome: task.state.as_str().to_owned(),

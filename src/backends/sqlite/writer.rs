@@ -200,6 +200,8 @@ impl Core {
             let _reported_later = self.execute("ROLLBACK");
         }
         self.forget();
+        // Lanes that the transaction had made are gone, so their numbers are not to be trusted.
+        self.lanes = Lanes::default();
         self.effects = Effects::default();
     }
 
