@@ -13,6 +13,7 @@ use tracing::Level;
 
 use crate::client::Client;
 use crate::context::{Context, StopReason, Token};
+use crate::hub::inside;
 use crate::options::RunOptions;
 use crate::outcome::{Outcome, Report};
 use crate::record::{Claimed, Finish};

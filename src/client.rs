@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::backend::{Cancelled, Capabilities};
 use crate::catalog::KindInfo;
-use crate::error::Error;
+use crate::error::{Error, shorten};
 use crate::handle::Handle;
 #[cfg(feature = "tokio")]
 use crate::handle::off_runtime;
@@ -69,7 +69,7 @@ impl AsTaskId for TaskId {
 
 impl AsTaskId for str {
     fn as_task_id(&self) -> Result<TaskId, Error> {
-        self.parse().map_err(|_| Error::not_found(self))
+        self.parse().map_err(|_| Error::not_found(format_args!("{:?}", shorten(self))))
     }
 }
 
@@ -109,7 +109,12 @@ impl Client {
         for (index, call) in calls.into_iter().enumerate() {
             if index == BATCH_MAX {
                 let allowed = format!("at most {BATCH_MAX}; send them in parts");
-                return Err(Error::invalid("batch_too_large", "batch", "longer", allowed));
+                return Err(Error::invalid(
+                    "batch_too_large",
+                    "size of the batch",
+                    index + 1,
+                    allowed,
+                ));
             }
             let task = self.hub.prepare(&call.into_call(), now).map_err(|error| error.at(index))?;
             tasks.push(task);

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::backend::Cancelled;
 use crate::error::Error;
-use crate::hub::{Hub, Mode};
+use crate::hub::{Hub, Mode, is_inside};
 use crate::id::TaskId;
 use crate::json;
 use crate::record::{Stored, TaskRecord};
@@ -139,6 +139,12 @@ impl<T> Handle<T> {
 
     /// Blocks until the task has ended, at most `timeout`.
     fn wait_ended(&self, timeout: Duration) -> Result<TaskRecord, Error> {
+        if is_inside(self.id) {
+            return Err(Error::Reentrant {
+                what: "a task that waits for its own end would wait for ever",
+                instead: "return, and let a task that it enqueues do the rest",
+            });
+        }
         let until = Instant::now() + timeout.min(Duration::from_secs(10 * 365 * 24 * 60 * 60));
         loop {
             let change = match self.look()? {

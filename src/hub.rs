@@ -3,6 +3,7 @@
 //! It checks calls, encodes their arguments and gives them to the engine. It knows that there may
 //! be a runner, not which: the builder puts one in.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -114,6 +115,24 @@ pub(crate) trait Runner: Send + Sync {
 /// Runs what is due in the calling thread, and returns.
 pub(crate) trait PendingRunner: Send + Sync {
     fn run_pending(&self, pending: &Pending) -> Result<Ran, Error>;
+}
+
+thread_local! {
+    /// The tasks whose bodies this thread is inside of, innermost last.
+    static INSIDE: RefCell<Vec<TaskId>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs a body, so that the thread knows what it is inside of.
+pub(crate) fn inside<R>(id: TaskId, body: impl FnOnce() -> R) -> R {
+    INSIDE.with_borrow_mut(|inside| inside.push(id));
+    let answer = body();
+    INSIDE.with_borrow_mut(|inside| inside.pop());
+    answer
+}
+
+/// Whether this thread is inside the body of that task.
+pub(crate) fn is_inside(id: TaskId) -> bool {
+    INSIDE.with_borrow(|inside| inside.contains(&id))
 }
 
 /// What all handles of one open client share.

@@ -263,13 +263,8 @@ impl Options {
         }
         check_span("timeout", self.run.timeout, TIMEOUT_MAX, "1 ms to 365 days")?;
         check_span("expires_after", self.expires_after, SPAN_MAX, "1 ms to 100 years")?;
-        if self.run.keep_for.is_some_and(|span| span > SPAN_MAX) {
-            return Err(Error::invalid(
-                "out_of_range",
-                "keep_for",
-                self.run.keep_for,
-                "0 to 100 years",
-            ));
+        if let Some(span) = self.run.keep_for.filter(|span| *span > SPAN_MAX) {
+            return Err(Error::invalid("out_of_range", "keep_for", span, "0 to 100 years"));
         }
         Ok(Plan {
             queue: queue.into(),

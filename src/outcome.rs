@@ -22,6 +22,8 @@ pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// Each text of a report is cut at this many bytes, with a mark.
 pub const REPORT_TEXT_BYTES_MAX: usize = 64 * 1024;
+/// Data of an error is nested at most this deep.
+const DATA_DEPTH_MAX: usize = 64;
 /// A chain of causes is followed this far.
 const CHAIN_MAX: usize = 64;
 
@@ -71,6 +73,16 @@ fn cut(text: String) -> String {
     }
     let end = (0..=REPORT_TEXT_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     format!("{}… (cut, {bytes} bytes)", &text[..end])
+}
+
+/// How many levels a value is nested.
+fn depth(value: &Value) -> usize {
+    let deepest = match value {
+        Value::Array(items) => items.iter().map(depth).max(),
+        Value::Object(entries) => entries.values().map(depth).max(),
+        _ => return 0,
+    };
+    1 + deepest.unwrap_or(0)
 }
 
 /// What the body wants to happen next.
@@ -135,10 +147,13 @@ impl Failure {
         self
     }
 
-    /// Attaches data for programs.
+    /// Attaches data for programs. Data that is nested too deep to be read back, or that is larger
+    /// than 64 KiB as text, is kept as its text.
     #[must_use]
     pub fn data(mut self, data: Value) -> Self {
-        self.report.data = Some(data);
+        let text = data.to_string();
+        let fits = text.len() <= REPORT_TEXT_BYTES_MAX && depth(&data) <= DATA_DEPTH_MAX;
+        self.report.data = Some(if fits { data } else { Value::String(cut(text)) });
         self
     }
 

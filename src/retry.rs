@@ -62,7 +62,7 @@ impl Retry {
         let delay = match self {
             Self::Exponential { base, cap } => {
                 let bound = base.saturating_mul(2_u32.saturating_pow(step.min(31))).min(*cap);
-                bound.mul_f64(chance.clamp(0.0, 1.0))
+                bound.min(RETRY_DELAY_MAX).mul_f64(chance.clamp(0.0, 1.0))
             }
             Self::Ladder(steps) => {
                 let last = steps.len().saturating_sub(1);

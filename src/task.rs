@@ -43,7 +43,8 @@ pub(crate) enum Due {
     #[default]
     Now,
     After(Duration),
-    At(Option<Timestamp>),
+    /// Milliseconds since 1970, not checked yet.
+    At(i64),
 }
 
 impl Due {
@@ -56,13 +57,18 @@ impl Due {
                     .checked_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX));
                 late.and_then(Timestamp::from_millis).ok_or_else(|| time_out_of_range(span))
             }
-            Self::At(moment) => moment.ok_or_else(|| time_out_of_range("outside the range")),
+            Self::At(ms) => Timestamp::from_millis(ms).ok_or_else(|| time_out_of_range(ms)),
         }
     }
 }
 
 fn time_out_of_range(value: impl std::fmt::Debug) -> Error {
-    Error::invalid("time_out_of_range", "due time", value, "1970-01-01 to 9999-12-31")
+    Error::invalid(
+        "time_out_of_range",
+        "due time",
+        value,
+        "1970-01-01 to 9999-12-31, 0 to 253402300799999 ms",
+    )
 }
 
 /// Everything about a call but its arguments.
@@ -202,7 +208,7 @@ impl<T> Call<T> {
     /// Run it at this moment, from 1970 to 9999; a past moment runs it now.
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
     pub fn run_at<Z: TimeZone>(mut self, moment: DateTime<Z>) -> Self {
-        self.with.due = Due::At(Timestamp::from_chrono(&moment));
+        self.with.due = Due::At(moment.timestamp_millis());
         self
     }
 

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeZone, Utc};
+use chrono::{DateTime, Utc};
 
 /// A moment: milliseconds since 1970-01-01T00:00:00Z, from 0 up to the end of the year 9999.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -51,10 +51,6 @@ impl Timestamp {
     /// The same moment as chrono's type.
     pub fn to_chrono(self) -> DateTime<Utc> {
         DateTime::from_timestamp_millis(self.0).unwrap_or_default()
-    }
-
-    pub(crate) fn from_chrono<Z: TimeZone>(moment: &DateTime<Z>) -> Option<Self> {
-        Self::from_millis(moment.timestamp_millis())
     }
 }
 

@@ -8,7 +8,7 @@
 
 use rusqlite::{Connection, TransactionState};
 
-use super::enqueue::{Insert, insert_in};
+use super::enqueue::insert_in;
 use super::writer::{Core as WriteCore, is_busy, not_stored};
 use super::{Holding, Sqlite, file_key};
 use crate::client::Client;
@@ -75,7 +75,6 @@ pub enum WriteError {
 pub struct Write<'a> {
     core: &'a mut WriteCore,
     client: &'a Client,
-    durability: crate::options::Durability,
     now: Timestamp,
     stored: Vec<Stored>,
     later: Vec<NewTask>,
@@ -104,7 +103,8 @@ impl Write<'_> {
             self.later.push(task);
             return Ok(None);
         }
-        let stored = Insert::new(task, self.now, None, self.durability).run(self.core)?;
+        // Not through the memory of lanes: the body may go back to a savepoint of its own.
+        let stored = insert_in(&self.core.conn, &task, self.now)?;
         let handle = self.client.handle_of(&stored);
         self.stored.push(stored);
         Ok(Some(handle))
@@ -176,17 +176,12 @@ impl ClientExt for Client {
             let mut turn = engine.inner.writer.turn()?;
             let _holding = Holding::new();
             turn.transaction(engine.durability, |core| {
-                let mut write = Write {
-                    core,
-                    client: self,
-                    durability: engine.durability,
-                    now,
-                    stored: Vec::new(),
-                    later: Vec::new(),
-                };
+                let mut write =
+                    Write { core, client: self, now, stored: Vec::new(), later: Vec::new() };
                 let answer = body(&mut write);
                 stored = std::mem::take(&mut write.stored);
                 later = std::mem::take(&mut write.later);
+                write.core.wrote_around();
                 answer.map_err(|error| {
                     theirs = Some(error);
                     Error::Closed

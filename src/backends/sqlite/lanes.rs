@@ -30,7 +30,7 @@ const HEADS: &str = "SELECT rank, id FROM litework_task \
 
 pub(super) fn too_many_lanes() -> Error {
     Error::Overloaded {
-        what: "the lanes of the file (pairs of queue and kind)".to_owned(),
+        what: "the file's list of lanes (pairs of queue and kind)".to_owned(),
         found: LANES_MAX as u64,
         allowed: LANES_MAX as u64,
     }

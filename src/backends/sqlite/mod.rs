@@ -109,6 +109,7 @@ fn file_key(path: &Path) -> Option<FileKey> {
 
 impl Sqlite {
     pub(crate) fn open(path: &Path, settings: &Settings) -> Result<Self, Error> {
+        schema::check_path(path)?;
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         let open = open.get_or_insert_default();
         open.retain(|_, inner| inner.strong_count() > 0);

@@ -66,7 +66,12 @@ pub(super) fn bad_file(
     reason: impl Into<String>,
     source: Option<BoxError>,
 ) -> Error {
-    Error::BadFile { code, path: path.display().to_string(), reason: reason.into(), source }
+    Error::BadFile {
+        code,
+        path: path.display().to_string().escape_debug().to_string(),
+        reason: reason.into(),
+        source,
+    }
 }
 
 /// Checks the path, creates the file if it is missing, and brings its schema up to date.
@@ -184,7 +189,7 @@ pub(super) fn set_synchronous(conn: &Connection, level: Durability) -> rusqlite:
 }
 
 /// A regular file with one name, or nothing yet. A link would give one file two journals.
-fn check_path(path: &Path) -> Result<(), Error> {
+pub(super) fn check_path(path: &Path) -> Result<(), Error> {
     let meta = match std::fs::symlink_metadata(path) {
         Ok(meta) => meta,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -327,7 +332,7 @@ pub(super) fn check_version(conn: &Connection, path: &Path) -> Result<(), Error>
             bad_file("not_a_queue", path, "litework_meta cannot be read", Some(error.into()))
         })?;
     if found > SCHEMA_VERSION {
-        let reason = format!("schema_newer: {found} > {SCHEMA_VERSION}; upgrade the program");
+        let reason = format!("{found} > {SCHEMA_VERSION}; upgrade the program");
         return Err(bad_file("schema_newer", path, reason, None));
     }
     Ok(())

@@ -214,6 +214,12 @@ impl Core {
         };
     }
 
+    /// Somebody wrote through the connection past what is remembered.
+    pub(super) fn wrote_around(&mut self) {
+        self.forget();
+        self.effects.work = true;
+    }
+
     /// Drops all that was remembered of the file.
     fn forget(&mut self) {
         self.lanes.forget();

@@ -1,0 +1,333 @@
+//! Child processes for tests, and what a checker asks of the file they leave behind.
+//!
+//! A child is the test program itself, started again with `LW_ROLE` set and only its test
+//! `child_main` selected. It tells its parent where it is by lines on its standard output, so the
+//! parent never has to guess with a sleep, and it waits at its standard input, so it ends with its
+//! parent. What has to be remembered beyond a kill is appended to a plain file, one write a line.
+
+#![allow(dead_code, reason = "each test program uses its own part")]
+
+use std::collections::HashMap;
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Condvar, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rusqlite::Connection;
+
+/// Longest wait for anything; reaching it fails the test.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What this process was started for; `None` in the test program itself.
+pub(crate) fn role() -> Option<String> {
+    std::env::var("LW_ROLE").ok()
+}
+
+/// A value given to this child.
+pub(crate) fn var(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// A number given to this child.
+pub(crate) fn number(name: &str) -> u64 {
+    var(name).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// Tells the parent something.
+pub(crate) fn say(line: &str) {
+    let mut out = std::io::stdout();
+    writeln!(out, "\n{line}").and_then(|()| out.flush()).unwrap();
+}
+
+/// Words of the parent that nobody has asked for yet.
+static WORDS: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+/// Waits for the parent: until it closes the pipe, has gone, or says `shutdown now`. Its words go to the bodies.
+pub(crate) fn rest() {
+    for word in std::io::stdin().lines().map_while(Result::ok) {
+        if word == "shutdown now" {
+            return;
+        }
+        *WORDS.0.lock().unwrap() += 1;
+        WORDS.1.notify_all();
+    }
+}
+
+/// Blocks a body until the parent has said a word, while the main thread rests.
+pub(crate) fn wait_for_word() {
+    let words = WORDS.0.lock().unwrap();
+    *WORDS.1.wait_while(words, |words| *words == 0).unwrap() -= 1;
+}
+
+/// Blocks the main thread until the parent has said a word.
+pub(crate) fn read_word() {
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+}
+
+/// Appends one line with one write, which a kill cannot tear apart.
+pub(crate) fn append(log: &Path, line: &str) {
+    let mut file = OpenOptions::new().append(true).create(true).open(log).unwrap();
+    file.write_all(format!("{line}\n").as_bytes()).unwrap();
+}
+
+/// Nanoseconds on the one clock that all processes share.
+pub(crate) fn nanos() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()
+}
+
+/// A child process and the lines it says.
+pub(crate) struct Child {
+    process: std::process::Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+    /// What was read while something else was waited for.
+    pub(crate) heard: Vec<String>,
+}
+
+impl Child {
+    /// Starts this test program again for a role.
+    pub(crate) fn start(role: &str, variables: &[(&str, String)]) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["child_main", "--exact", "--nocapture"]);
+        Self::from_command(command, role, variables)
+    }
+
+    /// The same through a shell line, in which `"$@"` stands for the program.
+    pub(crate) fn start_in_shell(line: &str, role: &str, variables: &[(&str, String)]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", line, "sh"]).arg(std::env::current_exe().unwrap());
+        command.args(["child_main", "--exact", "--nocapture"]);
+        Self::from_command(command, role, variables)
+    }
+
+    fn from_command(mut command: Command, role: &str, variables: &[(&str, String)]) -> Self {
+        command.env("LW_ROLE", role).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        if std::env::var_os("LW_SHOW").is_none() {
+            command.stderr(Stdio::null());
+        }
+        let mut process = command.spawn().unwrap();
+        let stdin = process.stdin.take();
+        let stdout = process.stdout.take().unwrap();
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { process, stdin, lines, heard: Vec::new() }
+    }
+
+    /// The child's process number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Waits for a line that begins so; `None` when the child ended without saying it.
+    pub(crate) fn hear(&mut self, beginning: &str) -> Option<String> {
+        self.hear_one_of(&[beginning])
+    }
+
+    fn hear_one_of(&mut self, beginnings: &[&str]) -> Option<String> {
+        let fits = |line: &String| beginnings.iter().any(|begins| line.starts_with(begins));
+        if let Some(at) = self.heard.iter().position(fits) {
+            return Some(self.heard.remove(at));
+        }
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) if fits(&line) => return Some(line),
+                Ok(line) => self.heard.push(line),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("no {beginnings:?} within {PATIENCE:?}; heard {:?}", self.heard)
+                }
+            }
+        }
+    }
+
+    /// [`hear`](Self::hear) of a line that must come.
+    pub(crate) fn expect(&mut self, beginning: &str) -> String {
+        self.expect_one_of(&[beginning])
+    }
+
+    /// The first line that begins in one of these ways.
+    pub(crate) fn expect_one_of(&mut self, beginnings: &[&str]) -> String {
+        let line = self.hear_one_of(beginnings);
+        line.unwrap_or_else(|| panic!("ended without {beginnings:?}; heard {:?}", self.heard))
+    }
+
+    /// Listens for this long, whatever is said.
+    pub(crate) fn listen_for(&mut self, span: Duration) {
+        let until = Instant::now() + span;
+        while let Ok(line) =
+            self.lines.recv_timeout(until.saturating_duration_since(Instant::now()))
+        {
+            self.heard.push(line);
+        }
+    }
+
+    /// Tells the child to go on: one line to its standard input.
+    pub(crate) fn tell(&mut self, line: &str) {
+        writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args([format!("-{name}"), pid]).status().unwrap();
+        assert!(sent.success(), "kill -{name}");
+    }
+
+    /// Kills it with signal 9 and waits until it is gone; returns when the signal was sent.
+    pub(crate) fn kill(&mut self) -> u128 {
+        let at = nanos();
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        at
+    }
+
+    /// Closes its standard input and waits for its end.
+    pub(crate) fn end(&mut self) -> ExitStatus {
+        drop(self.stdin.take());
+        self.wait()
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.process.wait().unwrap()
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // A child that has ended already cannot be killed, and need not be.
+        let _ended = self.process.kill();
+        let _reaped = self.process.wait();
+    }
+}
+
+/// A folder with a queue file and the logs beside it.
+pub(crate) struct Field {
+    folder: tempfile::TempDir,
+}
+
+impl Default for Field {
+    fn default() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+}
+
+impl Field {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn db(&self) -> PathBuf {
+        self.path("tasks.db")
+    }
+
+    pub(crate) fn log(&self) -> PathBuf {
+        self.path("log")
+    }
+
+    /// The variables every child gets.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
+        let text = |path: PathBuf| path.to_str().unwrap().to_owned();
+        vec![("LW_DB", text(self.db())), ("LW_LOG", text(self.log()))]
+    }
+
+    /// The lines of the log.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.log()).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+/// What must hold in any file at any moment: each query finds the rows that break it.
+const INVARIANTS: &[(&str, &str)] = &[
+    (
+        "state and reason fit",
+        "SELECT id FROM litework_task WHERE (CASE state
+           WHEN 'scheduled' THEN reason IN ('delayed', 'retry', 'snoozed', 'rate')
+           WHEN 'waiting' THEN reason IN ('parents', 'lock', 'limit')
+           WHEN 'failed' THEN reason IS NOT NULL
+           WHEN 'cancelled' THEN reason IS NOT NULL
+           WHEN 'skipped' THEN reason IS NOT NULL
+           ELSE reason IS NULL END) IS NOT TRUE",
+    ),
+    (
+        "finished_at is set exactly in final states",
+        "SELECT id FROM litework_task WHERE (finished_at IS NOT NULL)
+           <> (state IN ('succeeded', 'failed', 'cancelled', 'skipped'))",
+    ),
+    (
+        "what runs has a live worker",
+        "SELECT t.id FROM litework_task t LEFT JOIN litework_worker w ON w.id = t.worker
+           WHERE t.state = 'running' AND (w.id IS NULL OR w.left_at IS NOT NULL)",
+    ),
+    (
+        "what runs has begun an attempt",
+        "SELECT id FROM litework_task WHERE state = 'running' AND (attempt < 1 OR started_at IS NULL)",
+    ),
+    (
+        "attempts stay in their range",
+        "SELECT id FROM litework_task WHERE attempt < 0 OR attempt > attempts_max OR crashes > attempt",
+    ),
+    (
+        "every task has its lane",
+        "SELECT id FROM litework_task WHERE lane NOT IN (SELECT id FROM litework_lane)",
+    ),
+    (
+        "every task has its arguments",
+        "SELECT id FROM litework_task WHERE arguments IS NULL
+           AND NOT EXISTS (SELECT 1 FROM litework_payload p WHERE p.id = litework_task.id * 2)",
+    ),
+    (
+        "a crash has a record",
+        "SELECT id FROM litework_task WHERE crashes <> (SELECT count(*) FROM litework_error e
+           WHERE e.task = litework_task.id AND e.outcome = 'crashed')",
+    ),
+    (
+        "no key is held twice",
+        "SELECT min(id) FROM litework_task WHERE key IS NOT NULL GROUP BY key HAVING count(*) > 1",
+    ),
+];
+
+/// Everything that is wrong with a file; empty when nothing is.
+pub(crate) fn faults(conn: &Connection) -> Vec<String> {
+    let mut found = Vec::new();
+    let check: String = conn.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    if check != "ok" {
+        found.push(format!("integrity_check: {check}"));
+    }
+    for (name, sql) in INVARIANTS {
+        let mut query = conn.prepare(sql).unwrap();
+        let rows = query.query_map([], |row| row.get::<_, i64>(0)).unwrap();
+        let rows: Vec<i64> = rows.map(Result::unwrap).collect();
+        if !rows.is_empty() {
+            found.push(format!("{name}: rows {rows:?}"));
+        }
+    }
+    found
+}
+
+/// A plain connection for a checker.
+pub(crate) fn look_into(db: &Path) -> Connection {
+    let conn = Connection::open(db).unwrap();
+    conn.busy_timeout(Duration::from_secs(20)).unwrap();
+    conn
+}
+
+/// Tasks by state.
+pub(crate) fn states(conn: &Connection) -> HashMap<String, i64> {
+    let mut query =
+        conn.prepare("SELECT state, count(*) FROM litework_task GROUP BY state").unwrap();
+    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    rows.map(Result::unwrap).collect()
+}

@@ -1,0 +1,37 @@
+//! What a user sees when a program misbehaves or several share one file: how each kind of death
+//! ends a task, how long others need to notice, and that neither a stale runner nor a newer schema
+//! nor a crowd at the first open can harm the file.
+//!
+//! Each test starts real child processes. Two ways to die are stood in for: a test program cannot be
+//! built with `panic = "abort"`, so its body calls `std::process::abort`, which is what such a panic
+//! does in the end; and for the out-of-memory kill the child runs under `ulimit -v`, so that an
+//! allocation fails and Rust aborts.
+#![cfg(all(feature = "testing", feature = "sqlite", unix))]
+#![allow(clippy::unwrap_used)]
+
+mod child;
+
+#[path = "crash/deeds.rs"]
+mod deeds;
+#[path = "crash/found.rs"]
+mod found;
+#[path = "crash/neighbours.rs"]
+mod neighbours;
+#[path = "crash/plants.rs"]
+mod plants;
+#[path = "crash/shares.rs"]
+mod shares;
+#[path = "crash/ways_to_die.rs"]
+mod ways_to_die;
+
+/// The body of every child; in the test program itself it returns at once.
+#[test]
+fn child_main() {
+    match child::role().as_deref() {
+        None => {}
+        Some("opener") => neighbours::open_again_and_again(),
+        Some("sharer") => shares::share(),
+        Some("planted") => plants::act(),
+        Some(_) => deeds::serve(),
+    }
+}
