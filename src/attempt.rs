@@ -110,8 +110,9 @@ fn call(client: &Client, registry: &Registry, handler: &Handler, prepared: &Prep
         Arc::clone(&prepared.token),
         Arc::clone(&registry.states),
     );
-    let called =
-        noting_panics(|| handler.run(&ctx, &task.arguments, &registry.layers, client.hub.limits));
+    let called = inside(task.id, || {
+        noting_panics(|| handler.run(&ctx, &task.arguments, &registry.layers, client.hub.limits))
+    });
     match called {
         Ok(answer) => classify(answer, prepared),
         Err(panic) => {

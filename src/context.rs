@@ -27,6 +27,9 @@ pub enum StopReason {
     Timeout,
     /// The program is shutting down; the task will be handed back.
     Shutdown,
+    /// This process was taken for dead, and another may run the task by now: nothing that this
+    /// attempt still writes to the queue is kept.
+    LeaseLost,
 }
 
 /// Asks one running attempt to stop.
@@ -47,6 +50,7 @@ impl Token {
             StopReason::Cancelled => 1,
             StopReason::Timeout => 2,
             StopReason::Shutdown => 3,
+            StopReason::LeaseLost => 4,
         };
         // A reason that is there already is the one to keep.
         let _first = self.stop.compare_exchange(0, word, Ordering::SeqCst, Ordering::SeqCst);
@@ -57,6 +61,7 @@ impl Token {
             1 => Some(StopReason::Cancelled),
             2 => Some(StopReason::Timeout),
             3 => Some(StopReason::Shutdown),
+            4 => Some(StopReason::LeaseLost),
             _ => {
                 let late = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
                 late.then_some(StopReason::Timeout)

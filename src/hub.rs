@@ -115,6 +115,8 @@ pub(crate) trait Runner: Send + Sync {
 /// Runs what is due in the calling thread, and returns.
 pub(crate) trait PendingRunner: Send + Sync {
     fn run_pending(&self, pending: &Pending) -> Result<Ran, Error>;
+    /// Ends the runner.
+    fn leave(&self) -> Result<(), Error>;
 }
 
 thread_local! {
@@ -126,7 +128,7 @@ thread_local! {
 pub(crate) fn inside<R>(id: TaskId, body: impl FnOnce() -> R) -> R {
     INSIDE.with_borrow_mut(|inside| inside.push(id));
     let answer = body();
-    INSIDE.with_borrow_mut(|inside| inside.pop());
+    INSIDE.with_borrow_mut(Vec::pop);
     answer
 }
 
@@ -171,8 +173,9 @@ impl Hub {
             Some(runner) => runner.shutdown(grace),
             None => Ok(Stopped::default()),
         };
+        let left = self.pending.get().map_or(Ok(()), |pending| pending.leave());
         self.backend.signal().wake_all();
-        stopped
+        left.and(stopped)
     }
 
     /// Checks a call and encodes it.

@@ -1251,7 +1251,7 @@ const ROWS: &[Row] = &[
         Is(
             |lab| {
                 let theirs = |name: &str, sql: &str| {
-                    Connection::open(lab.at(name)).unwrap().execute_batch(sql).unwrap()
+                    Connection::open(lab.at(name)).unwrap().execute_batch(sql).unwrap();
                 };
                 theirs("theirs.db", "CREATE TABLE notes (text)");
                 theirs("marked.db", "PRAGMA application_id = 7; CREATE TABLE notes (text)");
@@ -1345,7 +1345,7 @@ const ROWS: &[Row] = &[
         33,
         "no right to write",
         Is(
-            |lab| lab.as_stranger(),
+            Lab::as_stranger,
             "cannot_open: <dir>/folder/new.db: it cannot be created: Permission denied (os error 13)\n\
          cannot_open: <dir>/folder/foreign.db: it cannot be opened: attempt to write a readonly database",
         ),
@@ -1491,7 +1491,7 @@ impl Lab {
         use std::os::unix::fs::PermissionsExt;
         use std::os::unix::process::CommandExt;
         let set = |path: &Path, mode| {
-            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap()
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         };
         let folder = self.at("folder");
         fs::create_dir(&folder).unwrap();

@@ -1,4 +1,4 @@
-//! Every statement of the engine is explained by SQLite against the real schema: the index that its
+//! Every statement of the engine is explained by `SQLite` against the real schema: the index that its
 //! comment names is the one that is used, and no statement reads all tasks.
 //!
 //! The statements are read from the sources, so that this test and the engine cannot drift apart.
@@ -128,7 +128,7 @@ fn part(file: &str, name: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let wanted = format!("const {name}: &str =");
     let at = lines.iter().position(|line| line.contains(&wanted)).unwrap();
-    let start = (at..).find(|at| lines[*at].contains('"')).unwrap();
+    let start = (at..lines.len()).find(|at| lines[*at].contains('"')).unwrap();
     read_literal(&lines[start..], lines[start].find('"').unwrap()).unwrap().0
 }
 
@@ -137,7 +137,7 @@ fn statements() -> Vec<Statement> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(HOME);
     let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
     let mut files: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
-    files.retain(|name| name.ends_with(".rs"));
+    files.retain(|name| Path::new(name).extension().is_some_and(|end| end == "rs"));
     files.sort();
     let (columns, from) = (part("row.rs", "COLUMNS"), part("row.rs", "FROM"));
     let mut all: Vec<Statement> =
@@ -163,7 +163,7 @@ fn database() -> Connection {
     conn
 }
 
-/// The steps of SQLite's plan.
+/// The steps of the plan that `SQLite` makes.
 fn plan(conn: &Connection, sql: &str) -> Vec<String> {
     let mut explain = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap_or_else(|error| {
         panic!("{error}: {sql}");

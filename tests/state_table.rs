@@ -304,6 +304,8 @@ proptest! {
 
 #[test]
 fn every_way_through_a_held_queue_is_walked() {
+    use State::{Cancelled, Failed, Ready, Running, Scheduled, Succeeded};
+
     let mut lab = Lab::new();
     let mut seen = BTreeMap::<(Option<State>, State), usize>::new();
     for act in ACTS {
@@ -325,7 +327,6 @@ fn every_way_through_a_held_queue_is_walked() {
         check(edge).unwrap();
         *seen.entry(edge).or_default() += 1;
     }
-    use State::{Cancelled, Failed, Ready, Running, Scheduled, Succeeded};
     for edge in [
         (None, Scheduled),
         (None, Ready),

@@ -192,7 +192,6 @@ fn step(place: Place, rest: &[char], code: &str) -> (Place, usize) {
         Place::BlockComment(1) if starts("*/") => (Place::Code, 2),
         Place::BlockComment(depth) if starts("*/") => (Place::BlockComment(depth - 1), 2),
         Place::BlockComment(depth) if starts("/*") => (Place::BlockComment(depth + 1), 2),
-        Place::BlockComment(_) => (place, 1),
         Place::Text { raw: None } if rest[0] == '\\' && rest.len() > 1 && rest[1] != '\n' => {
             (place, 2)
         }
@@ -202,7 +201,7 @@ fn step(place: Place, rest: &[char], code: &str) -> (Place, usize) {
         {
             (Place::Code, 1 + hashes)
         }
-        Place::Text { .. } => (place, 1),
+        Place::BlockComment(_) | Place::Text { .. } => (place, 1),
         Place::Code if starts("//") => (Place::LineComment, 2),
         Place::Code if starts("/*") => (Place::BlockComment(1), 2),
         Place::Code if rest[0] == '"' => (Place::Text { raw: raw_hashes(code) }, 1),
@@ -563,7 +562,8 @@ fn sources(folder: &str) -> Vec<Source> {
     files.map(|path| Source::read(&shown(&path), &fs::read_to_string(&path).unwrap())).collect()
 }
 
-fn assert_none(found: Vec<String>) {
+fn assert_none(found: impl IntoIterator<Item = String>) {
+    let found: Vec<String> = found.into_iter().collect();
     let text = found.iter().fold(String::new(), |mut text, line| {
         writeln!(text, "  {line}").unwrap();
         text
@@ -575,7 +575,7 @@ fn check(folders: &[&str], rules: &[fn(&Source) -> Vec<String>]) {
     let sources = folders.iter().flat_map(|folder| sources(folder));
     let found =
         sources.flat_map(|source| rules.iter().flat_map(|rule| rule(&source)).collect::<Vec<_>>());
-    assert_none(found.collect());
+    assert_none(found);
 }
 
 const SHIPPED: &[&str] = &["src", "macros/src"];
@@ -608,7 +608,7 @@ fn tests_do_not_sleep_and_are_sentences() {
     let found = tests
         .iter()
         .flat_map(|source| [no_sleep_in_tests(source), tests_are_sentences(source)].concat());
-    assert_none(found.collect());
+    assert_none(found);
     check(&["src", "macros/src"], &[tests_are_sentences]);
 }
 
@@ -618,7 +618,7 @@ fn modules_know_only_those_before_them() {
     let modules = module_list(&lib);
     assert!(modules.len() > 10, "the list in src/lib.rs was not found: {modules:?}");
     let found = sources("src").into_iter().flat_map(|source| module_order(&source, &modules));
-    assert_none(found.collect());
+    assert_none(found);
 }
 
 #[test]
@@ -643,7 +643,7 @@ fn every_source_file_is_part_of_the_crate() {
         let alive = name == "lib" || name == "main" || declared.iter().any(|known| known == name);
         (!alive).then(|| format!("{}: no `mod {name};` names it", source.path))
     });
-    assert_none(dead.collect());
+    assert_none(dead);
 }
 
 #[test]
@@ -656,7 +656,7 @@ fn no_text_names_a_private_place() {
             private_places(&shown(&path), &text)
         }
     });
-    assert_none(found.collect());
+    assert_none(found);
 }
 
 #[test]
@@ -665,7 +665,7 @@ fn the_project_carries_its_licences_and_its_oldest_rust() {
         .into_iter()
         .filter(|name| !root().join(name).is_file())
         .map(|name| format!("{name}: it is missing"));
-    assert_none(missing.collect());
+    assert_none(missing);
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     for line in ["rust-version = \"", "license = \"MIT OR Apache-2.0\"", "unsafe_code = \"forbid\""]
     {

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use super::minder::Minder;
 use super::{given_back, tell_lost};
 use crate::attempt;
 use crate::backend::{Backend, Offer, Room, next_view};
@@ -43,6 +44,7 @@ pub(crate) struct Inline {
     /// Whether attempts follow each other in place.
     retry_in_place: bool,
     owner: Mutex<Option<i64>>,
+    minder: Arc<Minder>,
     /// Which slots of the slots file are taken.
     slots: Mutex<Vec<bool>>,
 }
@@ -124,6 +126,7 @@ impl Inline {
             name,
             retry_in_place,
             owner: Mutex::default(),
+            minder: Minder::new(Arc::clone(&hub.backend)),
             slots: Mutex::default(),
         }
     }
@@ -189,7 +192,9 @@ impl Inline {
         crate::fault::point("running");
         DEPTH.set(DEPTH.get() + 1);
         let prepared = attempt::prepare(&self.registry, task.clone());
+        self.minder.begin(task.lease.owner, task.lease.row, &prepared.token);
         let mut finish = attempt::run(&client, &self.registry, &prepared);
+        self.minder.end(task.lease.row);
         DEPTH.set(DEPTH.get() - 1);
         self.free_slot(slot);
         if in_place && matches!(finish.outcome, Outcome::Retry { after: None, .. }) {
@@ -247,15 +252,17 @@ impl Runner for Inline {
     }
 
     fn shutdown(&self, _grace: Duration) -> Result<Stopped, Error> {
-        let owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(owner) = owner {
-            self.backend.leave(self.clock.now(), owner)?;
-        }
-        Ok(Stopped::default())
+        self.leave().map(|()| Stopped::default())
     }
 }
 
 impl PendingRunner for Inline {
+    fn leave(&self) -> Result<(), Error> {
+        self.minder.stop();
+        let owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner).take();
+        owner.map_or(Ok(()), |owner| self.backend.leave(self.clock.now(), owner))
+    }
+
     fn run_pending(&self, pending: &Pending) -> Result<Ran, Error> {
         let owner = self.owner()?;
         self.backend.rescue(self.clock.now(), owner)?;

@@ -8,13 +8,14 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::pool::{Pool, spawn};
+use super::pool::Pool;
+use super::spawn;
 use crate::attempt::timed_out;
 use crate::context::StopReason;
 use crate::error::Error;
 
 /// The lease is renewed this often while something runs: a third of its length.
-const RENEW_EVERY: Duration = Duration::from_secs(10);
+pub(super) const RENEW_EVERY: Duration = Duration::from_secs(10);
 /// Dead processes are looked for this often while others have running tasks.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// A body that has not stopped this long after its time-out loses its lease and is marked stuck.
@@ -146,13 +147,15 @@ impl Keeper {
         let owner = pool.owner()?;
         if !pool.holds_any() {
             self.renewed = Instant::now().checked_sub(RENEW_EVERY).unwrap_or(self.renewed);
-            return None;
+            // Nobody rings when a task is handed over, so this is when it is noticed.
+            return Some(Instant::now() + RENEW_EVERY);
         }
         if self.renewed.elapsed() >= RENEW_EVERY {
             match pool.backend.renew(owner) {
                 Ok(true) => {}
                 Ok(false) => {
                     tracing::error!(owner, "this process was taken for dead; it joins again");
+                    pool.lose_leases();
                     if let Err(error) = pool.join() {
                         tracing::error!(%error, "joining again failed");
                     }
@@ -169,6 +172,8 @@ fn deliver_cancels(pool: &Pool) {
     let Some(owner) = pool.owner() else { return };
     match pool.backend.cancel_requests(owner) {
         Ok(rows) => {
+            // First for those that begin meanwhile, then to those that run.
+            pool.note_cancels(&rows);
             for slot in pool.slots() {
                 let Some(running) = &slot.running else { continue };
                 if rows.contains(&running.lease.row) {

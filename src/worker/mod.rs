@@ -2,12 +2,13 @@
 //!
 //! - `pool`: worker threads that claim, run and finish; `places` is what it offers, `stop` its end;
 //! - `keeper`: the one thread that keeps the pool's time: due tasks, leases, time-outs, rescues;
-//! - `inline`: the calling thread, in mode `inline` and for `run_pending`.
+//! - `inline`: the calling thread, in mode `inline` and for `run_pending`; `minder` keeps its lease.
 //!
 //! All three run the same attempts and write through the same contract.
 
 pub(crate) mod inline;
 mod keeper;
+mod minder;
 pub(crate) mod places;
 pub(crate) mod pool;
 mod state;
@@ -39,4 +40,13 @@ fn given_back(task: &Claimed, now: Timestamp) -> Finish {
         durability: None,
         stuck: false,
     }
+}
+
+fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    std::thread::Builder::new().name(name).spawn(body).map(|_detached| ()).map_err(|error| {
+        Error::Storage {
+            reason: format!("a worker thread cannot be started: {error}"),
+            source: Some(error.into()),
+        }
+    })
 }

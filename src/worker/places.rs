@@ -38,6 +38,8 @@ pub(super) struct Places {
     view: u64,
     threads: usize,
     held: AtomicUsize,
+    /// How many were held when the last claim found no room.
+    full_at: AtomicUsize,
     bytes: AtomicUsize,
     suspect: AtomicBool,
     registry: Arc<Registry>,
@@ -56,6 +58,7 @@ impl Places {
             view: next_view(),
             threads: config.threads,
             held: AtomicUsize::new(0),
+            full_at: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             suspect: AtomicBool::new(false),
             registry,
@@ -81,9 +84,11 @@ impl Places {
         self.held.load(Ordering::SeqCst) < self.threads
     }
 
-    /// Below half of what may be held: worth another claim.
+    /// Down to half of what was held when there was no more room: worth another claim.
     pub(super) fn is_low(&self) -> bool {
-        self.held.load(Ordering::SeqCst) < self.threads + AHEAD_MAX / 2
+        let full_at = self.full_at.load(Ordering::SeqCst);
+        let ahead = full_at.saturating_sub(self.threads);
+        full_at == 0 || self.held.load(Ordering::SeqCst) <= self.threads + ahead / 2
     }
 
     /// Whether any task is held.
@@ -127,6 +132,7 @@ impl Offer for Places {
                 && held < self.threads + self.ahead(kind)
                 && self.bytes.load(Ordering::SeqCst) + bytes <= AHEAD_BYTES_MAX;
         if !ahead {
+            self.full_at.store(held, Ordering::SeqCst);
             return Room::Full;
         }
         if let Some((max, taken)) = limited {

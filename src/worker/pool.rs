@@ -14,17 +14,18 @@
 //! than about 20 ms of them. A finish waits at most 5 ms for company, and only while other work
 //! waits.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use super::places::{Places, PoolConfig};
 use super::state::{FINISH_DELAY, Held, Phase, State};
-use super::{given_back, keeper, tell_lost};
+use super::{given_back, keeper, spawn, tell_lost};
 use crate::attempt::{self, Prepared};
 use crate::backend::{Backend, Offer};
 use crate::client::Client;
-use crate::context::Token;
+use crate::context::{StopReason, Token};
 use crate::error::Error;
 use crate::hub::{Hub, Runner, Stopped};
 use crate::id::TaskId;
@@ -63,6 +64,10 @@ pub(crate) struct Pool {
     owner: RwLock<Option<Arc<Places>>>,
     state: Mutex<State>,
     slots: Vec<Mutex<Slot>>,
+    /// Rows that were asked to stop, as last read.
+    cancels: Mutex<HashSet<i64>>,
+    /// Lets a thread that begins a body skip that lock.
+    has_cancels: AtomicBool,
     pub(super) wake: Condvar,
     pub(super) keeper: keeper::Bell,
 }
@@ -91,12 +96,15 @@ impl Pool {
                 idle: 0,
                 pumping: false,
                 work: true,
+                left_behind: false,
                 retry_at: None,
                 next_due: None,
                 counts: Stopped::default(),
                 threads_left: threads,
             }),
             slots: (0..threads).map(|_| Mutex::default()).collect(),
+            cancels: Mutex::default(),
+            has_cancels: AtomicBool::new(false),
             wake: Condvar::new(),
             keeper: keeper::Bell::default(),
         });
@@ -251,6 +259,11 @@ impl Pool {
             });
             prepared
         };
+        if self.has_cancels.load(Ordering::SeqCst)
+            && self.cancels().remove(&prepared.task.lease.row)
+        {
+            prepared.token.stop(StopReason::Cancelled);
+        }
         if prepared.timeout().is_some() {
             self.keeper.ring();
         }
@@ -258,6 +271,27 @@ impl Pool {
         self.backend.note_start(lease.owner, slot, lease.row, lease.attempt);
         crate::fault::point("running");
         Some(prepared)
+    }
+
+    /// The process was given up: what it holds belongs to others by now.
+    pub(super) fn lose_leases(&self) {
+        self.state().held.clear();
+        for mut slot in self.slots() {
+            slot.chunk.clear();
+            if let Some(running) = &slot.running {
+                running.token.stop(StopReason::LeaseLost);
+            }
+        }
+    }
+
+    fn cancels(&self) -> MutexGuard<'_, HashSet<i64>> {
+        self.cancels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers which rows were asked to stop, for those that have not begun.
+    pub(super) fn note_cancels(&self, rows: &[i64]) {
+        *self.cancels() = rows.iter().copied().collect();
+        self.has_cancels.store(!rows.is_empty(), Ordering::SeqCst);
     }
 
     fn free_place(&self, task: &Claimed) {
@@ -277,8 +311,8 @@ impl Pool {
         state.counts.finished += finishes.len();
         state.finishes.extend(finishes);
         state.flush |= sync;
-        // A queue with a thread limit may have room again.
-        state.work |= !self.config.threads_for.is_empty();
+        // There is room again, in the pool or in a queue with a thread limit.
+        state.work |= state.left_behind || !self.config.threads_for.is_empty();
         if state.waiting_since.is_none() && !state.finishes.is_empty() {
             state.waiting_since = Some(Instant::now());
             if state.idle == 0 {
@@ -302,6 +336,7 @@ impl Pool {
         }
         let mut state = self.state();
         state.counts.handed_back += back.len();
+        state.work |= state.left_behind;
         state.finishes.extend(back);
         state.flush = true;
     }
@@ -328,7 +363,8 @@ impl Pool {
                     }
                 }
                 state.retry_at = None;
-                state.work |= done.more;
+                // What found no room is asked for again when a place is free.
+                state.left_behind = done.more;
                 if offer.is_some() {
                     if done.next_due != state.next_due {
                         state.next_due = done.next_due;
@@ -392,9 +428,9 @@ impl Pool {
             state.next_due = None;
         }
         state.flush |= late;
-        let ready = state.should_pump(self.places().as_deref());
-        if ready {
-            drop(self.pump(state));
+        // What comes while it pumps may have found every thread asleep.
+        while state.should_pump(self.places().as_deref()) {
+            state = self.pump(state);
         }
     }
 
@@ -509,13 +545,4 @@ impl Runner for Pool {
     fn shutdown(&self, grace: Duration) -> Result<Stopped, Error> {
         self.stop(grace)
     }
-}
-
-pub(super) fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<(), Error> {
-    std::thread::Builder::new().name(name).spawn(body).map(|_detached| ()).map_err(|error| {
-        Error::Storage {
-            reason: format!("a worker thread cannot be started: {error}"),
-            source: Some(error.into()),
-        }
-    })
 }

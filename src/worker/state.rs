@@ -35,6 +35,10 @@ pub(super) struct Held {
     pub(super) nanos: Option<u64>,
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says one thing, and all combinations occur"
+)]
 pub(super) struct State {
     pub(super) phase: Phase,
     pub(super) held: VecDeque<Held>,
@@ -46,6 +50,8 @@ pub(super) struct State {
     pub(super) pumping: bool,
     /// Something may be claimed.
     pub(super) work: bool,
+    /// The last claim left something behind for want of room.
+    pub(super) left_behind: bool,
     pub(super) retry_at: Option<Instant>,
     pub(super) next_due: Option<Timestamp>,
     pub(super) counts: Stopped,

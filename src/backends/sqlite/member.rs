@@ -64,7 +64,14 @@ pub(super) fn renew(core: &mut Core, owner: i64) -> Result<bool, Error> {
 
 /// Ends an owner. The caller has handed back its tasks, or they are taken back here.
 pub(super) fn leave(core: &mut Core, now: Timestamp, owner: i64) -> Result<(), Error> {
-    end_all(core, now, owner, |_| Outcome::GivenBack)?;
+    end_all(core, now, owner, |held| {
+        if held.at_most_once {
+            let report = Box::new(Report::new("crash", "its process left it running"));
+            Outcome::Crashed { report }
+        } else {
+            Outcome::GivenBack
+        }
+    })?;
     core.conn
         .prepare_cached("UPDATE litework_worker SET left_at = ?2 WHERE id = ?1")
         .and_then(|mut leave| leave.execute((owner, now.as_millis())))
@@ -147,9 +154,12 @@ pub(super) fn rescue(
     owner: i64,
     folder: &Path,
     beats: &mut Beats,
+    ended: &mut Vec<String>,
 ) -> Result<Rescued, Error> {
     let mut rescued = Rescued::default();
-    for other in others(core, owner)? {
+    let others = others(core, owner)?;
+    beats.keep_only(|worker| others.iter().any(|other| other.worker == worker));
+    for other in others {
         match judge(&other, folder, beats) {
             Verdict::Leave => rescued.others_running = true,
             Verdict::Dead { charged, stem, why } => {
@@ -159,10 +169,10 @@ pub(super) fn rescue(
                     _ => std::collections::HashSet::default(),
                 };
                 rescued.tasks += end_all(core, now, other.worker, |held| {
-                    // Where it cannot be told what had started, a task that must never start
-                    // twice is taken to have.
+                    // A task that must never start twice is taken to have started, even if it is in
+                    // no slot: the next may have taken its slot before its finish was committed.
                     let started = started.contains(&(held.lease.row, held.lease.attempt));
-                    if started || (!charged && held.at_most_once) {
+                    if started || held.at_most_once {
                         Outcome::Crashed { report: Box::new(Report::new("crash", why)) }
                     } else {
                         Outcome::GivenBack
@@ -171,13 +181,39 @@ pub(super) fn rescue(
                 fault::point("in_rescue");
                 leave(core, now, other.worker)?;
                 beats.forget(other.worker);
-                if let Some(stem) = stem {
-                    seats::remove(folder, stem);
-                }
+                ended.extend(stem.map(str::to_owned));
             }
         }
     }
+    if owner == 0 {
+        sweep(core, now, folder, ended)?;
+    }
     Ok(rescued)
+}
+
+/// At open: ends the rows of processes that died with nothing running, which no rescue meets.
+fn sweep(
+    core: &mut Core,
+    now: Timestamp,
+    folder: &Path,
+    ended: &mut Vec<String>,
+) -> Result<(), Error> {
+    // Served by `litework_worker_live`.
+    let rows: Vec<(i64, String, String)> = core
+        .conn
+        .prepare_cached("SELECT id, file, boot FROM litework_worker WHERE left_at IS NULL")
+        .and_then(|mut read| {
+            let rows = read.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            rows.collect()
+        })
+        .map_err(not_stored)?;
+    for (worker, stem, boot) in rows {
+        if boot != seats::boot() || seats::look(folder, &stem) == Life::Dead {
+            leave(core, now, worker)?;
+            ended.push(stem);
+        }
+    }
+    Ok(())
 }
 
 /// Ends all that an owner holds, each in its own way; returns how many there were.

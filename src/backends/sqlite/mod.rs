@@ -238,8 +238,9 @@ impl Backend for Sqlite {
             self.inner.path.with_file_name(name)
         };
         // The folder is watched for the word to stop.
-        seats::make_folder(self.inner.seat_folder())
-            .and_then(|()| watcher::start(Arc::downgrade(&self.inner), &wal, &self.inner.folder))
+        let folder = self.inner.seat_folder();
+        seats::make_folder(folder)
+            .and_then(|()| watcher::start(Arc::downgrade(&self.inner), &wal, folder))
             .map_err(|error| Error::Storage {
                 reason: format!("the watching thread cannot be started: {error}"),
                 source: Some(error.into()),
@@ -359,10 +360,16 @@ impl Backend for Sqlite {
     }
 
     fn rescue(&self, now: Timestamp, owner: i64) -> Result<Rescued, Error> {
-        self.transaction(self.durability, |core| {
+        let mut ended = Vec::new();
+        let rescued = self.transaction(self.durability, |core| {
             let mut beats = self.inner.beats.lock().unwrap_or_else(PoisonError::into_inner);
-            member::rescue(core, now, owner, &self.inner.folder, &mut beats)
-        })
+            member::rescue(core, now, owner, &self.inner.folder, &mut beats, &mut ended)
+        })?;
+        // Only now: until the commit they are the proof of the death and of what had started.
+        for stem in &ended {
+            seats::remove(&self.inner.folder, stem);
+        }
+        Ok(rescued)
     }
 
     fn cancel(&self, now: Timestamp, id: TaskId) -> Result<Cancelled, Error> {

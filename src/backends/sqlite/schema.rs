@@ -243,14 +243,15 @@ fn check_identity(conn: &Connection, path: &Path, settings: &Settings) -> Result
     if settings.application_file {
         return Ok(());
     }
-    let id: i64 = pragma(conn, "application_id").map_err(sorted)?;
+    // The tables first: whoever makes them has set the id before.
     let tables: i64 = conn
         .query_row(
-            "SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE 'litework%'",
+            "SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE 'litework%' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
             [],
             |row| row.get(0),
         )
         .map_err(sorted)?;
+    let id: i64 = pragma(conn, "application_id").map_err(sorted)?;
     if id != APPLICATION_ID && (id != 0 || tables > 0) {
         let reason = format!(
             "it belongs to another application (application id {id}, {tables} other tables); \

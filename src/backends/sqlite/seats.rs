@@ -41,10 +41,12 @@ impl Seat {
     /// Takes a seat of a random name. The lock is held before anybody can read of it.
     pub(super) fn take(folder: &Path) -> Result<Self, Error> {
         let stem = format!("{:016x}", fastrand::u64(..));
-        let made = make_folder(folder)
-            .and_then(|()| open(&folder.join(format!("{stem}.lock")), true))
-            .and_then(|lock| lock.lock().map(|()| lock))
-            .and_then(|lock| Ok((lock, open(&folder.join(format!("{stem}.slots")), true)?)));
+        let made = again_if_gone(|| {
+            make_folder(folder)?;
+            let lock = open(&folder.join(format!("{stem}.lock")), true)?;
+            lock.lock()?;
+            Ok((lock, open(&folder.join(format!("{stem}.slots")), true)?))
+        });
         match made {
             Ok((lock, slots)) => Ok(Self { stem, folder: folder.to_owned(), slots, _lock: lock }),
             Err(error) => Err(Error::BadFile {
@@ -74,6 +76,18 @@ impl Drop for Seat {
     fn drop(&mut self) {
         remove(&self.folder, &self.stem);
     }
+}
+
+/// Another process removes the folder with its last seat, perhaps between two steps of ours.
+pub(super) fn again_if_gone<R>(step: impl Fn() -> std::io::Result<R>) -> std::io::Result<R> {
+    const TRIES: usize = 100;
+    for _ in 1..TRIES {
+        match step() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            done => return done,
+        }
+    }
+    step()
 }
 
 pub(super) fn make_folder(folder: &Path) -> std::io::Result<()> {
@@ -156,6 +170,11 @@ impl Beats {
             *seen = (beat, now);
         }
         seen.1.elapsed() >= LEASE
+    }
+
+    /// What was seen of a process says nothing once it runs nothing: it need not renew then.
+    pub(super) fn keep_only(&mut self, running: impl Fn(i64) -> bool) {
+        self.seen.retain(|worker, _| running(*worker));
     }
 
     pub(super) fn forget(&mut self, worker: i64) {

@@ -24,6 +24,16 @@ const LOOKS: [Duration; 7] = [
     Duration::from_millis(25),
 ];
 
+/// And then after these, unless something new is reported: a flush can take seconds.
+#[cfg(target_os = "linux")]
+const LATE_LOOKS: [Duration; 5] = [
+    Duration::from_millis(60),
+    Duration::from_millis(150),
+    Duration::from_millis(500),
+    Duration::from_secs(2),
+    Duration::from_secs(8),
+];
+
 /// Starts the watching thread. It ends when the file is closed and `nudge` has been called.
 pub(super) fn start(inner: Weak<Inner>, wal: &Path, folder: &Path) -> std::io::Result<()> {
     #[cfg(target_os = "linux")]
@@ -70,7 +80,8 @@ fn poll(inner: &Weak<Inner>) {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use super::{Inner, LOOKS, Path, Weak, look};
+    use super::{Inner, LATE_LOOKS, LOOKS, Path, Weak, look};
+    use crossbeam_channel::{Receiver, Sender, TrySendError};
     use inotify::{Inotify, WatchMask};
 
     pub(super) struct Events(Inotify);
@@ -84,23 +95,58 @@ mod linux {
         }
     }
 
-    pub(super) fn run(inner: &Weak<Inner>, mut events: Events) {
-        let mut buffer = [0; 4096];
-        loop {
-            if events.0.read_events_blocking(&mut buffer).is_err() {
-                return super::poll(inner);
-            }
-            // Own commits are reported too, so the looks stop at the first that finds a foreign
-            // one; a later foreign commit makes a report of its own.
-            let Some(mut found) = look(inner) else { return };
-            for pause in LOOKS {
-                if found {
-                    break;
-                }
-                std::thread::sleep(pause);
-                let Some(again) = look(inner) else { return };
-                found = again;
+    pub(super) fn run(inner: &Weak<Inner>, events: Events) {
+        // A commit that was under way when the watch began makes no report either.
+        let (report, reports) = crossbeam_channel::bounded(1);
+        let _first = report.try_send(());
+        let reader = Weak::clone(inner);
+        let started = std::thread::Builder::new()
+            .name("litework-events".into())
+            .spawn(move || read(&reader, events, &report));
+        if started.is_err() {
+            return super::poll(inner);
+        }
+        let mut reported = false;
+        while reported || reports.recv().is_ok() {
+            match looks(inner, &reports) {
+                Some(again) => reported = again,
+                None => return,
             }
         }
+        // The reports have ended, not the file.
+        super::poll(inner);
+    }
+
+    fn read(inner: &Weak<Inner>, mut events: Events, report: &Sender<()>) {
+        let mut buffer = [0; 4096];
+        while events.0.read_events_blocking(&mut buffer).is_ok() {
+            // A full channel has the same report in it already.
+            if matches!(report.try_send(()), Err(TrySendError::Disconnected(()))) {
+                return;
+            }
+            if inner.strong_count() == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Looks closely at first, then now and then for as long as a slow flush may take: a commit can
+    /// be seen only after its flush, and nothing reports that moment. True: there is a new report.
+    fn looks(inner: &Weak<Inner>, reports: &Receiver<()>) -> Option<bool> {
+        let mut found = look(inner)?;
+        for pause in LOOKS {
+            if found {
+                break;
+            }
+            std::thread::sleep(pause);
+            found = look(inner)?;
+        }
+        for pause in LATE_LOOKS {
+            if reports.recv_timeout(pause).is_ok() {
+                return Some(true);
+            }
+            look(inner)?;
+        }
+        Some(false)
     }
 }

@@ -83,6 +83,8 @@ pub(super) struct Core {
     path: PathBuf,
     level: Durability,
     data_version: i64,
+    /// Whether `min_writer` was read since another connection last committed.
+    version_checked: bool,
     foreign_at: Option<Instant>,
     paused_at: Instant,
     foreign_seen: bool,
@@ -101,6 +103,7 @@ impl Core {
             path,
             level,
             data_version: -1,
+            version_checked: false,
             foreign_at: None,
             paused_at: Instant::now(),
             foreign_seen: false,
@@ -135,6 +138,9 @@ impl Core {
     }
 
     fn begin(&mut self, level: Durability) -> Result<(), Error> {
+        if fault::planted("answer_first") && !self.conn.is_autocommit() {
+            self.execute("COMMIT").map_err(not_stored)?;
+        }
         self.be_a_good_neighbour();
         let level = if fault::planted("sync_off") { Durability::Normal } else { level };
         if level != self.level {
@@ -152,6 +158,10 @@ impl Core {
             return Err(Error::NotStored { reason, source: None });
         }
         fault::point("before_commit");
+        if fault::planted("answer_first") {
+            // The commit comes with the next transaction, after the answer.
+            return Ok(());
+        }
         match self.execute("COMMIT") {
             Ok(()) => {
                 fault::point("after_commit");
@@ -184,6 +194,7 @@ impl Core {
     /// After an I/O error the connection is not trusted; a fresh one replaces it where possible.
     fn reopen(&mut self) {
         if let Ok(conn) = schema::connect(&self.path, false) {
+            checkpoint::install(&conn);
             self.conn = conn;
             self.level = Durability::Full;
             self.data_version = -1;
@@ -217,6 +228,8 @@ impl Core {
     /// Somebody wrote through the connection past what is remembered.
     pub(super) fn wrote_around(&mut self) {
         self.forget();
+        // The statements may have gone back to a savepoint before a lane was made.
+        self.lanes = Lanes::default();
         self.effects.work = true;
     }
 
@@ -232,9 +245,10 @@ impl Core {
 
     fn notice_foreign_commits(&mut self) -> Result<(), Error> {
         let version = self.read_data_version().map_err(not_stored)?;
-        if version == self.data_version {
+        if version == self.data_version && self.version_checked {
             return Ok(());
         }
+        self.version_checked = false;
         let first = self.data_version == -1;
         self.data_version = version;
         self.forget();
@@ -242,7 +256,9 @@ impl Core {
             self.foreign_at = Some(Instant::now());
             self.foreign_seen = true;
         }
-        schema::check_version(&self.conn, &self.path)
+        schema::check_version(&self.conn, &self.path)?;
+        self.version_checked = true;
+        Ok(())
     }
 
     fn read_data_version(&self) -> rusqlite::Result<i64> {
@@ -257,6 +273,7 @@ impl Core {
             self.foreign_seen = true;
             self.forget();
         }
+        self.version_checked &= version == self.data_version;
         self.data_version = version;
         Ok(std::mem::take(&mut self.foreign_seen))
     }
