@@ -9,17 +9,27 @@ use crate::id::TaskId;
 use crate::state::State;
 use crate::time::Timestamp;
 
+/// Served by the primary key.
+const STATE: &str = "SELECT state FROM litework_task WHERE id = ?1 AND tag = ?2";
+
+/// Served by the primary key.
+const REQUEST: &str = "UPDATE litework_task SET cancel_requested = 1 WHERE id = ?1";
+
+/// Served by the primary key.
+const CANCEL: &str = "UPDATE litework_task SET state = 'cancelled', reason = 'asked', \
+     finished_at = ?2, cancel_requested = 1 WHERE id = ?1";
+
 pub(super) fn cancel(core: &mut Core, now: Timestamp, id: TaskId) -> Result<Cancelled, Error> {
     let state: Option<String> = core
         .conn
-        .prepare_cached("SELECT state FROM litework_task WHERE id = ?1 AND tag = ?2")
+        .prepare_cached(STATE)
         .and_then(|mut read| read.query_row((id.row(), id.tag()), |row| row.get(0)).optional())
         .map_err(not_stored)?;
     let state = state.ok_or_else(|| Error::not_found(id))?;
     match State::from_word(&state) {
         Some(State::Running) => {
             core.conn
-                .prepare_cached("UPDATE litework_task SET cancel_requested = 1 WHERE id = ?1")
+                .prepare_cached(REQUEST)
                 .and_then(|mut ask| ask.execute([id.row()]))
                 .map_err(not_stored)?;
             core.effects.cancel = true;
@@ -28,10 +38,7 @@ pub(super) fn cancel(core: &mut Core, now: Timestamp, id: TaskId) -> Result<Canc
         Some(state) if state.is_final() => Ok(Cancelled::AlreadyFinished),
         _ => {
             core.conn
-                .prepare_cached(
-                    "UPDATE litework_task SET state = 'cancelled', reason = 'asked', \
-                     finished_at = ?2, cancel_requested = 1 WHERE id = ?1",
-                )
+                .prepare_cached(CANCEL)
                 .and_then(|mut cancel| cancel.execute((id.row(), now.as_millis())))
                 .map_err(not_stored)?;
             // A head that is remembered but no longer ready is passed over by the claim; what

@@ -31,12 +31,15 @@ pub(super) const CLAIM: &str = "UPDATE litework_task \
      SET state = 'running', worker = ?2, attempt = attempt + 1, started_at = ?3, stuck = 0 \
      WHERE state = 'ready' AND id IN (SELECT value FROM json_each(?1))";
 
+/// Served by the primary key.
 const FAIL: &str = "UPDATE litework_task SET state = 'failed', reason = ?2, finished_at = ?3 \
      WHERE id = ?1 AND state = 'ready'";
 
+/// Served by the primary key.
 const PROMOTE_ONE: &str = "UPDATE litework_task SET state = 'ready', reason = NULL \
      WHERE id = ?1 AND tag = ?2 AND state = 'scheduled' AND due_at <= ?3";
 
+/// Served by the primary key.
 const PLACE: &str =
     "SELECT lane, rank FROM litework_task WHERE id = ?1 AND tag = ?2 AND state = 'ready'";
 

@@ -21,17 +21,22 @@ pub(super) const SUCCEED: &str = "UPDATE litework_task \
      SET state = 'succeeded', finished_at = ?4, result = ?5 \
      WHERE id = ?1 AND state = 'running' AND attempt = ?2 AND worker = ?3";
 
-/// The planted defect that a test must notice.
+/// The planted defect that a test must notice. Served by the primary key.
 const SUCCEED_UNFENCED: &str = "UPDATE litework_task \
      SET state = 'succeeded', reason = NULL, finished_at = ?4, result = ?5, attempt = ?2, worker = ?3 \
      WHERE id = ?1";
 
+/// Served by the primary key.
 const SPENT: &str = "SELECT attempts_max, crashes, at_most_once, cancel_requested, priority, due_at \
      FROM litework_task WHERE id = ?1 AND state = 'running' AND attempt = ?2 AND worker = ?3";
 
+/// Served by the primary key.
 const SETTLE: &str = "UPDATE litework_task SET state = ?4, reason = ?5, finished_at = ?6, \
      due_at = ?7, rank = ?8, attempt = ?9, crashes = ?10, snoozes = snoozes + ?11, stuck = ?12 \
      WHERE id = ?1 AND state = 'running' AND attempt = ?2 AND worker = ?3";
+
+/// Served by the primary key.
+const LANE: &str = "SELECT lane FROM litework_task WHERE id = ?1";
 
 const RECORD: &str = "INSERT INTO litework_error \
      (task, attempt, outcome, started_at, finished_at, worker, report) \
@@ -173,7 +178,7 @@ fn write_change(
 fn note_ready(core: &mut Core, row: i64, rank: i64) -> Result<(), Error> {
     let lane = core
         .conn
-        .prepare_cached("SELECT lane FROM litework_task WHERE id = ?1")
+        .prepare_cached(LANE)
         .and_then(|mut read| read.query_row([row], |found| found.get(0)))
         .and_then(|lane| core.lanes.by_id(&core.conn, lane))
         .map_err(not_stored)?;

@@ -15,6 +15,7 @@ pub(super) const NEXT_DUE: &str =
 pub(super) const DUE: &str = "SELECT id, lane, rank FROM litework_task \
      WHERE state = 'scheduled' AND due_at <= ?1 ORDER BY due_at LIMIT ?2";
 
+/// Served by the primary key.
 const PROMOTE: &str = "UPDATE litework_task SET state = 'ready', reason = NULL \
      WHERE id = ?1 AND state = 'scheduled'";
 

@@ -165,6 +165,15 @@ fn where_clause(clauses: &[String]) -> String {
     if clauses.is_empty() { String::new() } else { format!("WHERE {}", clauses.join(" AND ")) }
 }
 
+/// Where few tasks are in a state, its index is used and the page is sorted, so that it does not walk
+/// over all others. Where many are, a page is near the end of the table.
+fn order(filter: &Filter) -> &'static str {
+    match filter.states.as_slice() {
+        [State::Scheduled | State::Waiting | State::Running | State::Failed] => "+t.id",
+        _ => "t.id",
+    }
+}
+
 pub(super) fn list(
     conn: &Connection,
     filter: &Filter,
@@ -178,8 +187,9 @@ pub(super) fn list(
         values.push(Box::new(row));
     }
     values.push(Box::new(i64::try_from(size + 1).unwrap_or(i64::MAX)));
+    let order = order(filter);
     let sql = format!(
-        "SELECT {} FROM {} {} ORDER BY t.id DESC LIMIT ?",
+        "SELECT {} FROM {} {} ORDER BY {order} DESC LIMIT ?",
         row::COLUMNS,
         row::FROM,
         where_clause(&clauses)
