@@ -27,7 +27,7 @@ use crate::options::{Durability, check_name};
 use crate::outcome::Result as TaskResult;
 use crate::registry::{Definition, Layer, Next, Registry};
 use crate::state::step_for;
-use crate::task::Signature;
+use crate::task::TaskRef;
 use crate::time::{Clock, SystemClock};
 use crate::worker::inline::Inline;
 use crate::worker::places::{PoolConfig, WORKERS_MAX};
@@ -127,8 +127,8 @@ impl Builder {
     }
 
     /// Makes a task known that another program runs.
-    pub fn declare<T: Signature>(mut self) -> Self {
-        self.definitions.push(Definition::declare::<T>());
+    pub fn declare<T: TaskRef>(mut self) -> Self {
+        self.definitions.push(Definition::declare::<T::Task>());
         self
     }
 
@@ -304,7 +304,7 @@ impl Builder {
         // What a dead process left behind comes back before anything new is stored.
         hub.backend.rescue(hub.clock.now(), 0)?;
         self.start(&hub, registry)?;
-        Ok(Client { hub })
+        Ok(Client::open(hub))
     }
 
     fn start(self, hub: &Arc<Hub>, registry: Arc<Registry>) -> Result<(), Error> {

@@ -11,11 +11,11 @@ use crate::error::{Error, shorten};
 use crate::handle::Handle;
 #[cfg(feature = "tokio")]
 use crate::handle::off_runtime;
-use crate::hub::{Hub, Mode, Pending, Ran, Stopped};
+use crate::hub::{self, GRACE_DEFAULT, Hub, Mode, Pending, Ran, Stopped};
 use crate::id::TaskId;
 use crate::json;
 use crate::record::{AttemptRecord, Cursor, Filter, NewTask, Page, Stored, TaskRecord};
-use crate::task::{CallOptions, IntoCall, Signature};
+use crate::task::{CallOptions, IntoCall, Signature, TaskRef};
 
 /// Tasks of one `enqueue_many` at most.
 pub const BATCH_MAX: usize = 100_000;
@@ -44,6 +44,38 @@ pub const BATCH_MAX: usize = 100_000;
 #[derive(Clone)]
 pub struct Client {
     pub(crate) hub: Arc<Hub>,
+    /// None for the client that a body is given: it does not keep the queue open.
+    lifeline: Option<Arc<Lifeline>>,
+}
+
+/// What the clients of a program share; when the last one goes, the queue is shut down.
+struct Lifeline {
+    hub: Arc<Hub>,
+}
+
+impl Drop for Lifeline {
+    fn drop(&mut self) {
+        let hub = Arc::clone(&self.hub);
+        if hub::is_inside_any() || in_runtime() {
+            // A body cannot wait for its own end, nor an executor's thread for anything.
+            let _detached = std::thread::Builder::new()
+                .name("litework-close".into())
+                .spawn(move || drop(hub.close(GRACE_DEFAULT)));
+        } else {
+            // There is nobody left to tell what happened.
+            let _untold = hub.close(GRACE_DEFAULT);
+        }
+    }
+}
+
+#[cfg(feature = "tokio")]
+fn in_runtime() -> bool {
+    tokio::runtime::Handle::try_current().is_ok()
+}
+
+#[cfg(not(feature = "tokio"))]
+fn in_runtime() -> bool {
+    false
 }
 
 impl std::fmt::Debug for Client {
@@ -51,6 +83,7 @@ impl std::fmt::Debug for Client {
         f.debug_struct("Client")
             .field("mode", &self.hub.mode)
             .field("path", &self.hub.path)
+            .field("keeps_open", &self.lifeline.is_some())
             .finish_non_exhaustive()
     }
 }
@@ -122,7 +155,8 @@ impl Client {
         if tasks.is_empty() {
             return Ok(Vec::new());
         }
-        let stored = self.hub.store(now, tasks)?;
+        let single = tasks.len() == 1;
+        let stored = self.hub.store(now, tasks).map_err(|error| item_of(single, error))?;
         Ok(stored.iter().map(|stored| self.handle_of(stored)).collect())
     }
 
@@ -137,8 +171,25 @@ impl Client {
         stored.first().map_or(Err(Error::Closed), |stored| self.get(stored.id))
     }
 
-    pub(crate) fn handle_of<T>(&self, stored: &Stored) -> Handle<T> {
-        Handle::of_stored(&self.hub, stored)
+    /// The first client of an open queue.
+    pub(crate) fn open(hub: Arc<Hub>) -> Self {
+        let lifeline = Some(Arc::new(Lifeline { hub: Arc::clone(&hub) }));
+        Self { hub, lifeline }
+    }
+
+    /// The client that a body is given; once the program has dropped its own, it answers `closed`.
+    pub(crate) fn inner(hub: Arc<Hub>) -> Self {
+        Self { hub, lifeline: None }
+    }
+
+    fn handle_of<T>(&self, stored: &Stored) -> Handle<T> {
+        Handle::of_stored(&self.hub, stored, false)
+    }
+
+    /// A handle on a task whose transaction ends later: in mode `inline` it runs then.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn handle_in_transaction<T>(&self, stored: &Stored) -> Handle<T> {
+        Handle::of_stored(&self.hub, stored, true)
     }
 
     /// Collects calls now and stores them later, in one transaction: for work that belongs to a
@@ -154,12 +205,13 @@ impl Client {
     }
 
     /// A typed handle on a stored task; `mismatch` when it is of another kind.
-    pub fn handle<T: Signature>(&self, id: impl AsTaskId) -> Result<Handle<T>, Error> {
+    pub fn handle<T: TaskRef>(&self, id: impl AsTaskId) -> Result<Handle<T::Task>, Error> {
+        let name = T::Task::NAME;
         let task = self.get(id)?;
-        let expected = self.hub.catalog.get(T::NAME)?;
+        let expected = self.hub.catalog.get(name)?;
         let found = self.hub.catalog.get(&task.kind).ok();
-        if task.kind != T::NAME && found.is_none_or(|found| found.name != expected.name) {
-            let expected = T::NAME.to_owned();
+        if task.kind != name && found.is_none_or(|found| found.name != expected.name) {
+            let expected = name.to_owned();
             return Err(Error::Mismatch { id: task.id, expected, found: task.kind });
         }
         Ok(Handle::of_record(&self.hub, &task))
@@ -233,6 +285,14 @@ impl Client {
     }
 }
 
+/// The engine names no position in a batch of one.
+fn item_of(single: bool, error: Error) -> Error {
+    match error {
+        Error::KeyConflict { .. } | Error::Overloaded { .. } if single => error.at(0),
+        error => error,
+    }
+}
+
 #[cfg(feature = "tokio")]
 impl Client {
     /// [`Client::enqueue`] on a thread where blocking is allowed. Needs a tokio runtime.
@@ -274,7 +334,9 @@ impl Outbox {
             return Ok(Vec::new());
         }
         let hub = &self.client.hub;
-        let stored = hub.store(hub.clock.now(), self.tasks)?;
+        let single = self.tasks.len() == 1;
+        let stored =
+            hub.store(hub.clock.now(), self.tasks).map_err(|error| item_of(single, error))?;
         Ok(stored.into_iter().map(|stored| stored.id).collect())
     }
 }

@@ -214,22 +214,32 @@ impl Context {
         self.client.as_ref().ok_or(Error::Closed)?.enqueue(call)
     }
 
-    /// Runs a future to its end on this thread: on the tokio runtime the client was opened in, or on
-    /// one of its own.
+    /// Runs a future to its end: on the tokio runtime the client was opened in, or on one of its own.
+    /// Inside a runtime's own thread, which must not block, another thread runs it.
     #[cfg(feature = "tokio")]
-    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+    pub fn block_on<F: Future + Send>(&self, future: F) -> F::Output
+    where
+        F::Output: Send,
+    {
         static OWN: std::sync::OnceLock<tokio::runtime::Runtime> = std::sync::OnceLock::new();
-        match self.states.get(&TypeId::of::<tokio::runtime::Handle>()) {
-            Some(handle) if handle.is::<tokio::runtime::Handle>() => {
-                let handle = handle.downcast_ref::<tokio::runtime::Handle>();
-                handle.expect("its type was just checked").block_on(future)
-            }
-            _ => OWN
-                .get_or_init(|| {
-                    let mut builder = tokio::runtime::Builder::new_current_thread();
-                    builder.enable_all().build().expect("a runtime without threads needs nothing")
-                })
-                .block_on(future),
+        let opened_in = self.states.get(&TypeId::of::<tokio::runtime::Handle>());
+        let opened_in = opened_in.and_then(|state| state.downcast_ref::<tokio::runtime::Handle>());
+        let own = || {
+            OWN.get_or_init(|| {
+                let mut builder = tokio::runtime::Builder::new_current_thread();
+                builder.enable_all().build().expect("a runtime without threads needs nothing")
+            })
+        };
+        let run = || match opened_in {
+            Some(runtime) => runtime.block_on(future),
+            None => own().block_on(future),
+        };
+        if tokio::runtime::Handle::try_current().is_err() {
+            return run();
+        }
+        match std::thread::scope(|scope| scope.spawn(run).join()) {
+            Ok(output) => output,
+            Err(panic) => std::panic::resume_unwind(panic),
         }
     }
 }

@@ -46,9 +46,13 @@ impl<T> std::fmt::Debug for Handle<T> {
 
 impl<T> Handle<T> {
     /// A handle on what a call has just stored.
-    pub(crate) fn of_stored(hub: &Arc<Hub>, stored: &Stored) -> Self {
-        let needs_runner = matches!(hub.mode, Mode::Inline | Mode::Hold)
-            && matches!(stored.state, State::Scheduled | State::Waiting | State::Ready);
+    pub(crate) fn of_stored(hub: &Arc<Hub>, stored: &Stored, in_transaction: bool) -> Self {
+        let waits = match stored.state {
+            State::Scheduled | State::Waiting => true,
+            State::Ready => !(in_transaction && hub.mode == Mode::Inline),
+            _ => false,
+        };
+        let needs_runner = waits && matches!(hub.mode, Mode::Inline | Mode::Hold);
         Self {
             hub: Arc::downgrade(hub),
             id: stored.id,

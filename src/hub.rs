@@ -16,7 +16,7 @@ use crate::catalog::{Catalog, Kind};
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::json::{self, JsonLimits};
-use crate::record::{Claimed, NewTask, Stored, TaskRecord};
+use crate::record::{Claimed, Finished, NewTask, Stored, TaskRecord};
 use crate::state::State;
 use crate::task::{Call, CallOptions, Signature};
 use crate::time::{Clock, Timestamp};
@@ -104,8 +104,8 @@ impl Pending {
 pub(crate) trait Runner: Send + Sync {
     /// What it could start at once, on this thread's behalf.
     fn offer(&self) -> Result<Option<Arc<dyn Offer>>, Error>;
-    /// Takes tasks that were handed over.
-    fn take(&self, claimed: Vec<Claimed>);
+    /// Takes tasks that were handed over; says what became of those that it has run already.
+    fn take(&self, claimed: Vec<Claimed>) -> Vec<(TaskId, Finished)>;
     /// Runs one stored task now, if this runner is one that runs in the caller.
     fn run_stored(&self, id: TaskId);
     /// Ends the runner.
@@ -130,6 +130,11 @@ pub(crate) fn inside<R>(id: TaskId, body: impl FnOnce() -> R) -> R {
     let answer = body();
     INSIDE.with_borrow_mut(Vec::pop);
     answer
+}
+
+/// Whether this thread is inside any body.
+pub(crate) fn is_inside_any() -> bool {
+    INSIDE.with_borrow(|inside| !inside.is_empty())
 }
 
 /// Whether this thread is inside the body of that task.
@@ -240,8 +245,12 @@ impl Hub {
         if let Some(runner) = runner {
             let claimed: Vec<Claimed> =
                 stored.iter_mut().filter_map(|stored| stored.claimed.take()).collect();
-            if !claimed.is_empty() {
-                runner.take(claimed);
+            let ran = if claimed.is_empty() { Vec::new() } else { runner.take(claimed) };
+            for (id, finished) in ran {
+                for stored in stored.iter_mut().filter(|stored| stored.id == id) {
+                    stored.state = finished.state;
+                    stored.due_at = finished.due_at.unwrap_or(stored.due_at);
+                }
             }
         }
         Ok(stored)

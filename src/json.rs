@@ -14,6 +14,35 @@
 
 mod check;
 mod encode;
+/// Whether two texts, written by [`encode`], say the same: entries of an object may stand in any
+/// order, as those of a `HashMap` do; numbers are compared digit by digit.
+pub(crate) fn same(one: &str, other: &str) -> bool {
+    use serde_json::value::RawValue;
+    use std::collections::BTreeMap;
+    if one == other {
+        return true;
+    }
+    let objects = (
+        serde_json::from_str::<BTreeMap<String, &RawValue>>(one),
+        serde_json::from_str::<BTreeMap<String, &RawValue>>(other),
+    );
+    if let (Ok(one), Ok(other)) = objects {
+        let pairs = one.iter().zip(&other);
+        return one.len() == other.len()
+            && pairs.into_iter().all(|(a, b)| a.0 == b.0 && same(a.1.get(), b.1.get()));
+    }
+    let arrays = (
+        serde_json::from_str::<Vec<&RawValue>>(one),
+        serde_json::from_str::<Vec<&RawValue>>(other),
+    );
+    match arrays {
+        (Ok(one), Ok(other)) => {
+            one.len() == other.len() && one.iter().zip(&other).all(|(a, b)| same(a.get(), b.get()))
+        }
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests;
 

@@ -105,7 +105,7 @@ pub use registry::{Definition, Layer, Next, Task};
 pub use retry::{RETRY_DELAY_MAX, Retry};
 pub use settle::CRASHES_MAX;
 pub use state::{Reason, State};
-pub use task::{Call, IntoCall, KEY_BYTES_MAX, Signature, TAG_BYTES_MAX, TAGS_MAX};
+pub use task::{Call, IntoCall, KEY_BYTES_MAX, Signature, TAG_BYTES_MAX, TAGS_MAX, TaskRef};
 pub use time::{Clock, SystemClock, Timestamp};
 
 /// What only a queue file can do: tasks that belong to a transaction.

@@ -37,7 +37,7 @@ pub struct TaskRecord {
     pub started_at: Option<Timestamp>,
     /// When it ended; set exactly in final states.
     pub finished_at: Option<Timestamp>,
-    /// When it fails as `expired` unless it was started.
+    /// From this moment no attempt is started; it fails as `expired` instead.
     pub expires_at: Option<Timestamp>,
     /// Attempts spent or running; a snooze or a hand-back gives one back.
     pub attempt: u32,

@@ -157,9 +157,10 @@ fn through<T: Task>(
         Ok(())
     };
     Next { layers, body: &mut body }.run(ctx).map_err(BodyError::Failed)?;
-    output.ok_or_else(|| {
-        BodyError::Failed(Failure::give_up("a layer answered without calling `next`"))
-    })
+    let called = task.is_none();
+    let reason =
+        if called { "a layer kept the error of `next`" } else { "a layer did not call `next`" };
+    output.ok_or_else(|| BodyError::Failed(Failure::give_up(reason)))
 }
 
 /// Wraps every body: measures it, opens a transaction, refuses it.

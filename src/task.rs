@@ -106,6 +106,17 @@ pub struct Call<T> {
     pub(crate) with: CallOptions,
 }
 
+/// Whatever names a task in a type position: the type of its arguments, or the name of a `#[task]`
+/// function, as in `client.handle::<shrink>(id)`.
+pub trait TaskRef {
+    /// The task that is named.
+    type Task: Signature;
+}
+
+impl<T: Signature> TaskRef for T {
+    type Task = T;
+}
+
 /// What can be enqueued: a [`Call`], or just the arguments.
 pub trait IntoCall {
     /// The task that is called.

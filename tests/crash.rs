@@ -64,7 +64,7 @@ fn stops_here() -> bool {
 
 /// The body of every child; in the test program itself it returns at once.
 #[test]
-fn child_main() {
+fn a_child_process_does_its_part() {
     let Some(role) = role() else { return };
     let (db, log) = (var("LW_DB").unwrap(), PathBuf::from(var("LW_LOG").unwrap()));
     let mode = if role == "pool" { Mode::Pool } else { Mode::Enqueue };

@@ -26,7 +26,7 @@ mod ways_to_die;
 
 /// The body of every child; in the test program itself it returns at once.
 #[test]
-fn child_main() {
+fn a_child_process_does_its_part() {
     match child::role().as_deref() {
         None => {}
         Some("opener") => neighbours::open_again_and_again(),

@@ -229,6 +229,11 @@ impl Task {
                 }
             }
 
+            #quiet
+            impl ::litework::TaskRef for #ident {
+                type Task = #args;
+            }
+
             #submit
         }
     }

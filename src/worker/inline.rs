@@ -7,14 +7,16 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::minder::Minder;
+use super::stop::STOP_DELAY;
 use super::{given_back, tell_lost};
 use crate::attempt;
 use crate::backend::{Backend, Offer, Room, next_view};
 use crate::client::Client;
+use crate::context::StopReason;
 use crate::error::Error;
 use crate::hub::{Hub, Pending, PendingRunner, Ran, Runner, Stopped};
 use crate::id::TaskId;
@@ -45,6 +47,8 @@ pub(crate) struct Inline {
     retry_in_place: bool,
     owner: Mutex<Option<i64>>,
     minder: Arc<Minder>,
+    /// Finishes whose commit failed.
+    unkept: Mutex<Vec<Finish>>,
     /// Which slots of the slots file are taken.
     slots: Mutex<Vec<bool>>,
 }
@@ -65,6 +69,14 @@ struct Selected {
     taken: AtomicBool,
 }
 
+impl Caller {
+    /// Whether a name that was given means this kind, by its own name or an alias.
+    fn is_kind(&self, name: &str, kind: &str) -> bool {
+        let own = |name: &str| self.registry.get(name).map(|handler| &handler.kind.name);
+        name == kind || own(name).is_some_and(|named| Some(named) == own(kind))
+    }
+}
+
 impl Offer for Caller {
     fn owner(&self) -> i64 {
         self.owner
@@ -76,8 +88,8 @@ impl Offer for Caller {
 
     fn serves(&self, _queue: &str, kind: &str) -> bool {
         let selected = self.pending.as_ref().is_none_or(|pending| {
-            let only = pending.only.is_empty() || pending.only.iter().any(|name| name == kind);
-            only && !pending.except.iter().any(|name| name == kind)
+            let names = |list: &[String]| list.iter().any(|name| self.is_kind(name, kind));
+            (pending.only.is_empty() || names(&pending.only)) && !names(&pending.except)
         });
         selected && self.registry.get(kind).is_some()
     }
@@ -127,6 +139,7 @@ impl Inline {
             retry_in_place,
             owner: Mutex::default(),
             minder: Minder::new(Arc::clone(&hub.backend)),
+            unkept: Mutex::default(),
             slots: Mutex::default(),
         }
     }
@@ -159,55 +172,79 @@ impl Inline {
         }))
     }
 
-    /// Runs one task, and while it fails and may be tried again, its next attempts.
-    fn run(&self, mut task: Claimed) {
+    /// Runs one task, and while it fails and may be tried again, its next attempts; says what the
+    /// last came to.
+    fn run(&self, mut task: Claimed) -> Option<Finished> {
         let began = Instant::now();
         loop {
-            let in_place = self.retry_in_place && began.elapsed() < IN_PLACE;
-            let Some(finish) = self.attempt(&task, in_place) else { return };
-            let again = in_place && matches!(finish.outcome, Outcome::Retry { after: None, .. });
-            match self.record(&finish) {
-                Some(Finished { state: State::Scheduled, reason: Some(Reason::Retry), .. })
-                    if again => {}
-                _ => return,
+            let mut finish = self.attempt(&task)?;
+            let retries = matches!(finish.outcome, Outcome::Retry { after: None, .. });
+            let again = retries && self.retry_in_place && began.elapsed() < IN_PLACE;
+            if again {
+                finish.retry = Arc::new(Retry::ladder([]));
+            }
+            let finished = self.record(finish);
+            self.minder.end(task.lease.row);
+            let finished = finished?;
+            if !again || finished.reason != Some(Reason::Retry) {
+                return Some(finished);
             }
             let claimed = self
                 .caller(None)
                 .and_then(|caller| self.backend.claim_one(self.clock.now(), task.id, &*caller));
             match claimed {
                 Ok(Some(next)) => task = next,
-                Ok(None) => return,
+                Ok(None) => return Some(finished),
                 Err(error) => {
-                    return tracing::error!(%error, "the next attempt could not be claimed");
+                    tracing::error!(%error, "the next attempt could not be claimed");
+                    return Some(finished);
                 }
             }
         }
     }
 
     /// One attempt; `None` when the client is closed.
-    fn attempt(&self, task: &Claimed, in_place: bool) -> Option<Finish> {
-        let client = Client { hub: self.hub.upgrade()? };
+    fn attempt(&self, task: &Claimed) -> Option<Finish> {
+        let client = Client::inner(self.hub.upgrade()?);
         let slot = self.take_slot();
         self.backend.note_start(task.lease.owner, slot, task.lease.row, task.lease.attempt);
         crate::fault::point("running");
         DEPTH.set(DEPTH.get() + 1);
         let prepared = attempt::prepare(&self.registry, task.clone());
         self.minder.begin(task.lease.owner, task.lease.row, &prepared.token);
-        let mut finish = attempt::run(&client, &self.registry, &prepared);
-        self.minder.end(task.lease.row);
+        let finish = attempt::run(&client, &self.registry, &prepared);
         DEPTH.set(DEPTH.get() - 1);
         self.free_slot(slot);
-        if in_place && matches!(finish.outcome, Outcome::Retry { after: None, .. }) {
-            finish.retry = Arc::new(Retry::ladder([]));
-        }
         Some(finish)
     }
 
-    fn record(&self, finish: &Finish) -> Option<Finished> {
-        let answer = self.backend.exchange(self.clock.now(), std::slice::from_ref(finish), None);
-        let answer =
-            answer.and_then(|done| done.finished.into_iter().next().unwrap_or(Err(Error::Closed)));
-        answer.inspect_err(|error| tell_lost(finish, error)).ok()
+    /// Commits a finish, and those that could not be committed before.
+    fn record(&self, finish: Finish) -> Option<Finished> {
+        let mut finishes = self.take_unkept();
+        finishes.push(finish);
+        match self.backend.exchange(self.clock.now(), &finishes, None) {
+            Ok(done) => {
+                for (finish, answer) in finishes.iter().zip(&done.finished) {
+                    if let Err(error) = answer {
+                        tell_lost(finish, error);
+                    }
+                }
+                done.finished.into_iter().next_back()?.ok()
+            }
+            Err(error) => {
+                tracing::error!(%error, "a finish could not be stored; it is kept for the next commit");
+                self.unkept().extend(finishes);
+                None
+            }
+        }
+    }
+
+    fn unkept(&self) -> MutexGuard<'_, Vec<Finish>> {
+        self.unkept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_unkept(&self) -> Vec<Finish> {
+        std::mem::take(&mut *self.unkept())
     }
 
     fn take_slot(&self) -> usize {
@@ -234,25 +271,36 @@ impl Runner for Inline {
         self.caller(None).map(|caller| Some(caller as Arc<dyn Offer>))
     }
 
-    fn take(&self, claimed: Vec<Claimed>) {
-        for task in claimed {
-            self.run(task);
-        }
+    fn take(&self, claimed: Vec<Claimed>) -> Vec<(TaskId, Finished)> {
+        claimed.into_iter().filter_map(|task| Some((task.id, self.run(task)?))).collect()
     }
 
     fn run_stored(&self, id: TaskId) {
+        if DEPTH.get() >= DEPTH_MAX {
+            return;
+        }
         let claimed = self
             .caller(None)
             .and_then(|caller| self.backend.claim_one(self.clock.now(), id, &*caller));
         match claimed {
-            Ok(Some(task)) => self.run(task),
+            // What became of it is in its row.
+            Ok(Some(task)) => drop(self.run(task)),
             Ok(None) => {}
             Err(error) => tracing::error!(%error, "a stored task could not be run in place"),
         }
     }
 
-    fn shutdown(&self, _grace: Duration) -> Result<Stopped, Error> {
-        self.leave().map(|()| Stopped::default())
+    /// Bodies in other threads have the grace to end; this thread's own cannot be waited for.
+    fn shutdown(&self, grace: Duration) -> Result<Stopped, Error> {
+        let own = DEPTH.get() as usize;
+        let others = self.minder.count().saturating_sub(own);
+        let mut left = self.minder.wait_for(own, grace);
+        if left > 0 {
+            self.minder.stop_all(StopReason::Shutdown);
+            left = self.minder.wait_for(own, STOP_DELAY);
+        }
+        self.leave()?;
+        Ok(Stopped { finished: others - left, handed_back: left, still_running: left })
     }
 }
 
@@ -273,9 +321,19 @@ impl PendingRunner for Inline {
         };
         let caller = self.caller(Some(selected))?;
         let mut ran = Ran::default();
-        let mut finishes: Vec<Finish> = Vec::new();
+        let mut finishes = self.take_unkept();
         loop {
-            let done = self.backend.exchange(self.clock.now(), &finishes, Some(&*caller))?;
+            let exchanged = self.backend.exchange(self.clock.now(), &finishes, Some(&*caller));
+            for finish in &finishes {
+                self.minder.end(finish.lease.row);
+            }
+            let done = match exchanged {
+                Ok(done) => done,
+                Err(error) => {
+                    self.unkept().extend(finishes);
+                    return Err(error);
+                }
+            };
             for (finish, answer) in finishes.iter().zip(&done.finished) {
                 match answer {
                     Ok(Finished { state: State::Succeeded, .. }) => ran.succeeded += 1,
@@ -286,7 +344,7 @@ impl PendingRunner for Inline {
             }
             finishes.clear();
             for task in &done.claimed {
-                finishes.extend(self.attempt(task, false));
+                finishes.extend(self.attempt(task));
                 caller.release(&task.queue, task.arguments.len());
             }
             for task in &done.unflushed {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::pool::Pool;
 use super::spawn;
+use super::state::FINISH_DELAY;
 use crate::attempt::timed_out;
 use crate::context::StopReason;
 use crate::error::Error;
@@ -84,6 +85,8 @@ struct Keeper {
     next_probe: Option<Instant>,
     /// When they were looked at.
     probed: Option<Instant>,
+    /// When to fetch finishes from the slots.
+    collect: Option<Instant>,
 }
 
 pub(super) fn start(pool: &Arc<Pool>) -> Result<(), Error> {
@@ -93,7 +96,7 @@ pub(super) fn start(pool: &Arc<Pool>) -> Result<(), Error> {
 
 fn run(weak: &Weak<Pool>) {
     let now = Instant::now();
-    let mut keeper = Keeper { renewed: now, next_probe: Some(now), probed: None };
+    let mut keeper = Keeper { renewed: now, next_probe: Some(now), probed: None, collect: None };
     let mut rung = Rung::default();
     while let Some(pool) = weak.upgrade().filter(|pool| !pool.is_over()) {
         let until = keeper.look(&pool, &rung);
@@ -115,6 +118,7 @@ impl Keeper {
             self.probe(pool);
         }
         let timeouts = end_late_bodies(pool);
+        self.collect(pool);
         let renewal = self.renew(pool);
         pool.pump_if_due();
         let state = pool.state();
@@ -123,7 +127,18 @@ impl Keeper {
                 + pool.clock.now().until(at).min(CLOCK_CHECK).max(Duration::from_millis(1))
         });
         let pump = Pool::pump_due(&state);
-        [self.next_probe, timeouts, renewal, due, pump].into_iter().flatten().min()
+        [self.next_probe, self.collect, timeouts, renewal, due, pump].into_iter().flatten().min()
+    }
+
+    fn collect(&mut self, pool: &Pool) {
+        match self.collect {
+            Some(at) if at <= Instant::now() => {
+                self.collect = None;
+                pool.collect();
+            }
+            None if pool.is_collecting() => self.collect = Some(Instant::now() + FINISH_DELAY),
+            Some(_) | None => {}
+        }
     }
 
     fn probe(&mut self, pool: &Pool) {

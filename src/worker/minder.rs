@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError, Weak};
+use std::time::Duration;
 
 use super::keeper::RENEW_EVERY;
 use super::spawn;
@@ -31,6 +32,8 @@ pub(super) struct Minder {
     started: Once,
     rung: Mutex<Rung>,
     wake: Condvar,
+    /// A body has ended; goes with `running`.
+    ended: Condvar,
 }
 
 impl Minder {
@@ -43,6 +46,7 @@ impl Minder {
             started: Once::new(),
             rung: Mutex::default(),
             wake: Condvar::new(),
+            ended: Condvar::new(),
         })
     }
 
@@ -70,10 +74,32 @@ impl Minder {
         }
     }
 
-    /// It has ended.
+    /// It has ended, and what it came to is stored.
     pub(super) fn end(&self, row: i64) {
-        self.running().remove(&row);
-        self.count.fetch_sub(1, Ordering::SeqCst);
+        let mut running = self.running();
+        if running.remove(&row).is_some() {
+            self.count.fetch_sub(1, Ordering::SeqCst);
+        }
+        drop(running);
+        self.ended.notify_all();
+    }
+
+    /// How many bodies run.
+    pub(super) fn count(&self) -> usize {
+        self.count.load(Ordering::SeqCst)
+    }
+
+    /// Waits until at most `own` bodies run; returns how many more there are after `patience`.
+    pub(super) fn wait_for(&self, own: usize, patience: Duration) -> usize {
+        let waited =
+            self.ended.wait_timeout_while(self.running(), patience, |_| self.count() > own);
+        drop(waited);
+        self.count().saturating_sub(own)
+    }
+
+    /// Asks every body to stop.
+    pub(super) fn stop_all(&self, reason: StopReason) {
+        self.stop_bodies(|_| true, reason);
     }
 
     pub(super) fn stop(&self) {

@@ -30,7 +30,7 @@ use crate::error::Error;
 use crate::hub::{Hub, Runner, Stopped};
 use crate::id::TaskId;
 use crate::outcome::Outcome;
-use crate::record::{Claimed, Finish, Lease, Member};
+use crate::record::{Claimed, Finish, Finished, Lease, Member};
 use crate::registry::Registry;
 use crate::time::Clock;
 use crate::watch::{Listener, Notice};
@@ -51,6 +51,8 @@ pub(super) struct Running {
 #[derive(Default)]
 pub(super) struct Slot {
     pub(super) chunk: VecDeque<Claimed>,
+    /// Finishes that are not in line yet.
+    done: Vec<Finish>,
     pub(super) running: Option<Running>,
 }
 
@@ -68,6 +70,8 @@ pub(crate) struct Pool {
     cancels: Mutex<HashSet<i64>>,
     /// Lets a thread that begins a body skip that lock.
     has_cancels: AtomicBool,
+    /// The keeper was asked to fetch finishes from the slots.
+    collecting: AtomicBool,
     pub(super) wake: Condvar,
     pub(super) keeper: keeper::Bell,
 }
@@ -105,6 +109,7 @@ impl Pool {
             slots: (0..threads).map(|_| Mutex::default()).collect(),
             cancels: Mutex::default(),
             has_cancels: AtomicBool::new(false),
+            collecting: AtomicBool::new(false),
             wake: Condvar::new(),
             keeper: keeper::Bell::default(),
         });
@@ -225,31 +230,43 @@ impl Pool {
             let tasks: Vec<Claimed> = self.slot(slot).chunk.drain(..).collect();
             return self.hand_back(&tasks);
         };
-        let client = Client { hub };
-        let mut finishes = Vec::new();
-        let mut sync = false;
+        let client = Client::inner(hub);
         while let Some(prepared) = self.begin(slot) {
             let finish = attempt::run(&client, &self.registry, &prepared);
-            sync |= prepared.finish_sync();
-            let abandoned = self.slot(slot).running.take().is_some_and(|running| running.abandoned);
+            let lease = finish.lease;
             self.free_place(&prepared.task);
-            if abandoned {
-                let attempt = finish.lease.attempt;
-                tell_lost(&finish, &Error::LeaseLost { id: finish.id, attempt });
-            } else {
-                finishes.push(finish);
+            let mut own = self.slot(slot);
+            if own.running.take().is_some_and(|running| running.abandoned) {
+                drop(own);
+                tell_lost(&finish, &Error::LeaseLost { id: finish.id, attempt: lease.attempt });
+                continue;
+            }
+            own.done.push(finish);
+            let last = own.chunk.is_empty();
+            drop(own);
+            if prepared.finish_sync() {
+                self.keep(slot, true);
+            } else if !last && !self.collecting.swap(true, Ordering::SeqCst) {
+                // The next body may take long; the keeper fetches the finishes if it does.
+                self.keeper.ring();
             }
         }
-        // If this is the last client, dropping it shuts the pool down, which commits what is kept.
-        self.keep(finishes, sync);
+        self.keep(slot, false);
         drop(client);
     }
 
     /// Makes the next task of a slot the running one, and notes it for whoever judges a crash.
     fn begin(&self, slot: usize) -> Option<Arc<Prepared>> {
-        let prepared = {
+        let prepared = loop {
             let mut own = self.slot(slot);
             let task = own.chunk.pop_front()?;
+            if self.is_cancelled(task.lease.row) {
+                // Handed back unrun, it is cancelled by the request that stands in its row.
+                own.done.push(given_back(&task, self.clock.now()));
+                drop(own);
+                self.free_place(&task);
+                continue;
+            }
             let prepared = Arc::new(attempt::prepare(&self.registry, task));
             own.running = Some(Running {
                 lease: prepared.task.lease,
@@ -257,13 +274,8 @@ impl Pool {
                 prepared: Arc::clone(&prepared),
                 abandoned: false,
             });
-            prepared
+            break prepared;
         };
-        if self.has_cancels.load(Ordering::SeqCst)
-            && self.cancels().remove(&prepared.task.lease.row)
-        {
-            prepared.token.stop(StopReason::Cancelled);
-        }
         if prepared.timeout().is_some() {
             self.keeper.ring();
         }
@@ -288,6 +300,11 @@ impl Pool {
         self.cancels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a task that has not begun was asked to stop.
+    fn is_cancelled(&self, row: i64) -> bool {
+        self.has_cancels.load(Ordering::SeqCst) && self.cancels().remove(&row)
+    }
+
     /// Remembers which rows were asked to stop, for those that have not begun.
     pub(super) fn note_cancels(&self, rows: &[i64]) {
         *self.cancels() = rows.iter().copied().collect();
@@ -305,10 +322,29 @@ impl Pool {
         }
     }
 
-    /// Puts finishes in line to be committed.
-    fn keep(&self, finishes: Vec<Finish>, sync: bool) {
+    /// Puts the finishes of a slot in line to be committed.
+    fn keep(&self, slot: usize, sync: bool) {
+        let finishes = std::mem::take(&mut self.slot(slot).done);
+        self.keep_all(finishes, sync);
+    }
+
+    /// Fetches finishes that stand behind bodies which take long.
+    pub(super) fn collect(&self) {
+        let finishes = self.slots().flat_map(|mut slot| std::mem::take(&mut slot.done)).collect();
+        self.collecting.store(false, Ordering::SeqCst);
+        self.keep_all(finishes, true);
+    }
+
+    /// Whether finishes may stand behind a body that takes long.
+    pub(super) fn is_collecting(&self) -> bool {
+        self.collecting.load(Ordering::SeqCst)
+    }
+
+    fn keep_all(&self, finishes: Vec<Finish>, sync: bool) {
+        let back = finishes.iter().filter(|finish| finish.outcome == Outcome::GivenBack).count();
         let mut state = self.state();
-        state.counts.finished += finishes.len();
+        state.counts.handed_back += back;
+        state.counts.finished += finishes.len() - back;
         state.finishes.extend(finishes);
         state.flush |= sync;
         // There is room again, in the pool or in a queue with a thread limit.
@@ -395,11 +431,13 @@ impl Pool {
             return;
         }
         crate::fault::point("held");
+        let weighted = !self.config.weights.is_empty();
         let count = claimed.len();
         for task in claimed {
             let nanos = self.registry.get(&task.kind).and_then(|handler| handler.pace.nanos());
             let place = (task.rank, task.lease.row);
-            let last = state.held.back().is_none_or(|held| held.place() <= place);
+            // With weights the claim has settled the order, which rank alone would undo.
+            let last = weighted || state.held.back().is_none_or(|held| held.place() <= place);
             let held = Held { task, nanos };
             if last {
                 state.held.push_back(held);
@@ -530,14 +568,16 @@ impl Runner for Pool {
         Ok(places.map(|places| places as Arc<dyn Offer>))
     }
 
-    fn take(&self, claimed: Vec<Claimed>) {
+    fn take(&self, claimed: Vec<Claimed>) -> Vec<(TaskId, Finished)> {
         let mut state = self.state();
         if state.phase == Phase::Running {
-            return self.hold(&mut state, claimed);
+            self.hold(&mut state, claimed);
+            return Vec::new();
         }
         drop(state);
         self.hand_back(&claimed);
         self.flush_all();
+        Vec::new()
     }
 
     fn run_stored(&self, _id: TaskId) {}

@@ -12,7 +12,7 @@ use crate::hub::Stopped;
 use crate::record::Claimed;
 
 /// How long bodies have between the word to stop and the loss of their lease, in a shutdown.
-const STOP_DELAY: Duration = Duration::from_secs(1);
+pub(super) const STOP_DELAY: Duration = Duration::from_secs(1);
 
 impl Pool {
     /// Stops claiming, lets running bodies end for `grace`, asks them to stop, and hands back what is

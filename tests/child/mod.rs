@@ -1,7 +1,7 @@
 //! Child processes for tests, and what a checker asks of the file they leave behind.
 //!
 //! A child is the test program itself, started again with `LW_ROLE` set and only its test
-//! `child_main` selected. It tells its parent where it is by lines on its standard output, so the
+//! `a_child_process_does_its_part` selected. It tells its parent where it is by lines on its standard output, so the
 //! parent never has to guess with a sleep, and it waits at its standard input, so it ends with its
 //! parent. What has to be remembered beyond a kill is appended to a plain file, one write a line.
 
@@ -91,7 +91,7 @@ impl Child {
     /// Starts this test program again for a role.
     pub(crate) fn start(role: &str, variables: &[(&str, String)]) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["child_main", "--exact", "--nocapture"]);
+        command.args(["a_child_process_does_its_part", "--exact", "--nocapture"]);
         Self::from_command(command, role, variables)
     }
 
@@ -99,7 +99,7 @@ impl Child {
     pub(crate) fn start_in_shell(line: &str, role: &str, variables: &[(&str, String)]) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", line, "sh"]).arg(std::env::current_exe().unwrap());
-        command.args(["child_main", "--exact", "--nocapture"]);
+        command.args(["a_child_process_does_its_part", "--exact", "--nocapture"]);
         Self::from_command(command, role, variables)
     }
 

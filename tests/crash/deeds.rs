@@ -72,7 +72,7 @@ fn until_stopped(ctx: &Context) -> Result<()> {
             say("told to stop");
             return Err(Failure::cancelled());
         }
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::yield_now();
     }
     Ok(())
 }

@@ -5,7 +5,6 @@
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::mpsc::channel;
-use std::time::Duration;
 
 use litework::sqlite::{ClientExt, WriteError};
 use litework::{
@@ -263,7 +262,7 @@ fn wait_until_asleep(name: &str) {
     let mut seen = 0;
     while seen < 20 {
         assert!(began.elapsed() < PATIENCE, "{name} does not wait");
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::yield_now();
         let asleep = std::fs::read_dir("/proc/self/task").unwrap().flatten().any(|thread| {
             let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
             stat.contains(&format!("({name}) S"))

@@ -9,6 +9,7 @@ use super::{Book, Effects, Lane};
 use crate::backend::{Offer, Room};
 use crate::error::Error;
 use crate::id::TaskId;
+use crate::json;
 use crate::record::{NewTask, Stored, TaskRecord};
 use crate::state::{STEP_STRICT_MS, State, rank};
 use crate::time::Timestamp;
@@ -93,7 +94,7 @@ impl Book {
             return Ok(None);
         };
         let TaskRecord { id, state, due_at, .. } = task.record;
-        if task.lane.1 != new.kind || task.record.arguments != new.arguments {
+        if task.lane.1 != new.kind || !json::same(&task.record.arguments, &new.arguments) {
             return Err(Error::KeyConflict { existing: id });
         }
         Ok(Some(Stored { id, state, due_at, existing: true, claimed: None }))

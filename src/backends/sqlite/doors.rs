@@ -10,7 +10,7 @@ use rusqlite::{Connection, TransactionState};
 
 use super::enqueue::insert_in;
 use super::writer::{Core as WriteCore, is_busy, not_stored};
-use super::{Holding, Sqlite, file_key};
+use super::{Holding, Sqlite, file_key, without_holding};
 use crate::client::Client;
 use crate::error::Error;
 use crate::handle::Handle;
@@ -105,7 +105,7 @@ impl Write<'_> {
         }
         // Not through the memory of lanes: the body may go back to a savepoint of its own.
         let stored = insert_in(&self.core.conn, &task, self.now)?;
-        let handle = self.client.handle_of(&stored);
+        let handle = self.client.handle_in_transaction(&stored);
         self.stored.push(stored);
         Ok(Some(handle))
     }
@@ -138,8 +138,13 @@ impl<T> Pending<T> {
         let Self { client, stored, holding, kind: _ } = self;
         drop(holding);
         client.hub.backend.signal().ring(Notice::Work);
-        run_stored(&client.hub, std::slice::from_ref(&stored));
-        client.handle_of(&stored)
+        if let Ok(engine) = sqlite(&client) {
+            // Other tasks of the same transaction may still have their marks.
+            without_holding(engine.inner.key, || {
+                run_stored(&client.hub, std::slice::from_ref(&stored));
+            });
+        }
+        client.handle_in_transaction(&stored)
     }
 
     /// Says that the transaction was rolled back; there is no task.
@@ -174,7 +179,7 @@ impl ClientExt for Client {
         let mut theirs = None;
         let answer = {
             let mut turn = engine.inner.writer.turn()?;
-            let _holding = Holding::new();
+            let _holding = Holding::new(engine.inner.key);
             turn.transaction(engine.durability, |core| {
                 let mut write =
                     Write { core, client: self, now, stored: Vec::new(), later: Vec::new() };
@@ -188,18 +193,18 @@ impl ClientExt for Client {
                 })
             })
         };
+        if answer.is_ok() {
+            run_stored(&self.hub, &stored);
+        }
         if !later.is_empty() {
-            // Their own commit, as the call asked for; the transaction's answer comes first.
+            // Their own commit, as the calls asked for; the transaction's answer comes first.
             let sent = self.hub.store(now, later);
             if let (Ok(_), Err(error)) = (&answer, sent) {
                 return Err(error.into());
             }
         }
         match (answer, theirs) {
-            (Ok(value), _) => {
-                run_stored(&self.hub, &stored);
-                Ok(value)
-            }
+            (Ok(value), _) => Ok(value),
             (Err(_), Some(theirs)) => Err(theirs),
             (Err(error), None) => Err(error.into()),
         }
@@ -219,7 +224,7 @@ impl ClientExt for Client {
             }
             error => error,
         })?;
-        let holding = Holding::new();
+        let holding = Holding::new(engine.inner.key);
         Ok(Pending { client: self.clone(), stored, holding, kind: std::marker::PhantomData })
     }
 }

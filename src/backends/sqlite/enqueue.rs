@@ -16,6 +16,7 @@ use super::writer::{Core, not_stored};
 use crate::backend::{Offer, Room};
 use crate::error::Error;
 use crate::id::TaskId;
+use crate::json;
 use crate::options::Durability;
 use crate::record::{Claimed, Lease, NewTask, Stored};
 use crate::state::{State, rank};
@@ -138,7 +139,7 @@ impl Insert {
             })
             .map_err(not_stored)?;
         let Some((id, state, due_at, kind, arguments)) = found else { return Ok(None) };
-        if *kind != *self.task.kind || arguments != self.task.arguments {
+        if *kind != *self.task.kind || !json::same(&arguments, &self.task.arguments) {
             return Err(Error::KeyConflict { existing: id });
         }
         let state = State::from_word(&state).unwrap_or(State::Failed);

@@ -20,7 +20,7 @@ mod seats;
 mod watcher;
 mod writer;
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
@@ -53,6 +53,7 @@ pub(crate) struct Inner {
     seats: RwLock<HashMap<i64, Seat>>,
     beats: Mutex<Beats>,
     watching: AtomicBool,
+    key: FileKey,
     pid: u32,
 }
 
@@ -63,27 +64,45 @@ pub(crate) struct Sqlite {
 }
 
 thread_local! {
-    /// How many write transactions on a queue file this thread holds.
-    static HELD: Cell<usize> = const { Cell::new(0) };
+    /// The files on which this thread holds a write transaction.
+    static HELD: RefCell<Vec<FileKey>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Marks that this thread holds a write transaction, until it is dropped.
 struct Holding {
+    file: FileKey,
     /// Not `Send`: the mark is this thread's.
     _thread: PhantomData<*const ()>,
 }
 
 impl Holding {
-    fn new() -> Self {
-        HELD.set(HELD.get() + 1);
-        Self { _thread: PhantomData }
+    fn new(file: FileKey) -> Self {
+        HELD.with_borrow_mut(|held| held.push(file));
+        Self { file, _thread: PhantomData }
     }
 }
 
 impl Drop for Holding {
     fn drop(&mut self) {
-        HELD.set(HELD.get().saturating_sub(1));
+        HELD.with_borrow_mut(|held| {
+            if let Some(at) = held.iter().rposition(|file| *file == self.file) {
+                held.remove(at);
+            }
+        });
     }
+}
+
+/// Runs `body` as if this thread held no transaction on the file: the one it held has ended, though its
+/// marks are still there.
+fn without_holding<R>(file: FileKey, body: impl FnOnce() -> R) -> R {
+    let marks = HELD.with_borrow_mut(|held| {
+        let before = held.len();
+        held.retain(|known| *known != file);
+        before - held.len()
+    });
+    let answer = body();
+    HELD.with_borrow_mut(|held| held.extend(std::iter::repeat_n(file, marks)));
+    answer
 }
 
 /// Device and inode of an open file.
@@ -141,6 +160,7 @@ impl Inner {
             writer: Writer::new(core, Arc::clone(&signal)),
             reader: Reader::new(&path),
             signal,
+            key: file_key(&path).unwrap_or_default(),
             folder,
             path,
             seats: RwLock::default(),
@@ -249,7 +269,7 @@ impl Backend for Sqlite {
 
     fn check_usable(&self) -> Result<(), Error> {
         self.inner.check_pid()?;
-        if HELD.get() > 0 {
+        if HELD.with_borrow(|held| held.contains(&self.inner.key)) {
             return Err(Error::Reentrant {
                 what: "this thread holds a write transaction on the file and would wait for itself",
                 instead: "enqueue through that transaction, or end it first",

@@ -1,0 +1,35 @@
+//! What a user of litework may rely on wherever tasks are kept and whoever runs them: one suite over
+//! {memory, `SQLite`} × {Full, Normal} × {pool, inline, `run_pending`} × {own file, application's
+//! file}.
+//!
+//! A scenario that fails names the places in which it does.
+#![cfg(all(feature = "testing", feature = "sqlite", feature = "macros"))]
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+/// Turns scenarios `fn name(lab: &Lab)` of the module it stands in into tests that run them in
+/// every place.
+macro_rules! everywhere {
+    ($($scenario:ident),+ $(,)?) => {
+        mod everywhere {
+            $(
+                #[test]
+                fn $scenario() {
+                    crate::common::Lab::everywhere(super::$scenario);
+                }
+            )+
+        }
+    };
+}
+use everywhere;
+
+mod contract {
+    mod define;
+    mod errors;
+    mod keys;
+    mod lookup;
+    mod order;
+    mod refusals;
+    mod results;
+}

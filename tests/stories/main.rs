@@ -1,0 +1,16 @@
+//! Stories of users, each on a real file: how tasks are run in a pool, in the caller and on demand,
+//! how they belong to transactions, how they are stopped, shared and waited for. No test sleeps.
+#![cfg(all(feature = "testing", feature = "sqlite", feature = "macros"))]
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod cancel;
+mod doors;
+mod inline;
+mod modes;
+mod pending;
+mod sharing;
+mod shutdown;
+mod waiting;

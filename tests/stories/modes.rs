@@ -1,0 +1,136 @@
+//! Who runs the tasks is decided by configuration alone: builder, then settings, then environment.
+
+use std::time::Duration;
+
+use litework::{Builder, Client, Config, Error, Mode, State, task};
+
+use crate::common::{LONG, Lab};
+
+#[task]
+fn ping(n: u32) -> u32 {
+    n
+}
+
+fn mode_of(builder: Builder) -> Mode {
+    builder.register(ping).open().unwrap().mode()
+}
+
+fn plain(lab: &Lab) -> Builder {
+    Client::builder(lab.path()).environment([] as [(&str, &str); 0])
+}
+
+fn settings(json: &str) -> Config {
+    serde_json::from_str(json).unwrap()
+}
+
+#[test]
+fn without_a_word_tasks_run_in_the_caller_and_workers_make_a_pool() {
+    let lab = Lab::inline();
+    assert_eq!(mode_of(plain(&lab)), Mode::Inline);
+    assert_eq!(mode_of(plain(&lab).workers(2)), Mode::Pool);
+    assert_eq!(mode_of(plain(&lab).workers(2).mode(Mode::Hold)), Mode::Hold);
+    assert_eq!(mode_of(plain(&lab).mode(Mode::Pool)), Mode::Pool);
+}
+
+#[test]
+fn settings_win_over_the_builder() {
+    let lab = Lab::inline();
+    let builder = || plain(&lab).workers(2);
+    assert_eq!(mode_of(builder().config(settings(r#"{"mode":"hold"}"#))), Mode::Hold);
+    assert_eq!(mode_of(builder().config(settings("{}"))), Mode::Pool);
+    assert_eq!(mode_of(plain(&lab).config(settings(r#"{"workers":1}"#))), Mode::Pool);
+    let elsewhere = lab.path().with_file_name("elsewhere.db");
+    let config = settings(&serde_json::json!({ "db": elsewhere }).to_string());
+    let client = plain(&lab).config(config).open().unwrap();
+    assert!(client.path().unwrap().ends_with("elsewhere.db") && elsewhere.exists());
+    assert!(serde_json::from_str::<Config>(r#"{"mod":"hold"}"#).is_err());
+}
+
+#[test]
+fn the_environment_wins_over_both() {
+    let lab = Lab::inline();
+    let builder = || Client::builder(lab.path()).workers(2).config(settings(r#"{"mode":"hold"}"#));
+    for (word, mode) in [
+        ("pool", Mode::Pool),
+        ("inline", Mode::Inline),
+        ("enqueue", Mode::Enqueue),
+        ("hold", Mode::Hold),
+        ("", Mode::Hold),
+    ] {
+        assert_eq!(mode_of(builder().environment([("LITEWORK_MODE", word)])), mode, "{word:?}");
+    }
+    let workers = Client::builder(lab.path()).environment([("LITEWORK_WORKERS", "1")]);
+    assert_eq!(mode_of(workers), Mode::Pool);
+    let moved = lab.path().with_file_name("moved.db");
+    let client = builder().environment([("LITEWORK_DB", moved.to_str().unwrap())]).open().unwrap();
+    assert!(client.path().unwrap().ends_with("moved.db"));
+}
+
+#[test]
+fn a_bad_setting_is_refused_with_its_name_and_range() {
+    let lab = Lab::inline();
+    for (name, value, code) in [
+        ("LITEWORK_MODE", "Pool", "bad_config"),
+        ("LITEWORK_MODE", "async", "bad_config"),
+        ("LITEWORK_WORKERS", "two", "bad_config"),
+        ("LITEWORK_WORKERS", "-1", "bad_config"),
+        ("LITEWORK_WORKERS", "0", "out_of_range"),
+        ("LITEWORK_WORKERS", "1025", "out_of_range"),
+    ] {
+        let builder = Client::builder(lab.path()).environment([(name, value)]);
+        let error = builder.open().map(|_| ()).unwrap_err();
+        assert_eq!(error.code(), code, "{error}");
+        assert!(error.to_string().contains(value), "{error}");
+    }
+    let builders: [fn(Builder) -> Builder; 4] = [
+        |b| b.workers(0),
+        |b| b.workers(2).threads_for("mail", 0),
+        |b| b.workers(2).weight("mail", 0),
+        |b| b.workers(2).weight("mail", 1_001),
+    ];
+    for change in builders {
+        assert_eq!(change(plain(&lab)).open().map(|_| ()).unwrap_err().code(), "out_of_range");
+    }
+    assert_eq!(plain(&lab).name("a b").open().map(|_| ()).unwrap_err().code(), "bad_name");
+    let bad_queue = plain(&lab).serve(["a b"]).open().map(|_| ()).unwrap_err();
+    assert_eq!(bad_queue.code(), "bad_queue");
+}
+
+#[test]
+fn in_mode_hold_tasks_are_stored_and_waiting_says_that_nobody_runs_them() {
+    let lab = Lab::pool();
+    let client = lab.builder().mode(Mode::Hold).register(ping).open().unwrap();
+    let handle = client.enqueue(ping::with(7)).unwrap();
+    assert!(handle.needs_runner());
+    match handle.wait(LONG).unwrap_err() {
+        Error::NobodyRuns { due_at, .. } => assert_eq!(due_at, lab.now()),
+        other => panic!("{other}"),
+    }
+    assert_eq!(handle.refresh().unwrap().state, State::Ready);
+}
+
+#[test]
+fn in_mode_enqueue_another_client_does_the_work() {
+    let lab = Lab::pool();
+    let web = lab.builder().mode(Mode::Enqueue).register(ping).open().unwrap();
+    let handle = web.enqueue(ping::with(7)).unwrap();
+    assert!(!handle.needs_runner());
+    assert_eq!(handle.wait(Duration::ZERO).unwrap_err().code(), "timeout");
+    let worker = lab.builder().register(ping).open().unwrap();
+    assert_eq!(handle.wait(LONG).unwrap(), 7);
+    let second = web.enqueue(ping::with(8)).unwrap();
+    assert_eq!(second.wait(LONG).unwrap(), 8);
+    drop(worker);
+}
+
+#[test]
+fn in_mode_hold_waiting_goes_on_while_a_pool_serves_the_kind() {
+    let lab = Lab::pool();
+    let hold = lab.builder().mode(Mode::Hold).register(ping).open().unwrap();
+    let worker = lab.builder().register(ping).open().unwrap();
+    let handle = hold.enqueue(ping::with(7)).unwrap();
+    assert_eq!(handle.wait(LONG).unwrap(), 7);
+    worker.shutdown(LONG).unwrap();
+    let handle = hold.enqueue(ping::with(8)).unwrap();
+    assert_eq!(handle.wait(LONG).unwrap_err().code(), "nobody_runs");
+}
