@@ -1,6 +1,6 @@
 //! How a row is measured: settings, files for each block, and alternating blocks of the two sides.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use litework::{Durability, Mode};
@@ -84,7 +84,12 @@ impl Bench {
     }
 
     fn folder(&self) -> QueueFile {
-        QueueFile { dir: TempDir::new_in(self.dir.path()).expect("a folder can be made") }
+        QueueFile { dir: self.scratch() }
+    }
+
+    /// An empty folder.
+    pub(crate) fn scratch(&self) -> TempDir {
+        TempDir::new_in(self.dir.path()).expect("a folder can be made")
     }
 
     /// Measures both sides in alternating blocks until the interval is on one side of the target.
@@ -101,7 +106,7 @@ impl Bench {
         loop {
             while pairs.len() < wanted {
                 // Who is first changes, so that neither side gains from what the other leaves.
-                pairs.push(if pairs.len() % 2 == 0 {
+                pairs.push(if pairs.len().is_multiple_of(2) {
                     let ours = ours();
                     (ours, limit())
                 } else {
@@ -150,8 +155,3 @@ pub(crate) fn rate(block: Duration, mut step: impl FnMut() -> usize) -> f64 {
 
 /// The levels that most rows are measured at.
 pub(crate) const LEVELS: [Durability; 2] = [Durability::Normal, Durability::Full];
-
-/// Length of a file, or nothing.
-pub(crate) fn length(path: &Path) -> u64 {
-    std::fs::metadata(path).map_or(0, |meta| meta.len())
-}

@@ -1,7 +1,7 @@
 //! `cargo bench --bench limits [-- [--quick] [--cold] [--json PATH] [ROW]...]`: each promise of
 //! speed beside its limit.
 //!
-//! Wherever there is one, the limit is a hand-written loop on raw SQLite, measured in alternating
+//! Wherever there is one, the limit is a hand-written loop over the same file, measured in alternating
 //! blocks; a ratio is the median of the pairs with its 95 % interval. `ROW` is a part of a row's
 //! name. `--quick` only shows that the rows work. The table goes to standard output, the same as
 //! JSON to `target/limits.json`.
@@ -15,10 +15,15 @@
 )]
 
 mod bench;
+mod process;
 mod raw;
 mod report;
+mod rows_depth;
 mod rows_drain;
 mod rows_enqueue;
+mod rows_latency;
+mod rows_quiet;
+mod rows_weight;
 mod stats;
 mod work;
 
@@ -27,15 +32,40 @@ use std::path::{Path, PathBuf};
 use bench::Bench;
 use report::Row;
 
-/// The part of a name that chooses them, and what measures these rows.
-const ROWS: &[(&str, fn(&Bench) -> Vec<Row>)] = &[
+/// The names of rows, and what measures them.
+type Rows = [(&'static str, fn(&Bench) -> Vec<Row>)];
+
+const ROWS: &Rows = &[
     ("enqueue_1", rows_enqueue::one),
     ("enqueue_8", rows_enqueue::eight),
     ("enqueue_64", rows_enqueue::sixty_four),
     ("enqueue_bulk", rows_enqueue::bulk),
     ("drain", rows_drain::drain),
     ("end_to_end", rows_drain::end_to_end),
+    ("latency_in_process_p50 latency_in_process_p95", rows_latency::in_process),
+    ("depth_ready_1m", rows_depth::ready),
+    ("depth_scheduled_1m", rows_depth::scheduled),
+    ("depth_due_1m", rows_depth::due),
+    ("depth_paused_1m", rows_depth::paused),
+    ("depth_finished_1m", rows_depth::finished),
+    ("depth_unknown_100k", rows_depth::unknown),
+    ("depth_lanes_200", rows_depth::lanes),
+    ("neighbour", rows_quiet::neighbour),
+    ("weight weight_build", rows_weight::weight),
 ];
+
+/// Those that ask `/proc`, which only Linux has.
+const LINUX_ROWS: &Rows = &[
+    ("latency_cross_process idle_two latency_after_silence", rows_latency::cross_process),
+    ("idle idle_writes", rows_quiet::idle),
+    ("memory memory_large", rows_quiet::memory),
+];
+
+/// All that can be measured here.
+fn rows() -> impl Iterator<Item = &'static (&'static str, fn(&Bench) -> Vec<Row>)> {
+    let linux: &Rows = if cfg!(target_os = "linux") { LINUX_ROWS } else { &[] };
+    ROWS.iter().chain(linux)
+}
 
 #[derive(Default)]
 struct Arguments {
@@ -63,8 +93,12 @@ impl Arguments {
         Ok(read)
     }
 
-    fn wants(&self, name: &str) -> bool {
-        self.wanted.is_empty() || self.wanted.iter().any(|part| name.contains(part.as_str()))
+    /// Whether one of these rows is wanted: by its name, or by a part of it that names no row.
+    fn wants(&self, names: &str) -> bool {
+        let is_row = |word: &str| rows().any(|(names, _)| names.split(' ').any(|n| n == word));
+        let wants = |name: &str, word: &str| name == word || !is_row(word) && name.contains(word);
+        self.wanted.is_empty()
+            || names.split(' ').any(|name| self.wanted.iter().any(|word| wants(name, word)))
     }
 
     /// A quick run must not overwrite a real one.
@@ -76,17 +110,25 @@ impl Arguments {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let arguments = Arguments::read()?;
+    match process::role() {
+        Some((role, file)) if role == "cross" => rows_latency::child(&file),
+        Some((_drain, file)) => rows_quiet::child(&file),
+        None => return measure(&Arguments::read()?),
+    }
+    Ok(())
+}
+
+fn measure(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let bench = Bench::new(arguments.quick, arguments.cold)?;
     println!("{}", report::head());
-    let mut rows = Vec::new();
-    for (name, measure) in ROWS.iter().filter(|(name, _)| arguments.wants(name)) {
+    let mut measured = Vec::new();
+    for (name, measure) in rows().filter(|(names, _)| arguments.wants(names)) {
         eprintln!("… {name}");
         for row in measure(&bench) {
             println!("{}", row.line());
-            rows.push(row);
+            measured.push(row);
         }
     }
-    report::write_json(&arguments.json(), &rows)?;
+    report::write_json(&arguments.json(), &measured)?;
     Ok(())
 }

@@ -103,8 +103,10 @@ impl Row {
             (Some(false), false) => "NO",
         };
         let limit = self.limit.map(number).unwrap_or_default();
+        // A note that does not fit stands on a line of its own.
+        let gap = if self.note.chars().count() > NOTE { "\n    " } else { "" };
         format!(
-            "{:<22}{:<7}{:>9}{:>10} {:<8}{:<19}{:<7}{:<5}{}",
+            "{:<23}{:<7}{:>9} {:>8} {:<8}{:<18}{:<7}{:<5}{gap}{}",
             self.name,
             self.durability,
             number(self.ours),
@@ -120,10 +122,13 @@ impl Row {
     }
 }
 
+/// Columns of the last column: the table has 100.
+const NOTE: usize = 13;
+
 /// The head of the table.
 pub(crate) fn head() -> String {
     format!(
-        "{:<22}{:<7}{:>9}{:>10} {:<8}{:<19}{:<7}{:<5}{}",
+        "{:<23}{:<7}{:>9} {:>8} {:<8}{:<18}{:<7}{:<5}{}",
         "row", "level", "ours", "limit", "unit", "ratio [95 %]", "target", "met", "note"
     )
 }

@@ -19,12 +19,11 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Tasks that wait when the workers start, results recorded.
 pub(crate) fn drain(bench: &Bench) -> Vec<Row> {
     let row = |level| {
-        let stored = sized(bench, |count| {
+        let (stored, count) = sized(bench, |count| {
             let stored = bench.stored(count);
             let took = raw_drain(&bench.copy(&stored).path(), level, count);
             (stored, took)
         });
-        let (stored, count) = stored;
         let compared = bench.compare(
             Target::AtLeast(0.7),
             || count as f64 / pool_drain(&bench.copy(&stored), level, count).as_secs_f64(),
@@ -52,15 +51,16 @@ pub(crate) fn end_to_end(bench: &Bench) -> Vec<Row> {
     LEVELS.into_iter().map(row).collect()
 }
 
-/// Runs it once, and again with more tasks if the block was too short.
+/// Runs the limit once, and again with more tasks if it was too short; with room to spare, as
+/// the other side may be quicker.
 fn sized<R>(bench: &Bench, mut run: impl FnMut(usize) -> (R, Duration)) -> (R, usize) {
     let count = bench.pick(TASKS, TASKS / 5);
     let (answer, took) = run(count);
-    if took >= bench.block() {
+    let short = bench.block().as_secs_f64() * 1.5 / took.as_secs_f64();
+    if short <= 1.0 {
         return (answer, count);
     }
-    let short = bench.block().as_secs_f64() / took.as_secs_f64();
-    let more = (count as f64 * short * 1.1 / BATCH as f64).ceil() as usize * BATCH;
+    let more = (count as f64 * short / BATCH as f64).ceil() as usize * BATCH;
     (run(more).0, more)
 }
 

@@ -66,7 +66,9 @@ pub(crate) fn bootstrap(pairs: &[Pair], of: impl Fn(&[Pair]) -> f64) -> Interval
     let mut sample = pairs.to_vec();
     let mut found: Vec<f64> = (0..RESAMPLES)
         .map(|_| {
-            sample.iter_mut().for_each(|slot| *slot = pairs[random.usize(..pairs.len())]);
+            for slot in &mut sample {
+                *slot = pairs[random.usize(..pairs.len())];
+            }
             of(&sample)
         })
         .collect();

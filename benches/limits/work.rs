@@ -61,7 +61,7 @@ static RAN: AtomicU64 = AtomicU64::new(0);
 static WANTED: AtomicU64 = AtomicU64::new(u64::MAX);
 static WAITER: Mutex<Option<Thread>> = Mutex::new(None);
 
-fn count_run() {
+pub(crate) fn count_run() {
     if RAN.fetch_add(1, Ordering::Relaxed) + 1 == WANTED.load(Ordering::Relaxed)
         && let Some(waiter) = WAITER.lock().unwrap_or_else(PoisonError::into_inner).take()
     {
@@ -86,6 +86,11 @@ pub(crate) fn await_runs() {
         assert!(began.elapsed() < PATIENCE, "only {RAN:?} of {WANTED:?} bodies ran");
         std::thread::park_timeout(Duration::from_millis(100));
     }
+}
+
+/// Bodies that have run since they were last expected.
+pub(crate) fn ran() -> usize {
+    RAN.load(Ordering::SeqCst) as usize
 }
 
 pub(crate) fn now_ms() -> i64 {
