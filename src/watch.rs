@@ -16,8 +16,8 @@ pub(crate) enum Notice {
     Work,
     /// Another process committed something.
     Foreign,
-    /// Somebody in this process asked a running task to stop.
-    Cancel,
+    /// Somebody in this process asked the running task of this row to stop.
+    Cancel(i64),
     /// The clock was moved by hand.
     Clock,
 }

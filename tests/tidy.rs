@@ -263,7 +263,7 @@ const BANS: &[Ban] = &[
             // Between two tries to open, and between two tries for another process's lock.
             ("src/backends/sqlite/schema.rs", 2),
             ("src/backends/sqlite/watcher.rs", 2),
-            ("src/backends/sqlite/writer.rs", 1),
+            ("src/backends/sqlite/core.rs", 1),
         ],
     },
     Ban {
@@ -692,7 +692,7 @@ fn each_banned_call_is_caught_in_code_and_only_there() {
     }
     let allowed = "fn f() { std::thread::sleep(a); }\n".repeat(2);
     assert_eq!(strikes(banned_calls, "src/backends/sqlite/watcher.rs", &allowed), 0);
-    assert_eq!(strikes(banned_calls, "src/backends/sqlite/writer.rs", &allowed), 1);
+    assert_eq!(strikes(banned_calls, "src/backends/sqlite/core.rs", &allowed), 1);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Store: the engines that keep tasks, behind one contract.
 
+#[cfg(all(test, feature = "sqlite"))]
+mod differential;
 pub(crate) mod memory;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;

@@ -52,10 +52,6 @@ impl Bell {
         });
     }
 
-    pub(super) fn cancel(&self) {
-        self.note(|rung| rung.cancel = true);
-    }
-
     fn note(&self, change: impl FnOnce(&mut Rung)) {
         change(&mut self.rung.lock().unwrap_or_else(PoisonError::into_inner));
         self.wake.notify_one();

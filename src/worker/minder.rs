@@ -179,10 +179,15 @@ fn run(weak: &Weak<Minder>) {
 
 impl Listener for Minder {
     fn notice(&self, notice: Notice) {
-        let concerns = matches!(notice, Notice::Foreign | Notice::Cancel);
-        if concerns && self.count.load(Ordering::SeqCst) > 0 {
-            self.rung().cancel = true;
-            self.wake.notify_one();
+        match notice {
+            Notice::Cancel(row) => {
+                self.stop_bodies(|running| running == row, StopReason::Cancelled);
+            }
+            Notice::Foreign if self.count() > 0 => {
+                self.rung().cancel = true;
+                self.wake.notify_one();
+            }
+            Notice::Foreign | Notice::Work | Notice::Clock => {}
         }
     }
 }

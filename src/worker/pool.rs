@@ -235,6 +235,8 @@ impl Pool {
             let finish = attempt::run(&client, &self.registry, &prepared);
             let lease = finish.lease;
             self.free_place(&prepared.task);
+            // A request that came while it ran is of no use to a later attempt.
+            let _heard = self.is_cancelled(lease.row);
             let mut own = self.slot(slot);
             if own.running.take().is_some_and(|running| running.abandoned) {
                 drop(own);
@@ -302,13 +304,32 @@ impl Pool {
 
     /// Whether a task that has not begun was asked to stop.
     fn is_cancelled(&self, row: i64) -> bool {
-        self.has_cancels.load(Ordering::SeqCst) && self.cancels().remove(&row)
+        if !self.has_cancels.load(Ordering::SeqCst) {
+            return false;
+        }
+        let mut cancels = self.cancels();
+        let asked = cancels.remove(&row);
+        self.has_cancels.store(!cancels.is_empty(), Ordering::SeqCst);
+        asked
     }
 
     /// Remembers which rows were asked to stop, for those that have not begun.
     pub(super) fn note_cancels(&self, rows: &[i64]) {
-        *self.cancels() = rows.iter().copied().collect();
-        self.has_cancels.store(!rows.is_empty(), Ordering::SeqCst);
+        let mut cancels = self.cancels();
+        *cancels = rows.iter().copied().collect();
+        self.has_cancels.store(!cancels.is_empty(), Ordering::SeqCst);
+    }
+
+    /// Asks the task of a row to stop, whether it runs or is about to.
+    fn stop_row(&self, row: i64) {
+        self.cancels().insert(row);
+        self.has_cancels.store(true, Ordering::SeqCst);
+        for slot in self.slots() {
+            if let Some(running) = slot.running.as_ref().filter(|running| running.lease.row == row)
+            {
+                running.token.stop(StopReason::Cancelled);
+            }
+        }
     }
 
     fn free_place(&self, task: &Claimed) {
@@ -549,15 +570,17 @@ impl Listener for Pool {
                     self.wake.notify_one();
                 }
             }
-            Notice::Cancel => {}
+            Notice::Cancel(row) => {
+                drop(state);
+                return self.stop_row(row);
+            }
         }
         drop(state);
         let holding = self.holds_any();
         match notice {
             Notice::Foreign => self.keeper.foreign(holding),
-            Notice::Cancel => self.keeper.cancel(),
             Notice::Clock => self.keeper.ring(),
-            Notice::Work => {}
+            Notice::Work | Notice::Cancel(_) => {}
         }
     }
 }

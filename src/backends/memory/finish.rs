@@ -68,7 +68,7 @@ impl Book {
             }
         });
         if state == State::Running {
-            self.effects.cancel = true;
+            self.effects.cancel = Some(id.row());
             return Ok(Cancelled::Requested);
         }
         self.effects.changed.push(id.row());

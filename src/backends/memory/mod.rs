@@ -68,7 +68,7 @@ struct Lane {
 #[derive(Default)]
 struct Effects {
     work: bool,
-    cancel: bool,
+    cancel: Option<i64>,
     changed: Vec<i64>,
 }
 
@@ -86,8 +86,8 @@ impl Memory {
         if effects.work {
             self.signal.ring(Notice::Work);
         }
-        if effects.cancel {
-            self.signal.ring(Notice::Cancel);
+        if let Some(row) = effects.cancel {
+            self.signal.ring(Notice::Cancel(row));
         }
         answer
     }

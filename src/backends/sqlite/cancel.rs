@@ -2,7 +2,7 @@
 
 use rusqlite::OptionalExtension;
 
-use super::writer::{Core, NextDue, not_stored};
+use super::core::{Core, NextDue, not_stored};
 use crate::backend::Cancelled;
 use crate::error::Error;
 use crate::id::TaskId;
@@ -32,7 +32,7 @@ pub(super) fn cancel(core: &mut Core, now: Timestamp, id: TaskId) -> Result<Canc
                 .prepare_cached(REQUEST)
                 .and_then(|mut ask| ask.execute([id.row()]))
                 .map_err(not_stored)?;
-            core.effects.cancel = true;
+            core.effects.cancel = Some(id.row());
             Ok(Cancelled::Requested)
         }
         Some(state) if state.is_final() => Ok(Cancelled::AlreadyFinished),

@@ -8,8 +8,8 @@
 
 use rusqlite::{Connection, TransactionState};
 
+use super::core::{Core as WriteCore, is_busy, not_stored};
 use super::enqueue::insert_in;
-use super::writer::{Core as WriteCore, is_busy, not_stored};
 use super::{Holding, Sqlite, file_key, without_holding};
 use crate::client::Client;
 use crate::error::Error;

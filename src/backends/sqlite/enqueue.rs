@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension};
 
+use super::core::{Core, not_stored};
 use super::lanes::{LANES_MAX, too_many_lanes};
-use super::writer::{Core, not_stored};
 use crate::backend::{Offer, Room};
 use crate::error::Error;
 use crate::id::TaskId;

@@ -6,8 +6,8 @@
 
 use rusqlite::OptionalExtension;
 
+use super::core::{Core, not_stored};
 use super::enqueue::{INLINE_BYTES_MAX, INSERT_PAYLOAD};
-use super::writer::{Core, not_stored};
 use crate::error::Error;
 use crate::fault;
 use crate::outcome::{Outcome, Report};

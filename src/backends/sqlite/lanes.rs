@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use super::writer::not_stored;
+use super::core::not_stored;
 use crate::backend::Offer;
 use crate::error::Error;
 

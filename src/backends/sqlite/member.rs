@@ -7,9 +7,9 @@ use std::path::Path;
 
 use rusqlite::OptionalExtension;
 
+use super::core::{Core, not_stored};
 use super::finish::finish;
 use super::seats::{self, Beats, Life};
-use super::writer::{Core, not_stored};
 use crate::backend::Rescued;
 use crate::error::Error;
 use crate::fault;

@@ -7,6 +7,7 @@
 mod cancel;
 mod checkpoint;
 mod claim;
+mod core;
 pub(crate) mod doors;
 mod enqueue;
 mod finish;
@@ -29,10 +30,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 pub(crate) use schema::Settings;
 
+use self::core::Core;
 use self::enqueue::Insert;
 use self::query::Reader;
 use self::seats::{Beats, Life, Seat};
-use self::writer::{Core, Writer};
+use self::writer::Writer;
 use crate::backend::{Backend, Cancelled, Capabilities, Exchanged, Offer, Rescued};
 use crate::error::Error;
 use crate::id::TaskId;

@@ -1,6 +1,6 @@
 //! Claim: scheduled tasks whose time has come become ready, in slices.
 
-use super::writer::{Core, NextDue, not_stored};
+use super::core::{Core, NextDue, not_stored};
 use crate::error::Error;
 use crate::time::Timestamp;
 

@@ -81,7 +81,7 @@ fn poll(inner: &Weak<Inner>) {
 #[cfg(target_os = "linux")]
 mod linux {
     use super::{Inner, LATE_LOOKS, LOOKS, Path, Weak, look};
-    use crossbeam_channel::{Receiver, Sender, TrySendError};
+    use crossbeam_channel::{Receiver, Sender};
     use inotify::{Inotify, WatchMask};
 
     pub(super) struct Events(Inotify);
@@ -120,11 +120,8 @@ mod linux {
     fn read(inner: &Weak<Inner>, mut events: Events, report: &Sender<()>) {
         let mut buffer = [0; 4096];
         while events.0.read_events_blocking(&mut buffer).is_ok() {
-            // A full channel has the same report in it already.
-            if matches!(report.try_send(()), Err(TrySendError::Disconnected(()))) {
-                return;
-            }
-            if inner.strong_count() == 0 {
+            // While the last report is not taken the kernel holds further ones together.
+            if report.send(()).is_err() || inner.strong_count() == 0 {
                 return;
             }
         }

@@ -1,0 +1,244 @@
+//! Store: the file and the memory engine give the same answers to the same calls.
+//!
+//! The memory engine is the model: plain enough to be read and believed. Random histories of
+//! enqueues, exchanges, claims by name, cancels and leaving owners run on both, and after each step
+//! the answers, the places taken of the offer, the bells rung, the waiters woken and the lists must
+//! be equal. What was found this way stands below as tests of their own.
+//!
+//! Not compared: the text of errors, and `rescue`, as nobody can die who shares one memory.
+//!
+//! A failing run shows its seed and all its steps. `LITEWORK_SEEDS=20000` runs that many seeds, and
+//! `LITEWORK_SEEDS=7..8` runs seed 7 alone.
+
+mod compare;
+mod offer;
+mod steps;
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use self::compare::Pair;
+use self::offer::{KINDS, Places, QUEUES, Terms};
+use self::steps::{History, Plot};
+use crate::backend::Backend;
+use crate::error::Error;
+use crate::id::TaskId;
+use crate::outcome::{Outcome, Report};
+use crate::record::{Claimed, Finish, NewTask, TaskRecord};
+use crate::retry::Retry;
+use crate::state::{Reason, State};
+use crate::time::Timestamp;
+
+/// Few tasks and fewer places, so that every limit is met.
+const NARROW: Plot = Plot { steps: 80, weights: false, tasks: 0, places_max: 4 };
+/// Lanes deeper than what is read of them at once, and places for most of it.
+const DEEP: Plot = Plot { steps: 30, weights: true, tasks: 800, places_max: 400 };
+
+/// More than the heads of a lane that are read at once.
+const DEEP_LANE: usize = 400;
+
+/// The seeds to run: so many by default, or what the environment asks for.
+fn seeds(default: u64) -> Range<u64> {
+    let Ok(asked) = std::env::var("LITEWORK_SEEDS") else { return 0..default };
+    let number = |text: &str| text.trim().parse().expect("LITEWORK_SEEDS is 200 or 7..8");
+    match asked.split_once("..") {
+        Some((first, end)) => number(first)..number(end),
+        None => 0..number(&asked),
+    }
+}
+
+fn run(seeds: impl Iterator<Item = u64>, plot: Plot) {
+    for seed in seeds {
+        let mut log = Vec::new();
+        let told = catch_unwind(AssertUnwindSafe(|| History::new(seed, plot, &mut log).tell()));
+        // The difference itself was shown by the panic.
+        let log = log.join("\n");
+        assert!(told.is_ok(), "seed {seed} of {plot:?}; its steps, the last one failed:\n{log}");
+    }
+}
+
+#[test]
+fn both_engines_agree_on_random_histories() {
+    run(seeds(60), NARROW);
+}
+
+#[test]
+fn both_engines_agree_where_queues_share_by_weight() {
+    run(seeds(60), Plot { weights: true, ..NARROW });
+}
+
+#[test]
+fn both_engines_agree_where_lanes_are_deep() {
+    // One of them takes as long as thirty others.
+    run(seeds(60).step_by(30), DEEP);
+}
+
+/// Runs a story on each engine.
+fn on_both(story: impl Fn(&dyn Backend)) {
+    Pair::open().ask(|engine, _| story(engine));
+}
+
+fn at(ms: i64) -> Timestamp {
+    Timestamp::clamped(ms)
+}
+
+/// A task of the first queue that is due.
+fn task(kind: &str) -> NewTask {
+    NewTask {
+        kind: kind.into(),
+        queue: QUEUES[0].into(),
+        priority: 0,
+        due_at: at(0),
+        expires_at: None,
+        attempts_max: 2,
+        at_most_once: false,
+        arguments: "{}".to_owned(),
+        key: None,
+        tags: None,
+        meta: None,
+        options: None,
+    }
+}
+
+fn store(engine: &dyn Backend, tasks: Vec<NewTask>) -> Vec<TaskId> {
+    let stored = engine.enqueue(at(5), tasks, None).expect("stored");
+    stored.into_iter().map(|task| task.id).collect()
+}
+
+fn claim(engine: &dyn Backend, now_ms: i64, terms: Terms) -> Vec<Claimed> {
+    let done = engine.exchange(at(now_ms), &[], Some(&*Places::new(terms)));
+    done.expect("it answers").claimed
+}
+
+fn end(engine: &dyn Backend, task: &Claimed, outcome: Outcome) {
+    let end = Finish {
+        id: task.id,
+        lease: task.lease,
+        started_at: task.started_at,
+        finished_at: at(7),
+        outcome,
+        retry: Arc::new(Retry::default()),
+        chance: 0.5,
+        durability: None,
+        stuck: true,
+    };
+    let done = engine.exchange(at(7), &[end], None).expect("it answers");
+    assert!(done.finished[0].is_ok(), "{done:?}");
+}
+
+fn get(engine: &dyn Backend, id: TaskId) -> TaskRecord {
+    engine.get(id).expect("it answers").expect("it is there")
+}
+
+fn report() -> Box<Report> {
+    Box::new(Report::new("Broken", "not for everybody"))
+}
+
+#[test]
+fn a_lane_of_a_call_that_was_taken_back_is_forgotten() {
+    on_both(|engine| {
+        let keyed = |arguments: &str| NewTask {
+            key: Some("k".to_owned()),
+            arguments: arguments.to_owned(),
+            ..task(KINDS[0])
+        };
+        store(engine, vec![keyed("{}")]);
+        let refused = engine.enqueue(at(5), vec![task(KINDS[1]), keyed("[]")], None);
+        assert!(matches!(refused, Err(Error::Item { index: 1, .. })), "{refused:?}");
+        let id = store(engine, vec![task(KINDS[1])])[0];
+        assert_eq!(get(engine, id).kind, KINDS[1]);
+        assert_eq!(claim(engine, 5, Terms::open(1)).len(), 2);
+    });
+}
+
+#[test]
+fn an_owner_that_looks_elsewhere_is_asked_again_what_it_serves() {
+    on_both(|engine| {
+        let ids = store(engine, vec![task(KINDS[0]), task(KINDS[1])]);
+        let first_lane = Terms { lanes: 1, ..Terms::open(1) };
+        let claimed =
+            |terms| claim(engine, 5, terms).iter().map(|task| task.id).collect::<Vec<_>>();
+        assert_eq!(claimed(first_lane), ids[..1]);
+        assert_eq!(claimed(Terms::open(1)), ids[1..], "the same owner with another view");
+    });
+}
+
+#[test]
+fn a_guessed_id_gives_no_attempts_away() {
+    on_both(|engine| {
+        let id = store(engine, vec![task(KINDS[0])])[0];
+        let held = &claim(engine, 5, Terms::open(1))[0];
+        end(engine, held, Outcome::Failed { reason: Reason::GaveUp, report: report() });
+        assert_eq!(engine.attempts(id).expect("it answers").len(), 1);
+        let guessed = TaskId::new(id.row(), id.tag().wrapping_add(1));
+        assert_eq!(engine.attempts(guessed).expect("it answers"), []);
+    });
+}
+
+#[test]
+fn a_claim_writes_nothing_of_its_owner_to_what_it_does_not_take() {
+    on_both(|engine| {
+        let expiring = NewTask { expires_at: Some(at(8)), ..task(KINDS[1]) };
+        let ids = store(engine, vec![task(KINDS[0]), expiring]);
+        let first_lane = Terms { lanes: 1, ..Terms::open(1) };
+        end(engine, &claim(engine, 6, first_lane)[0], Outcome::Crashed { report: report() });
+        let no_suspects = Terms { suspects: false, ..Terms::open(2) };
+        assert!(claim(engine, 9, no_suspects).is_empty());
+        let suspect = get(engine, ids[0]);
+        assert_eq!(
+            (suspect.worker, suspect.started_at, suspect.stuck),
+            (Some(1), Some(at(6)), true)
+        );
+        let expired = get(engine, ids[1]);
+        assert_eq!(
+            (expired.state, expired.worker, expired.started_at),
+            (State::Failed, None, None)
+        );
+    });
+}
+
+#[test]
+fn what_must_not_start_twice_is_not_handed_back_by_an_owner_that_leaves() {
+    on_both(|engine| {
+        let once = NewTask { at_most_once: true, ..task(KINDS[0]) };
+        let ids = store(engine, vec![once, task(KINDS[0])]);
+        assert_eq!(claim(engine, 5, Terms::open(1)).len(), 2);
+        engine.leave(at(6), 1).expect("it answers");
+        let states =
+            [0, 1].map(|which| (get(engine, ids[which]).state, get(engine, ids[which]).reason));
+        assert_eq!(states, [(State::Failed, Some(Reason::Lost)), (State::Ready, None)]);
+    });
+}
+
+#[test]
+fn what_was_claimed_by_name_is_not_waited_for() {
+    on_both(|engine| {
+        let ids = store(engine, vec![NewTask { due_at: at(20), ..task(KINDS[0]) }]);
+        let next_due = |now_ms| {
+            let nowhere = Places::new(Terms { places: 0, ..Terms::open(1) });
+            let done = engine.exchange(at(now_ms), &[], Some(&*nowhere));
+            done.expect("it answers").next_due
+        };
+        assert_eq!(next_due(5), Some(at(20)));
+        let claimed = engine.claim_one(at(20), ids[0], &*Places::new(Terms::open(1)));
+        assert!(claimed.expect("it answers").is_some());
+        assert_eq!(next_due(19), None, "also where the clock was set back");
+    });
+}
+
+#[test]
+fn what_is_left_at_the_head_of_a_deep_lane_does_not_hide_the_rest() {
+    on_both(|engine| {
+        let low = NewTask { priority: -1, ..task(KINDS[1]) };
+        let ids = store(engine, [vec![task(KINDS[0]); DEEP_LANE], vec![low]].concat());
+        let one_place = Terms { places: 1, ..Terms::open(1) };
+        end(engine, &claim(engine, 6, one_place)[0], Outcome::Crashed { report: report() });
+        // The first claim makes the file's engine read the lane anew for the second.
+        let claimed = [1, ids.len()].into_iter().flat_map(|places| {
+            claim(engine, 9, Terms { suspects: false, places, ..Terms::open(2) })
+        });
+        let claimed: Vec<TaskId> = claimed.map(|task| task.id).collect();
+        assert_eq!(claimed, ids[1..], "all but the one that crashed, in order");
+    });
+}

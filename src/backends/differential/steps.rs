@@ -1,0 +1,363 @@
+//! Store: a random history, taken step by step on both engines.
+//!
+//! Everything is drawn from one seed, so a history can be told again. The log says what was done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use serde_json::json;
+
+use super::compare::{
+    Both, Pair, check_offers, check_same, offers, shown_claim, shown_error, shown_exchange,
+    shown_stored,
+};
+use super::offer::{ALL_LANES, KINDS, Places, QUEUES, Terms};
+use crate::backend::{Offer, next_view};
+use crate::id::TaskId;
+use crate::outcome::{Outcome, Report};
+use crate::record::{Claimed, Filter, Finish, Lease, Member, NewTask};
+use crate::retry::Retry;
+use crate::state::{Reason, State};
+use crate::time::Timestamp;
+
+/// Different idempotency keys; few, so that they meet.
+const KEYS: u8 = 8;
+/// A history begins at this moment.
+const BEGIN_MS: i64 = 1_000;
+/// Longer than what a row of the file holds itself.
+const LONG: usize = 3_000;
+
+/// What kind of history is told.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plot {
+    pub(super) steps: usize,
+    /// Whether queues may share by weight.
+    pub(super) weights: bool,
+    /// Tasks of the first queue that are there from the beginning.
+    pub(super) tasks: usize,
+    /// Places of an offer at most.
+    pub(super) places_max: usize,
+}
+
+/// A process that runs tasks.
+#[derive(Debug, Clone, Copy)]
+struct Runner {
+    owner: i64,
+    view: u64,
+    lanes: u8,
+}
+
+/// One history.
+pub(super) struct History<'a> {
+    rng: Rng,
+    pair: Pair,
+    plot: Plot,
+    now_ms: i64,
+    ids: Vec<Both<TaskId>>,
+    held: Vec<Both<Claimed>>,
+    runners: Vec<Runner>,
+    log: &'a mut Vec<String>,
+}
+
+impl<'a> History<'a> {
+    pub(super) fn new(seed: u64, plot: Plot, log: &'a mut Vec<String>) -> Self {
+        let mut history = Self {
+            rng: Rng::with_seed(seed),
+            pair: Pair::open(),
+            plot,
+            now_ms: BEGIN_MS,
+            ids: Vec::new(),
+            held: Vec::new(),
+            runners: Vec::new(),
+            log,
+        };
+        history.join();
+        history.join();
+        let tasks: Vec<NewTask> = (0..plot.tasks).map(|_| history.unlimited_task()).collect();
+        history.store(&tasks, None);
+        history
+    }
+
+    pub(super) fn tell(mut self) {
+        for _ in 0..self.plot.steps {
+            self.pass_time();
+            let waiters = self.pair.wait_for(&self.ids);
+            self.step();
+            self.pair.check_signals(&waiters);
+            self.check_a_list();
+        }
+        self.check_everything();
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::clamped(self.now_ms)
+    }
+
+    /// Mostly forward; a clock may also be set back.
+    fn pass_time(&mut self) {
+        if self.one_in(3) {
+            self.now_ms += self.rng.i64(0..8);
+        } else if self.one_in(30) {
+            self.now_ms -= self.rng.i64(0..8);
+        }
+    }
+
+    fn one_in(&mut self, chances: u8) -> bool {
+        self.rng.u8(0..chances) == 0
+    }
+
+    fn note(&mut self, what: &str) {
+        self.log.push(format!("at {}: {what}", self.now_ms));
+    }
+
+    fn step(&mut self) {
+        match self.rng.u8(0..48) {
+            0..16 => {
+                let count = if self.rng.bool() { 1 } else { self.rng.usize(0..4) };
+                let tasks: Vec<NewTask> = (0..count).map(|_| self.new_task()).collect();
+                let terms = self.terms_or_none();
+                self.store(&tasks, terms);
+            }
+            16..36 => self.exchange(),
+            36..40 => self.claim_one(),
+            40..44 => self.cancel(),
+            44..46 => self.read(),
+            46 => self.look_elsewhere(),
+            _ => self.leave(),
+        }
+    }
+
+    fn join(&mut self) {
+        let serves = self.rng.bool();
+        let kinds = vec![KINDS[0].to_owned()];
+        let member = Member { kinds, serves, ..Member::default() };
+        let now = self.now();
+        let owner = self.pair.agree("an owner", |engine, _| engine.join(now, &member));
+        // Half of them serve every lane, so that work does not pile up.
+        let lanes = if self.rng.bool() { ALL_LANES } else { self.rng.u8(1..=ALL_LANES) };
+        self.runners.push(Runner { owner, view: next_view(), lanes });
+        self.note(&format!("owner {owner} joins, serves {serves}"));
+    }
+
+    fn leave(&mut self) {
+        let which = self.rng.usize(0..self.runners.len());
+        let owner = self.runners.swap_remove(which).owner;
+        self.note(&format!("owner {owner} leaves"));
+        let now = self.now();
+        self.pair.agree("leave", |engine, _| engine.leave(now, owner));
+        self.pair.agree("renew", |engine, _| engine.renew(owner));
+        self.join();
+    }
+
+    /// A runner serves other lanes from now on.
+    fn look_elsewhere(&mut self) {
+        let lanes = self.rng.u8(1..=ALL_LANES);
+        let which = self.rng.usize(0..self.runners.len());
+        let runner = &mut self.runners[which];
+        (runner.lanes, runner.view) = (lanes, next_view());
+        let owner = runner.owner;
+        self.note(&format!("owner {owner} serves {lanes:04b}"));
+    }
+
+    fn terms(&mut self) -> Terms {
+        let which = self.rng.usize(0..self.runners.len());
+        let Runner { owner, view, lanes } = self.runners[which];
+        let places_max = self.plot.places_max;
+        Terms {
+            owner,
+            view,
+            lanes,
+            places: self.rng.usize(0..=places_max),
+            places_limited: self.rng.usize(0..=places_max.div_ceil(2)),
+            turns: (self.plot.weights && self.rng.bool())
+                .then(|| [self.rng.u64(0..6), self.rng.u64(0..6)]),
+            in_order: !self.one_in(4),
+            suspects: !self.one_in(4),
+        }
+    }
+
+    fn terms_or_none(&mut self) -> Option<Terms> {
+        (!self.one_in(3)).then(|| self.terms())
+    }
+
+    fn store(&mut self, tasks: &[NewTask], terms: Option<Terms>) {
+        self.note(&format!("enqueue for {terms:?}: {tasks:#?}"));
+        let now = self.now();
+        let offers = terms.map(offers);
+        let stored = self.pair.ask(|engine, which| {
+            let offer = offers.as_ref().map(|both| Arc::clone(&both[which]) as Arc<dyn Offer>);
+            engine.enqueue(now, tasks.to_vec(), offer)
+        });
+        check_same("what was stored", &stored.each_ref().map(shown_stored));
+        offers.iter().for_each(check_offers);
+        if let [Ok(file), Ok(model)] = stored {
+            for (file, model) in file.into_iter().zip(model) {
+                self.ids.push([file.id, model.id]);
+                self.held.extend(file.claimed.zip(model.claimed).map(<[Claimed; 2]>::from));
+            }
+        }
+    }
+
+    fn new_task(&mut self) -> NewTask {
+        let now_ms = self.now_ms;
+        let rng = &mut self.rng;
+        let long = rng.u8(0..4) == 0;
+        NewTask {
+            kind: KINDS[rng.usize(0..2)].into(),
+            queue: QUEUES[rng.usize(0..2)].into(),
+            priority: rng.i8(-1..=1),
+            due_at: Timestamp::clamped(now_ms + rng.i64(-5..5)),
+            expires_at: (rng.u8(0..4) == 0).then(|| Timestamp::clamped(now_ms + rng.i64(0..9))),
+            attempts_max: rng.u32(1..4),
+            at_most_once: rng.u8(0..6) == 0,
+            arguments: if long {
+                json!({"x": "y".repeat(LONG)}).to_string()
+            } else {
+                "{}".to_owned()
+            },
+            key: (rng.u8(0..3) == 0).then(|| key(rng.u8(0..KEYS))),
+            tags: rng.bool().then(|| r#"["t1","t2"]"#.to_owned()),
+            meta: rng.bool().then(|| r#"{"m":1.5}"#.to_owned()),
+            options: rng.bool().then(|| "{}".to_owned()),
+        }
+    }
+
+    /// A task of the first queue, without a key, as one conflict would refuse all.
+    fn unlimited_task(&mut self) -> NewTask {
+        NewTask { key: None, queue: QUEUES[0].into(), ..self.new_task() }
+    }
+
+    fn exchange(&mut self) {
+        let count = self.rng.usize(0..4).max(self.rng.usize(0..=self.plot.places_max / 2));
+        let ends: Vec<Both<Finish>> = (0..count).filter_map(|_| self.end()).collect();
+        let terms = self.terms_or_none();
+        self.note(&format!(
+            "exchange for {terms:?}: {:#?}",
+            ends.iter().map(|end| &end[1]).collect::<Vec<_>>()
+        ));
+        let now = self.now();
+        let offers = terms.map(offers);
+        let done = self.pair.ask(|engine, which| {
+            let offer = offers.as_ref().map(|both| &*both[which] as &dyn Offer);
+            let ends: Vec<Finish> = ends.iter().map(|end| end[which].clone()).collect();
+            engine.exchange(now, &ends, offer).expect("it answers")
+        });
+        check_same("what was exchanged", &done.each_ref().map(shown_exchange));
+        offers.iter().for_each(check_offers);
+        let [file, model] = done;
+        self.held.extend(file.claimed.into_iter().zip(model.claimed).map(<[Claimed; 2]>::from));
+    }
+
+    /// The end of something that is held, now and then under a lease that does not hold.
+    fn end(&mut self) -> Option<Both<Finish>> {
+        if self.held.is_empty() {
+            return None;
+        }
+        let which = self.rng.usize(0..self.held.len());
+        let keeps = self.one_in(8);
+        let held = if keeps { self.held[which].clone() } else { self.held.swap_remove(which) };
+        let later = u32::from(self.one_in(16));
+        let (outcome, chance, stuck) = (self.outcome(), self.rng.f64(), self.rng.bool());
+        let (base, cap) = (Duration::from_millis(2), Duration::from_millis(9));
+        let now = self.now();
+        Some(held.map(|task| Finish {
+            id: task.id,
+            lease: Lease { attempt: task.lease.attempt + later, ..task.lease },
+            started_at: task.started_at,
+            finished_at: now,
+            outcome: outcome.clone(),
+            retry: Arc::new(Retry::exponential(base, cap)),
+            chance,
+            durability: None,
+            stuck,
+        }))
+    }
+
+    fn outcome(&mut self) -> Outcome {
+        let after = Duration::from_millis(self.rng.u64(0..6));
+        let mut report = Box::new(Report::new("Broken", format!("at {}", self.now_ms)));
+        report.data = Some(json!({"f": 0.1}));
+        match self.rng.u8(0..12) {
+            0 => Outcome::Succeeded { result: "1".to_owned() },
+            1 => Outcome::Succeeded { result: json!("z".repeat(LONG)).to_string() },
+            2 => Outcome::Retry { reason: Reason::Error, report, after: Some(after) },
+            3 => Outcome::Retry { reason: Reason::Timeout, report, after: None },
+            4 => Outcome::Failed { reason: Reason::GaveUp, report },
+            // A reason that the state does not admit; neither engine may store it.
+            5 => Outcome::Failed { reason: Reason::Asked, report },
+            6 => Outcome::Snoozed { after },
+            7 => Outcome::Cancelled { report: self.rng.bool().then_some(report) },
+            8..10 => Outcome::GivenBack,
+            _ => Outcome::Crashed { report },
+        }
+    }
+
+    /// Some task's id, now and then with a tag that is only guessed.
+    fn some_id(&mut self) -> Option<Both<TaskId>> {
+        let id = *self.rng.choice(&self.ids)?;
+        let guessed = i64::from(self.one_in(8));
+        Some(id.map(|id| TaskId::new(id.row(), id.tag().wrapping_add(guessed))))
+    }
+
+    fn claim_one(&mut self) {
+        let Some(id) = self.some_id() else { return };
+        let terms = self.terms();
+        self.note(&format!("claim {} by name for {terms:?}", id[0].row()));
+        let now = self.now();
+        let offers: Both<Arc<Places>> = offers(terms);
+        let claimed = self.pair.ask(|engine, which| {
+            engine.claim_one(now, id[which], &*offers[which]).expect("it answers")
+        });
+        let shown = claimed.each_ref().map(|task| task.as_ref().map(shown_claim));
+        check_same("what was claimed by name", &shown);
+        check_offers(&offers);
+        if let [Some(file), Some(model)] = claimed {
+            self.held.push([file, model]);
+        }
+    }
+
+    fn cancel(&mut self) {
+        let Some(id) = self.some_id() else { return };
+        self.note(&format!("cancel {}", id[0].row()));
+        let now = self.now();
+        let cancelled = self.pair.ask(|engine, which| {
+            engine.cancel(now, id[which]).map_err(|error| shown_error(&error))
+        });
+        check_same("what was cancelled", &cancelled);
+    }
+
+    fn read(&mut self) {
+        if let Some(id) = self.some_id() {
+            self.pair.check_task(id);
+        }
+        self.check_names();
+    }
+
+    fn check_names(&self) {
+        let owners = self.runners.iter().map(|runner| runner.owner);
+        self.pair.check_names((0..KEYS).map(key), owners);
+    }
+
+    fn check_a_list(&mut self) {
+        let filter = match self.rng.u8(0..8) {
+            0 => Filter::new().kind(KINDS[0]),
+            1 => Filter::new().tag("t1"),
+            2 => Filter::new().state(State::Ready).state(State::Failed),
+            3 => Filter::new().state(State::Running).queue(QUEUES[1]),
+            _ => Filter::new(),
+        };
+        let page_size = if self.one_in(4) { self.rng.usize(1..9) } else { usize::MAX };
+        self.pair.check_list(&filter, page_size, self.rng.u64(0..20));
+    }
+
+    fn check_everything(&self) {
+        self.pair.check_list(&Filter::new(), usize::MAX, u64::MAX);
+        self.ids.iter().for_each(|id| self.pair.check_task(*id));
+        self.check_names();
+    }
+}
+
+fn key(number: u8) -> String {
+    format!("k{number}")
+}

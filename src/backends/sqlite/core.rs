@@ -1,0 +1,297 @@
+//! Store: the write connection, what is known of the file through it, and one transaction on it.
+//!
+//! A commit tells the truth: an error before it, or a busy one, is `NotStored`; any other failed
+//! COMMIT is `Unknown`, and the connection is replaced.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, ErrorCode};
+
+use super::checkpoint::{self, Need};
+use super::enqueue::Tags;
+use super::lanes::Lanes;
+use super::schema::{self, BUSY_DEADLINE};
+use crate::error::Error;
+use crate::fault;
+use crate::options::Durability;
+use crate::time::Timestamp;
+
+/// While other processes commit, the lock is let go this often …
+const NEIGHBOUR_EVERY: Duration = Duration::from_millis(10);
+/// … for this long.
+const NEIGHBOUR_PAUSE: Duration = Duration::from_micros(500);
+/// How long after a foreign commit others are taken to be active.
+const NEIGHBOUR_ACTIVE: Duration = Duration::from_secs(1);
+
+/// What a transaction did, to be told after its commit.
+#[derive(Debug, Default)]
+pub(super) struct Effects {
+    /// Work was stored that may be claimed or becomes due.
+    pub(super) work: bool,
+    /// A running task was asked to stop.
+    pub(super) cancel: Option<i64>,
+    /// Rows whose waiters are to be woken.
+    pub(super) changed: Vec<i64>,
+}
+
+/// What is known of the next scheduled task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NextDue {
+    /// It must be looked up.
+    Unknown,
+    /// There is none.
+    Never,
+    At(Timestamp),
+}
+
+impl From<Option<Timestamp>> for NextDue {
+    fn from(next: Option<Timestamp>) -> Self {
+        next.map_or(Self::Never, Self::At)
+    }
+}
+
+/// The write connection and what is known of the file through it.
+pub(super) struct Core {
+    pub(super) conn: Connection,
+    pub(super) lanes: Lanes,
+    pub(super) step_ms: i64,
+    /// When the next scheduled task is due.
+    pub(super) next_due: NextDue,
+    pub(super) effects: Effects,
+    pub(super) tags: Tags,
+    path: PathBuf,
+    level: Durability,
+    data_version: i64,
+    /// Whether `min_writer` was read since another connection last committed.
+    version_checked: bool,
+    foreign_at: Option<Instant>,
+    paused_at: Instant,
+    pub(super) foreign_seen: bool,
+    checkpoint: checkpoint::Helper,
+}
+
+impl Core {
+    pub(super) fn new(conn: Connection, path: PathBuf, step_ms: i64, level: Durability) -> Self {
+        Self {
+            conn,
+            lanes: Lanes::default(),
+            step_ms,
+            next_due: NextDue::Unknown,
+            effects: Effects::default(),
+            tags: Tags::default(),
+            path,
+            level,
+            data_version: -1,
+            version_checked: false,
+            foreign_at: None,
+            paused_at: Instant::now(),
+            foreign_seen: false,
+            checkpoint: checkpoint::Helper::default(),
+        }
+    }
+
+    /// Runs `body` in a transaction at `level` and commits; an error of `body` rolls back.
+    pub(super) fn transaction<R>(
+        &mut self,
+        level: Durability,
+        body: impl FnOnce(&mut Self) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        self.begin(level)?;
+        let outcome = catch_unwind(AssertUnwindSafe(|| body(self)));
+        match outcome {
+            Ok(Ok(value)) => self.commit().map(|()| value),
+            Ok(Err(error)) => {
+                self.roll_back();
+                Err(error)
+            }
+            Err(panic) => {
+                self.roll_back();
+                std::panic::resume_unwind(panic)
+            }
+        }
+    }
+
+    /// Whether `SQLite` itself has ended the transaction, as it does on a full disk.
+    pub(super) fn lost_transaction(&self) -> bool {
+        self.conn.is_autocommit() && !fault::planted("autocommit_check_off")
+    }
+
+    fn begin(&mut self, level: Durability) -> Result<(), Error> {
+        if fault::planted("answer_first") && !self.conn.is_autocommit() {
+            self.execute("COMMIT").map_err(not_stored)?;
+        }
+        self.be_a_good_neighbour();
+        let level = if fault::planted("sync_off") { Durability::Normal } else { level };
+        if level != self.level {
+            schema::set_synchronous(&self.conn, level).map_err(not_stored)?;
+            self.level = level;
+        }
+        self.execute("BEGIN IMMEDIATE").map_err(not_stored)?;
+        self.notice_foreign_commits().inspect_err(|_| self.roll_back())
+    }
+
+    fn commit(&mut self) -> Result<(), Error> {
+        if self.lost_transaction() {
+            self.roll_back();
+            let reason = "the transaction was rolled back by SQLite".to_owned();
+            return Err(Error::NotStored { reason, source: None });
+        }
+        fault::point("before_commit");
+        if fault::planted("answer_first") {
+            // The commit comes with the next transaction, after the answer.
+            return Ok(());
+        }
+        match self.execute("COMMIT") {
+            Ok(()) => {
+                fault::point("after_commit");
+                self.keep_log_short();
+                Ok(())
+            }
+            Err(error) => Err(self.failed_commit(error)),
+        }
+    }
+
+    fn keep_log_short(&mut self) {
+        match self.checkpoint.need() {
+            Need::Nothing => {}
+            Need::Helper => self.checkpoint.start(&self.path),
+            Need::Writer => checkpoint::passive(&self.conn),
+        }
+    }
+
+    /// A COMMIT that failed may have happened all the same; only a lock is certain to mean no.
+    fn failed_commit(&mut self, error: rusqlite::Error) -> Error {
+        let certain = is_busy(&error);
+        self.roll_back();
+        if certain {
+            return not_stored(error);
+        }
+        self.reopen();
+        Error::Unknown { reason: format!("the commit failed: {error}"), source: Some(error.into()) }
+    }
+
+    /// After an I/O error the connection is not trusted; a fresh one replaces it where possible.
+    fn reopen(&mut self) {
+        if let Ok(conn) = schema::connect(&self.path, false) {
+            checkpoint::install(&conn);
+            self.conn = conn;
+            self.level = Durability::Full;
+            self.data_version = -1;
+            // A level that does not take is found by the next `begin`, which sets it again.
+            if schema::set_synchronous(&self.conn, self.level).is_err() {
+                self.level = Durability::Normal;
+            }
+        }
+    }
+
+    pub(super) fn roll_back(&mut self) {
+        if !self.conn.is_autocommit() {
+            // A failed ROLLBACK leaves autocommit off, which the next BEGIN reports.
+            let _reported_later = self.execute("ROLLBACK");
+        }
+        self.forget();
+        // Lanes that the transaction had made are gone, so their numbers are not to be trusted.
+        self.lanes = Lanes::default();
+        self.effects = Effects::default();
+    }
+
+    /// Remembers that a task was scheduled for this moment.
+    pub(super) fn note_due(&mut self, due_at: Timestamp) {
+        self.next_due = match self.next_due {
+            NextDue::Unknown => NextDue::Unknown,
+            NextDue::Never => NextDue::At(due_at),
+            NextDue::At(next) => NextDue::At(next.min(due_at)),
+        };
+    }
+
+    /// Somebody wrote through the connection past what is remembered.
+    pub(super) fn wrote_around(&mut self) {
+        self.forget();
+        // The statements may have gone back to a savepoint before a lane was made.
+        self.lanes = Lanes::default();
+        self.effects.work = true;
+    }
+
+    /// Drops all that was remembered of the file.
+    fn forget(&mut self) {
+        self.lanes.forget();
+        self.next_due = NextDue::Unknown;
+    }
+
+    fn execute(&self, sql: &str) -> rusqlite::Result<()> {
+        self.conn.prepare_cached(sql)?.raw_execute_checked()
+    }
+
+    fn notice_foreign_commits(&mut self) -> Result<(), Error> {
+        let version = self.read_data_version().map_err(not_stored)?;
+        if version == self.data_version && self.version_checked {
+            return Ok(());
+        }
+        self.version_checked = false;
+        let first = self.data_version == -1;
+        self.data_version = version;
+        self.forget();
+        if !first {
+            self.foreign_at = Some(Instant::now());
+            self.foreign_seen = true;
+        }
+        schema::check_version(&self.conn, &self.path)?;
+        self.version_checked = true;
+        Ok(())
+    }
+
+    fn read_data_version(&self) -> rusqlite::Result<i64> {
+        self.conn.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
+    }
+
+    /// Whether another connection has committed since this was last asked; for the watcher.
+    pub(super) fn take_foreign(&mut self) -> rusqlite::Result<bool> {
+        let version = self.read_data_version()?;
+        if version != self.data_version && self.data_version != -1 {
+            self.foreign_at = Some(Instant::now());
+            self.foreign_seen = true;
+            self.forget();
+        }
+        self.version_checked &= version == self.data_version;
+        self.data_version = version;
+        Ok(std::mem::take(&mut self.foreign_seen))
+    }
+
+    /// `SQLite`'s lock is unfair: a tight loop of commits starves other processes.
+    fn be_a_good_neighbour(&mut self) {
+        let active = self.foreign_at.is_some_and(|at| at.elapsed() < NEIGHBOUR_ACTIVE);
+        if active && self.paused_at.elapsed() >= NEIGHBOUR_EVERY {
+            std::thread::sleep(NEIGHBOUR_PAUSE);
+            self.paused_at = Instant::now();
+        }
+    }
+}
+
+/// `execute` without the check that no row came back, which PRAGMAs and COMMIT do not need.
+trait RawExecute {
+    fn raw_execute_checked(&mut self) -> rusqlite::Result<()>;
+}
+
+impl RawExecute for rusqlite::CachedStatement<'_> {
+    fn raw_execute_checked(&mut self) -> rusqlite::Result<()> {
+        self.raw_execute().map(|_rows| ())
+    }
+}
+
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+/// For errors before the commit, where it is certain that nothing was stored.
+pub(super) fn not_stored(error: rusqlite::Error) -> Error {
+    let reason = match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            format!("busy: another program held the file for {} s", BUSY_DEADLINE.as_secs())
+        }
+        Some(ErrorCode::DiskFull) => "disk_full: there is no room for it".to_owned(),
+        _ => error.to_string(),
+    };
+    Error::NotStored { reason, source: Some(error.into()) }
+}
