@@ -94,7 +94,7 @@ pub(crate) struct Exchanged {
     pub(crate) unflushed: Vec<Claimed>,
 }
 
-/// What [`Backend::cancel`] did.
+/// What [`Client::cancel`](crate::Client::cancel) did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cancelled {

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
+#[cfg(feature = "sqlite")]
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -26,6 +27,7 @@ use crate::json::JsonLimits;
 use crate::options::{Durability, check_name};
 use crate::outcome::Result as TaskResult;
 use crate::registry::{Definition, Layer, Next, Registry};
+#[cfg(feature = "sqlite")]
 use crate::state::step_for;
 use crate::task::TaskRef;
 use crate::time::{Clock, SystemClock};

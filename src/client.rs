@@ -259,7 +259,7 @@ impl Client {
     }
 
     /// Stops claiming, lets running tasks end for `grace`, then asks them to stop, then hands back
-    /// what is left. Later calls answer `closed`.
+    /// what is left. Later calls that would store something answer `closed`.
     pub fn shutdown(&self, grace: Duration) -> Result<Stopped, Error> {
         self.hub.close(grace)
     }
@@ -313,6 +313,15 @@ pub struct Outbox {
 impl Outbox {
     /// Checks a call and keeps it; its time counts from now.
     pub fn enqueue<C: IntoCall>(&mut self, call: C) -> Result<(), Error> {
+        if self.tasks.len() == BATCH_MAX {
+            let allowed = format!("at most {BATCH_MAX}; send them in parts");
+            return Err(Error::invalid(
+                "batch_too_large",
+                "size of the batch",
+                BATCH_MAX + 1,
+                allowed,
+            ));
+        }
         let now = self.client.hub.clock.now();
         self.tasks.push(self.client.hub.prepare(&call.into_call(), now)?);
         Ok(())

@@ -43,20 +43,23 @@ mod on {
         }
     }
 
+    #[cfg(feature = "sqlite")]
     pub(crate) fn planted(name: &str) -> bool {
         static PLANT: OnceLock<Option<String>> = OnceLock::new();
         PLANT.get_or_init(|| std::env::var("LITEWORK_PLANT").ok()).as_deref() == Some(name)
     }
 }
 
+#[cfg(all(feature = "testing", feature = "sqlite"))]
+pub(crate) use on::planted;
 #[cfg(feature = "testing")]
-pub(crate) use on::{planted, point};
+pub(crate) use on::point;
 
 #[cfg(not(feature = "testing"))]
 #[inline]
 pub(crate) fn point(_name: &str) {}
 
-#[cfg(not(feature = "testing"))]
+#[cfg(all(not(feature = "testing"), feature = "sqlite"))]
 #[inline]
 pub(crate) fn planted(_name: &str) -> bool {
     false

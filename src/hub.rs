@@ -47,7 +47,7 @@ impl Mode {
     }
 }
 
-/// What [`Client::shutdown`] came to.
+/// What [`Client::shutdown`](crate::Client::shutdown) came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stopped {
@@ -59,7 +59,7 @@ pub struct Stopped {
     pub still_running: usize,
 }
 
-/// What [`Client::run_pending`] did.
+/// What [`Client::run_pending`](crate::Client::run_pending) did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ran {
@@ -124,22 +124,28 @@ thread_local! {
     static INSIDE: RefCell<Vec<TaskId>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Looks at the bodies of this thread. A thread that is going away, and may drop a client as it
+/// goes, is inside of none.
+fn with_inside<R: Default>(look: impl FnOnce(&mut Vec<TaskId>) -> R) -> R {
+    INSIDE.try_with(|inside| look(&mut inside.borrow_mut())).unwrap_or_default()
+}
+
 /// Runs a body, so that the thread knows what it is inside of.
 pub(crate) fn inside<R>(id: TaskId, body: impl FnOnce() -> R) -> R {
-    INSIDE.with_borrow_mut(|inside| inside.push(id));
+    with_inside(|inside| inside.push(id));
     let answer = body();
-    INSIDE.with_borrow_mut(Vec::pop);
+    with_inside(Vec::pop);
     answer
 }
 
 /// Whether this thread is inside any body.
 pub(crate) fn is_inside_any() -> bool {
-    INSIDE.with_borrow(|inside| !inside.is_empty())
+    with_inside(|inside| !inside.is_empty())
 }
 
 /// Whether this thread is inside the body of that task.
 pub(crate) fn is_inside(id: TaskId) -> bool {
-    INSIDE.with_borrow(|inside| inside.contains(&id))
+    with_inside(|inside| inside.contains(&id))
 }
 
 /// What all handles of one open client share.

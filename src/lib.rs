@@ -47,6 +47,11 @@
 //! | `tokio` | no | `async fn` tasks; enqueue and wait without blocking a runtime |
 //! | `testing` | no | a clock that tests move by hand |
 
+#![cfg_attr(
+    not(feature = "sqlite"),
+    expect(dead_code, reason = "some words are only used by the engine that keeps a file")
+)]
+
 #[cfg(test)]
 extern crate self as litework;
 

@@ -261,6 +261,17 @@ impl Options {
         if !(1..=ATTEMPTS_MAX).contains(&attempts) {
             return Err(Error::invalid("out_of_range", "attempts", attempts, "1 to 1000"));
         }
+        if let Some(Retry::Ladder(steps)) =
+            self.run.retry.as_ref().filter(|retry| retry.is_too_long())
+        {
+            let allowed = "at most 64 steps; the last repeats";
+            return Err(Error::invalid(
+                "out_of_range",
+                "steps of the ladder",
+                steps.len(),
+                allowed,
+            ));
+        }
         check_span("timeout", self.run.timeout, TIMEOUT_MAX, "1 ms to 365 days")?;
         check_span("expires_after", self.expires_after, SPAN_MAX, "1 ms to 100 years")?;
         if let Some(span) = self.run.keep_for.filter(|span| *span > SPAN_MAX) {

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 /// The longest delay that any policy gives: 365 days.
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// Steps of a ladder at most; the last repeats.
+const LADDER_MAX: usize = 64;
+
 /// When a failed task is tried again.
 ///
 /// ```
@@ -53,6 +56,11 @@ impl Retry {
     /// Fixed delays in order. A ladder without steps retries at once.
     pub fn ladder(steps: impl IntoIterator<Item = Duration>) -> Self {
         Self::Ladder(steps.into_iter().collect())
+    }
+
+    /// Whether a ladder has more than 64 steps.
+    pub(crate) fn is_too_long(&self) -> bool {
+        matches!(self, Self::Ladder(steps) if steps.len() > LADDER_MAX)
     }
 
     /// The delay after `attempt` (counted from 1) failed. `chance` is a random number in `0.0..1.0`;

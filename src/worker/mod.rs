@@ -9,6 +9,7 @@
 pub(crate) mod inline;
 mod keeper;
 mod minder;
+mod notice;
 pub(crate) mod places;
 pub(crate) mod pool;
 mod state;

@@ -96,6 +96,15 @@ impl Places {
         self.held.load(Ordering::SeqCst) > 0
     }
 
+    /// Counts a body that occupies a thread already.
+    pub(super) fn adopt(&self, queue: &str, bytes: usize) {
+        self.held.fetch_add(1, Ordering::SeqCst);
+        self.bytes.fetch_add(bytes, Ordering::SeqCst);
+        if let Some((_, taken)) = self.limits.get(queue) {
+            taken.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
     /// Whether asking for a place could succeed.
     pub(super) fn may_have_room(&self) -> bool {
         self.held.load(Ordering::Relaxed) < self.threads + AHEAD_MAX

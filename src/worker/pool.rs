@@ -42,6 +42,9 @@ pub(super) struct Running {
     pub(super) lease: Lease,
     pub(super) token: Arc<Token>,
     pub(super) prepared: Arc<Prepared>,
+    /// The owner in whose places it is counted: that of its lease, unless the process was given up
+    /// and has joined again meanwhile.
+    place_of: i64,
     /// Its lease was taken away because it did not stop.
     pub(super) abandoned: bool,
 }
@@ -67,9 +70,9 @@ pub(crate) struct Pool {
     state: Mutex<State>,
     slots: Vec<Mutex<Slot>>,
     /// Rows that were asked to stop, as last read.
-    cancels: Mutex<HashSet<i64>>,
+    pub(super) cancels: Mutex<HashSet<i64>>,
     /// Lets a thread that begins a body skip that lock.
-    has_cancels: AtomicBool,
+    pub(super) has_cancels: AtomicBool,
     /// The keeper was asked to fetch finishes from the slots.
     collecting: AtomicBool,
     pub(super) wake: Condvar,
@@ -141,7 +144,16 @@ impl Pool {
         };
         let owner = self.backend.join(self.clock.now(), &member)?;
         let places = Places::new(owner, Arc::clone(&self.registry), &self.config);
-        *self.owner.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(places));
+        let mut current = self.owner.write().unwrap_or_else(PoisonError::into_inner);
+        for mut slot in self.slots() {
+            // Its thread is busy, whoever owns the task by now.
+            if let Some(running) = &mut slot.running {
+                running.place_of = owner;
+                let task = &running.prepared.task;
+                places.adopt(&task.queue, task.arguments.len());
+            }
+        }
+        *current = Some(Arc::new(places));
         Ok(())
     }
 
@@ -234,18 +246,20 @@ impl Pool {
         while let Some(prepared) = self.begin(slot) {
             let finish = attempt::run(&client, &self.registry, &prepared);
             let lease = finish.lease;
-            self.free_place(&prepared.task);
             // A request that came while it ran is of no use to a later attempt.
             let _heard = self.is_cancelled(lease.row);
-            let mut own = self.slot(slot);
-            if own.running.take().is_some_and(|running| running.abandoned) {
-                drop(own);
+            let running = self.slot(slot).running.take();
+            let place_of = running.as_ref().map_or(lease.owner, |running| running.place_of);
+            self.free_place(&prepared.task, place_of);
+            if running.is_some_and(|running| running.abandoned) {
                 tell_lost(&finish, &Error::LeaseLost { id: finish.id, attempt: lease.attempt });
                 continue;
             }
-            own.done.push(finish);
-            let last = own.chunk.is_empty();
-            drop(own);
+            let last = {
+                let mut own = self.slot(slot);
+                own.done.push(finish);
+                own.chunk.is_empty()
+            };
             if prepared.finish_sync() {
                 self.keep(slot, true);
             } else if !last && !self.collecting.swap(true, Ordering::SeqCst) {
@@ -266,13 +280,14 @@ impl Pool {
                 // Handed back unrun, it is cancelled by the request that stands in its row.
                 own.done.push(given_back(&task, self.clock.now()));
                 drop(own);
-                self.free_place(&task);
+                self.free_place(&task, task.lease.owner);
                 continue;
             }
             let prepared = Arc::new(attempt::prepare(&self.registry, task));
             own.running = Some(Running {
                 lease: prepared.task.lease,
                 token: Arc::clone(&prepared.token),
+                place_of: prepared.task.lease.owner,
                 prepared: Arc::clone(&prepared),
                 abandoned: false,
             });
@@ -298,43 +313,9 @@ impl Pool {
         }
     }
 
-    fn cancels(&self) -> MutexGuard<'_, HashSet<i64>> {
-        self.cancels.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether a task that has not begun was asked to stop.
-    fn is_cancelled(&self, row: i64) -> bool {
-        if !self.has_cancels.load(Ordering::SeqCst) {
-            return false;
-        }
-        let mut cancels = self.cancels();
-        let asked = cancels.remove(&row);
-        self.has_cancels.store(!cancels.is_empty(), Ordering::SeqCst);
-        asked
-    }
-
-    /// Remembers which rows were asked to stop, for those that have not begun.
-    pub(super) fn note_cancels(&self, rows: &[i64]) {
-        let mut cancels = self.cancels();
-        *cancels = rows.iter().copied().collect();
-        self.has_cancels.store(!cancels.is_empty(), Ordering::SeqCst);
-    }
-
-    /// Asks the task of a row to stop, whether it runs or is about to.
-    fn stop_row(&self, row: i64) {
-        self.cancels().insert(row);
-        self.has_cancels.store(true, Ordering::SeqCst);
-        for slot in self.slots() {
-            if let Some(running) = slot.running.as_ref().filter(|running| running.lease.row == row)
-            {
-                running.token.stop(StopReason::Cancelled);
-            }
-        }
-    }
-
-    fn free_place(&self, task: &Claimed) {
+    fn free_place(&self, task: &Claimed, place_of: i64) {
         if let Some(places) = self.places()
-            && places.owner == task.lease.owner
+            && places.owner == place_of
         {
             places.release(&task.queue, task.arguments.len());
             if task.crashes > 0 {
@@ -389,7 +370,7 @@ impl Pool {
         let now = self.clock.now();
         let back: Vec<Finish> = tasks.iter().map(|task| given_back(task, now)).collect();
         for task in tasks {
-            self.free_place(task);
+            self.free_place(task, task.lease.owner);
         }
         let mut state = self.state();
         state.counts.handed_back += back.len();
@@ -556,31 +537,6 @@ impl Pool {
         }
         if !state.finishes.is_empty() {
             drop(self.pump(state));
-        }
-    }
-}
-
-impl Listener for Pool {
-    fn notice(&self, notice: Notice) {
-        let mut state = self.state();
-        match notice {
-            Notice::Work | Notice::Foreign | Notice::Clock => {
-                state.work = true;
-                if state.idle > 0 {
-                    self.wake.notify_one();
-                }
-            }
-            Notice::Cancel(row) => {
-                drop(state);
-                return self.stop_row(row);
-            }
-        }
-        drop(state);
-        let holding = self.holds_any();
-        match notice {
-            Notice::Foreign => self.keeper.foreign(holding),
-            Notice::Clock => self.keeper.ring(),
-            Notice::Work | Notice::Cancel(_) => {}
         }
     }
 }

@@ -110,30 +110,29 @@ impl Book {
 
     /// Turns a ready task into a running one, unless it has expired or must stay alone.
     fn take(&mut self, now: Timestamp, row: i64, offer: &dyn Offer) -> Found {
-        let owner = offer.owner();
         let task = self.tasks.get(&row).map(|task| &task.record);
-        let expired = task.and_then(|task| task.expires_at).is_some_and(|at| at <= now);
-        let suspect =
-            !expired && task.is_some_and(|task| task.crashes > 0) && !offer.reserve_suspect();
-        let mut found = if expired { Found::Ended } else { Found::Suspect };
-        self.edit(row, |task| {
-            // Also where it does not start, as one statement does it in the file.
-            task.record.worker = Some(owner);
-            task.record.started_at = Some(now);
-            task.record.stuck = false;
-            if expired {
+        if task.and_then(|task| task.expires_at).is_some_and(|at| at <= now) {
+            self.edit(row, |task| {
                 task.record.state = State::Failed;
                 task.record.reason = Some(Reason::Expired);
                 task.record.finished_at = Some(now);
-            } else if !suspect {
-                task.record.state = State::Running;
-                task.record.attempt += 1;
-                found = Found::Task(Box::new(task.claimed(owner, now)));
-            }
-        });
-        if expired {
+            });
             self.effects.changed.push(row);
+            return Found::Ended;
         }
+        let mut found = Found::Suspect;
+        if task.is_some_and(|task| task.crashes > 0) && !offer.reserve_suspect() {
+            return found;
+        }
+        let owner = offer.owner();
+        self.edit(row, |task| {
+            task.record.state = State::Running;
+            task.record.worker = Some(owner);
+            task.record.attempt += 1;
+            task.record.started_at = Some(now);
+            task.record.stuck = false;
+            found = Found::Task(Box::new(task.claimed(owner, now)));
+        });
         found
     }
 }

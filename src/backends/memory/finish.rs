@@ -9,8 +9,8 @@ use super::Book;
 use crate::backend::Cancelled;
 use crate::error::Error;
 use crate::id::TaskId;
-use crate::outcome::Outcome;
-use crate::record::{Finish, Finished, Lease};
+use crate::outcome::{Outcome, Report};
+use crate::record::{Finish, Finished, Lease, TaskRecord};
 use crate::retry::Retry;
 use crate::settle::{Spent, settle};
 use crate::state::{Reason, State};
@@ -83,7 +83,7 @@ impl Book {
                 lease: Lease { row: task.id.row(), attempt: task.attempt, owner },
                 started_at: now,
                 finished_at: now,
-                outcome: Outcome::GivenBack,
+                outcome: left_running(task),
                 retry: Arc::new(Retry::default()),
                 chance: 0.0,
                 durability: None,
@@ -95,5 +95,15 @@ impl Book {
             let _held = self.finish(now, end);
         }
         self.members.remove(&owner);
+    }
+}
+
+/// A task that must never start twice is taken to have started.
+fn left_running(task: &TaskRecord) -> Outcome {
+    if task.at_most_once {
+        let report = Report::new("crash", "its process left it running");
+        Outcome::Crashed { report: Box::new(report) }
+    } else {
+        Outcome::GivenBack
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row};
 
-use super::core::{Core, not_stored};
+use super::core::{Core, NextDue, not_stored};
 use super::lanes::{Head, Lanes};
 use crate::backend::{Offer, Room};
 use crate::error::Error;
@@ -22,7 +22,7 @@ use crate::time::Timestamp;
 /// Served by the primary key. Read apart from the update: RETURNING would build a table of its own
 /// for each row, which costs more than the second look-up.
 pub(super) const READ: &str = "SELECT tag, priority, attempt + 1, attempts_max, crashes, \
-     at_most_once, expires_at, options, arguments \
+     at_most_once, expires_at, options, arguments, reason IS NULL AND finished_at IS NULL \
      FROM litework_task WHERE id = ?1 AND state = 'ready'";
 
 /// Served by the primary key. One statement for all rows of a claim, which costs a third less than
@@ -43,6 +43,7 @@ const PROMOTE_ONE: &str = "UPDATE litework_task SET state = 'ready', reason = NU
 const PLACE: &str =
     "SELECT lane, rank FROM litework_task WHERE id = ?1 AND tag = ?2 AND state = 'ready'";
 
+/// Served by the primary key.
 const PAYLOAD: &str = "SELECT body FROM litework_payload WHERE id = ?1 * 2";
 
 /// What a ready row turned out to be.
@@ -86,10 +87,14 @@ pub(super) fn claim_one(
     id: TaskId,
     offer: &dyn Offer,
 ) -> Result<Option<Claimed>, Error> {
-    let Core { conn, lanes, effects, .. } = core;
-    conn.prepare_cached(PROMOTE_ONE)
+    let Core { conn, lanes, effects, next_due, .. } = core;
+    let promoted = conn
+        .prepare_cached(PROMOTE_ONE)
         .and_then(|mut promote| promote.execute((id.row(), id.tag(), now.as_millis())))
         .map_err(not_stored)?;
+    if promoted > 0 {
+        *next_due = NextDue::Unknown;
+    }
     let found = conn
         .prepare_cached(PLACE)
         .and_then(|mut read| {
@@ -207,22 +212,23 @@ impl<'a> Claimer<'a> {
                 Found::Ended => ended.push(head.1),
                 Found::Gone | Found::Suspect => self.passed_over.push(lane),
             }
-            if let Some(next) = self.next_head(lanes, lane, claimed)? {
+            if let Some(next) = self.next_head(lanes, lane, head, claimed)? {
                 best.push(Reverse((self.offer.turn_of(&queue), next, lane)));
             }
         }
         Ok(false)
     }
 
-    /// A lane with a row left behind is not read again: the same row would come back.
+    /// A lane with a row left behind is read on from there: the same row would come back.
     fn next_head(
         &mut self,
         lanes: &mut Lanes,
         lane: usize,
+        head: Head,
         claimed: &[Claimed],
     ) -> Result<Option<Head>, Error> {
         if self.passed_over.contains(&lane) {
-            return Ok(lanes.peek(lane));
+            return lanes.head_after(self.conn, lane, head).map_err(not_stored);
         }
         if lanes.must_be_read(lane) {
             // What was taken must not be found again.
@@ -246,8 +252,10 @@ impl<'a> Claimer<'a> {
         let owner = self.offer.owner();
         let now = self.now;
         let mut expires_at = None;
+        let mut admitted = true;
         let decoded = self.read.query_row([row], |found| {
             expires_at = found.get::<_, Option<i64>>(6)?;
+            admitted = found.get(9)?;
             decode(found, owner, now, place)
         });
         let mut task = match decoded.optional() {
@@ -256,6 +264,10 @@ impl<'a> Claimer<'a> {
             Err(error) if is_decode_error(&error) => return self.fail(row, "bad_row"),
             Err(error) => return Err(not_stored(error)),
         };
+        // Another program has stored what the schema does not admit, and marking it would fail.
+        if !admitted {
+            return self.fail(row, "bad_row");
+        }
         if expires_at.is_some_and(|at| at <= now.as_millis()) {
             return self.fail(row, "expired");
         }

@@ -73,19 +73,17 @@ impl Insert {
         if strict { Durability::Full } else { self.durability }
     }
 
-    /// After a rollback: the place is free again.
-    pub(super) fn undo(&self) {
-        if let (true, Some(offer)) = (self.reserved, &self.offer) {
+    /// After a rollback: the place is free again. A second call does nothing.
+    pub(super) fn undo(&mut self) {
+        if let (true, Some(offer)) = (std::mem::take(&mut self.reserved), &self.offer) {
             offer.release(&self.task.queue, self.task.arguments.len());
         }
     }
 
     pub(super) fn run(&mut self, core: &mut Core) -> Result<Stored, Error> {
-        self.reserved = false;
         let stored = self.store(core);
         if stored.is_err() {
             self.undo();
-            self.reserved = false;
         }
         stored
     }

@@ -26,7 +26,7 @@ const HEADS_MAX: usize = 4_096;
 /// Served by `litework_task_ready`; the state is a literal because a bound parameter would not
 /// match the partial index.
 const HEADS: &str = "SELECT rank, id FROM litework_task \
-     WHERE state = 'ready' AND lane = ?1 ORDER BY rank, id LIMIT ?2";
+     WHERE state = 'ready' AND lane = ?1 AND (rank, id) > (?2, ?3) ORDER BY rank, id LIMIT ?4";
 
 pub(super) fn too_many_lanes() -> Error {
     Error::Overloaded {
@@ -195,11 +195,21 @@ impl Lanes {
         conn: &Connection,
         index: usize,
     ) -> rusqlite::Result<Option<Head>> {
+        self.head_after(conn, index, (i64::MIN, i64::MIN))
+    }
+
+    /// The same, where all heads up to this one have been looked at; those left are not read again.
+    pub(super) fn head_after(
+        &mut self,
+        conn: &Connection,
+        index: usize,
+        (rank, row): Head,
+    ) -> rusqlite::Result<Option<Head>> {
         let unknown = self.must_be_read(index);
         let lane = &mut self.list[index];
         if unknown {
             let mut read = conn.prepare_cached(HEADS)?;
-            let mut rows = read.query((lane.id, HEADS_READ))?;
+            let mut rows = read.query((lane.id, rank, row, HEADS_READ))?;
             while let Some(row) = rows.next()? {
                 lane.heads.push_back((row.get(0)?, row.get(1)?));
             }
@@ -207,11 +217,6 @@ impl Lanes {
                 if lane.heads.len() < HEADS_READ as usize { Known::All } else { Known::Front };
         }
         Ok(lane.heads.front().copied())
-    }
-
-    /// The first head that is remembered, if any.
-    pub(super) fn peek(&self, index: usize) -> Option<Head> {
-        self.list[index].heads.front().copied()
     }
 
     /// Takes the first head away, because its task is being claimed.

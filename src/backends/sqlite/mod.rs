@@ -70,6 +70,12 @@ thread_local! {
     static HELD: RefCell<Vec<FileKey>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Looks at the marks of this thread. A thread that is going away, and may drop a client as it goes,
+/// holds none.
+fn with_held<R: Default>(look: impl FnOnce(&mut Vec<FileKey>) -> R) -> R {
+    HELD.try_with(|held| look(&mut held.borrow_mut())).unwrap_or_default()
+}
+
 /// Marks that this thread holds a write transaction, until it is dropped.
 struct Holding {
     file: FileKey,
@@ -79,14 +85,14 @@ struct Holding {
 
 impl Holding {
     fn new(file: FileKey) -> Self {
-        HELD.with_borrow_mut(|held| held.push(file));
+        with_held(|held| held.push(file));
         Self { file, _thread: PhantomData }
     }
 }
 
 impl Drop for Holding {
     fn drop(&mut self) {
-        HELD.with_borrow_mut(|held| {
+        with_held(|held| {
             if let Some(at) = held.iter().rposition(|file| *file == self.file) {
                 held.remove(at);
             }
@@ -97,13 +103,13 @@ impl Drop for Holding {
 /// Runs `body` as if this thread held no transaction on the file: the one it held has ended, though its
 /// marks are still there.
 fn without_holding<R>(file: FileKey, body: impl FnOnce() -> R) -> R {
-    let marks = HELD.with_borrow_mut(|held| {
+    let marks = with_held(|held| {
         let before = held.len();
         held.retain(|known| *known != file);
         before - held.len()
     });
     let answer = body();
-    HELD.with_borrow_mut(|held| held.extend(std::iter::repeat_n(file, marks)));
+    with_held(|held| held.extend(std::iter::repeat_n(file, marks)));
     answer
 }
 
@@ -271,7 +277,7 @@ impl Backend for Sqlite {
 
     fn check_usable(&self) -> Result<(), Error> {
         self.inner.check_pid()?;
-        if HELD.with_borrow(|held| held.contains(&self.inner.key)) {
+        if with_held(|held| held.contains(&self.inner.key)) {
             return Err(Error::Reentrant {
                 what: "this thread holds a write transaction on the file and would wait for itself",
                 instead: "enqueue through that transaction, or end it first",
@@ -306,7 +312,7 @@ impl Backend for Sqlite {
             Ok(stored)
         });
         if answer.is_err() {
-            inserts.iter().for_each(Insert::undo);
+            inserts.iter_mut().for_each(Insert::undo);
         }
         answer
     }
@@ -374,7 +380,16 @@ impl Backend for Sqlite {
         offer: &dyn Offer,
     ) -> Result<Option<Claimed>, Error> {
         // The level is strict: the task may be one that must never start twice.
-        self.transaction(Durability::Full, |core| claim::claim_one(core, now, id, offer))
+        let mut claimed_in_vain = None;
+        let answer = self.transaction(Durability::Full, |core| {
+            let claimed = claim::claim_one(core, now, id, offer)?;
+            claimed_in_vain.clone_from(&claimed);
+            Ok(claimed)
+        });
+        if answer.is_err() {
+            claim::undo(offer, claimed_in_vain.as_slice());
+        }
+        answer
     }
 
     fn renew(&self, owner: i64) -> Result<bool, Error> {

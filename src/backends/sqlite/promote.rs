@@ -19,6 +19,10 @@ pub(super) const DUE: &str = "SELECT id, lane, rank FROM litework_task \
 const PROMOTE: &str = "UPDATE litework_task SET state = 'ready', reason = NULL \
      WHERE id = ?1 AND state = 'scheduled'";
 
+/// Served by the primary key.
+const FAIL: &str = "UPDATE litework_task SET state = 'failed', reason = 'bad_row', \
+     finished_at = ?2 WHERE id = ?1 AND state = 'scheduled'";
+
 /// Promotes what is due and returns when the next task is; a moment not after `now` means that
 /// the slice was full.
 pub(super) fn promote(core: &mut Core, now: Timestamp) -> Result<Option<Timestamp>, Error> {
@@ -26,10 +30,15 @@ pub(super) fn promote(core: &mut Core, now: Timestamp) -> Result<Option<Timestam
     if next.is_some_and(|at| at <= now) {
         let rows = due(core, now)?;
         for (row, lane, rank) in rows {
-            core.conn
-                .prepare_cached(PROMOTE)
-                .and_then(|mut promote| promote.execute([row]))
-                .map_err(not_stored)?;
+            let promoted = core.conn.prepare_cached(PROMOTE).and_then(|mut it| it.execute([row]));
+            match promoted {
+                Ok(_) => {}
+                Err(error) if is_not_admitted(&error) => {
+                    fail(core, row, now)?;
+                    continue;
+                }
+                Err(error) => return Err(not_stored(error)),
+            }
             if let Some(lane) = core.lanes.by_id(&core.conn, lane).map_err(not_stored)? {
                 core.lanes.note_ready(lane, (rank, row));
             }
@@ -38,6 +47,21 @@ pub(super) fn promote(core: &mut Core, now: Timestamp) -> Result<Option<Timestam
         next = next_due(core)?;
     }
     Ok(next)
+}
+
+/// Whether the row itself is damaged: it holds what the schema does not admit.
+fn is_not_admitted(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation)
+}
+
+/// Ends a row that another program has damaged, so that it does not stop the others.
+fn fail(core: &mut Core, row: i64, now: Timestamp) -> Result<(), Error> {
+    core.effects.changed.push(row);
+    core.conn
+        .prepare_cached(FAIL)
+        .and_then(|mut fail| fail.execute((row, now.as_millis())))
+        .map(drop)
+        .map_err(not_stored)
 }
 
 fn due(core: &Core, now: Timestamp) -> Result<Vec<(i64, i64, i64)>, Error> {

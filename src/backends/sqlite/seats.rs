@@ -91,6 +91,7 @@ pub(super) fn again_if_gone<R>(step: impl Fn() -> std::io::Result<R>) -> std::io
 }
 
 pub(super) fn make_folder(folder: &Path) -> std::io::Result<()> {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "there is no mode to set"))]
     let mut builder = std::fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);

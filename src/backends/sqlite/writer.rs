@@ -297,7 +297,7 @@ impl Lead<'_> {
             Ok(answers)
         });
         if answers.is_err() {
-            inserts.iter().for_each(Insert::undo);
+            inserts.iter_mut().for_each(Insert::undo);
         }
         let foreign = std::mem::take(&mut core.foreign_seen);
         self.writer.publish(std::mem::take(&mut core.effects), foreign);
