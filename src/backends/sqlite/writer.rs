@@ -87,7 +87,7 @@ impl Writer {
     pub(super) fn insert(&self, insert: Insert) -> Result<Stored, Error> {
         match self.stand_in_line(Some(insert))? {
             Answer::Stored(answer, untold) => {
-                tell(untold);
+                pass_on(untold);
                 answer
             }
             Answer::Lead(mine) => {
@@ -197,6 +197,7 @@ impl Lead<'_> {
         let mut core = self.writer.core();
         let (inserts, replies) = self.gather(Some(mine));
         let mut answers = self.run_timed(&mut core, inserts).into_iter();
+        fault::point("before_answer");
         let my_answer = answers.next().unwrap_or_else(|| Err(lost_leader()));
         tell(replies.into_iter().zip(answers).collect());
         while began.elapsed() < LEAD_MAX {
@@ -305,20 +306,24 @@ impl Lead<'_> {
     }
 }
 
-/// Wakes the first two, who wake the rest between them.
-fn tell(mut untold: Untold) {
-    fault::point("before_answer");
+/// A caller that was told tells two more, who tell the rest between them.
+fn pass_on(mut untold: Untold) {
     let half = untold.split_off(untold.len() / 2);
-    for mut part in [untold, half] {
-        while let Some((reply, answer)) = part.pop() {
-            match reply.send(Answer::Stored(answer, std::mem::take(&mut part))) {
-                Ok(()) => break,
-                // A caller that has gone hears nothing; its task is stored all the same. The others
-                // come back with the word that could not be given.
-                Err(unsent) => {
-                    if let Answer::Stored(_, rest) = unsent.into_inner() {
-                        part = rest;
-                    }
+    tell(untold);
+    tell(half);
+}
+
+/// Tells one caller, who passes the others' answers on: waking a thread costs the leader as much as
+/// several inserts.
+fn tell(mut untold: Untold) {
+    while let Some((reply, answer)) = untold.pop() {
+        match reply.send(Answer::Stored(answer, std::mem::take(&mut untold))) {
+            Ok(()) => return,
+            // A caller that has gone hears nothing; its task is stored all the same. The others
+            // come back with the word that could not be given.
+            Err(unsent) => {
+                if let Answer::Stored(_, rest) = unsent.into_inner() {
+                    untold = rest;
                 }
             }
         }
