@@ -67,6 +67,8 @@ fn in_process_at(bench: &Bench, level: Durability) -> Vec<Row> {
     let builder = Client::builder(ours.path()).register(Arrive::define()).workers(2);
     let client = builder.durability(level).open().expect("the file is ours");
     let raw = Raw::open(&limit.path(), level).expect("the file is ours");
+    warm(bench, &client, &raw);
+    probe.await_results();
     let post = Post::default();
     let mut pairs: Vec<Pair> = Vec::new();
     std::thread::scope(|scope| {
@@ -103,6 +105,18 @@ fn in_process_at(bench: &Bench, level: Durability) -> Vec<Row> {
         Row::beside(name, both, "µs", ratio, target).at(level).note(note)
     };
     vec![row("latency_in_process_p50", 0.5, P50), row("latency_in_process_p95", 0.95, P95)]
+}
+
+/// Brings both files into their steady state, see the rows `enqueue_*`.
+fn warm(bench: &Bench, client: &Client, raw: &Raw) {
+    let batches = bench.pick(100, 10);
+    expect_runs(batches * 1_000);
+    for _ in 0..batches {
+        let tasks = Resize::samples(1_000).map(Arrive);
+        client.enqueue_many(tasks).expect("there is room");
+        raw.insert(Resize::samples(1_000)).expect("there is room");
+    }
+    await_runs();
 }
 
 fn ratio_at(pairs: &[Pair], at: f64) -> f64 {

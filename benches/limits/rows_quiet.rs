@@ -17,6 +17,8 @@ use crate::work::{Probe, Resize, await_runs, client, expect_runs, ran};
 
 const GRACE: Duration = Duration::from_secs(10);
 const LEVEL: Durability = Durability::Full;
+/// The neighbour is watched for about this long at most.
+const ENOUGH: Duration = Duration::from_secs(60);
 /// Longer than any child takes.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -31,7 +33,8 @@ pub(crate) fn neighbour(bench: &Bench) -> Vec<Row> {
     let wanted = bench.pick(2_000, 50);
     let mut waits = Vec::new();
     let (mut done, mut took) = (0, 0.0);
-    while waits.len() < wanted {
+    // Where the neighbour is kept waiting, its waits are few.
+    while waits.len() < wanted && took < ENOUGH.as_secs_f64() {
         let file = bench.copy(&stored);
         let (began, stop) = (Instant::now(), AtomicBool::new(false));
         expect_runs(bench.pick(1_000_000, 100_000));
