@@ -18,10 +18,11 @@ use crate::fault;
 use crate::options::Durability;
 use crate::time::Timestamp;
 
-/// While other processes commit, the lock is let go this often …
-const NEIGHBOUR_EVERY: Duration = Duration::from_millis(10);
-/// … for this long.
-const NEIGHBOUR_PAUSE: Duration = Duration::from_micros(500);
+/// While other connections commit, the lock is let go whenever it was held this long, for as long as it
+/// was held: one that waits with pauses of its own then finds it free at every other try.
+const NEIGHBOUR_HELD: Duration = Duration::from_millis(2);
+/// It is let go for at most this long.
+const NEIGHBOUR_PAUSE_MAX: Duration = Duration::from_millis(10);
 /// How long after a foreign commit others are taken to be active.
 const NEIGHBOUR_ACTIVE: Duration = Duration::from_secs(1);
 
@@ -67,7 +68,10 @@ pub(super) struct Core {
     /// Whether `min_writer` was read since another connection last committed.
     version_checked: bool,
     foreign_at: Option<Instant>,
-    paused_at: Instant,
+    /// How long the lock was held since it was last let go for others.
+    held: Duration,
+    /// When the last transaction ended.
+    released_at: Instant,
     pub(super) foreign_seen: bool,
     checkpoint: checkpoint::Helper,
 }
@@ -86,7 +90,8 @@ impl Core {
             data_version: -1,
             version_checked: false,
             foreign_at: None,
-            paused_at: Instant::now(),
+            held: Duration::ZERO,
+            released_at: Instant::now(),
             foreign_seen: false,
             checkpoint: checkpoint::Helper::default(),
         }
@@ -99,8 +104,9 @@ impl Core {
         body: impl FnOnce(&mut Self) -> Result<R, Error>,
     ) -> Result<R, Error> {
         self.begin(level)?;
+        let began = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(|| body(self)));
-        match outcome {
+        let answer = match outcome {
             Ok(Ok(value)) => self.commit().map(|()| value),
             Ok(Err(error)) => {
                 self.roll_back();
@@ -110,7 +116,10 @@ impl Core {
                 self.roll_back();
                 std::panic::resume_unwind(panic)
             }
-        }
+        };
+        self.released_at = Instant::now();
+        self.held += self.released_at - began;
+        answer
     }
 
     /// Whether `SQLite` itself has ended the transaction, as it does on a full disk.
@@ -262,9 +271,12 @@ impl Core {
     /// `SQLite`'s lock is unfair: a tight loop of commits starves other processes.
     fn be_a_good_neighbour(&mut self) {
         let active = self.foreign_at.is_some_and(|at| at.elapsed() < NEIGHBOUR_ACTIVE);
-        if active && self.paused_at.elapsed() >= NEIGHBOUR_EVERY {
-            std::thread::sleep(NEIGHBOUR_PAUSE);
-            self.paused_at = Instant::now();
+        if active && self.held >= NEIGHBOUR_HELD {
+            let pause = self.held.min(NEIGHBOUR_PAUSE_MAX);
+            std::thread::sleep(pause.saturating_sub(self.released_at.elapsed()));
+        }
+        if !active || self.held >= NEIGHBOUR_HELD {
+            self.held = Duration::ZERO;
         }
     }
 }
