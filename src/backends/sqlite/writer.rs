@@ -2,23 +2,24 @@
 //!
 //! ```text
 //!   caller alone ──► leads ──► BEGIN IMMEDIATE · own insert · COMMIT ──► answer
-//!   callers that come meanwhile ──► wait ──► all their inserts in the leader's next transaction
-//!   bulk, exchange, a user's closure ──► a turn of their own, in the same line
+//!   callers that come meanwhile ──► the next batch; its first member leads it
+//!   bulk, exchange, a user's closure ──► the connection, alone, in turn
 //! ```
 //!
 //! Guarantees: nobody is answered before the commit; an error says `NotStored` or `Unknown` and
-//! never guesses; a panic or an error of one member does not touch the others; whoever leads hands
-//! the lead on even when it panics; every wait has a deadline.
+//! never guesses; a panic or an error of one member does not touch the others; a leader answers its
+//! members even when it panics; every wait has a deadline.
 //!
 //! A full disk or an I/O error rolls the whole transaction back without saying so. After each error
 //! the connection is asked whether it is still in a transaction, and if it is not, the members are
 //! replayed one by one.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::core::{Core, Effects};
 use super::enqueue::Insert;
@@ -29,128 +30,65 @@ use crate::options::Durability;
 use crate::record::Stored;
 use crate::watch::{Notice, Signal};
 
-/// A leader merges at most this many operations into one transaction.
-const MERGE_MAX: usize = 256;
-/// A caller leads others' operations for at most this long after its own is answered.
-const LEAD_MAX: Duration = Duration::from_millis(2);
-/// A leader waits at most this long for callers that are about to come.
+/// A batch has at most this many members.
+const MEMBERS_MAX: usize = 256;
+/// A leader keeps its transaction open for callers that are about to come for at most this long.
 const LINGER_MAX: Duration = Duration::from_micros(500);
-
-/// Callers that are still to be told, with what they are told.
-type Untold = Vec<(oneshot::Sender<Answer>, Result<Stored, Error>)>;
-
-/// What a waiting caller is told.
-enum Answer {
-    /// Its own answer; and others', which it passes on before it goes its way, so that the leader can
-    /// go on at once.
-    Stored(Result<Stored, Error>, Untold),
-    /// It is its turn to lead; its own operation, if it had one, comes back.
-    Lead(Option<Insert>),
-}
-
-struct Waiting {
-    number: u64,
-    insert: Option<Insert>,
-    reply: oneshot::Sender<Answer>,
-}
-
-#[derive(Default)]
-struct Line {
-    led: bool,
-    numbers: u64,
-    waiting: VecDeque<Waiting>,
-}
 
 /// The write path.
 pub(super) struct Writer {
-    line: Mutex<Line>,
     core: Mutex<Core>,
+    /// The batch that callers join: its leader waits for the connection, or fills its transaction.
+    gathering: Mutex<Option<Arc<Batch>>>,
     signal: Arc<Signal>,
-    /// How many inserts the last merged transaction had.
+    /// How many members the last batch had.
     members: AtomicUsize,
-    /// How long it took.
+    /// How long its COMMIT took.
     commit_ns: AtomicU64,
 }
 
 impl Writer {
     pub(super) fn new(core: Core, signal: Arc<Signal>) -> Self {
         Self {
-            line: Mutex::default(),
             core: Mutex::new(core),
+            gathering: Mutex::default(),
             signal,
             members: AtomicUsize::new(1),
             commit_ns: AtomicU64::new(0),
         }
     }
 
-    /// Stores one task, merged with others that come at the same time.
+    /// Stores one task, in one transaction with others that come at the same time.
     pub(super) fn insert(&self, insert: Insert) -> Result<Stored, Error> {
-        match self.stand_in_line(Some(insert))? {
-            Answer::Stored(answer, untold) => {
-                pass_on(untold);
-                answer
-            }
-            Answer::Lead(mine) => {
-                let lead = Lead { writer: self };
-                mine.map_or(Err(Error::Closed), |mine| lead.insert(mine))
-            }
+        let mut gathering = self.gathering.lock();
+        if let Some(batch) = gathering.as_ref().filter(|batch| batch.admits(&insert)) {
+            let (batch, member) = (Arc::clone(batch), batch.join(insert));
+            drop(gathering);
+            batch.done.wait();
+            return batch.answer_of(member);
         }
+        let batch = Arc::new(Batch::new(insert));
+        *gathering = Some(Arc::clone(&batch));
+        drop(gathering);
+        Lead { writer: self, batch: &batch }.commit();
+        batch.answer_of(0)
     }
 
     /// The write connection, alone, in turn.
     pub(super) fn turn(&self) -> Result<Turn<'_>, Error> {
-        match self.stand_in_line(None)? {
-            Answer::Lead(_) => {
-                let lead = Lead { writer: self };
-                Ok(Turn { core: self.core(), lead })
-            }
-            Answer::Stored(..) => Err(Error::Closed),
-        }
+        Ok(Turn { core: self.core()?, writer: self })
     }
 
     /// Looks for commits of others, as the watcher does; waits only for a transaction under way.
     pub(super) fn take_foreign(&self) -> bool {
-        self.core().take_foreign().unwrap_or(false)
+        self.core.lock().take_foreign().unwrap_or(false)
     }
 
-    fn core(&self) -> MutexGuard<'_, Core> {
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn line(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn stand_in_line(&self, insert: Option<Insert>) -> Result<Answer, Error> {
-        let mut line = self.line();
-        if !line.led {
-            line.led = true;
-            return Ok(Answer::Lead(insert));
-        }
-        let (reply, answer) = oneshot::channel();
-        line.numbers += 1;
-        let number = line.numbers;
-        line.waiting.push_back(Waiting { number, insert, reply });
-        drop(line);
-        match answer.recv_timeout(BUSY_DEADLINE) {
-            Ok(answer) => Ok(answer),
-            Err(oneshot::RecvTimeoutError::Timeout) => self.leave_line(number, &answer),
-            Err(oneshot::RecvTimeoutError::Disconnected) => Err(lost_leader()),
-        }
-    }
-
-    /// The deadline has passed: out of the line, unless the operation is under way by now.
-    fn leave_line(&self, number: u64, answer: &oneshot::Receiver<Answer>) -> Result<Answer, Error> {
-        let mut line = self.line();
-        let before = line.waiting.len();
-        line.waiting.retain(|waiting| waiting.number != number);
-        let left = line.waiting.len() < before;
-        drop(line);
-        if left {
+    fn core(&self) -> Result<MutexGuard<'_, Core>, Error> {
+        self.core.try_lock_for(BUSY_DEADLINE).ok_or_else(|| {
             let reason = format!("busy: the writers before it took {} s", BUSY_DEADLINE.as_secs());
-            return Err(Error::NotStored { reason, source: None });
-        }
-        answer.recv_ref().map_err(|_| lost_leader())
+            Error::NotStored { reason, source: None }
+        })
     }
 
     /// Tells the world what a commit did.
@@ -172,168 +110,203 @@ fn lost_leader() -> Error {
     Error::Unknown { reason: "the thread that was committing it died".to_owned(), source: None }
 }
 
-/// The right to write. Dropping it hands the lead to the next in line.
+/// Inserts that share one transaction.
+struct Batch {
+    level: Durability,
+    joined: Mutex<Joined>,
+    /// By member, each taken once.
+    answers: Mutex<Vec<Option<Result<Stored, Error>>>>,
+    done: OnceLock<()>,
+}
+
+/// Who has joined a batch.
+struct Joined {
+    count: usize,
+    /// Those that the leader has not fetched yet.
+    waiting: Vec<Insert>,
+}
+
+impl Batch {
+    fn new(insert: Insert) -> Self {
+        Self {
+            level: insert.level(),
+            joined: Mutex::new(Joined { count: 1, waiting: vec![insert] }),
+            answers: Mutex::default(),
+            done: OnceLock::new(),
+        }
+    }
+
+    fn admits(&self, insert: &Insert) -> bool {
+        insert.level() <= self.level && self.joined.lock().count < MEMBERS_MAX
+    }
+
+    /// The number of the new member.
+    fn join(&self, insert: Insert) -> usize {
+        let mut joined = self.joined.lock();
+        joined.waiting.push(insert);
+        joined.count += 1;
+        joined.count - 1
+    }
+
+    fn fetch(&self) -> Vec<Insert> {
+        std::mem::take(&mut self.joined.lock().waiting)
+    }
+
+    fn answer_of(&self, member: usize) -> Result<Stored, Error> {
+        let answer = self.answers.lock().get_mut(member).and_then(Option::take);
+        answer.unwrap_or_else(|| Err(lost_leader()))
+    }
+}
+
+/// The duty to answer a batch. Dropping it answers those that have no answer yet.
 struct Lead<'a> {
     writer: &'a Writer,
+    batch: &'a Arc<Batch>,
 }
 
 impl Drop for Lead<'_> {
     fn drop(&mut self) {
-        let mut line = self.writer.line();
-        while let Some(next) = line.waiting.pop_front() {
-            // A caller that gave up meanwhile cannot lead: its channel refuses the word.
-            if next.reply.send(Answer::Lead(next.insert)).is_ok() {
-                return;
-            }
-        }
-        line.led = false;
+        self.close();
+        let _first = self.batch.done.set(());
     }
 }
 
 impl Lead<'_> {
-    fn insert(&self, mine: Insert) -> Result<Stored, Error> {
-        let began = Instant::now();
-        self.linger();
-        let mut core = self.writer.core();
-        let (inserts, replies) = self.gather(Some(mine));
-        let mut answers = self.run_timed(&mut core, inserts).into_iter();
+    /// Nobody joins from here on.
+    fn close(&self) {
+        let mut gathering = self.writer.gathering.lock();
+        if gathering.as_ref().is_some_and(|batch| Arc::ptr_eq(batch, self.batch)) {
+            *gathering = None;
+        }
+    }
+
+    /// Commits the batch and gives each member its answer.
+    fn commit(self) {
+        let answers = match self.writer.core() {
+            Ok(mut core) => self.run(&mut core),
+            Err(busy) => {
+                self.close();
+                same_for_all(self.batch.fetch().len(), busy)
+            }
+        };
         fault::point("before_answer");
-        let my_answer = answers.next().unwrap_or_else(|| Err(lost_leader()));
-        tell(replies.into_iter().zip(answers).collect());
-        while began.elapsed() < LEAD_MAX {
-            self.linger();
-            let (inserts, replies) = self.gather(None);
-            if inserts.is_empty() {
-                break;
-            }
-            let answers = self.run_timed(&mut core, inserts);
-            tell(replies.into_iter().zip(answers).collect());
-        }
-        my_answer
+        *self.batch.answers.lock() = answers.into_iter().map(Some).collect();
     }
 
-    /// Where the last transaction had many members, most of them are about to come again: waiting a
-    /// fraction of a commit for them saves a commit of few. A lone caller never waits.
-    fn linger(&self) {
-        let expected = self.writer.members.load(Ordering::Relaxed);
-        if expected < 2 {
-            return;
-        }
-        let patience = Duration::from_nanos(self.writer.commit_ns.load(Ordering::Relaxed) / 2);
-        let until = Instant::now() + patience.min(LINGER_MAX);
-        while self.writer.line().waiting.len() + 1 < expected && Instant::now() < until {
-            std::thread::yield_now();
-        }
-    }
-
-    /// Runs one transaction and remembers its size and length.
-    fn run_timed(&self, core: &mut Core, inserts: Vec<Insert>) -> Vec<Result<Stored, Error>> {
-        let began = Instant::now();
-        self.writer.members.store(inserts.len(), Ordering::Relaxed);
-        let answers = self.run(core, inserts);
-        let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.writer.commit_ns.store(took, Ordering::Relaxed);
-        answers
-    }
-
-    /// The next members of the line, up to a caller that wants a turn of its own.
-    fn gather(&self, mine: Option<Insert>) -> (Vec<Insert>, Vec<oneshot::Sender<Answer>>) {
-        let mut inserts: Vec<Insert> = mine.into_iter().collect();
-        let mut replies = Vec::new();
-        let mut line = self.writer.line();
-        while inserts.len() < MERGE_MAX
-            && line.waiting.front().is_some_and(|next| next.insert.is_some())
-        {
-            let Some(Waiting { insert: Some(insert), reply, .. }) = line.waiting.pop_front() else {
-                break;
-            };
-            inserts.push(insert);
-            replies.push(reply);
-        }
-        (inserts, replies)
-    }
-
-    /// One transaction for all; if it is lost as a whole, one for each.
-    fn run(&self, core: &mut Core, mut inserts: Vec<Insert>) -> Vec<Result<Stored, Error>> {
-        let level = inserts.iter().map(Insert::level).max().unwrap_or_default();
-        let count = inserts.len();
-        let attempt = catch_unwind(AssertUnwindSafe(|| self.commit_all(core, level, &mut inserts)));
-        match attempt {
+    /// One transaction for all; if a member made it fail, one for each.
+    fn run(&self, core: &mut Core) -> Vec<Result<Stored, Error>> {
+        let mut inserts = Vec::new();
+        let together = catch_unwind(AssertUnwindSafe(|| self.commit_together(core, &mut inserts)));
+        self.close();
+        inserts.append(&mut self.batch.fetch());
+        match together {
             Ok(Ok(answers)) => answers,
-            Ok(Err(error)) if count == 1 => vec![Err(error)],
-            Ok(Err(Error::Unknown { reason, .. })) => {
-                let unknown = || Error::Unknown { reason: reason.clone(), source: None };
-                (0..count).map(|_| Err(unknown())).collect()
-            }
-            Ok(Err(_)) => inserts
-                .iter_mut()
-                .map(|insert| {
-                    let one = std::slice::from_mut(insert);
-                    self.commit_all(core, level, one)
-                        .and_then(|mut answers| answers.pop().unwrap_or_else(|| Err(lost_leader())))
-                })
-                .collect(),
-            Err(_panic) => {
+            Ok(Err(Failed::Together(error))) => same_for_all(inserts.len(), error),
+            Ok(Err(Failed::Member(error))) if inserts.len() == 1 => vec![Err(error)],
+            Ok(Err(Failed::Member(_))) | Err(_) => {
                 core.roll_back();
-                (0..count).map(|_| Err(lost_leader())).collect()
+                inserts.iter_mut().map(|insert| self.commit_alone(core, insert)).collect()
             }
         }
     }
 
-    fn commit_all(
+    /// The members that are there, those that come while it goes on, and those that are about to.
+    fn commit_together(
         &self,
         core: &mut Core,
-        level: Durability,
-        inserts: &mut [Insert],
-    ) -> Result<Vec<Result<Stored, Error>>, Error> {
-        let answers = core.transaction(level, |core| {
-            let mut answers = Vec::with_capacity(inserts.len());
-            for insert in inserts.iter_mut() {
-                let answer = insert.run(core);
-                if answer.is_err() && core.lost_transaction() {
-                    return answer.map(|_| Vec::new());
+        inserts: &mut Vec<Insert>,
+    ) -> Result<Vec<Result<Stored, Error>>, Failed> {
+        let mut filled_at = Instant::now();
+        let mut lost_by_member = false;
+        let answers = core.transaction(self.batch.level, |core| {
+            let began = Instant::now();
+            let mut answers = Vec::new();
+            let mut open = true;
+            while open {
+                open = self.is_worth_waiting(inserts.len(), began);
+                if !open {
+                    self.close();
                 }
-                answers.push(answer);
+                let known = inserts.len();
+                inserts.append(&mut self.batch.fetch());
+                if open && inserts.len() == known {
+                    std::thread::yield_now();
+                }
+                for insert in &mut inserts[known..] {
+                    let answer = insert.run(core);
+                    if answer.is_err() && core.lost_transaction() {
+                        lost_by_member = true;
+                        return answer.map(|_| Vec::new());
+                    }
+                    answers.push(answer);
+                }
             }
+            filled_at = Instant::now();
             Ok(answers)
         });
-        if answers.is_err() {
+        let took = u64::try_from(filled_at.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.writer.commit_ns.store(took, Ordering::Relaxed);
+        self.writer.members.store(inserts.len(), Ordering::Relaxed);
+        self.tell_world(core, answers.is_err(), inserts);
+        answers.map_err(|error| {
+            if lost_by_member { Failed::Member(error) } else { Failed::Together(error) }
+        })
+    }
+
+    /// A member whose own insert panics is the only one that hears of it.
+    fn commit_alone(&self, core: &mut Core, insert: &mut Insert) -> Result<Stored, Error> {
+        insert.undo();
+        let alone =
+            AssertUnwindSafe(|| core.transaction(self.batch.level, |core| insert.run(core)));
+        let answer = catch_unwind(alone).unwrap_or_else(|_| Err(lost_leader()));
+        self.tell_world(core, answer.is_err(), std::slice::from_mut(insert));
+        answer
+    }
+
+    fn tell_world(&self, core: &mut Core, failed: bool, inserts: &mut [Insert]) {
+        if failed {
             inserts.iter_mut().for_each(Insert::undo);
         }
         let foreign = std::mem::take(&mut core.foreign_seen);
         self.writer.publish(std::mem::take(&mut core.effects), foreign);
-        answers
     }
-}
 
-/// A caller that was told tells two more, who tell the rest between them.
-fn pass_on(mut untold: Untold) {
-    let half = untold.split_off(untold.len() / 2);
-    tell(untold);
-    tell(half);
-}
-
-/// Tells one caller, who passes the others' answers on: waking a thread costs the leader as much as
-/// several inserts.
-fn tell(mut untold: Untold) {
-    while let Some((reply, answer)) = untold.pop() {
-        match reply.send(Answer::Stored(answer, std::mem::take(&mut untold))) {
-            Ok(()) => return,
-            // A caller that has gone hears nothing; its task is stored all the same. The others
-            // come back with the word that could not be given.
-            Err(unsent) => {
-                if let Answer::Stored(_, rest) = unsent.into_inner() {
-                    untold = rest;
-                }
-            }
+    /// Where the last batch had many members, most of them are about to come again: keeping the
+    /// transaction open for as long as a commit takes saves them one. A lone caller never waits.
+    fn is_worth_waiting(&self, here: usize, since: Instant) -> bool {
+        let expected = self.writer.members.load(Ordering::Relaxed);
+        if here == 0 {
+            return expected > 1;
         }
+        let patience = Duration::from_nanos(self.writer.commit_ns.load(Ordering::Relaxed));
+        here < expected && since.elapsed() < patience.min(LINGER_MAX)
     }
+}
+
+/// Why a batch was not committed.
+enum Failed {
+    /// One member's statement took the transaction with it.
+    Member(Error),
+    Together(Error),
+}
+
+/// The same bad news for each member; the first also gets its source.
+fn same_for_all(members: usize, error: Error) -> Vec<Result<Stored, Error>> {
+    let copy = || match &error {
+        Error::Unknown { reason, .. } => Error::Unknown { reason: reason.clone(), source: None },
+        Error::NotStored { reason, .. } => {
+            Error::NotStored { reason: reason.clone(), source: None }
+        }
+        other => Error::NotStored { reason: other.to_string(), source: None },
+    };
+    let others: Vec<_> = (1..members).map(|_| Err(copy())).collect();
+    std::iter::once(Err(error)).chain(others).collect()
 }
 
 /// The write connection, held alone.
 pub(super) struct Turn<'a> {
     core: MutexGuard<'a, Core>,
-    lead: Lead<'a>,
+    writer: &'a Writer,
 }
 
 impl Turn<'_> {
@@ -345,7 +318,7 @@ impl Turn<'_> {
     ) -> Result<R, Error> {
         let answer = self.core.transaction(level, body);
         let foreign = std::mem::take(&mut self.core.foreign_seen);
-        self.lead.writer.publish(std::mem::take(&mut self.core.effects), foreign);
+        self.writer.publish(std::mem::take(&mut self.core.effects), foreign);
         answer
     }
 }
