@@ -5,9 +5,11 @@
 //! three, and no entry in the index of ready work. That no better task waits is checked in the
 //! inserting transaction.
 //!
-//! An insert is one statement, so a refused one leaves nothing behind.
+//! Inserts that come together are written in blocks of 32 and 8 rows, which costs little more than half
+//! of one statement for each. A task with a key, or of a lane that is new, is written alone, as it may
+//! be refused without the others.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension};
 
@@ -28,7 +30,19 @@ pub(super) const INLINE_BYTES_MAX: usize = 2 * 1024;
 const INSERT: &str = "INSERT INTO litework_task (tag, lane, state, reason, rank, priority, due_at, \
      enqueued_at, started_at, expires_at, attempt, attempts_max, at_most_once, worker, key, tags, \
      meta, options, arguments) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+
+/// Rows of a block, greatest first.
+const BLOCKS: [usize; 2] = [32, 8];
+
+/// [`INSERT`] for as many rows as each of [`BLOCKS`] has.
+static INSERT_BLOCK: LazyLock<[String; 2]> = LazyLock::new(|| {
+    let (_, row) = INSERT.split_once("VALUES ").unwrap_or_default();
+    BLOCKS.map(|rows| INSERT.to_owned() + &format!(", {row}").repeat(rows - 1))
+});
+
+/// Served by the primary key.
+const LAST: &str = "SELECT max(id) FROM litework_task";
 
 pub(super) const INSERT_PAYLOAD: &str =
     "INSERT OR REPLACE INTO litework_payload (id, body) VALUES (?1, ?2)";
@@ -46,6 +60,18 @@ pub(super) struct Insert {
     durability: Durability,
     /// Whether a place of the offer is taken for it.
     reserved: bool,
+    fate: Fate,
+}
+
+/// What this transaction made of an insert.
+#[derive(Default)]
+enum Fate {
+    #[default]
+    Open,
+    /// The task that has its key.
+    Existing(Stored),
+    Placed(Placed),
+    Refused(Error),
 }
 
 /// Where a new task begins.
@@ -56,6 +82,17 @@ enum Start {
     HandedOver { owner: i64 },
 }
 
+/// What is known of a new task before it is written.
+#[derive(Clone, Copy)]
+struct Placed {
+    start: Start,
+    /// The number of its lane in the file.
+    lane: i64,
+    rank: i64,
+    tag: i64,
+    row: i64,
+}
+
 impl Insert {
     pub(super) fn new(
         task: NewTask,
@@ -63,7 +100,7 @@ impl Insert {
         offer: Option<Arc<dyn Offer>>,
         durability: Durability,
     ) -> Self {
-        Self { task, now, offer, durability, reserved: false }
+        Self { task, now, offer, durability, reserved: false, fate: Fate::Open }
     }
 
     /// The level its commit needs: the start of an at-most-once task must be on disk before its
@@ -80,34 +117,69 @@ impl Insert {
         }
     }
 
-    pub(super) fn run(&mut self, core: &mut Core) -> Result<Stored, Error> {
-        let stored = self.store(core);
-        if stored.is_err() {
-            self.undo();
+    /// Why it was refused, if it was.
+    pub(super) fn take_refusal(&mut self) -> Option<Error> {
+        match std::mem::take(&mut self.fate) {
+            Fate::Refused(error) => Some(error),
+            fate => {
+                self.fate = fate;
+                None
+            }
         }
-        stored
     }
 
-    fn store(&mut self, core: &mut Core) -> Result<Stored, Error> {
+    /// Whether nothing can refuse it but what refuses all.
+    fn is_plain(&self, core: &mut Core) -> bool {
+        self.task.key.is_none() && core.lanes.find(&self.task.queue, &self.task.kind).is_some()
+    }
+
+    /// Writes it alone; an outer error means that the transaction is lost.
+    fn store(&mut self, core: &mut Core) -> Result<(), Error> {
+        self.fate = match self.store_alone(core) {
+            Ok(fate) => fate,
+            Err(error) => {
+                self.undo();
+                if core.lost_transaction() {
+                    return Err(error);
+                }
+                Fate::Refused(error)
+            }
+        };
+        Ok(())
+    }
+
+    fn store_alone(&mut self, core: &mut Core) -> Result<Fate, Error> {
         if let Some(existing) = self.existing(&core.conn)? {
-            return Ok(existing);
+            return Ok(Fate::Existing(existing));
         }
         let lane = core.lanes.of(&core.conn, &self.task.queue, &self.task.kind)?;
+        let mut placed = self.place(core, lane)?;
+        let mut insert = core.conn.prepare_cached(INSERT).map_err(not_stored)?;
+        self.bind(&mut insert, 0, placed).map_err(not_stored)?;
+        insert.raw_execute().map_err(not_stored)?;
+        drop(insert);
+        placed.row = core.conn.last_insert_rowid();
+        self.store_payload(&core.conn, placed.row)?;
+        self.note(core, lane, placed);
+        Ok(Fate::Placed(placed))
+    }
+
+    /// How it begins, but for its row.
+    fn place(&mut self, core: &mut Core, lane: usize) -> Result<Placed, Error> {
         let rank = rank(self.task.due_at, self.task.priority, core.step_ms);
         let start = self.start(core, lane, rank)?;
         let tag = core.tags.next()?;
-        let lane_id = core.lanes.get(lane).id;
-        let mut insert = core.conn.prepare_cached(INSERT).map_err(not_stored)?;
-        let row = self.insert(&mut insert, start, lane_id, rank, tag).map_err(not_stored)?;
-        drop(insert);
-        self.store_payload(&core.conn, row)?;
-        match start {
+        Ok(Placed { start, lane: core.lanes.get(lane).id, rank, tag, row: 0 })
+    }
+
+    /// Remembers what it is to those that come after it.
+    fn note(&self, core: &mut Core, lane: usize, placed: Placed) {
+        match placed.start {
             Start::Scheduled => core.note_due(self.task.due_at),
-            Start::Ready => core.lanes.note_ready(lane, (rank, row)),
-            Start::HandedOver { .. } => {}
+            Start::Ready => core.lanes.note_ready(lane, (placed.rank, placed.row)),
+            Start::HandedOver { .. } => return,
         }
-        core.effects.work |= !matches!(start, Start::HandedOver { .. });
-        Ok(self.stored(start, TaskId::new(row, tag), rank))
+        core.effects.work = true;
     }
 
     fn store_payload(&self, conn: &Connection, row: i64) -> Result<(), Error> {
@@ -162,27 +234,26 @@ impl Insert {
         Ok(if self.reserved { Start::HandedOver { owner: offer.owner() } } else { Start::Ready })
     }
 
-    fn insert(
+    /// Binds one row of [`INSERT`], the `number`th of its block.
+    fn bind(
         &self,
         insert: &mut CachedStatement<'_>,
-        start: Start,
-        lane: i64,
-        rank: i64,
-        tag: i64,
-    ) -> rusqlite::Result<i64> {
+        number: usize,
+        placed: Placed,
+    ) -> rusqlite::Result<()> {
         let task = &self.task;
-        let (state, reason, owner) = match start {
+        let (state, reason, owner) = match placed.start {
             Start::Scheduled => (State::Scheduled, Some("delayed"), None),
             Start::Ready => (State::Ready, None, None),
             Start::HandedOver { owner } => (State::Running, None, Some(owner)),
         };
         let inline = (task.arguments.len() <= INLINE_BYTES_MAX).then_some(&task.arguments);
-        insert.insert(rusqlite::params![
-            tag,
-            lane,
+        let row = rusqlite::params![
+            placed.tag,
+            placed.lane,
             state.as_str(),
             reason,
-            rank,
+            placed.rank,
             task.priority,
             task.due_at.as_millis(),
             self.now.as_millis(),
@@ -197,35 +268,112 @@ impl Insert {
             task.meta,
             task.options,
             inline,
-        ])
+        ];
+        let first = number * row.len() + 1;
+        row.iter()
+            .enumerate()
+            .try_for_each(|(column, value)| insert.raw_bind_parameter(first + column, value))
     }
 
-    fn stored(&mut self, start: Start, id: TaskId, rank: i64) -> Stored {
-        let task = &mut self.task;
-        let (state, claimed) = match start {
+    /// The answer, once the transaction is committed.
+    pub(super) fn into_stored(self) -> Result<Stored, Error> {
+        let placed = match self.fate {
+            Fate::Placed(placed) => placed,
+            Fate::Existing(stored) => return Ok(stored),
+            Fate::Refused(error) => return Err(error),
+            Fate::Open => {
+                let reason = "its transaction ended before it".to_owned();
+                return Err(Error::NotStored { reason, source: None });
+            }
+        };
+        let task = self.task;
+        let id = TaskId::new(placed.row, placed.tag);
+        let (state, claimed) = match placed.start {
             Start::Scheduled => (State::Scheduled, None),
             Start::Ready => (State::Ready, None),
             Start::HandedOver { owner } => (
                 State::Running,
                 Some(Claimed {
-                    lease: Lease { row: id.row(), attempt: 1, owner },
+                    lease: Lease { row: placed.row, attempt: 1, owner },
                     id,
-                    kind: Arc::clone(&task.kind),
-                    queue: Arc::clone(&task.queue),
-                    rank,
+                    kind: task.kind,
+                    queue: task.queue,
+                    rank: placed.rank,
                     priority: task.priority,
                     attempts_max: task.attempts_max,
                     crashes: 0,
                     at_most_once: task.at_most_once,
                     started_at: self.now,
-                    options: task.options.clone(),
-                    // A replay of this insert would need them, so they are not moved out.
-                    arguments: task.arguments.clone(),
+                    options: task.options,
+                    arguments: task.arguments,
                 }),
             ),
         };
-        Stored { id, state, due_at: task.due_at, existing: false, claimed }
+        Ok(Stored { id, state, due_at: task.due_at, existing: false, claimed })
     }
+}
+
+/// Writes these, each of which keeps what became of it; an error means that the transaction is to be
+/// given up.
+pub(super) fn store_all(core: &mut Core, mut inserts: &mut [Insert]) -> Result<(), Error> {
+    while !inserts.is_empty() {
+        let block = block_of(core, inserts);
+        let (now, later) = inserts.split_at_mut(block.map_or(1, |block| BLOCKS[block]));
+        match block {
+            Some(block) => store_block(core, now, &INSERT_BLOCK[block])?,
+            None => now[0].store(core)?,
+        }
+        inserts = later;
+    }
+    Ok(())
+}
+
+/// The greatest block that those in front can fill.
+fn block_of(core: &mut Core, inserts: &[Insert]) -> Option<usize> {
+    if inserts.len() < BLOCKS[1] {
+        return None;
+    }
+    let front = inserts.iter().take(BLOCKS[0]);
+    let plain = front.take_while(|insert| insert.is_plain(core)).count();
+    BLOCKS.iter().position(|rows| *rows <= plain)
+}
+
+/// One statement for all. `SQLite` numbers the rows of one table one after the other.
+fn store_block(core: &mut Core, block: &mut [Insert], sql: &str) -> Result<(), Error> {
+    let last: Option<i64> = core
+        .conn
+        .prepare_cached(LAST)
+        .and_then(|mut read| read.query_row([], |row| row.get(0)))
+        .map_err(not_stored)?;
+    let mut row = last.unwrap_or(0);
+    for insert in block.iter_mut() {
+        let lane = core.lanes.of(&core.conn, &insert.task.queue, &insert.task.kind)?;
+        row = row.checked_add(1).ok_or_else(no_more_rows)?;
+        let placed = Placed { row, ..insert.place(core, lane)? };
+        insert.note(core, lane, placed);
+        insert.fate = Fate::Placed(placed);
+    }
+    let mut statement = core.conn.prepare_cached(sql).map_err(not_stored)?;
+    for (number, insert) in block.iter().enumerate() {
+        if let Fate::Placed(placed) = insert.fate {
+            insert.bind(&mut statement, number, placed).map_err(not_stored)?;
+        }
+    }
+    statement.raw_execute().map_err(not_stored)?;
+    drop(statement);
+    if core.conn.last_insert_rowid() != row {
+        return Err(no_more_rows());
+    }
+    block.iter().try_for_each(|insert| match insert.fate {
+        Fate::Placed(placed) => insert.store_payload(&core.conn, placed.row),
+        _ => Ok(()),
+    })
+}
+
+/// Somebody has stored a row with the greatest number there is.
+fn no_more_rows() -> Error {
+    let reason = "bad_file: a task has the greatest number there is".to_owned();
+    Error::NotStored { reason, source: None }
 }
 
 /// The 64-bit tags of ids, from the operating system's generator, fetched in blocks.
@@ -268,13 +416,17 @@ pub(super) fn insert_in(tx: &Connection, task: &NewTask, now: Timestamp) -> Resu
     let lane = lane_in(tx, &task.queue, &task.kind)?;
     let rank = rank(task.due_at, task.priority, step_ms);
     let start = if task.due_at > now { Start::Scheduled } else { Start::Ready };
-    let tag = Tags::default().next()?;
-    let row = tx
-        .prepare_cached(INSERT)
-        .and_then(|mut statement| insert.insert(&mut statement, start, lane, rank, tag))
+    let mut placed = Placed { start, lane, rank, tag: Tags::default().next()?, row: 0 };
+    tx.prepare_cached(INSERT)
+        .and_then(|mut statement| {
+            insert.bind(&mut statement, 0, placed)?;
+            statement.raw_execute()
+        })
         .map_err(not_stored)?;
-    insert.store_payload(tx, row)?;
-    Ok(insert.stored(start, TaskId::new(row, tag), rank))
+    placed.row = tx.last_insert_rowid();
+    insert.store_payload(tx, placed.row)?;
+    insert.fate = Fate::Placed(placed);
+    insert.into_stored()
 }
 
 /// The number of a lane, made if it is new, without the memory of our own connection.

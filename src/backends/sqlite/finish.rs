@@ -1,10 +1,12 @@
 //! Finish: what an attempt came to, under its lease.
 //!
 //! Every statement names task, attempt and owner. Where they no longer hold the task, nothing is
-//! changed and the answer is `LeaseLost`. A success is one statement; anything else reads the row,
-//! asks `state::settle`, and keeps the error as a row of its own.
+//! changed and the answer is `LeaseLost`. Successes are written in blocks, or one by one; anything else
+//! reads the row, asks `settle::settle`, and keeps the error as a row of its own.
 
-use rusqlite::OptionalExtension;
+use std::sync::LazyLock;
+
+use rusqlite::{CachedStatement, OptionalExtension};
 
 use super::core::{Core, not_stored};
 use super::enqueue::{INLINE_BYTES_MAX, INSERT_PAYLOAD};
@@ -20,6 +22,23 @@ use crate::time::Timestamp;
 pub(super) const SUCCEED: &str = "UPDATE litework_task \
      SET state = 'succeeded', finished_at = ?4, result = ?5 \
      WHERE id = ?1 AND state = 'running' AND attempt = ?2 AND worker = ?3";
+
+/// The same for a block. Served by the primary key.
+pub(super) const SUCCEED_BLOCK: &str = "UPDATE litework_task \
+     SET state = 'succeeded', finished_at = given.column4, result = given.column5 \
+     FROM (VALUES {rows}) AS given \
+     WHERE id = given.column1 AND state = 'running' AND attempt = given.column2 \
+     AND worker = given.column3";
+
+/// Rows of a block of successes. A smaller one costs more than its rows one by one.
+const BLOCK: usize = 64;
+
+static SUCCEED_ROWS: LazyLock<String> =
+    LazyLock::new(|| SUCCEED_BLOCK.replace("{rows}", &["(?, ?, ?, ?, ?)"; BLOCK].join(", ")));
+
+/// Whether a success was kept, where not all of a block were. Served by the primary key.
+const KEPT: &str = "SELECT 1 FROM litework_task \
+     WHERE id = ?1 AND state = 'succeeded' AND attempt = ?2 AND worker = ?3";
 
 /// The planted defect that a test must notice. Served by the primary key.
 const SUCCEED_UNFENCED: &str = "UPDATE litework_task \
@@ -41,6 +60,101 @@ const LANE: &str = "SELECT lane FROM litework_task WHERE id = ?1";
 const RECORD: &str = "INSERT INTO litework_error \
      (task, attempt, outcome, started_at, finished_at, worker, report) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+
+/// Records finishes, each with its own answer. An outer error means that the transaction is lost.
+pub(super) fn finish_all(
+    core: &mut Core,
+    now: Timestamp,
+    finishes: &[Finish],
+) -> Result<Vec<Result<Finished, Error>>, Error> {
+    let mut answers = Vec::with_capacity(finishes.len());
+    for run in finishes.chunk_by(|one, next| can_be_in_block(one) == can_be_in_block(next)) {
+        let in_blocks = if can_be_in_block(&run[0]) { run.len() / BLOCK * BLOCK } else { 0 };
+        let (together, alone) = run.split_at(in_blocks);
+        for block in together.chunks(BLOCK) {
+            if !succeed_block(core, block, &mut answers)? {
+                finish_each(core, now, block, &mut answers)?;
+            }
+        }
+        finish_each(core, now, alone, &mut answers)?;
+    }
+    Ok(answers)
+}
+
+fn finish_each(
+    core: &mut Core,
+    now: Timestamp,
+    finishes: &[Finish],
+    answers: &mut Vec<Result<Finished, Error>>,
+) -> Result<(), Error> {
+    for one in finishes {
+        answers.push(finish(core, now, one)?);
+    }
+    Ok(())
+}
+
+/// Whether it is a success that stands in the task's row.
+fn can_be_in_block(finish: &Finish) -> bool {
+    inline_result(finish).is_some() && !fault::planted("fence_off")
+}
+
+/// The return value of a success, if it stands in the task's row.
+fn inline_result(finish: &Finish) -> Option<&str> {
+    match &finish.outcome {
+        Outcome::Succeeded { result } if result.len() <= INLINE_BYTES_MAX => Some(result),
+        _ => None,
+    }
+}
+
+/// False where a damaged row has refused the statement, and with it the others.
+fn succeed_block(
+    core: &mut Core,
+    block: &[Finish],
+    answers: &mut Vec<Result<Finished, Error>>,
+) -> Result<bool, Error> {
+    let mut update = core.conn.prepare_cached(&SUCCEED_ROWS).map_err(not_stored)?;
+    for (number, finish) in block.iter().enumerate() {
+        bind_success(&mut update, number * 5 + 1, finish).map_err(not_stored)?;
+    }
+    let kept = update.raw_execute();
+    drop(update);
+    let kept = match kept {
+        Ok(kept) => kept,
+        Err(error) if core.lost_transaction() => return Err(not_stored(error)),
+        Err(_refused) => return Ok(false),
+    };
+    for finish in block {
+        let kept = kept == block.len() || was_kept(core, finish)?;
+        answers.push(if kept { Ok(succeeded(core, finish)) } else { Err(lease_lost(finish)) });
+    }
+    Ok(true)
+}
+
+fn bind_success(
+    update: &mut CachedStatement<'_>,
+    first: usize,
+    finish: &Finish,
+) -> rusqlite::Result<()> {
+    update.raw_bind_parameter(first, finish.lease.row)?;
+    update.raw_bind_parameter(first + 1, finish.lease.attempt)?;
+    update.raw_bind_parameter(first + 2, finish.lease.owner)?;
+    update.raw_bind_parameter(first + 3, finish.finished_at.as_millis())?;
+    update.raw_bind_parameter(first + 4, inline_result(finish))
+}
+
+fn was_kept(core: &Core, finish: &Finish) -> Result<bool, Error> {
+    let lease = finish.lease;
+    core.conn
+        .prepare_cached(KEPT)
+        .and_then(|mut read| read.exists((lease.row, lease.attempt, lease.owner)))
+        .map_err(not_stored)
+}
+
+/// Notes a success that was written.
+fn succeeded(core: &mut Core, finish: &Finish) -> Finished {
+    core.effects.changed.push(finish.lease.row);
+    Finished { state: State::Succeeded, reason: None, due_at: None }
+}
 
 /// Records one finish. An outer error means that the transaction is lost.
 pub(super) fn finish(
@@ -83,8 +197,7 @@ fn succeed(core: &mut Core, finish: &Finish, result: &str) -> Result<Finished, E
             .and_then(|mut insert| insert.execute((lease.row * 2 + 1, result)))
             .map_err(not_stored)?;
     }
-    core.effects.changed.push(lease.row);
-    Ok(Finished { state: State::Succeeded, reason: None, due_at: None })
+    Ok(succeeded(core, finish))
 }
 
 /// What the row says, beside what the finish says.

@@ -66,6 +66,7 @@ pub(super) struct Lanes {
     by_name: HashMap<(Arc<str>, Arc<str>), usize>,
     by_id: HashMap<i64, usize>,
     listed: bool,
+    found_last: usize,
 }
 
 impl Lane {
@@ -114,6 +115,17 @@ impl Lanes {
         index
     }
 
+    /// The lane of a queue and kind, where it is known.
+    pub(super) fn find(&mut self, queue: &Arc<str>, kind: &Arc<str>) -> Option<usize> {
+        // Tasks of one call are mostly of one lane.
+        let same = |lane: &Lane| lane.queue == *queue && lane.kind == *kind;
+        if !self.list.get(self.found_last).is_some_and(same) {
+            let name = (Arc::clone(queue), Arc::clone(kind));
+            self.found_last = *self.by_name.get(&name)?;
+        }
+        Some(self.found_last)
+    }
+
     /// The lane of a queue and kind, made if it is new.
     pub(super) fn of(
         &mut self,
@@ -121,13 +133,12 @@ impl Lanes {
         queue: &Arc<str>,
         kind: &Arc<str>,
     ) -> Result<usize, Error> {
-        let name = (Arc::clone(queue), Arc::clone(kind));
-        if let Some(index) = self.by_name.get(&name) {
-            return Ok(*index);
+        if let Some(index) = self.find(queue, kind) {
+            return Ok(index);
         }
         self.read_list(conn).map_err(not_stored)?;
-        if let Some(index) = self.by_name.get(&name) {
-            return Ok(*index);
+        if let Some(index) = self.find(queue, kind) {
+            return Ok(index);
         }
         if self.list.len() >= LANES_MAX {
             return Err(too_many_lanes());
@@ -135,7 +146,8 @@ impl Lanes {
         conn.prepare_cached("INSERT INTO litework_lane (queue, kind) VALUES (?1, ?2)")
             .and_then(|mut insert| insert.execute((&**queue, &**kind)))
             .map_err(not_stored)?;
-        Ok(self.add(conn.last_insert_rowid(), name.0, name.1, Known::All))
+        let id = conn.last_insert_rowid();
+        Ok(self.add(id, Arc::clone(queue), Arc::clone(kind), Known::All))
     }
 
     /// The lane with this number, where it is known.

@@ -305,16 +305,18 @@ impl Backend for Sqlite {
             .collect();
         let level = inserts.iter().map(Insert::level).max().unwrap_or_default();
         let answer = self.inner.writer.turn()?.transaction(level, |core| {
-            let mut stored = Vec::with_capacity(inserts.len());
-            for (index, insert) in inserts.iter_mut().enumerate() {
-                stored.push(insert.run(core).map_err(|error| error.at(index))?);
-            }
-            Ok(stored)
+            enqueue::store_all(core, &mut inserts)?;
+            let refused = inserts
+                .iter_mut()
+                .enumerate()
+                .find_map(|(index, insert)| insert.take_refusal().map(|error| error.at(index)));
+            refused.map_or(Ok(()), Err)
         });
-        if answer.is_err() {
+        if let Err(error) = answer {
             inserts.iter_mut().for_each(Insert::undo);
+            return Err(error);
         }
-        answer
+        inserts.into_iter().map(Insert::into_stored).collect()
     }
 
     fn join(&self, now: Timestamp, member: &Member) -> Result<i64, Error> {
@@ -347,26 +349,23 @@ impl Backend for Sqlite {
         self.check_usable()?;
         let level = self.exchange_level(finishes);
         let mut turn = self.inner.writer.turn()?;
-        let mut claimed_in_vain = Vec::new();
+        // Outside of the transaction, so that what it has claimed is known if its commit fails.
+        let mut done = Exchanged::default();
         let answer = turn.transaction(level, |core| {
-            let mut done = Exchanged::default();
-            for end in finishes {
-                done.finished.push(finish::finish(core, now, end)?);
-            }
+            done.finished = finish::finish_all(core, now, finishes)?;
             if !finishes.is_empty() {
                 crate::fault::point("finished_uncommitted");
             }
             if let Some(offer) = offer {
                 done.next_due = promote::promote(core, now)?;
                 (done.claimed, done.more) = claim::claim(core, now, offer)?;
-                claimed_in_vain.clone_from(&done.claimed);
             }
-            Ok(done)
+            Ok(())
         });
         if let (Err(_), Some(offer)) = (&answer, offer) {
-            claim::undo(offer, &claimed_in_vain);
+            claim::undo(offer, &done.claimed);
         }
-        let mut done = answer?;
+        answer?;
         if let Some(offer) = offer.filter(|_| level < Durability::Full) {
             flush_at_most_once(&mut turn, &mut done, offer);
         }

@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::core::{Core, Effects};
-use super::enqueue::Insert;
+use super::core::Core;
+use super::enqueue::{Insert, store_all};
 use super::schema::BUSY_DEADLINE;
 use crate::error::Error;
 use crate::fault;
@@ -91,8 +91,10 @@ impl Writer {
         })
     }
 
-    /// Tells the world what a commit did.
-    fn publish(&self, effects: Effects, foreign: bool) {
+    /// Tells the world what the last commit did.
+    fn publish(&self, core: &mut Core) {
+        let foreign = std::mem::take(&mut core.foreign_seen);
+        let effects = std::mem::take(&mut core.effects);
         self.signal.changed(effects.changed);
         if effects.work {
             self.signal.ring(Notice::Work);
@@ -199,28 +201,32 @@ impl Lead<'_> {
         let together = catch_unwind(AssertUnwindSafe(|| self.commit_together(core, &mut inserts)));
         self.close();
         inserts.append(&mut self.batch.fetch());
-        match together {
-            Ok(Ok(answers)) => answers,
-            Ok(Err(Failed::Together(error))) => same_for_all(inserts.len(), error),
-            Ok(Err(Failed::Member(error))) if inserts.len() == 1 => vec![Err(error)],
-            Ok(Err(Failed::Member(_))) | Err(_) => {
-                core.roll_back();
-                inserts.iter_mut().map(|insert| self.commit_alone(core, insert)).collect()
+        let failed = match together {
+            Ok(Ok(())) => None,
+            Ok(Err(failed)) => Some(failed),
+            Err(_panic) => Some(Failed::Member(lost_leader())),
+        };
+        self.writer.members.store(inserts.len(), Ordering::Relaxed);
+        let Some(failed) = failed else {
+            self.writer.publish(core);
+            return inserts.into_iter().map(Insert::into_stored).collect();
+        };
+        core.roll_back();
+        inserts.iter_mut().for_each(Insert::undo);
+        match failed {
+            Failed::Member(_) if inserts.len() > 1 => {
+                inserts.into_iter().map(|insert| self.commit_alone(core, insert)).collect()
             }
+            Failed::Member(error) | Failed::Together(error) => same_for_all(inserts.len(), error),
         }
     }
 
     /// The members that are there, those that come while it goes on, and those that are about to.
-    fn commit_together(
-        &self,
-        core: &mut Core,
-        inserts: &mut Vec<Insert>,
-    ) -> Result<Vec<Result<Stored, Error>>, Failed> {
+    fn commit_together(&self, core: &mut Core, inserts: &mut Vec<Insert>) -> Result<(), Failed> {
         let mut filled_at = Instant::now();
         let mut lost_by_member = false;
-        let answers = core.transaction(self.batch.level, |core| {
+        let answer = core.transaction(self.batch.level, |core| {
             let began = Instant::now();
-            let mut answers = Vec::new();
             let mut open = true;
             while open {
                 open = self.is_worth_waiting(inserts.len(), began);
@@ -232,43 +238,33 @@ impl Lead<'_> {
                 if open && inserts.len() == known {
                     std::thread::yield_now();
                 }
-                for insert in &mut inserts[known..] {
-                    let answer = insert.run(core);
-                    if answer.is_err() && core.lost_transaction() {
-                        lost_by_member = true;
-                        return answer.map(|_| Vec::new());
-                    }
-                    answers.push(answer);
-                }
+                store_all(core, &mut inserts[known..]).inspect_err(|_| lost_by_member = true)?;
             }
             filled_at = Instant::now();
-            Ok(answers)
+            Ok(())
         });
         let took = u64::try_from(filled_at.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.writer.commit_ns.store(took, Ordering::Relaxed);
-        self.writer.members.store(inserts.len(), Ordering::Relaxed);
-        self.tell_world(core, answers.is_err(), inserts);
-        answers.map_err(|error| {
-            if lost_by_member { Failed::Member(error) } else { Failed::Together(error) }
-        })
+        answer.map_err(
+            |error| {
+                if lost_by_member { Failed::Member(error) } else { Failed::Together(error) }
+            },
+        )
     }
 
     /// A member whose own insert panics is the only one that hears of it.
-    fn commit_alone(&self, core: &mut Core, insert: &mut Insert) -> Result<Stored, Error> {
-        insert.undo();
-        let alone =
-            AssertUnwindSafe(|| core.transaction(self.batch.level, |core| insert.run(core)));
+    fn commit_alone(&self, core: &mut Core, insert: Insert) -> Result<Stored, Error> {
+        let mut one = [insert];
+        let alone = AssertUnwindSafe(|| {
+            core.transaction(self.batch.level, |core| store_all(core, &mut one))
+        });
         let answer = catch_unwind(alone).unwrap_or_else(|_| Err(lost_leader()));
-        self.tell_world(core, answer.is_err(), std::slice::from_mut(insert));
-        answer
-    }
-
-    fn tell_world(&self, core: &mut Core, failed: bool, inserts: &mut [Insert]) {
-        if failed {
-            inserts.iter_mut().for_each(Insert::undo);
+        if answer.is_err() {
+            one.iter_mut().for_each(Insert::undo);
         }
-        let foreign = std::mem::take(&mut core.foreign_seen);
-        self.writer.publish(std::mem::take(&mut core.effects), foreign);
+        self.writer.publish(core);
+        let [insert] = one;
+        answer.and_then(|()| insert.into_stored())
     }
 
     /// Where the last batch had many members, most of them are about to come again: keeping the
@@ -317,8 +313,7 @@ impl Turn<'_> {
         body: impl FnOnce(&mut Core) -> Result<R, Error>,
     ) -> Result<R, Error> {
         let answer = self.core.transaction(level, body);
-        let foreign = std::mem::take(&mut self.core.foreign_seen);
-        self.writer.publish(std::mem::take(&mut self.core.effects), foreign);
+        self.writer.publish(&mut self.core);
         answer
     }
 }
