@@ -238,6 +238,15 @@ fn the_hot_statements_are_found_and_indexed() {
     }
 }
 
+/// The given rows are read once, and each finds its task by its number.
+#[test]
+fn a_block_of_successes_finds_each_task_by_its_number() {
+    let block = hot("SUCCEED_BLOCK").with_filter("(1, 2, 3, 4, NULL), (2, 3, 4, 5, NULL)");
+    let steps = plan(&database(), &block);
+    assert!(uses(&steps, "the primary key"), "{steps:?}");
+    assert!(!reads_all_tasks(&steps), "{steps:?}");
+}
+
 #[test]
 fn what_a_process_runs_is_found_by_its_number() {
     let conn = database();

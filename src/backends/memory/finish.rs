@@ -21,7 +21,7 @@ impl Book {
     pub(super) fn finish(&mut self, now: Timestamp, end: &Finish) -> Result<Finished, Error> {
         let Lease { row, attempt, .. } = end.lease;
         let Some(task) = self.tasks.get(&row).filter(|task| task.is_held_by(end.lease)) else {
-            return Err(Error::LeaseLost { id: end.id, attempt });
+            return self.finish_again(end);
         };
         if let Outcome::Succeeded { result } = &end.outcome {
             self.edit(row, |task| {
@@ -52,6 +52,21 @@ impl Book {
             self.effects.work = true;
         }
         Ok(Finished { state: change.state, reason: change.reason, due_at: change.due_at })
+    }
+
+    /// A success that is sent again, as its answer was lost, is kept already.
+    fn finish_again(&mut self, end: &Finish) -> Result<Finished, Error> {
+        let Lease { row, attempt, owner } = end.lease;
+        let kept = self.tasks.get(&row).is_some_and(|task| {
+            let record = &task.record;
+            (record.state, record.attempt, record.worker)
+                == (State::Succeeded, attempt, Some(owner))
+        });
+        if !kept || !matches!(end.outcome, Outcome::Succeeded { .. }) {
+            return Err(Error::LeaseLost { id: end.id, attempt });
+        }
+        self.effects.changed.push(row);
+        Ok(Finished { state: State::Succeeded, reason: None, due_at: None })
     }
 
     pub(super) fn cancel(&mut self, now: Timestamp, id: TaskId) -> Result<Cancelled, Error> {

@@ -32,8 +32,8 @@ const INSERT: &str = "INSERT INTO litework_task (tag, lane, state, reason, rank,
      meta, options, arguments) \
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
-/// Rows of a block, greatest first.
-const BLOCKS: [usize; 2] = [32, 8];
+/// Rows of a block, greatest first; few under test, so that random histories meet blocks of all kinds.
+const BLOCKS: [usize; 2] = if cfg!(test) { [4, 2] } else { [32, 8] };
 
 /// [`INSERT`] for as many rows as each of [`BLOCKS`] has.
 static INSERT_BLOCK: LazyLock<[String; 2]> = LazyLock::new(|| {
@@ -42,7 +42,7 @@ static INSERT_BLOCK: LazyLock<[String; 2]> = LazyLock::new(|| {
 });
 
 /// Served by the primary key.
-const LAST: &str = "SELECT max(id) FROM litework_task";
+const LAST: &str = "SELECT id FROM litework_task WHERE id <= ?1 ORDER BY id DESC LIMIT 1";
 
 pub(super) const INSERT_PAYLOAD: &str =
     "INSERT OR REPLACE INTO litework_payload (id, body) VALUES (?1, ?2)";
@@ -118,7 +118,7 @@ impl Insert {
     }
 
     /// Why it was refused, if it was.
-    pub(super) fn take_refusal(&mut self) -> Option<Error> {
+    fn take_refusal(&mut self) -> Option<Error> {
         match std::mem::take(&mut self.fate) {
             Fate::Refused(error) => Some(error),
             fate => {
@@ -315,17 +315,39 @@ impl Insert {
 
 /// Writes these, each of which keeps what became of it; an error means that the transaction is to be
 /// given up.
-pub(super) fn store_all(core: &mut Core, mut inserts: &mut [Insert]) -> Result<(), Error> {
-    while !inserts.is_empty() {
-        let block = block_of(core, inserts);
-        let (now, later) = inserts.split_at_mut(block.map_or(1, |block| BLOCKS[block]));
-        match block {
-            Some(block) => store_block(core, now, &INSERT_BLOCK[block])?,
-            None => now[0].store(core)?,
-        }
-        inserts = later;
+pub(super) fn store_each(core: &mut Core, inserts: &mut [Insert]) -> Result<(), Error> {
+    let mut done = 0;
+    while done < inserts.len() {
+        done += store_next(core, &mut inserts[done..])?;
     }
     Ok(())
+}
+
+/// Writes these, up to the first that is refused.
+pub(super) fn store_all(core: &mut Core, inserts: &mut [Insert]) -> Result<(), Error> {
+    let mut done = 0;
+    while done < inserts.len() {
+        let written = store_next(core, &mut inserts[done..])?;
+        if let Some(refused) = inserts[done].take_refusal() {
+            return Err(refused.at(done));
+        }
+        done += written;
+    }
+    Ok(())
+}
+
+/// Writes the first, or the block that it begins; returns how many those were. Only one that is
+/// written alone can be refused.
+fn store_next(core: &mut Core, inserts: &mut [Insert]) -> Result<usize, Error> {
+    if let Some(block) = block_of(core, inserts) {
+        let rows = BLOCKS[block];
+        if let Some(first) = free_rows(core, rows)? {
+            store_block(core, &mut inserts[..rows], first, &INSERT_BLOCK[block])?;
+            return Ok(rows);
+        }
+    }
+    inserts[0].store(core)?;
+    Ok(1)
 }
 
 /// The greatest block that those in front can fill.
@@ -338,18 +360,26 @@ fn block_of(core: &mut Core, inserts: &[Insert]) -> Option<usize> {
     BLOCKS.iter().position(|rows| *rows <= plain)
 }
 
-/// One statement for all. `SQLite` numbers the rows of one table one after the other.
-fn store_block(core: &mut Core, block: &mut [Insert], sql: &str) -> Result<(), Error> {
+/// The first of so many new rows, which `SQLite` numbers one after the other; none where somebody has
+/// stored a row at the end of all numbers.
+fn free_rows(core: &Core, rows: usize) -> Result<Option<i64>, Error> {
     let last: Option<i64> = core
         .conn
         .prepare_cached(LAST)
-        .and_then(|mut read| read.query_row([], |row| row.get(0)))
+        .and_then(|mut read| read.query_row([i64::MAX], |row| row.get(0)).optional())
         .map_err(not_stored)?;
-    let mut row = last.unwrap_or(0);
+    let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+    let last = last.unwrap_or(0);
+    Ok(last.checked_add(rows).map(|_fits| last + 1))
+}
+
+/// One statement for all.
+fn store_block(core: &mut Core, block: &mut [Insert], first: i64, sql: &str) -> Result<(), Error> {
+    let mut next = first;
     for insert in block.iter_mut() {
         let lane = core.lanes.of(&core.conn, &insert.task.queue, &insert.task.kind)?;
-        row = row.checked_add(1).ok_or_else(no_more_rows)?;
-        let placed = Placed { row, ..insert.place(core, lane)? };
+        let placed = Placed { row: next, ..insert.place(core, lane)? };
+        next += 1;
         insert.note(core, lane, placed);
         insert.fate = Fate::Placed(placed);
     }
@@ -361,19 +391,14 @@ fn store_block(core: &mut Core, block: &mut [Insert], sql: &str) -> Result<(), E
     }
     statement.raw_execute().map_err(not_stored)?;
     drop(statement);
-    if core.conn.last_insert_rowid() != row {
-        return Err(no_more_rows());
+    if core.conn.last_insert_rowid() != next - 1 {
+        let reason = "bad_file: its tasks are not numbered one after the other".to_owned();
+        return Err(Error::NotStored { reason, source: None });
     }
     block.iter().try_for_each(|insert| match insert.fate {
         Fate::Placed(placed) => insert.store_payload(&core.conn, placed.row),
         _ => Ok(()),
     })
-}
-
-/// Somebody has stored a row with the greatest number there is.
-fn no_more_rows() -> Error {
-    let reason = "bad_file: a task has the greatest number there is".to_owned();
-    Error::NotStored { reason, source: None }
 }
 
 /// The 64-bit tags of ids, from the operating system's generator, fetched in blocks.

@@ -1,7 +1,8 @@
 //! Finish: what an attempt came to, under its lease.
 //!
 //! Every statement names task, attempt and owner. Where they no longer hold the task, nothing is
-//! changed and the answer is `LeaseLost`. Successes are written in blocks, or one by one; anything else
+//! changed and the answer is `LeaseLost`; a success that is sent again, as its answer was lost, is kept
+//! already. Successes are written in blocks, or one by one; anything else
 //! reads the row, asks `settle::settle`, and keeps the error as a row of its own.
 
 use std::sync::LazyLock;
@@ -30,13 +31,13 @@ pub(super) const SUCCEED_BLOCK: &str = "UPDATE litework_task \
      WHERE id = given.column1 AND state = 'running' AND attempt = given.column2 \
      AND worker = given.column3";
 
-/// Rows of a block of successes. A smaller one costs more than its rows one by one.
-const BLOCK: usize = 64;
+/// Rows of a block of successes, few under test. A smaller one costs more than its rows one by one.
+const BLOCK: usize = if cfg!(test) { 2 } else { 64 };
 
 static SUCCEED_ROWS: LazyLock<String> =
     LazyLock::new(|| SUCCEED_BLOCK.replace("{rows}", &["(?, ?, ?, ?, ?)"; BLOCK].join(", ")));
 
-/// Whether a success was kept, where not all of a block were. Served by the primary key.
+/// Whether a success is kept already. Served by the primary key.
 const KEPT: &str = "SELECT 1 FROM litework_task \
      WHERE id = ?1 AND state = 'succeeded' AND attempt = ?2 AND worker = ?3";
 
@@ -189,7 +190,8 @@ fn succeed(core: &mut Core, finish: &Finish, result: &str) -> Result<Finished, E
         })
         .map_err(not_stored)?;
     if changed == 0 {
-        return Err(lease_lost(finish));
+        let kept = was_kept(core, finish)?;
+        return if kept { Ok(succeeded(core, finish)) } else { Err(lease_lost(finish)) };
     }
     if inline.is_none() {
         core.conn

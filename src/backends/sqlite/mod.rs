@@ -18,6 +18,8 @@ mod query;
 mod row;
 mod schema;
 mod seats;
+#[cfg(test)]
+mod tests;
 mod watcher;
 mod writer;
 
@@ -304,15 +306,12 @@ impl Backend for Sqlite {
             .map(|task| Insert::new(task, now, offer.clone(), self.durability))
             .collect();
         let level = inserts.iter().map(Insert::level).max().unwrap_or_default();
-        let answer = self.inner.writer.turn()?.transaction(level, |core| {
-            enqueue::store_all(core, &mut inserts)?;
-            let refused = inserts
-                .iter_mut()
-                .enumerate()
-                .find_map(|(index, insert)| insert.take_refusal().map(|error| error.at(index)));
-            refused.map_or(Ok(()), Err)
-        });
-        if let Err(error) = answer {
+        let stored = self
+            .inner
+            .writer
+            .turn()?
+            .transaction(level, |core| enqueue::store_all(core, &mut inserts));
+        if let Err(error) = stored {
             inserts.iter_mut().for_each(Insert::undo);
             return Err(error);
         }

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::core::Core;
-use super::enqueue::{Insert, store_all};
+use super::enqueue::{Insert, store_each};
 use super::schema::BUSY_DEADLINE;
 use crate::error::Error;
 use crate::fault;
@@ -238,7 +238,7 @@ impl Lead<'_> {
                 if open && inserts.len() == known {
                     std::thread::yield_now();
                 }
-                store_all(core, &mut inserts[known..]).inspect_err(|_| lost_by_member = true)?;
+                store_each(core, &mut inserts[known..]).inspect_err(|_| lost_by_member = true)?;
             }
             filled_at = Instant::now();
             Ok(())
@@ -256,7 +256,7 @@ impl Lead<'_> {
     fn commit_alone(&self, core: &mut Core, insert: Insert) -> Result<Stored, Error> {
         let mut one = [insert];
         let alone = AssertUnwindSafe(|| {
-            core.transaction(self.batch.level, |core| store_all(core, &mut one))
+            core.transaction(self.batch.level, |core| store_each(core, &mut one))
         });
         let answer = catch_unwind(alone).unwrap_or_else(|_| Err(lost_leader()));
         if answer.is_err() {

@@ -1,0 +1,161 @@
+//! What several rows in one statement must not change: each row has its own fate.
+
+use rusqlite::Connection;
+
+use super::*;
+use crate::backend::Room;
+use crate::outcome::Outcome;
+use crate::retry::Retry;
+use crate::state::{Reason, State};
+
+const NOW: i64 = 1_000;
+
+/// A pool with room for everything.
+#[derive(Debug)]
+struct Everything(i64);
+
+impl Offer for Everything {
+    fn owner(&self) -> i64 {
+        self.0
+    }
+    fn view(&self) -> u64 {
+        1
+    }
+    fn serves(&self, _queue: &str, _kind: &str) -> bool {
+        true
+    }
+    fn reserve(&self, _queue: &str, _kind: &str, _bytes: usize) -> Room {
+        Room::Taken
+    }
+    fn weigh(&self, _bytes: usize) {}
+    fn reserve_suspect(&self) -> bool {
+        true
+    }
+    fn release_suspect(&self) {}
+    fn release(&self, _queue: &str, _bytes: usize) {}
+    fn in_order(&self) -> bool {
+        true
+    }
+}
+
+/// The engine on a file of its own, and somebody who writes past it.
+struct Bench {
+    engine: Sqlite,
+    stranger: Connection,
+    _folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("queue.db");
+        let engine = Sqlite::open(&path, &Settings::default()).expect("a new file");
+        let stranger = Connection::open(&path).expect("it is there");
+        stranger.pragma_update(None, "ignore_check_constraints", true).expect("it may");
+        Self { engine, stranger, _folder: folder }
+    }
+
+    fn store(&self, count: usize, due_at: i64) -> Vec<TaskId> {
+        let tasks = vec![task(due_at); count];
+        let stored = self.engine.enqueue(at(NOW), tasks, None).expect("it is stored");
+        stored.into_iter().map(|stored| stored.id).collect()
+    }
+
+    fn exchange(&self, now: i64, finishes: &[Finish]) -> Exchanged {
+        self.engine.exchange(at(now), finishes, Some(&Everything(1))).expect("it answers")
+    }
+
+    fn states(&self, ids: &[TaskId]) -> Vec<(State, Option<Reason>)> {
+        let get = |id: &TaskId| self.engine.get(*id).expect("it answers").expect("it is there");
+        ids.iter().map(get).map(|task| (task.state, task.reason)).collect()
+    }
+
+    fn damage(&self, change: &str, id: TaskId) {
+        let sql = format!("UPDATE litework_task SET {change} WHERE id = ?1");
+        assert_eq!(self.stranger.execute(&sql, [id.row()]), Ok(1));
+    }
+}
+
+fn at(ms: i64) -> Timestamp {
+    Timestamp::clamped(ms)
+}
+
+fn task(due_at: i64) -> NewTask {
+    NewTask {
+        kind: "k".into(),
+        queue: "q".into(),
+        priority: 0,
+        due_at: at(due_at),
+        expires_at: None,
+        attempts_max: 1,
+        at_most_once: false,
+        arguments: "{}".to_owned(),
+        key: None,
+        tags: None,
+        meta: None,
+        options: None,
+    }
+}
+
+fn success(task: &Claimed) -> Finish {
+    Finish {
+        id: task.id,
+        lease: task.lease,
+        started_at: task.started_at,
+        finished_at: at(NOW),
+        outcome: Outcome::Succeeded { result: task.lease.row.to_string() },
+        retry: Arc::new(Retry::default()),
+        chance: 0.0,
+        durability: None,
+        stuck: false,
+    }
+}
+
+#[test]
+fn a_damaged_row_does_not_stop_the_finishes_beside_it() {
+    let bench = Bench::new();
+    let ids = bench.store(6, NOW);
+    let claimed = bench.exchange(NOW, &[]).claimed;
+    bench.damage("reason = 'delayed'", ids[2]);
+    let finishes: Vec<Finish> = claimed.iter().map(success).collect();
+    let answers = bench.exchange(NOW, &finishes).finished;
+    let kept: Vec<bool> = answers.iter().map(Result::is_ok).collect();
+    assert_eq!(kept, [true, true, false, true, true, true]);
+    assert_eq!(bench.states(&ids[3..]), [(State::Succeeded, None); 3]);
+    let result = bench.engine.get(ids[3]).expect("it answers").expect("it is there").result;
+    assert_eq!(result, Some(ids[3].row().to_string()), "each has its own");
+}
+
+#[test]
+fn a_damaged_row_does_not_stop_what_is_due_beside_it() {
+    let bench = Bench::new();
+    let ids = bench.store(4, NOW + 5);
+    bench.damage("finished_at = 1", ids[1]);
+    assert_eq!(bench.exchange(NOW + 5, &[]).claimed.len(), 3);
+    assert_eq!(bench.states(&ids)[1], (State::Failed, Some(Reason::BadRow)));
+}
+
+#[test]
+fn a_row_at_the_end_of_all_numbers_does_not_stop_the_queue() {
+    let bench = Bench::new();
+    let ids = bench.store(1, NOW);
+    bench.damage("id = 9223372036854775807", ids[0]);
+    let ids = bench.store(5, NOW);
+    let mut rows: Vec<i64> = ids.iter().map(|id| id.row()).collect();
+    rows.sort_unstable();
+    rows.dedup();
+    assert_eq!(rows.len(), 5);
+    assert_eq!(bench.exchange(NOW, &[]).claimed.len(), 6);
+}
+
+#[test]
+fn a_lease_that_is_gone_is_told_for_its_own_task_only() {
+    let bench = Bench::new();
+    let ids = bench.store(4, NOW);
+    let mut finishes: Vec<Finish> = bench.exchange(NOW, &[]).claimed.iter().map(success).collect();
+    finishes[1].lease.attempt += 1;
+    let answers = bench.exchange(NOW, &finishes).finished;
+    assert!(matches!(answers[1], Err(Error::LeaseLost { .. })), "{answers:?}");
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 3);
+    assert_eq!(bench.states(&ids)[1], (State::Running, None));
+}
