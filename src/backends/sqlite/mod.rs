@@ -28,7 +28,7 @@ use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
 pub(crate) use schema::Settings;
 
@@ -57,6 +57,7 @@ pub(crate) struct Inner {
     seats: RwLock<HashMap<i64, Seat>>,
     beats: Mutex<Beats>,
     watching: AtomicBool,
+    bell: OnceLock<watcher::Bell>,
     key: FileKey,
     pid: u32,
 }
@@ -176,6 +177,7 @@ impl Inner {
             seats: RwLock::default(),
             beats: Mutex::default(),
             watching: AtomicBool::new(false),
+            bell: OnceLock::new(),
             pid: std::process::id(),
         })
     }
@@ -196,8 +198,8 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.seats.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
-        if self.watching.load(Ordering::SeqCst) && self.pid == std::process::id() {
-            watcher::nudge(&self.folder);
+        if let Some(bell) = self.bell.get() {
+            bell.ring();
         }
         // The folder goes with its last seat; one in use is not empty and stays.
         let _in_use = std::fs::remove_dir(&self.folder);
@@ -267,14 +269,15 @@ impl Backend for Sqlite {
             name.push("-wal");
             self.inner.path.with_file_name(name)
         };
-        // The folder is watched for the word to stop.
-        let folder = self.inner.seat_folder();
-        seats::make_folder(folder)
-            .and_then(|()| watcher::start(Arc::downgrade(&self.inner), &wal, folder))
-            .map_err(|error| Error::Storage {
-                reason: format!("the watching thread cannot be started: {error}"),
-                source: Some(error.into()),
-            })
+        let bell = watcher::start(Arc::downgrade(&self.inner), &wal);
+        let bell = bell.map_err(|error| Error::Storage {
+            reason: format!("the watching thread cannot be started: {error}"),
+            source: Some(error.into()),
+        })?;
+        if let Some(bell) = bell {
+            let _first = self.inner.bell.set(bell);
+        }
+        Ok(())
     }
 
     fn check_usable(&self) -> Result<(), Error> {

@@ -12,58 +12,62 @@ use std::time::Duration;
 use super::Inner;
 use crate::watch::Notice;
 
-/// Looks after a report: at once, then after these pauses.
-#[cfg(target_os = "linux")]
-const LOOKS: [Duration; 7] = [
-    Duration::from_micros(50),
-    Duration::from_micros(150),
-    Duration::from_micros(400),
-    Duration::from_millis(1),
-    Duration::from_millis(2),
-    Duration::from_millis(8),
-    Duration::from_millis(25),
-];
-
-/// And then after these, unless something new is reported: a flush can take seconds.
-#[cfg(target_os = "linux")]
-const LATE_LOOKS: [Duration; 5] = [
-    Duration::from_millis(60),
-    Duration::from_millis(150),
-    Duration::from_millis(500),
-    Duration::from_secs(2),
-    Duration::from_secs(8),
-];
-
-/// Starts the watching thread. It ends when the file is closed and `nudge` has been called.
-pub(super) fn start(inner: Weak<Inner>, wal: &Path, folder: &Path) -> std::io::Result<()> {
+/// Starts the watching thread, which ends when the file is closed; the bell makes it look at once.
+pub(super) fn start(inner: Weak<Inner>, wal: &Path) -> std::io::Result<Option<Bell>> {
     #[cfg(target_os = "linux")]
-    if let Ok(events) = linux::Events::new(wal, folder) {
-        std::thread::Builder::new()
-            .name("litework-watch".into())
-            .spawn(move || linux::run(&inner, events))?;
-        return Ok(());
+    if let Ok(events) = linux::Events::new(wal) {
+        let bell = events.bell()?;
+        spawn(move || linux::run(&inner, &events))?;
+        return Ok(Some(bell));
     }
     #[cfg(not(target_os = "linux"))]
-    drop((wal.to_owned(), folder.to_owned()));
-    std::thread::Builder::new().name("litework-watch".into()).spawn(move || poll(&inner))?;
-    Ok(())
+    let _unused = wal;
+    spawn(move || poll(&inner))?;
+    Ok(None)
 }
 
-/// Makes the watching thread look whether the file was closed.
-pub(super) fn nudge(folder: &Path) {
-    let bell = folder.join(format!("{:016x}.bell", fastrand::u64(..)));
-    // Without the folder there is no watch on it either.
-    let _no_folder = std::fs::write(&bell, b"").and_then(|()| std::fs::remove_file(&bell));
+fn spawn(body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    std::thread::Builder::new().name("litework-watch".into()).spawn(body).map(drop)
 }
 
-/// One look. `None`: the file was closed.
-fn look(inner: &Weak<Inner>) -> Option<bool> {
-    let inner = inner.upgrade()?;
-    let foreign = inner.writer.take_foreign();
-    if foreign {
-        inner.signal.ring(Notice::Foreign);
+/// Wakes the watching thread, so that it sees that the file was closed.
+#[cfg(target_os = "linux")]
+pub(super) use linux::Bell;
+
+/// Where the thread wakes by itself, nobody has to.
+#[cfg(not(target_os = "linux"))]
+#[derive(Debug)]
+pub(super) enum Bell {}
+
+#[cfg(not(target_os = "linux"))]
+impl Bell {
+    pub(super) fn ring(&self) {
+        match *self {}
     }
-    Some(foreign)
+}
+
+/// What a look has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Another process has committed.
+    Foreign,
+    /// This process commits, or has committed since the last look.
+    Own,
+    Nothing,
+}
+
+/// One look. `None`: the file was closed. `own` counts the transactions of this process.
+fn look(inner: &Weak<Inner>, own: &mut u64) -> Option<Look> {
+    let inner = inner.upgrade()?;
+    let before = std::mem::replace(own, inner.writer.transactions());
+    Some(match inner.writer.take_foreign() {
+        Some(true) => {
+            inner.signal.ring(Notice::Foreign);
+            Look::Foreign
+        }
+        Some(false) if *own == before => Look::Nothing,
+        Some(false) | None => Look::Own,
+    })
 }
 
 /// Where the system reports nothing.
@@ -71,79 +75,137 @@ fn poll(inner: &Weak<Inner>) {
     const SLOW: Duration = Duration::from_millis(500);
     const FAST: Duration = Duration::from_millis(1);
     const FAST_LOOKS: u32 = 2_000;
-    let mut fast_left = 0;
-    while let Some(foreign) = look(inner) {
-        fast_left = if foreign { FAST_LOOKS } else { fast_left.saturating_sub(1) };
+    let (mut fast_left, mut own) = (0, 0);
+    while let Some(found) = look(inner, &mut own) {
+        fast_left =
+            if found == Look::Foreign { FAST_LOOKS } else { u32::saturating_sub(fast_left, 1) };
         std::thread::sleep(if fast_left > 0 { FAST } else { SLOW });
     }
 }
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use super::{Inner, LATE_LOOKS, LOOKS, Path, Weak, look};
-    use crossbeam_channel::{Receiver, Sender};
-    use inotify::{Inotify, WatchMask};
+    use std::os::fd::OwnedFd;
+    use std::time::Duration;
 
-    pub(super) struct Events(Inotify);
+    use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+    use rustix::fs::inotify;
+
+    use super::{Inner, Look, Path, Weak, look};
+
+    /// Looks after a report that may announce a commit of another process: it can be seen only after
+    /// its flush, and nothing reports that moment.
+    const CLOSE: [Duration; 9] = [
+        Duration::from_micros(50),
+        Duration::from_micros(100),
+        Duration::from_micros(150),
+        Duration::from_micros(250),
+        Duration::from_micros(400),
+        Duration::from_millis(1),
+        Duration::from_millis(2),
+        Duration::from_millis(8),
+        Duration::from_millis(25),
+    ];
+
+    /// Looks after a report that was most likely of this process's own commit.
+    const WIDE: [Duration; 4] = [
+        Duration::from_millis(1),
+        Duration::from_millis(3),
+        Duration::from_millis(8),
+        Duration::from_millis(25),
+    ];
+
+    /// And then after these, unless something new is reported: a flush can take seconds.
+    const LATE: [Duration; 5] = [
+        Duration::from_millis(60),
+        Duration::from_millis(150),
+        Duration::from_millis(500),
+        Duration::from_secs(2),
+        Duration::from_secs(8),
+    ];
+
+    /// Reports that come within so short a pause are one report.
+    const TOGETHER: Duration = Duration::from_millis(1);
+
+    /// The reports of the system, and the bell.
+    pub(super) struct Events {
+        reports: OwnedFd,
+        bell: OwnedFd,
+    }
+
+    /// Wakes the watching thread.
+    #[derive(Debug)]
+    pub(in super::super) struct Bell(OwnedFd);
+
+    impl Bell {
+        pub(in super::super) fn ring(&self) {
+            // It is full only if it was rung often, and then it rings still.
+            let _rings = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+        }
+    }
 
     impl Events {
-        pub(super) fn new(wal: &Path, folder: &Path) -> std::io::Result<Self> {
-            let inotify = Inotify::init()?;
-            inotify.watches().add(wal, WatchMask::MODIFY)?;
-            inotify.watches().add(folder, WatchMask::CREATE)?;
-            Ok(Self(inotify))
+        pub(super) fn new(wal: &Path) -> std::io::Result<Self> {
+            let reports =
+                inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
+            inotify::add_watch(&reports, wal, inotify::WatchFlags::MODIFY)?;
+            let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+            Ok(Self { reports, bell })
+        }
+
+        pub(super) fn bell(&self) -> std::io::Result<Bell> {
+            self.bell.try_clone().map(Bell)
+        }
+
+        /// Waits for a report, so long if not for ever; an error if it is no use to wait.
+        fn wait(&self, patience: Option<Duration>) -> rustix::io::Result<()> {
+            let patience = patience.map(|patience| Timespec {
+                tv_sec: patience.as_secs().try_into().unwrap_or(i64::MAX),
+                tv_nsec: patience.subsec_nanos().into(),
+            });
+            let mut both = [&self.reports, &self.bell].map(|fd| PollFd::new(fd, PollFlags::IN));
+            match poll(&mut both, patience.as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+                Err(error) => Err(error),
+            }
+        }
+
+        /// Whether something was reported since this was last asked.
+        fn take(&self) -> bool {
+            let mut buffer = [0; 4096];
+            let mut any = false;
+            for fd in [&self.reports, &self.bell] {
+                while rustix::io::read(fd, &mut buffer).is_ok_and(|read| read > 0) {
+                    any = true;
+                }
+            }
+            any
         }
     }
 
-    pub(super) fn run(inner: &Weak<Inner>, events: Events) {
+    pub(super) fn run(inner: &Weak<Inner>, events: &Events) {
+        let mut own = 0;
         // A commit that was under way when the watch began makes no report either.
-        let (report, reports) = crossbeam_channel::bounded(1);
-        let _first = report.try_send(());
-        let reader = Weak::clone(inner);
-        let started = std::thread::Builder::new()
-            .name("litework-events".into())
-            .spawn(move || read(&reader, events, &report));
-        if started.is_err() {
-            return super::poll(inner);
-        }
-        let mut reported = false;
-        while reported || reports.recv().is_ok() {
-            match looks(inner, &reports) {
-                Some(again) => reported = again,
+        let mut pauses = CLOSE[..].iter().chain(&LATE);
+        loop {
+            let pause = pauses.next();
+            let reported = match pause {
+                Some(pause) if *pause <= TOGETHER => {
+                    std::thread::sleep(*pause);
+                    false
+                }
+                _ if events.wait(pause.copied()).is_ok() => events.take(),
+                _ => return super::poll(inner),
+            };
+            let none: &[Duration] = &[];
+            let close = match look(inner, &mut own) {
                 None => return,
-            }
+                Some(Look::Foreign) => none,
+                Some(_) if !reported => continue,
+                Some(Look::Own) => &WIDE,
+                Some(Look::Nothing) => &CLOSE,
+            };
+            pauses = close.iter().chain(&LATE);
         }
-        // The reports have ended, not the file.
-        super::poll(inner);
-    }
-
-    fn read(inner: &Weak<Inner>, mut events: Events, report: &Sender<()>) {
-        let mut buffer = [0; 4096];
-        while events.0.read_events_blocking(&mut buffer).is_ok() {
-            // While the last report is not taken the kernel holds further ones together.
-            if report.send(()).is_err() || inner.strong_count() == 0 {
-                return;
-            }
-        }
-    }
-
-    /// Looks closely at first, then now and then for as long as a slow flush may take: a commit can
-    /// be seen only after its flush, and nothing reports that moment. True: there is a new report.
-    fn looks(inner: &Weak<Inner>, reports: &Receiver<()>) -> Option<bool> {
-        let mut found = look(inner)?;
-        for pause in LOOKS {
-            if found {
-                break;
-            }
-            std::thread::sleep(pause);
-            found = look(inner)?;
-        }
-        for pause in LATE_LOOKS {
-            if reports.recv_timeout(pause).is_ok() {
-                return Some(true);
-            }
-            look(inner)?;
-        }
-        Some(false)
     }
 }

@@ -41,6 +41,7 @@ pub(super) struct Writer {
     /// The batch that callers join: its leader waits for the connection, or fills its transaction.
     gathering: Mutex<Option<Arc<Batch>>>,
     signal: Arc<Signal>,
+    transactions: AtomicU64,
     /// How many members the last batch had.
     members: AtomicUsize,
     /// How long its COMMIT took.
@@ -53,6 +54,7 @@ impl Writer {
             core: Mutex::new(core),
             gathering: Mutex::default(),
             signal,
+            transactions: AtomicU64::new(0),
             members: AtomicUsize::new(1),
             commit_ns: AtomicU64::new(0),
         }
@@ -79,9 +81,15 @@ impl Writer {
         Ok(Turn { core: self.core()?, writer: self })
     }
 
-    /// Looks for commits of others, as the watcher does; waits only for a transaction under way.
-    pub(super) fn take_foreign(&self) -> bool {
-        self.core.lock().take_foreign().unwrap_or(false)
+    /// Looks for commits of others, as the watcher does. None while this process writes: what was
+    /// committed before is seen as its transaction begins.
+    pub(super) fn take_foreign(&self) -> Option<bool> {
+        Some(self.core.try_lock()?.take_foreign().unwrap_or(false))
+    }
+
+    /// How many transactions have ended.
+    pub(super) fn transactions(&self) -> u64 {
+        self.transactions.load(Ordering::Relaxed)
     }
 
     fn core(&self) -> Result<MutexGuard<'_, Core>, Error> {
@@ -93,6 +101,7 @@ impl Writer {
 
     /// Tells the world what the last commit did.
     fn publish(&self, core: &mut Core) {
+        self.transactions.fetch_add(1, Ordering::Relaxed);
         let foreign = std::mem::take(&mut core.foreign_seen);
         let effects = std::mem::take(&mut core.effects);
         self.signal.changed(effects.changed);
