@@ -20,7 +20,7 @@ pub(crate) fn weight(bench: &Bench) -> Vec<Row> {
     let others = crates.iter().filter(|name| !name.starts_with("litework v")).count();
     let row = Row::fixed("weight", others as f64, "crates", Target::AtMost(70.0));
     let mut rows = vec![row.note("default features")];
-    if bench.cold {
+    if bench.cold || !bench.quick {
         rows.push(cold_builds(bench, &version));
     }
     rows

@@ -18,11 +18,11 @@ use crate::fault;
 use crate::options::Durability;
 use crate::time::Timestamp;
 
-/// While other connections commit, the lock is let go whenever it was held this long, for as long as it
-/// was held: one that waits with pauses of its own then finds it free at every other try.
+/// While other connections commit, the lock is let go whenever it was held this long, for twice as long
+/// as it was held: one that waits with pauses of its own then finds it free at two of three tries.
 const NEIGHBOUR_HELD: Duration = Duration::from_millis(2);
 /// It is let go for at most this long.
-const NEIGHBOUR_PAUSE_MAX: Duration = Duration::from_millis(10);
+const NEIGHBOUR_PAUSE_MAX: Duration = Duration::from_millis(20);
 /// How long after a foreign commit others are taken to be active.
 const NEIGHBOUR_ACTIVE: Duration = Duration::from_secs(1);
 
@@ -272,7 +272,7 @@ impl Core {
     fn be_a_good_neighbour(&mut self) {
         let active = self.foreign_at.is_some_and(|at| at.elapsed() < NEIGHBOUR_ACTIVE);
         if active && self.held >= NEIGHBOUR_HELD {
-            let pause = self.held.min(NEIGHBOUR_PAUSE_MAX);
+            let pause = (self.held * 2).min(NEIGHBOUR_PAUSE_MAX);
             std::thread::sleep(pause.saturating_sub(self.released_at.elapsed()));
         }
         if !active || self.held >= NEIGHBOUR_HELD {
