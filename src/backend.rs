@@ -47,6 +47,10 @@ pub(crate) trait Offer: Send + Sync {
     fn view(&self) -> u64;
     /// Whether this runner takes tasks of this queue and kind.
     fn serves(&self, queue: &str, kind: &str) -> bool;
+    /// About how many tasks it could take, at most: what is worth preparing for it.
+    fn room(&self) -> usize {
+        usize::MAX
+    }
     /// Takes a place for one more task, if there is one.
     fn reserve(&self, queue: &str, kind: &str, bytes: usize) -> Room;
     /// Adds the bytes of a reserved task whose size was not known before.

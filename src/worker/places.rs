@@ -132,6 +132,10 @@ impl Offer for Places {
             && self.registry.get(kind).is_some()
     }
 
+    fn room(&self) -> usize {
+        (self.threads + AHEAD_MAX).saturating_sub(self.held.load(Ordering::SeqCst))
+    }
+
     fn reserve(&self, queue: &str, kind: &str, bytes: usize) -> Room {
         let held = self.held.load(Ordering::SeqCst);
         let limited = self.limits.get(queue);

@@ -26,9 +26,10 @@ enum Found {
 
 impl Book {
     /// Promotes what is due and returns when the next task is.
-    pub(super) fn promote(&mut self, now: Timestamp) -> Option<Timestamp> {
+    pub(super) fn promote(&mut self, now: Timestamp, offer: &dyn Offer) -> Option<Timestamp> {
         let due = self.scheduled.iter().take_while(|(due_at, _)| *due_at <= now);
-        let rows: Vec<i64> = due.take(SLICE).map(|(_, row)| *row).collect();
+        let slice = offer.room().clamp(1, SLICE);
+        let rows: Vec<i64> = due.take(slice).map(|(_, row)| *row).collect();
         for row in rows {
             self.make_ready(row);
         }

@@ -119,9 +119,13 @@ impl Book {
         }
         let Some(offer) = offer else { return Start::Ready };
         let may = offer.serves(&new.queue, &new.kind)
-            && !(offer.in_order() && self.stands_behind(offer, rank))
+            && !(offer.in_order() && (self.is_any_due(now) || self.stands_behind(offer, rank)))
             && offer.reserve(&new.queue, &new.kind, new.arguments.len()) == Room::Taken;
         if may { Start::HandedOver { owner: offer.owner() } } else { Start::Ready }
+    }
+
+    fn is_any_due(&self, now: Timestamp) -> bool {
+        self.scheduled.first().is_some_and(|(due_at, _)| *due_at <= now)
     }
 
     /// Whether a ready task goes before a new one of this rank; the older of equal rank does.

@@ -203,7 +203,7 @@ impl Backend for Memory {
             let mut done = Exchanged::default();
             done.finished.extend(finishes.iter().map(|end| book.finish(now, end)));
             if let Some(offer) = offer {
-                done.next_due = book.promote(now);
+                done.next_due = book.promote(now, offer);
                 (done.claimed, done.more) = book.claim(now, offer);
             }
             Ok(done)

@@ -13,6 +13,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Row};
 
 use super::core::{Core, NextDue, not_stored};
 use super::lanes::{Head, Lanes};
+use super::promote::{Unwritten, make_ready};
 use crate::backend::{Offer, Room};
 use crate::error::Error;
 use crate::id::TaskId;
@@ -22,18 +23,20 @@ use crate::time::Timestamp;
 /// Served by the primary key. Read apart from the update: RETURNING would build a table of its own
 /// for each row, which costs more than the second look-up.
 pub(super) const READ: &str = "SELECT tag, priority, attempt + 1, attempts_max, crashes, \
-     at_most_once, expires_at, options, arguments, reason IS NULL AND finished_at IS NULL \
-     FROM litework_task WHERE id = ?1 AND state = 'ready'";
+     at_most_once, expires_at, options, arguments, \
+     finished_at IS NULL AND (reason IS NULL OR state = 'scheduled') \
+     FROM litework_task WHERE id = ?1 AND state = ?2";
 
 /// Served by the primary key. One statement for all rows of a claim, which costs a third less than
 /// one for each.
 pub(super) const CLAIM: &str = "UPDATE litework_task \
-     SET state = 'running', worker = ?2, attempt = attempt + 1, started_at = ?3, stuck = 0 \
-     WHERE state = 'ready' AND id IN (SELECT value FROM json_each(?1))";
+     SET state = 'running', reason = NULL, worker = ?2, attempt = attempt + 1, started_at = ?3, \
+     stuck = 0 \
+     WHERE (state = 'ready' OR state = 'scheduled') AND id IN (SELECT value FROM json_each(?1))";
 
 /// Served by the primary key.
 const FAIL: &str = "UPDATE litework_task SET state = 'failed', reason = ?2, finished_at = ?3 \
-     WHERE id = ?1 AND state = 'ready'";
+     WHERE id = ?1 AND (state = 'ready' OR state = 'scheduled')";
 
 /// Served by the primary key.
 const PROMOTE_ONE: &str = "UPDATE litework_task SET state = 'ready', reason = NULL \
@@ -57,17 +60,22 @@ enum Found {
     Suspect,
 }
 
-/// Claims what there is room for. The second value says whether ready work was left behind.
+/// Claims what there is room for, and makes ready what is left of the due ones. The second value says
+/// whether ready work was left behind.
 pub(super) fn claim(
     core: &mut Core,
     now: Timestamp,
+    unwritten: Unwritten,
     offer: &dyn Offer,
 ) -> Result<(Vec<Claimed>, bool), Error> {
     let Core { conn, lanes, effects, .. } = core;
     let mut claimed = Vec::new();
-    let mut taking = Claimer::new(conn, now, offer)?;
+    let mut taking = Claimer::new(conn, now, unwritten, offer)?;
     let answer = taking.take_best(lanes, &mut claimed, &mut effects.changed);
-    let answer = answer.and_then(|more| taking.mark_running(&claimed).map(|()| more));
+    let answer = answer.and_then(|more| {
+        taking.write(&claimed, &mut effects.changed)?;
+        Ok(more)
+    });
     for lane in taking.passed_over {
         lanes.forget_heads(lane);
     }
@@ -109,7 +117,7 @@ pub(super) fn claim_one(
     if offer.reserve(&queue, &kind, 0) != Room::Taken {
         return Ok(None);
     }
-    let mut taking = Claimer::new(conn, now, offer)?;
+    let mut taking = Claimer::new(conn, now, Unwritten::new(), offer)?;
     let claimed = match taking.take_reserved(&place)? {
         Found::Task(task) => *task,
         Found::Ended => {
@@ -147,6 +155,8 @@ struct Claimer<'a> {
     now: Timestamp,
     offer: &'a dyn Offer,
     read: CachedStatement<'a>,
+    /// Those of the heads that are written as scheduled.
+    unwritten: Unwritten,
     /// Lanes with a row that was left where it is.
     passed_over: Vec<usize>,
     /// How many of the claimed are marked as running.
@@ -154,9 +164,22 @@ struct Claimer<'a> {
 }
 
 impl<'a> Claimer<'a> {
-    fn new(conn: &'a Connection, now: Timestamp, offer: &'a dyn Offer) -> Result<Self, Error> {
+    fn new(
+        conn: &'a Connection,
+        now: Timestamp,
+        unwritten: Unwritten,
+        offer: &'a dyn Offer,
+    ) -> Result<Self, Error> {
         let read = conn.prepare_cached(READ).map_err(not_stored)?;
-        Ok(Self { conn, now, offer, read, passed_over: Vec::new(), marked: 0 })
+        Ok(Self { conn, now, offer, read, unwritten, passed_over: Vec::new(), marked: 0 })
+    }
+
+    /// Writes what is only remembered yet, so that the file can be read.
+    fn write(&mut self, claimed: &[Claimed], ended: &mut Vec<i64>) -> Result<(), Error> {
+        self.mark_running(claimed)?;
+        let unwritten = std::mem::take(&mut self.unwritten);
+        ended.append(&mut make_ready(self.conn, self.now, &unwritten)?);
+        Ok(())
     }
 
     /// Marks those that are not marked yet.
@@ -212,7 +235,7 @@ impl<'a> Claimer<'a> {
                 Found::Ended => ended.push(head.1),
                 Found::Gone | Found::Suspect => self.passed_over.push(lane),
             }
-            if let Some(next) = self.next_head(lanes, lane, head, claimed)? {
+            if let Some(next) = self.next_head(lanes, lane, head, claimed, ended)? {
                 best.push(Reverse((self.offer.turn_of(&queue), next, lane)));
             }
         }
@@ -226,13 +249,14 @@ impl<'a> Claimer<'a> {
         lane: usize,
         head: Head,
         claimed: &[Claimed],
+        ended: &mut Vec<i64>,
     ) -> Result<Option<Head>, Error> {
+        if lanes.must_be_read(lane) {
+            // What was taken must not be found again, and what is due must be found.
+            self.write(claimed, ended)?;
+        }
         if self.passed_over.contains(&lane) {
             return lanes.head_after(self.conn, lane, head).map_err(not_stored);
-        }
-        if lanes.must_be_read(lane) {
-            // What was taken must not be found again.
-            self.mark_running(claimed)?;
         }
         lanes.head(self.conn, lane).map_err(not_stored)
     }
@@ -249,11 +273,12 @@ impl<'a> Claimer<'a> {
 
     fn take(&mut self, place: &Place<'_>) -> Result<Found, Error> {
         let (_, row) = place.head;
+        let state = if self.unwritten.contains(&row) { "scheduled" } else { "ready" };
         let owner = self.offer.owner();
         let now = self.now;
         let mut expires_at = None;
         let mut admitted = true;
-        let decoded = self.read.query_row([row], |found| {
+        let decoded = self.read.query_row((row, state), |found| {
             expires_at = found.get::<_, Option<i64>>(6)?;
             admitted = found.get(9)?;
             decode(found, owner, now, place)
@@ -280,6 +305,7 @@ impl<'a> Claimer<'a> {
         if task.crashes > 0 && !self.offer.reserve_suspect() {
             return Ok(Found::Suspect);
         }
+        self.unwritten.remove(&row);
         Ok(Found::Task(Box::new(task)))
     }
 
@@ -290,7 +316,8 @@ impl<'a> Claimer<'a> {
             .map_err(not_stored)
     }
 
-    fn fail(&self, row: i64, reason: &str) -> Result<Found, Error> {
+    fn fail(&mut self, row: i64, reason: &str) -> Result<Found, Error> {
+        self.unwritten.remove(&row);
         self.conn
             .prepare_cached(FAIL)
             .and_then(|mut fail| fail.execute((row, reason, self.now.as_millis())))

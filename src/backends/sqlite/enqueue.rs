@@ -15,6 +15,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension};
 
 use super::core::{Core, not_stored};
 use super::lanes::{LANES_MAX, too_many_lanes};
+use super::promote::next_due;
 use crate::backend::{Offer, Room};
 use crate::error::Error;
 use crate::id::TaskId;
@@ -226,7 +227,7 @@ impl Insert {
             return Ok(Start::Ready);
         }
         let in_order = offer.in_order() && !crate::fault::planted("rank_off");
-        if in_order && !core.lanes.is_next(&core.conn, &**offer, rank).map_err(not_stored)? {
+        if in_order && !is_next(core, self.now, &**offer, rank)? {
             return Ok(Start::Ready);
         }
         let room = offer.reserve(&self.task.queue, &self.task.kind, self.task.arguments.len());
@@ -399,6 +400,15 @@ fn store_block(core: &mut Core, block: &mut [Insert], first: i64, sql: &str) -> 
         Fate::Placed(placed) => insert.store_payload(&core.conn, placed.row),
         _ => Ok(()),
     })
+}
+
+/// Whether nothing that is ready or due goes before a new task of this rank. What is due is not yet in
+/// order, so the claim decides.
+fn is_next(core: &mut Core, now: Timestamp, offer: &dyn Offer, rank: i64) -> Result<bool, Error> {
+    if next_due(core)?.is_some_and(|at| at <= now) {
+        return Ok(false);
+    }
+    core.lanes.is_next(&core.conn, offer, rank).map_err(not_stored)
 }
 
 /// The 64-bit tags of ids, from the operating system's generator, fetched in blocks.

@@ -195,6 +195,20 @@ impl Lanes {
         }
     }
 
+    /// Whether a lane is open and all its heads are remembered.
+    pub(super) fn is_whole(
+        &mut self,
+        conn: &Connection,
+        index: usize,
+        offer: &dyn Offer,
+    ) -> rusqlite::Result<bool> {
+        if !self.is_open(index, offer) {
+            return Ok(false);
+        }
+        self.head(conn, index)?;
+        Ok(self.list[index].known == Known::All)
+    }
+
     /// Whether the first head of a lane is not remembered.
     pub(super) fn must_be_read(&self, index: usize) -> bool {
         let lane = &self.list[index];

@@ -359,8 +359,9 @@ impl Backend for Sqlite {
                 crate::fault::point("finished_uncommitted");
             }
             if let Some(offer) = offer {
-                done.next_due = promote::promote(core, now)?;
-                (done.claimed, done.more) = claim::claim(core, now, offer)?;
+                let unwritten = promote::promote(core, now, offer)?;
+                (done.claimed, done.more) = claim::claim(core, now, unwritten, offer)?;
+                done.next_due = promote::next_due(core)?;
             }
             Ok(())
         });

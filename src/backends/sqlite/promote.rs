@@ -1,6 +1,15 @@
 //! Claim: scheduled tasks whose time has come become ready, in slices.
+//!
+//! What the claim of the same transaction takes is written once, from scheduled to running. For that,
+//! due tasks are only remembered as heads of their lanes at first, and those that are left are made
+//! ready in the end.
+
+use std::collections::HashSet;
+
+use rusqlite::Connection;
 
 use super::core::{Core, NextDue, not_stored};
+use crate::backend::Offer;
 use crate::error::Error;
 use crate::time::Timestamp;
 
@@ -23,38 +32,64 @@ pub(super) const PROMOTE: &str = "UPDATE litework_task SET state = 'ready', reas
 const FAIL: &str = "UPDATE litework_task SET state = 'failed', reason = 'bad_row', \
      finished_at = ?2 WHERE id = ?1 AND state = 'scheduled'";
 
-/// Promotes what is due and returns when the next task is; a moment not after `now` means that
-/// the slice was full.
-pub(super) fn promote(core: &mut Core, now: Timestamp) -> Result<Option<Timestamp>, Error> {
-    let mut next = next_due(core)?;
-    if next.is_some_and(|at| at <= now) {
-        let rows = due(core, now)?;
-        let refused = promote_rows(core, &rows, now)?;
-        for (row, lane, rank) in rows {
-            if !refused.contains(&row)
-                && let Some(lane) = core.lanes.by_id(&core.conn, lane).map_err(not_stored)?
-            {
-                core.lanes.note_ready(lane, (rank, row));
-            }
-        }
-        core.next_due = NextDue::Unknown;
-        next = next_due(core)?;
+/// Due tasks that stand in their lane as if they were ready and are still written as scheduled.
+pub(super) type Unwritten = HashSet<i64>;
+
+/// Lets the claim find what is due.
+pub(super) fn promote(
+    core: &mut Core,
+    now: Timestamp,
+    offer: &dyn Offer,
+) -> Result<Unwritten, Error> {
+    let mut unwritten = Unwritten::new();
+    if next_due(core)?.is_none_or(|at| at > now) {
+        return Ok(unwritten);
     }
-    Ok(next)
+    core.next_due = NextDue::Unknown;
+    let slice = u32::try_from(offer.room()).unwrap_or(SLICE).clamp(1, SLICE);
+    let rows = due(core, now, slice)?;
+    let mut heads = Vec::with_capacity(rows.len());
+    let mut at_once = Unwritten::new();
+    for (row, lane, rank) in rows {
+        let Core { conn, lanes, .. } = core;
+        let lane = lanes.by_id(conn, lane).map_err(not_stored)?;
+        let whole = match lane {
+            Some(lane) => lanes.is_whole(conn, lane, offer).map_err(not_stored)?,
+            None => false,
+        };
+        if whole {
+            unwritten.insert(row)
+        } else {
+            at_once.insert(row)
+        };
+        heads.extend(lane.map(|lane| (lane, (rank, row))));
+    }
+    let refused = make_ready(&core.conn, now, &at_once)?;
+    for (lane, head) in heads {
+        if !refused.contains(&head.1) {
+            core.lanes.note_ready(lane, head);
+        }
+    }
+    core.effects.changed.extend(refused);
+    Ok(unwritten)
 }
 
-/// Promotes all of them, but for those that are damaged, which it ends and returns.
-fn promote_rows(core: &mut Core, rows: &[Due], now: Timestamp) -> Result<Vec<i64>, Error> {
+/// Makes these ready, but for those that are damaged, which it ends and returns.
+pub(super) fn make_ready(
+    conn: &Connection,
+    now: Timestamp,
+    rows: &Unwritten,
+) -> Result<Vec<i64>, Error> {
     let mut refused = Vec::new();
-    match promote_block(core, rows) {
+    match write_ready(conn, rows) {
         Err(error) if is_not_admitted(&error) => {}
         answer => return answer.map(|()| refused).map_err(not_stored),
     }
     for row in rows {
-        match promote_block(core, std::slice::from_ref(row)) {
+        match write_ready(conn, &Unwritten::from([*row])) {
             Err(error) if is_not_admitted(&error) => {
-                fail(core, row.0, now)?;
-                refused.push(row.0);
+                fail(conn, *row, now)?;
+                refused.push(*row);
             }
             answer => answer.map_err(not_stored)?,
         }
@@ -62,10 +97,12 @@ fn promote_rows(core: &mut Core, rows: &[Due], now: Timestamp) -> Result<Vec<i64
     Ok(refused)
 }
 
-fn promote_block(core: &Core, rows: &[Due]) -> rusqlite::Result<()> {
-    let rows: Vec<i64> = rows.iter().map(|(row, _, _)| *row).collect();
-    let rows = serde_json::to_string(&rows).unwrap_or_default();
-    core.conn.prepare_cached(PROMOTE)?.execute([rows]).map(drop)
+fn write_ready(conn: &Connection, rows: &Unwritten) -> rusqlite::Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let rows = serde_json::to_string(rows).unwrap_or_default();
+    conn.prepare_cached(PROMOTE)?.execute([rows]).map(drop)
 }
 
 /// Whether the row itself is damaged: it holds what the schema does not admit.
@@ -74,10 +111,8 @@ fn is_not_admitted(error: &rusqlite::Error) -> bool {
 }
 
 /// Ends a row that another program has damaged, so that it does not stop the others.
-fn fail(core: &mut Core, row: i64, now: Timestamp) -> Result<(), Error> {
-    core.effects.changed.push(row);
-    core.conn
-        .prepare_cached(FAIL)
+fn fail(conn: &Connection, row: i64, now: Timestamp) -> Result<(), Error> {
+    conn.prepare_cached(FAIL)
         .and_then(|mut fail| fail.execute((row, now.as_millis())))
         .map(drop)
         .map_err(not_stored)
@@ -86,11 +121,11 @@ fn fail(core: &mut Core, row: i64, now: Timestamp) -> Result<(), Error> {
 /// A due task: its row, its lane, its rank.
 type Due = (i64, i64, i64);
 
-fn due(core: &Core, now: Timestamp) -> Result<Vec<Due>, Error> {
+fn due(core: &Core, now: Timestamp, slice: u32) -> Result<Vec<Due>, Error> {
     core.conn
         .prepare_cached(DUE)
         .and_then(|mut read| {
-            let rows = read.query_map((now.as_millis(), SLICE), |row| {
+            let rows = read.query_map((now.as_millis(), slice), |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?))
             })?;
             rows.collect()
@@ -98,7 +133,8 @@ fn due(core: &Core, now: Timestamp) -> Result<Vec<Due>, Error> {
         .map_err(not_stored)
 }
 
-/// When the next scheduled task is due; looked up only after others have committed.
+/// When the next scheduled task is due; looked up only after others have committed. A moment that is not
+/// after now means that more is due.
 pub(super) fn next_due(core: &mut Core) -> Result<Option<Timestamp>, Error> {
     use rusqlite::OptionalExtension;
     match core.next_due {
