@@ -1,0 +1,103 @@
+//! What a user sees who runs the examples: a worker that is stopped by Ctrl-C, once and twice.
+//!
+//! The programs are those that `cargo test` has built; one that is missing or older than its source,
+//! as after `cargo test --test examples`, is built here.
+#![cfg(all(feature = "macros", feature = "sqlite", unix))]
+#![allow(clippy::unwrap_used)]
+
+mod child;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use child::{Child, Field};
+use litework::{Client, Filter, Mode, State};
+
+/// Where cargo puts an example: beside the folder of this test program.
+fn example(name: &str) -> PathBuf {
+    let built = std::env::current_exe().unwrap();
+    let profile = built.ancestors().nth(2).unwrap();
+    let program = profile.join("examples").join(name);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/{name}.rs"));
+    let changed = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).ok();
+    if changed(&program) < changed(&source) {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--all-features", "--example", name]);
+        cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+        cargo.env("CARGO_TARGET_DIR", profile.parent().unwrap());
+        if profile.ends_with("release") {
+            cargo.arg("--release");
+        }
+        assert!(cargo.status().unwrap().success(), "the example {name} does not build");
+    }
+    program
+}
+
+/// A worker whose tasks run this long.
+fn start(field: &Field, seconds: u64) -> Child {
+    let mut command = Command::new(example("worker"));
+    command.arg(field.db()).arg(seconds.to_string());
+    command.env_remove("LITEWORK_MODE").env_remove("LITEWORK_WORKERS").env_remove("LITEWORK_DB");
+    Child::from_command(command, "worker", &[])
+}
+
+/// The same, when its first two tasks have started.
+fn worker(field: &Field, seconds: u64) -> Child {
+    let mut child = start(field, seconds);
+    child.expect("started picture-1");
+    child.expect("started picture-2");
+    child
+}
+
+/// How many tasks are in these states, and how many crashes are on record.
+fn found(field: &Field, states: &[State]) -> (u64, u32) {
+    let client = Client::builder(field.db()).mode(Mode::Hold).open().unwrap();
+    let filter = states.iter().fold(Filter::new(), |filter, state| filter.state(*state));
+    let tasks = client.list(&Filter::new(), None, 100).unwrap().tasks;
+    (client.count(&filter).unwrap(), tasks.iter().map(|task| task.crashes).sum())
+}
+
+#[test]
+fn the_first_ctrl_c_lets_running_tasks_end_and_leaves_the_rest() {
+    let field = Field::default();
+    let mut child = worker(&field, 3);
+    child.signal("INT");
+    child.expect("stopping: 10 s for what runs");
+    child.expect("ended picture-1");
+    child.expect("2 running tasks ended by themselves");
+    child.expect("0 tasks were handed back");
+    child.expect("4 tasks are left for the next start");
+    assert_eq!(child.wait().code(), Some(0));
+    assert_eq!(found(&field, &[State::Succeeded]), (2, 0));
+    assert_eq!(found(&field, &[State::Ready]), (4, 0));
+}
+
+#[test]
+fn the_second_ctrl_c_ends_the_program_at_once() {
+    let field = Field::default();
+    let mut child = worker(&field, 600);
+    child.signal("INT");
+    child.expect("stopping: 10 s for what runs");
+    child.signal("INT");
+    assert_eq!(child.wait().code(), Some(130));
+    assert!(child.hear("2 running").is_none(), "nothing of the rest is said");
+    // G13: the next one to open the file takes back what ran, and charges only that.
+    assert_eq!(found(&field, &[State::Ready]), (6, 2));
+    let mut again = start(&field, 600);
+    again.expect("6 tasks in ");
+    again.expect("started picture-");
+}
+
+#[test]
+fn a_worker_that_has_run_everything_ends_at_the_word_of_a_service_manager() {
+    let field = Field::default();
+    let mut child = worker(&field, 0);
+    for number in 1..=6 {
+        child.expect(&format!("ended picture-{number}"));
+    }
+    child.signal("TERM");
+    child.expect("0 tasks are left for the next start");
+    assert_eq!(child.wait().code(), Some(0));
+    assert_eq!(found(&field, &[State::Succeeded]), (6, 0));
+}
