@@ -104,3 +104,155 @@ fn crashed(spent: Spent) -> Change {
         Change::again(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::{Failure, Report};
+    use crate::retry::RETRY_DELAY_MAX;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    fn report() -> Box<Report> {
+        Box::new(Report::new("test", "it failed"))
+    }
+
+    fn spent() -> impl Strategy<Value = Spent> {
+        let counts = (1..=6_u32, 1..=6_u32, 0..=4_u32);
+        (counts, any::<bool>(), any::<bool>()).prop_map(|(counts, at_most_once, asked)| Spent {
+            attempt: counts.0,
+            attempts_max: counts.1,
+            crashes: counts.2,
+            at_most_once,
+            cancel_requested: asked,
+        })
+    }
+
+    /// Every outcome that a runner can report, with every reason that a failed task may have.
+    fn outcome() -> impl Strategy<Value = Outcome> {
+        let reason = || prop::sample::select(State::Failed.reasons());
+        let span = || prop_oneof![any::<u32>().prop_map(u64::from), any::<u64>()];
+        let span = move || span().prop_map(Duration::from_millis);
+        prop_oneof![
+            Just(Outcome::Succeeded { result: "1".to_owned() }),
+            (reason(), prop::option::of(span())).prop_map(|(reason, after)| Outcome::Retry {
+                reason,
+                report: report(),
+                after
+            }),
+            reason().prop_map(|reason| Outcome::Failed { reason, report: report() }),
+            span().prop_map(|after| Outcome::Snoozed { after }),
+            any::<bool>().prop_map(|told| Outcome::Cancelled { report: told.then(report) }),
+            Just(Outcome::GivenBack),
+            Just(Outcome::Crashed { report: report() }),
+        ]
+    }
+
+    fn now() -> impl Strategy<Value = Timestamp> {
+        (Timestamp::MIN.as_millis()..=Timestamp::MAX.as_millis()).prop_map(Timestamp::clamped)
+    }
+
+    fn after(spent: Spent, outcome: &Outcome) -> Change {
+        settle(spent, outcome, &Retry::default(), Timestamp::MIN, 0.5)
+    }
+
+    fn ends(change: Change) -> (State, Option<Reason>) {
+        (change.state, change.reason)
+    }
+
+    proptest! {
+        /// G3, G5: whatever an attempt came to, its task goes on along an edge of the table, in a
+        /// pair of state and reason that the schema takes.
+        #[test]
+        fn every_end_of_an_attempt_is_an_edge_of_the_table(
+            spent in spent(), outcome in outcome(), now in now(), chance in 0.0..1.0_f64
+        ) {
+            let change = settle(spent, &outcome, &Retry::default(), now, chance);
+            prop_assert!(State::Running.may_become(change.state), "{change:?}");
+            prop_assert!(change.state.admits(change.reason), "{change:?}");
+            prop_assert_eq!(change.due_at.is_some(), change.state == State::Scheduled);
+            prop_assert!(change.due_at.is_none_or(|due_at| due_at >= now), "{change:?}");
+        }
+
+        #[test]
+        fn only_a_snooze_and_a_hand_back_are_free(
+            spent in spent(), outcome in outcome(), now in now(), chance in 0.0..1.0_f64
+        ) {
+            let change = settle(spent, &outcome, &Retry::default(), now, chance);
+            // A snooze that ends as cancelled is not repeated, so its attempt stays counted.
+            let snoozed = matches!(outcome, Outcome::Snoozed { .. }) && !spent.cancel_requested;
+            let free = snoozed || matches!(outcome, Outcome::GivenBack);
+            prop_assert_eq!(change.charged, !free);
+        }
+
+        /// G3: what failed is tried again exactly while attempts are left and nobody asked it to
+        /// stop, and never later than the longest delay allows.
+        #[test]
+        fn a_failed_attempt_is_followed_by_another_while_some_are_left(
+            spent in spent(), asked in prop::option::of(0..=u64::MAX), chance in 0.0..1.0_f64
+        ) {
+            let asked = asked.map(Duration::from_millis);
+            let outcome = Outcome::Retry { reason: Reason::Error, report: report(), after: asked };
+            let now = Timestamp::clamped(1_000_000);
+            let change = settle(spent, &outcome, &Retry::default(), now, chance);
+            let again = !spent.cancel_requested
+                && !spent.at_most_once
+                && spent.attempt < spent.attempts_max;
+            prop_assert_eq!(change.reason == Some(Reason::Retry), again);
+            if let Some(due_at) = change.due_at {
+                let latest = now.after(asked.unwrap_or(RETRY_DELAY_MAX));
+                prop_assert!((now..=latest).contains(&due_at), "{change:?}");
+            }
+        }
+
+        /// G5: a task of at most once is never started again by a failure or a crash.
+        #[test]
+        fn at_most_once_ends_with_its_first_failure_or_crash(
+            spent in spent(), reason in prop::sample::select(State::Failed.reasons())
+        ) {
+            let spent = Spent { at_most_once: true, ..spent };
+            let lost = after(spent, &Outcome::Crashed { report: report() });
+            prop_assert_eq!(ends(lost), (State::Failed, Some(Reason::Lost)));
+            let failed = after(spent, &Outcome::Retry { reason, report: report(), after: None });
+            prop_assert!(failed.state.is_final(), "{failed:?}");
+        }
+
+        /// G3, G13: a crash spends the attempt; the third is the last, whatever is left.
+        #[test]
+        fn a_crash_is_charged_and_the_third_quarantines(spent in spent()) {
+            let spent = Spent { at_most_once: false, ..spent };
+            let change = after(spent, &Outcome::Crashed { report: report() });
+            prop_assert!(change.charged);
+            let expected = if spent.crashes >= CRASHES_MAX {
+                (State::Failed, Some(Reason::Quarantined))
+            } else if spent.cancel_requested {
+                (State::Cancelled, Some(Reason::Asked))
+            } else if spent.attempt >= spent.attempts_max {
+                (State::Failed, Some(Reason::Error))
+            } else {
+                (State::Ready, None)
+            };
+            prop_assert_eq!(ends(change), expected);
+        }
+    }
+
+    #[test]
+    fn a_body_that_answers_has_the_last_word_over_a_request_to_cancel() {
+        let spent = Spent {
+            attempt: 1,
+            attempts_max: 2,
+            crashes: 0,
+            at_most_once: false,
+            cancel_requested: true,
+        };
+        let done = after(spent, &Outcome::Succeeded { result: "1".to_owned() });
+        assert_eq!(ends(done), (State::Succeeded, None));
+        let gave_up = Failure::give_up("useless").into_outcome();
+        let gave_up = after(spent, &gave_up);
+        assert_eq!(ends(gave_up), (State::Failed, Some(Reason::GaveUp)));
+        for outcome in [Outcome::GivenBack, Outcome::Snoozed { after: Duration::ZERO }] {
+            let change = after(spent, &outcome);
+            assert_eq!(ends(change), (State::Cancelled, Some(Reason::Asked)), "{outcome:?}");
+        }
+    }
+}

@@ -103,7 +103,11 @@ impl Child {
         Self::from_command(command, role, variables)
     }
 
-    pub(crate) fn from_command(mut command: Command, role: &str, variables: &[(&str, String)]) -> Self {
+    pub(crate) fn from_command(
+        mut command: Command,
+        role: &str,
+        variables: &[(&str, String)],
+    ) -> Self {
         command.env("LW_ROLE", role).stdin(Stdio::piped()).stdout(Stdio::piped());
         command.envs(variables.iter().map(|(name, value)| (name, value)));
         if std::env::var_os("LW_SHOW").is_none() {
