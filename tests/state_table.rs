@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use litework::testing::ManualClock;
 use litework::{
-    Call, Client, Context, Durability, Failure, Mode, Options, Pending, Reason, Result, Retry,
-    State, Task, TaskId,
+    Builder, Call, Client, Context, Durability, Failure, Mode, Options, Pending, Reason, Result,
+    Retry, State, Task, TaskId,
 };
 use proptest::prelude::*;
 use rusqlite::Connection;
@@ -256,17 +257,38 @@ impl Lab {
     }
 }
 
-fn open(dir: &Path, clock: &Arc<ManualClock>) -> Client {
+/// Runs until it is asked to stop.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Linger;
+
+/// Where a body says that it has begun.
+struct Began(Sender<()>);
+
+impl Task for Linger {
+    const NAME: &'static str = "linger";
+    type Output = ();
+
+    fn run(self, ctx: &Context) -> Result<()> {
+        ctx.state::<Began>()?.0.send(())?;
+        loop {
+            ctx.check()?;
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn builder(dir: &Path, clock: &Arc<ManualClock>) -> Builder {
     Client::builder(dir.join("app.db"))
         .environment([("", ""); 0])
         .application_file()
         .convert_to_wal()
         .durability(Durability::Normal)
         .register(Play::define())
-        .mode(Mode::Hold)
         .clock(Arc::clone(clock) as _)
-        .open()
-        .unwrap()
+}
+
+fn open(dir: &Path, clock: &Arc<ManualClock>) -> Client {
+    builder(dir, clock).mode(Mode::Hold).open().unwrap()
 }
 
 /// An edge must be one of the table, and no public operation leads out of a final state.
@@ -323,6 +345,14 @@ fn every_way_through_a_held_queue_is_walked() {
         lab.take(&Step::RunPending);
         lab.take(&Step::Advance { secs: 7 });
     }
+    // One is due at once and not started before it expires.
+    let late =
+        Step::Enqueue { act: Act::Succeed, after_secs: 0, expires: true, at_most_once: false };
+    lab.take(&late);
+    lab.take(&Step::Advance { secs: 7 });
+    lab.take(&Step::RunPending);
+    let expired = lab.client.get(lab.ids.last().unwrap()).unwrap();
+    assert_eq!((expired.state, expired.reason), (Failed, Some(Reason::Expired)));
     for edge in lab.edges() {
         check(edge).unwrap();
         *seen.entry(edge).or_default() += 1;
@@ -334,6 +364,7 @@ fn every_way_through_a_held_queue_is_walked() {
         (Some(Scheduled), Cancelled),
         (Some(Ready), Running),
         (Some(Ready), Cancelled),
+        (Some(Ready), Failed),
         (Some(Running), Succeeded),
         (Some(Running), Failed),
         (Some(Running), Cancelled),
@@ -341,6 +372,20 @@ fn every_way_through_a_held_queue_is_walked() {
     ] {
         assert!(seen.contains_key(&edge), "{edge:?} was not walked: {seen:?}");
     }
+}
+
+#[test]
+fn a_task_is_handed_over_as_running_and_handed_back_as_ready() {
+    let lab = Lab::new();
+    let (began, begun) = channel();
+    let pool = builder(lab.dir.path(), &lab.clock).workers(1).register(Linger::define());
+    let pool = pool.state(Began(began)).open().unwrap();
+    let id = pool.enqueue(Linger).unwrap().id();
+    begun.recv().unwrap();
+    assert_eq!(pool.shutdown(Duration::ZERO).unwrap().handed_back, 1);
+    assert_eq!(lab.edges(), [(None, State::Running), (Some(State::Running), State::Ready)]);
+    let task = lab.client.get(id).unwrap();
+    assert_eq!((task.state, task.reason, task.attempt), (State::Ready, None, 0));
 }
 
 #[test]
