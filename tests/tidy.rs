@@ -14,6 +14,17 @@ const FN_LINES_MAX: usize = 70;
 /// A file in `src` has at most this many lines outside its tests.
 const FILE_LINES_MAX: usize = 600;
 
+/// Imports inside one folder that close a circle, `(folder, module, what it uses)`, and how each could
+/// go. The list may only shrink: an entry that closes no circle any more must be struck out.
+const KNOWN_CIRCLES: &[(&str, &str, &str)] = &[
+    // The write connection keeps the table of tags; it could stand in a file below both.
+    ("src/backends/sqlite", "core", "enqueue"),
+    // The lanes borrow `not_stored`; the words for SQLite's errors could stand below both.
+    ("src/backends/sqlite", "lanes", "core"),
+    // The pool starts the thread that keeps its time, and that thread works on the pool.
+    ("src/worker", "pool", "keeper"),
+];
+
 /// Hosts that texts of this project may point to. Add one that everybody can reach.
 const PUBLIC_HOSTS: &[&str] = &[
     "aws.amazon.com",
@@ -467,12 +478,86 @@ fn module_order(source: &Source, modules: &[String]) -> Vec<String> {
     found
 }
 
+/// One module uses another of its folder.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Use {
+    folder: String,
+    from: String,
+    to: String,
+}
+
+/// Which modules of one folder use which, by paths that begin with `super::` or with the folder's
+/// own. What stands in `mod.rs` itself is not looked at: it knows its parts, and they know it. Nor is a
+/// method that one file adds to another's type, as no path names its file.
+fn uses_inside(sources: &[Source]) -> Vec<Use> {
+    let split = |source: &Source| {
+        let (folder, name) = source.path.trim_end_matches(".rs").rsplit_once('/')?;
+        Some((folder.to_owned(), name.to_owned()))
+    };
+    let modules: Vec<_> = sources.iter().filter_map(split).filter(|at| at.0 != "src").collect();
+    let mut found = Vec::new();
+    for source in sources {
+        let Some((folder, from)) = split(source).filter(|at| at.0 != "src" && at.1 != "mod") else {
+            continue;
+        };
+        let own = format!("{}::", folder.replacen("src", "crate", 1).replace('/', "::"));
+        for prefix in ["super::", &own] {
+            for (_, to) in paths_after(source, prefix) {
+                if to != from && modules.contains(&(folder.clone(), to.clone())) {
+                    found.push(Use { folder: folder.clone(), from: from.clone(), to });
+                }
+            }
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// The uses that close a circle: from what is used, uses lead back.
+fn circles(uses: &[Use]) -> Vec<&Use> {
+    let leads_back = |closing: &&Use| {
+        let (mut reached, mut at) = (vec![closing.to.as_str()], 0);
+        while at < reached.len() {
+            let from = reached[at];
+            let next = uses.iter().filter(|u| u.folder == closing.folder && u.from == from);
+            let new: Vec<&str> =
+                next.map(|u| u.to.as_str()).filter(|to| !reached.contains(to)).collect();
+            reached.extend(new);
+            at += 1;
+        }
+        reached.contains(&closing.from.as_str())
+    };
+    uses.iter().filter(leads_back).collect()
+}
+
+/// Circles that are not known, and known ones that are gone.
+fn circle_faults(uses: &[Use], known: &[(&str, &str, &str)]) -> Vec<String> {
+    let is = |u: &Use, known: &(&str, &str, &str)| (&*u.folder, &*u.from, &*u.to) == *known;
+    let others: Vec<Use> =
+        uses.iter().filter(|u| !known.iter().any(|known| is(u, known))).cloned().collect();
+    let mut found: Vec<String> = circles(&others)
+        .into_iter()
+        .map(|u| format!("{}/{}.rs: it uses `{}`, which leads back to it", u.folder, u.from, u.to))
+        .collect();
+    let all = circles(uses);
+    for gone in known.iter().filter(|known| !all.iter().any(|u| is(u, known))) {
+        found.push(format!("{gone:?} closes no circle any more: strike it from KNOWN_CIRCLES"));
+    }
+    found
+}
+
 /// The first name after each `crate::`, also in `use crate::{a, b::c}`, outside tests.
 fn crate_paths(source: &Source) -> Vec<(usize, String)> {
+    paths_after(source, "crate::")
+}
+
+/// The first name after each such beginning of a path, also in groups, outside tests.
+fn paths_after(source: &Source, prefix: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for (line, code) in source.shipped() {
-        for (at, _) in code.match_indices("crate::") {
-            let rest = &code[at + "crate::".len()..];
+        for (at, _) in code.match_indices(prefix) {
+            let rest = &code[at + prefix.len()..];
             if let Some(group) = rest.strip_prefix('{') {
                 let mut text = group.to_owned();
                 for more in &source.code[line + 1..=source.end_of_item(line)] {
@@ -622,6 +707,52 @@ fn modules_know_only_those_before_them() {
 }
 
 #[test]
+fn modules_of_one_folder_form_no_circle() {
+    let uses = uses_inside(&sources("src"));
+    assert!(uses.len() > 20, "the uses inside folders were not found: {uses:?}");
+    assert_none(circle_faults(&uses, KNOWN_CIRCLES));
+}
+
+/// The numbers in the first column of the README's table of promises.
+fn promises(readme: &str) -> Vec<String> {
+    let rows = readme.lines().filter_map(|line| line.strip_prefix("| G")?.split_once(" |"));
+    rows.map(|(number, _)| format!("G{number}")).collect()
+}
+
+/// The promises that comments and names of tests name.
+fn promises_named(tests: &[Source]) -> Vec<String> {
+    let is_promise = |word: &&str| {
+        word.strip_prefix('G').is_some_and(|n| n.parse::<u32>().is_ok_and(|n| n < 100))
+    };
+    let is_test = |source: &Source, line: usize| {
+        source.path.starts_with("tests/") || source.in_test.get(line) == Some(&true)
+    };
+    let comments = tests.iter().flat_map(|source| {
+        let lines = source.comments.iter().enumerate();
+        lines.filter(|(line, _)| is_test(source, *line)).map(|(_, comment)| comment)
+    });
+    let named = comments.flat_map(|comment| words(comment).map(|(_, word)| word));
+    let mut named: Vec<String> = named.filter(is_promise).map(str::to_owned).collect();
+    named.sort();
+    named.dedup();
+    named
+}
+
+#[test]
+fn every_promise_is_named_by_a_test_and_no_test_names_another() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let ours = |source: &Source| source.path != "tests/tidy.rs";
+    let tests: Vec<Source> = ["tests", "src"].into_iter().flat_map(sources).filter(ours).collect();
+    let (promises, named) = (promises(&readme), promises_named(&tests));
+    assert!(promises.len() > 8, "the table in README.md was not found: {promises:?}");
+    let unnamed = promises.iter().filter(|promise| !named.contains(promise));
+    let unnamed = unnamed.map(|promise| format!("README.md: no test names {promise}"));
+    let unknown = named.iter().filter(|named| !promises.contains(named));
+    let unknown = unknown.map(|named| format!("a test names {named}, which README.md lacks"));
+    assert_none(unnamed.chain(unknown));
+}
+
+#[test]
 fn every_source_file_is_part_of_the_crate() {
     let sources = sources("src");
     let declared: Vec<String> = sources
@@ -749,6 +880,40 @@ fn an_import_from_a_later_module_is_caught() {
     assert_eq!(strikes("src/id.rs", "#[cfg(test)]\nmod t { use crate::worker::A; }\n"), 0);
     let lib = Source::read("src/lib.rs", "mod id;\n#[cfg(a)]\npub mod client;\nmod x { mod y; }\n");
     assert_eq!(module_list(&lib), ["id", "client"]);
+}
+
+#[test]
+fn a_circle_inside_a_folder_is_caught_and_a_known_one_must_be_there() {
+    let read = |path: &str, text: &str| Source::read(path, text);
+    let sources = [
+        read("src/a/mod.rs", "mod b;\nmod c;\nmod d;\nuse self::b::B;\n"),
+        read("src/a/b.rs", "use super::{Whole, c::C};\nuse crate::e::E;\n"),
+        read("src/a/c.rs", "fn f() { crate::a::d::g() }\n"),
+        read("src/a/d.rs", "use super::Whole;\n#[cfg(test)]\nmod t { use super::super::b; }\n"),
+        read("src/e.rs", "use crate::a::Whole;\n"),
+    ];
+    let used = |from: &str, to: &str| Use {
+        folder: "src/a".to_owned(),
+        from: from.to_owned(),
+        to: to.to_owned(),
+    };
+    let mut uses = uses_inside(&sources);
+    assert_eq!(uses, [used("b", "c"), used("c", "d")]);
+    assert_eq!(circle_faults(&uses, &[]), Vec::<String>::new());
+    assert_eq!(circle_faults(&uses, &[("src/a", "b", "c")]).len(), 1, "it is no circle");
+    uses.push(used("d", "b"));
+    assert_eq!(circle_faults(&uses, &[]).len(), 3);
+    assert_eq!(circle_faults(&uses, &[("src/a", "d", "b")]), Vec::<String>::new());
+}
+
+#[test]
+fn a_promise_that_no_test_names_is_seen() {
+    let readme =
+        "| | Promise |\n|---|---|\n| G1 | **A.** |\n| G12 | B (see G7). |\nG3 is not one.\n";
+    assert_eq!(promises(readme), ["G1", "G12"]);
+    let tests =
+        [Source::read("tests/a.rs", "/// G12, G2: it holds.\nfn f() { let s = \"G9\"; }\n")];
+    assert_eq!(promises_named(&tests), ["G12", "G2"]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Stories of users, each on a real file: how tasks are run in a pool, in the caller and on demand,
-//! how they belong to transactions, how they are stopped, shared and waited for. No test sleeps.
+//! how they belong to transactions, how they are stopped, shared among queues and waited for, and what a
+//! step of the wall clock does to them. No test sleeps.
 #![cfg(all(feature = "testing", feature = "sqlite", feature = "macros"))]
 #![allow(clippy::unwrap_used)]
 
@@ -7,7 +8,9 @@
 mod common;
 
 mod cancel;
+mod clock;
 mod doors;
+mod fairness;
 mod inline;
 mod modes;
 mod pending;
