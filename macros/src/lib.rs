@@ -45,14 +45,14 @@ use proc_macro::TokenStream;
 /// | `queue` | the queue it waits in, named like a task | `default` |
 /// | `priority` | -100 to 100; higher runs first | 0 |
 /// | `attempts` | 1 to 1000, the first one included | 5 |
-/// | `retry` | `[5s, 30s, 1m]`, the last repeats; or `exponential("1s", "1h")`, first and longest | `exponential("2s", "1h")` |
+/// | `retry` | `[5s, 30s, 1m]`, at most 64, the last repeats; or `exponential("1s", "1h")`, first and longest | `exponential("2s", "1h")` |
 /// | `timeout` | how long one attempt may run, 1ms to 365d | no limit |
-/// | `expires` | how long after its due time it may still be started, 1ms to 36500d | for ever |
-/// | `keep` | how long it is kept once it has ended, 0s to 36500d | what the client says |
-/// | `finish` | `"sync"` commits each end at once, `"buffered"` together with others | `"buffered"` |
+/// | `expires_after` | how long after its due time it may still be started, 1ms to 36500d | for ever |
+/// | `keep_for` | how long it is kept once it has ended, 0s to 36500d | what the client says |
+/// | `finish_sync` | a flag, or `= true`, `= false`: whether each end is committed at once instead of together with others | false |
 /// | `durability` | `"full"` survives a power loss, `"normal"` a killed process | what the client says |
 /// | `on_commit` | a flag, or `= true`, `= false`: inside a transaction, whether it is stored with it | true |
-/// | `at_most_once` | a flag, or `= true`, `= false`: whether a crash ends it instead of a new start | false |
+/// | `at_most_once` | a flag, or `= true`, `= false`: whether a failure or a crash ends it instead of a new start | false |
 ///
 /// # Parameters
 ///

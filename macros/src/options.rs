@@ -19,16 +19,19 @@ const KEYS: [&str; 14] = [
     "attempts",
     "retry",
     "timeout",
-    "expires",
-    "keep",
-    "finish",
+    "expires_after",
+    "keep_for",
+    "finish_sync",
     "durability",
     "on_commit",
     "at_most_once",
 ];
 
-/// Words that other task libraries use for the same thing.
-const OTHER_WORDS: [(&str, &str); 9] = [
+/// Delays of a ladder at most, as the library has it.
+const LADDER_MAX: usize = 64;
+
+/// Words that one may expect for the same thing, as other task libraries have them.
+const OTHER_WORDS: [(&str, &str); 12] = [
     ("alias", "aliases"),
     ("doc", "description"),
     ("max_attempts", "attempts"),
@@ -36,8 +39,11 @@ const OTHER_WORDS: [(&str, &str); 9] = [
     ("retries", "attempts"),
     ("backoff", "retry"),
     ("time_limit", "timeout"),
-    ("ttl", "expires"),
-    ("retention", "keep"),
+    ("expires", "expires_after"),
+    ("ttl", "expires_after"),
+    ("keep", "keep_for"),
+    ("retention", "keep_for"),
+    ("finish", "finish_sync"),
 ];
 
 /// What `#[task(…)]` says.
@@ -51,8 +57,8 @@ pub(crate) struct Options {
     attempts: Option<i64>,
     retry: Option<Retry>,
     timeout: Option<Span>,
-    expires: Option<Span>,
-    keep: Option<Span>,
+    expires_after: Option<Span>,
+    keep_for: Option<Span>,
     finish_sync: Option<bool>,
     durability: Option<Durability>,
     on_commit: Option<bool>,
@@ -99,6 +105,7 @@ fn read_key(input: ParseStream) -> syn::Result<Ident> {
 impl Options {
     fn read(&mut self, key: &Ident, word: &str, input: ParseStream) -> syn::Result<()> {
         match word {
+            "finish_sync" => self.finish_sync = Some(read_flag(input)?),
             "on_commit" => self.on_commit = Some(read_flag(input)?),
             "at_most_once" => self.at_most_once = Some(read_flag(input)?),
             _ if !KEYS.contains(&word) => return Err(unknown_key(key, word)),
@@ -124,11 +131,8 @@ impl Options {
             "attempts" => self.attempts = Some(values::read_number(word, input, 1..=1_000)?),
             "retry" => self.retry = Some(input.parse()?),
             "timeout" => self.timeout = Some(read_timeout(input)?),
-            "expires" => self.expires = Some(Span::read_positive(word, input)?),
-            "keep" => self.keep = Some(Span::read(input)?),
-            "finish" => {
-                self.finish_sync = Some(read_choice(word, input, ["sync", "buffered"])? == "sync");
-            }
+            "expires_after" => self.expires_after = Some(Span::read_positive(word, input)?),
+            "keep_for" => self.keep_for = Some(Span::read(input)?),
             "durability" => {
                 let full = read_choice(word, input, ["full", "normal"])? == "full";
                 self.durability = Some(if full { Durability::Full } else { Durability::Normal });
@@ -147,8 +151,8 @@ impl Options {
         let attempts = self.attempts.iter().map(|number| Literal::i64_unsuffixed(*number));
         let retry = self.retry.iter().map(Retry::expand);
         let timeout = self.timeout.iter().map(duration);
-        let expires = self.expires.iter().map(duration);
-        let keep = self.keep.iter().map(duration);
+        let expires_after = self.expires_after.iter().map(duration);
+        let keep_for = self.keep_for.iter().map(duration);
         let finish_sync = self.finish_sync.iter();
         let durability = self.durability.iter().map(|durability| match durability {
             Durability::Full => quote!(::litework::Durability::Full),
@@ -165,8 +169,8 @@ impl Options {
                 #(.attempts(#attempts))*
                 #(.retry(#retry))*
                 #(.timeout(#timeout))*
-                #(.expires_after(#expires))*
-                #(.keep_for(#keep))*
+                #(.expires_after(#expires_after))*
+                #(.keep_for(#keep_for))*
                 #(.finish_sync(#finish_sync))*
                 #(.durability(#durability))*
                 #(.on_commit(#on_commit))*
@@ -190,7 +194,7 @@ fn unknown_key(key: &Ident, word: &str) -> syn::Error {
     syn::Error::new(key.span(), format!("`{word}` is no option of a task; {hint}options: {keys}"))
 }
 
-/// `on_commit`, `on_commit = true` or `on_commit = false`.
+/// A flag such as `on_commit`: alone, or with `= true` or `= false`.
 fn read_flag(input: ParseStream) -> syn::Result<bool> {
     match input.parse::<Option<Token![=]>>()? {
         Some(_) => Ok(input.parse::<LitBool>()?.value),
@@ -248,7 +252,11 @@ impl Parse for Retry {
         }
         let list;
         syn::parenthesized!(list in input);
-        let base = Span::read_positive("the first delay", &list)?;
+        let base = Span::read(&list)?;
+        if base.millis == 0 {
+            let text = "the first delay is zero, and so would be all: `[0s]` retries at once";
+            return Err(syn::Error::new(base.at, text));
+        }
         list.parse::<Token![,]>()?;
         let cap = read_delay(&list)?;
         list.parse::<Option<Token![,]>>()?;
@@ -271,6 +279,11 @@ fn read_ladder(input: ParseStream) -> syn::Result<Retry> {
     let steps = Punctuated::<Span, Token![,]>::parse_terminated_with(&list, read_delay)?;
     if steps.is_empty() {
         let text = "`retry` lists no delay; `[0s]` retries at once, `attempts = 1` never";
+        return Err(syn::Error::new(bracket.span.join(), text));
+    }
+    if steps.len() > LADDER_MAX {
+        let text =
+            format!("`retry` lists {} delays; at most {LADDER_MAX}, the last repeats", steps.len());
         return Err(syn::Error::new(bracket.span.join(), text));
     }
     Ok(Retry::Ladder(steps.into_iter().collect()))
@@ -326,10 +339,13 @@ mod tests {
             ("priority = -7", ".priority(-7)"),
             ("attempts = 4,", ".attempts(4)"),
             ("timeout = 20s", ".timeout(::std::time::Duration::from_millis(20000))"),
-            ("expires = \"1h\"", ".expires_after(::std::time::Duration::from_millis(3600000))"),
-            ("keep = 0s", ".keep_for(::std::time::Duration::from_millis(0))"),
-            ("finish = \"sync\"", ".finish_sync(true)"),
-            ("finish = \"buffered\"", ".finish_sync(false)"),
+            (
+                "expires_after = \"1h\"",
+                ".expires_after(::std::time::Duration::from_millis(3600000))",
+            ),
+            ("keep_for = 0s", ".keep_for(::std::time::Duration::from_millis(0))"),
+            ("finish_sync", ".finish_sync(true)"),
+            ("finish_sync = false", ".finish_sync(false)"),
             ("durability = \"full\"", ".durability(::litework::Durability::Full)"),
             ("durability = \"normal\"", ".durability(::litework::Durability::Normal)"),
             ("on_commit", ".on_commit(true)"),
@@ -353,6 +369,7 @@ mod tests {
     fn an_unknown_key_names_the_nearest() {
         assert!(refused("prioritiy = 3").contains("did you mean `priority`?"));
         assert!(refused("max_retries = 3").contains("did you mean `attempts`?"));
+        assert!(refused("ttl = 3s").contains("did you mean `expires_after`?"));
         assert!(!refused("colour = 3").contains("did you mean"));
         assert!(refused("colour = 3").contains("name, aliases, description, queue"));
     }
@@ -373,7 +390,8 @@ mod tests {
             ("retry = exponential(1h, 1s)", "shorter than the first"),
             ("retry = exponential(1s, 1h, 2)", "takes two times"),
             ("retry = [366d]", "at most 365d"),
-            ("finish = \"now\"", "\"sync\" or \"buffered\""),
+            (&format!("retry = [{}]", "1s, ".repeat(65)), "lists 65 delays; at most 64"),
+            ("durability = \"none\"", "\"full\" or \"normal\""),
             ("attempts = 0", "1 to 1000"),
         ];
         for (source, part) in cases {

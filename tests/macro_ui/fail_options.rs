@@ -48,8 +48,26 @@ fn no_attempts() {}
 #[task(attempts = "3")]
 fn attempts_as_text() {}
 
-#[task(finish = "async")]
+#[task(attempts = 3u32)]
+fn attempts_with_a_type() {}
+
+#[task(name = 3)]
+fn name_as_number() {}
+
+#[task(aliases = ["two words"])]
+fn bad_alias() {}
+
+#[task(description = first_paragraph)]
+fn description_as_word() {}
+
+#[task(ttl = "1h")]
+fn short_word() {}
+
+#[task(finish_sync = "async")]
 fn bad_finish() {}
+
+#[task(finish = "sync")]
+fn shortened() {}
 
 #[task(durability = "none")]
 fn bad_durability() {}

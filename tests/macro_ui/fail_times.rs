@@ -18,10 +18,13 @@ fn constant() {}
 #[task(timeout = 0s)]
 fn no_time() {}
 
-#[task(expires = "0d")]
+#[task(timeout = "s")]
+fn no_number() {}
+
+#[task(expires_after = "0d")]
 fn expired() {}
 
-#[task(keep = "1000000d")]
+#[task(keep_for = "1000000d")]
 fn forever() {}
 
 #[task(timeout = 366d)]
@@ -42,7 +45,20 @@ fn reversed() {}
 #[task(retry = exponential("1s", "1h", 2))]
 fn three() {}
 
+#[task(retry = exponential("0s", "1h"))]
+fn no_first_delay() {}
+
+#[task(retry = exponential)]
+fn no_delays() {}
+
 #[task(retry = [5s, 400d])]
 fn too_late() {}
+
+#[task(retry = [
+    1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s,
+    1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s,
+    1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s,
+])]
+fn too_many_steps() {}
 
 fn main() {}
