@@ -1,6 +1,6 @@
 //! Contract: what an engine that keeps tasks must do, in the order of the journey.
 //!
-//! Engines know nothing of threads, bodies or types of tasks, and read no clock: `now` is a
+//! Engines know nothing of threads, bodies or types of tasks, and read no wall clock: `now` is a
 //! parameter. A call answers only after its commit. Every write by a runner names its lease, and a
 //! lease that no longer holds changes nothing.
 

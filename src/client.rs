@@ -1,5 +1,5 @@
-//! Enqueue and watch: what programs hold and call. The only place, with the workers, that reads the
-//! clock.
+//! Enqueue and watch: what programs hold and call. It reads the clock for its callers, and passes on
+//! `now`.
 
 use std::path::Path;
 use std::sync::Arc;

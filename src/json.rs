@@ -6,11 +6,8 @@
 //! never panics on input, never writes past the size limit by more than one value, never turns NaN
 //! into `null`, never lets two equal keys of a map through, and never looks at what a value means.
 //!
-//! The forms are those of `serde_json`: `None` and `()` are `null`; enums carry their variant's name
-//! outside; a `Duration` is `{"secs":1,"nanos":0}`; bytes are an array of numbers (send base64 text
-//! where size matters); a path is its UTF-8 text, and a path that is not UTF-8 is refused.
-//!
-//! Floats come back exactly only with the `float_roundtrip` feature of `serde_json`.
+//! The forms are those of `serde_json`; [`JsonLimits`] tells users of them. Floats come back exactly
+//! only with the `float_roundtrip` feature of `serde_json`, which this crate asks for.
 
 mod check;
 mod encode;
@@ -51,7 +48,34 @@ use std::fmt::{self, Write as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// How large one JSON text may be.
+/// How large the JSON text of one task's arguments or result may be.
+///
+/// Text is what `serde_json` writes, with these rules for what JSON has no word for:
+///
+/// - `None` and `()` are `null`; an enum carries its variant's name outside.
+/// - Keys of a map: text as it is; integers, booleans and characters as their text (`{"7":…}` for a
+///   `HashMap<u32, _>`, read back as a number); unit variants as their name. Other keys are refused as
+///   `bad_key`, and two keys of the same text as `duplicate_key`.
+/// - A path is its UTF-8 text; one that is not UTF-8 is refused as `bad_json`.
+/// - Bytes are an array of numbers, two to four bytes of text each; where size matters send base64
+///   text.
+/// - A `Duration` is `{"secs":1,"nanos":0}`.
+/// - Integers of every width are exact. Floats come back exactly; NaN and the infinities are refused as
+///   `number_out_of_range`.
+///
+/// ```
+/// # use litework::{Client, task};
+/// # use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+/// #[task]
+/// fn keep(sizes: BTreeMap<u32, u64>, path: PathBuf, after: Duration) {}
+///
+/// let tasks = Client::in_memory().register(keep).open()?;
+/// let sizes = BTreeMap::from([(7, u64::MAX)]);
+/// let id = tasks.enqueue(keep::with(sizes, "a/b", Duration::from_secs(1)))?.id();
+/// let stored = r#"{"sizes":{"7":18446744073709551615},"path":"a/b","after":{"secs":1,"nanos":0}}"#;
+/// assert_eq!(tasks.get(id)?.arguments, stored);
+/// # Ok::<(), litework::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JsonLimits {
     /// Length of the text in bytes. Default: 1 048 576 (1 MiB).

@@ -8,10 +8,10 @@
 //! use std::time::Duration;
 //!
 //! /// Shrinks one picture and returns where it was put.
-//! #[task]
+//! #[task(queue = "images", attempts = 3, timeout = "20s")]
 //! fn shrink(ctx: &Context, path: &str, width: u32) -> Result<String> {
 //!     ctx.check()?; // ends here if somebody cancelled it
-//!     Ok(format!("{path}.{width}.png"))
+//!     Ok(format!("{path}.{width}.png")) // `?` on any error means "try again"
 //! }
 //!
 //! fn main() -> Result<()> {
@@ -19,7 +19,7 @@
 //!     # std::env::set_current_dir(dir.path())?;
 //!     let tasks = Client::builder("tasks.db").register(shrink).workers(4).open()?;
 //!     let handle = tasks.enqueue(shrink::with("cat", 640).priority(10))?;
-//!     println!("{}", handle.wait(Duration::from_secs(5))?);
+//!     println!("{}", handle.wait(Duration::from_secs(5))?); // typed: String
 //!     tasks.shutdown(Duration::from_secs(10))?;
 //!     Ok(())
 //! }
@@ -43,9 +43,14 @@
 //! | `sqlite` | yes | the engine that keeps a file |
 //! | `bundled` | yes | SQLite compiled in; without it the system's, 3.51.3 or newer |
 //! | `macros` | yes | `#[task]` |
-//! | `inventory` | no | `register_all`: every `#[task]` without naming it |
-//! | `tokio` | no | `async fn` tasks; enqueue and wait without blocking a runtime |
+//! | `inventory` | no | [`Builder::register_all`]: every `#[task]` without naming it |
+//! | `tokio` | no | `async fn` tasks; [`Client::enqueue_async`]; awaiting without blocking a runtime |
 //! | `testing` | no | a clock that tests move by hand |
+//!
+//! # What is stored as what
+//!
+//! Arguments and results are JSON, as `serde_json` writes it; [`JsonLimits`] says how each type of Rust
+//! looks there, and how much one text may hold.
 
 #![cfg_attr(
     not(feature = "sqlite"),
@@ -55,7 +60,7 @@
 #[cfg(test)]
 extern crate self as litework;
 
-/// The README's example is a test too.
+/// The README's example compiles as it is shown; the one above is the same text, and runs.
 #[cfg(all(doctest, feature = "macros", feature = "sqlite"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -210,8 +210,9 @@ impl Options {
         self
     }
 
-    /// Never start the task twice: the start is flushed to disk before the body runs, and a crash
-    /// ends it as `lost`. Default: false.
+    /// Run the body at most once: the start is flushed to disk before it, a failure ends the task, and a
+    /// crash ends it as `lost`. Only a body that answers with [`Failure::snooze`](crate::Failure::snooze)
+    /// is started again. Default: false.
     #[must_use]
     pub fn at_most_once(mut self, at_most_once: bool) -> Self {
         self.at_most_once = Some(at_most_once);

@@ -53,7 +53,7 @@ pub struct TaskRecord {
     pub cancel_requested: bool,
     /// Whether its newest attempt did not stop at its time-out and still occupies a thread.
     pub stuck: bool,
-    /// Whether it is never started twice.
+    /// Whether neither a failure nor a crash starts it again.
     pub at_most_once: bool,
     /// The idempotency key.
     pub key: Option<String>,
@@ -75,8 +75,9 @@ pub struct TaskRecord {
 pub struct AttemptRecord {
     /// Counted from 1.
     pub attempt: u32,
-    /// The word of the outcome: `succeeded`, `retry`, `failed`, `snoozed`, `cancelled`, `crashed`,
-    /// `given_back`, `skipped`.
+    /// The word of the outcome: `succeeded`, `retry`, `failed`, `snoozed`, `cancelled` or `crashed`;
+    /// `running` while it runs. One that was handed back is not kept, and of those that were snoozed
+    /// the newest 20 are.
     pub outcome: String,
     /// When it was claimed.
     pub started_at: Option<Timestamp>,

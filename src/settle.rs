@@ -20,7 +20,7 @@ pub(crate) struct Spent {
     pub(crate) attempts_max: u32,
     /// How many processes died while running it, this one included.
     pub(crate) crashes: u32,
-    /// Whether the task is never to be started twice.
+    /// Whether neither a failure nor a crash may start the task again; a snooze may.
     pub(crate) at_most_once: bool,
     /// Whether somebody asked to cancel it while it ran.
     pub(crate) cancel_requested: bool,

@@ -1,7 +1,7 @@
 //! Every step of the journey: moments and the clock that tells them.
 //!
-//! A moment is a whole number of milliseconds since 1970-01-01 UTC, as it is stored. Only the
-//! client, the workers and the keeper read a clock; everything below takes `now` as a parameter.
+//! A moment is a whole number of milliseconds since 1970-01-01 UTC, as it is stored. Whoever talks to
+//! an engine for a user or a worker reads the clock; the words and the engines take `now` as a parameter.
 //! Leases and time-outs never use this clock: setting the wall clock neither frees nor freezes a
 //! running task.
 

@@ -752,6 +752,32 @@ fn every_promise_is_named_by_a_test_and_no_test_names_another() {
     assert_none(unnamed.chain(unknown));
 }
 
+/// The first example of a text, without the lines that rustdoc hides.
+fn example_of(text: &str, fence: &str) -> Vec<String> {
+    let lines = text.lines().skip_while(|line| *line != fence).skip(1);
+    let shown = lines.take_while(|line| *line != "```").filter(|line| {
+        let line = line.trim_start();
+        line != "#" && !line.starts_with("# ")
+    });
+    shown.map(str::to_owned).collect()
+}
+
+/// Whoever copies the README's example has a program: nothing hidden is missing from it, and the
+/// crate's own page runs the same lines as a test.
+#[test]
+fn the_example_of_the_readme_is_short_and_runs_as_a_test_of_the_crate() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let lib = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let docs = lib.lines().map_while(|line| line.strip_prefix("//!"));
+    let docs: Vec<&str> = docs.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
+    let (shown, run) = (example_of(&readme, "```rust,no_run"), example_of(&docs.join("\n"), "```"));
+    assert!(shown.len() > 10 && shown.len() <= 20, "{} lines: {shown:#?}", shown.len());
+    assert_eq!(shown, run);
+    let hidden = readme.lines().skip_while(|line| !line.starts_with("```rust")).skip(1);
+    let hidden = hidden.take_while(|line| *line != "```").filter(|l| l.trim().starts_with("# "));
+    assert_eq!(hidden.count(), 0, "a line that rustdoc hides is shown to a reader of README.md");
+}
+
 #[test]
 fn every_source_file_is_part_of_the_crate() {
     let sources = sources("src");

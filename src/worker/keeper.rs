@@ -3,7 +3,8 @@
 //! It wakes for the next due task, for finishes that have waited long enough while every worker is
 //! busy, for time-outs, for the renewal of the lease while something runs, and twice a second to
 //! look for dead processes while others have running tasks. When there is none of that, it sleeps
-//! until it is rung.
+//! until it is rung, and for 10 s at most: nobody rings when a task is handed over, so this is when a
+//! lease that must be kept alive is noticed.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};

@@ -3,7 +3,7 @@
 //! On Linux the kernel reports each write to the -wal file. The report precedes the moment the
 //! commit can be seen, so it is followed by a few looks at `PRAGMA data_version`, closely spaced at
 //! first. Elsewhere that pragma is read twice a second, and a thousand times a second for 2 s after
-//! a foreign commit. Never a write, and no wake-up while nobody writes.
+//! a foreign commit. Never a write, and on Linux no wake-up while nobody writes.
 
 use std::path::Path;
 use std::sync::Weak;
