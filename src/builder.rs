@@ -134,7 +134,24 @@ impl Builder {
         self
     }
 
-    /// Registers every `#[task]` linked into the program.
+    /// Registers every `#[task]` linked into the program, from other crates too. A task that is also
+    /// given to [`Builder::register`] is refused at `open` as `duplicate_name`; a task that is a type
+    /// with `impl Task` is not found and must be registered.
+    ///
+    /// ```standalone_crate
+    /// use litework::{Client, task};
+    ///
+    /// #[task]
+    /// fn greet(name: &str) -> String {
+    ///     format!("hello {name}")
+    /// }
+    ///
+    /// fn main() -> Result<(), litework::Error> {
+    ///     let tasks = Client::in_memory().register_all().open()?;
+    ///     assert_eq!(tasks.enqueue(greet::with("Ada"))?.value()?, "hello Ada");
+    ///     Ok(())
+    /// }
+    /// ```
     #[cfg(feature = "inventory")]
     pub fn register_all(mut self) -> Self {
         self.collect = true;
@@ -154,13 +171,31 @@ impl Builder {
         self
     }
 
-    /// Settings the program has read; they win over the builder.
+    /// Settings the program has read, from a file of its own; they win over the builder, and the
+    /// environment wins over them.
+    ///
+    /// ```
+    /// # use litework::{Client, Config, Mode};
+    /// let config: Config = serde_json::from_str(r#"{"mode": "pool", "workers": 3}"#)?;
+    /// let tasks = Client::in_memory().config(config).open()?;
+    /// assert_eq!(tasks.mode(), Mode::Pool);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
     }
 
-    /// Uses these variables instead of the process's environment.
+    /// Uses these variables instead of the process's environment: `LITEWORK_MODE` (`pool`, `inline`,
+    /// `enqueue` or `hold`), `LITEWORK_WORKERS` (1 to 1,024) and `LITEWORK_DB` (a path). They win over
+    /// everything else; an empty one is as good as none. A test gives an empty list.
+    ///
+    /// ```
+    /// # use litework::{Client, Mode};
+    /// let tasks = Client::in_memory().environment([("LITEWORK_MODE", "hold")]).workers(2).open()?;
+    /// assert_eq!(tasks.mode(), Mode::Hold);
+    /// # Ok::<(), litework::Error>(())
+    /// ```
     pub fn environment<K: Into<String>, V: Into<String>>(
         mut self,
         variables: impl IntoIterator<Item = (K, V)>,

@@ -131,8 +131,25 @@ impl Client {
         stored.into_iter().next().map(|stored| self.handle_of(&stored)).ok_or(Error::Closed)
     }
 
-    /// Stores many calls of one kind in one transaction: all or none. The error of a refused one
-    /// names its position.
+    /// Stores many calls of one kind, at most [`BATCH_MAX`], in one transaction: all or none. In mode
+    /// `inline` they have run when this returns. The handles stand in the order of the calls.
+    ///
+    /// ```
+    /// # use litework::{Client, Error, task};
+    /// # use std::time::Duration;
+    /// # #[task]
+    /// # fn double(n: i64) -> i64 { 2 * n }
+    /// # let tasks = Client::in_memory().register(double).workers(2).open()?;
+    /// let handles = tasks.enqueue_many((1..=3).map(double::with))?;
+    /// let doubled: Result<Vec<i64>, Error> =
+    ///     handles.iter().map(|handle| handle.wait(Duration::from_secs(5))).collect();
+    /// assert_eq!(doubled?, [2, 4, 6]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Client::enqueue`], in an [`Error::Item`] with the position where one call is to blame;
+    /// `batch_too_large`.
     pub fn enqueue_many<C: IntoCall>(
         &self,
         calls: impl IntoIterator<Item = C>,
@@ -160,8 +177,14 @@ impl Client {
         Ok(stored.iter().map(|stored| self.handle_of(stored)).collect())
     }
 
-    /// Stores one call given as the name of its kind and JSON text: for command lines and inboxes.
-    /// The text is checked strictly: no duplicate keys, no numbers that would be rounded.
+    /// Stores one call given as the name of its kind, or an alias, and its arguments as the text of a
+    /// JSON object by parameter name: for command lines and inboxes. The text is checked strictly: no
+    /// duplicate keys, no numbers that would be rounded, within the limits of the builder. Whether it
+    /// fits the parameters shows when the task runs; then it fails as `bad_arguments`.
+    ///
+    /// # Errors
+    /// `unknown_kind`, with the nearest names; the codes of a [`JsonError`](crate::JsonError); then those
+    /// of [`Client::enqueue`].
     pub fn enqueue_json(&self, kind: &str, arguments: &[u8]) -> Result<TaskRecord, Error> {
         let kind = self.hub.catalog.get(kind)?;
         let arguments = json::check(arguments, self.hub.limits)?.to_owned();
@@ -194,17 +217,38 @@ impl Client {
 
     /// Collects calls now and stores them later, in one transaction: for work that belongs to a
     /// commit in another database. What is dropped unsent was never stored.
+    ///
+    /// ```
+    /// # use litework::{Client, Error, task};
+    /// # #[task]
+    /// # fn greet(name: &str) {}
+    /// # let tasks = Client::in_memory().register(greet).open()?;
+    /// let mut outbox = tasks.outbox();
+    /// outbox.enqueue(greet::with("Ada"))?;
+    /// outbox.enqueue(greet::with("Grace"))?; // checked, and not stored yet
+    /// // … the other database commits here; without its commit, drop the outbox …
+    /// let ids = outbox.send()?;
+    /// assert_eq!(ids.len(), 2);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn outbox(&self) -> Outbox {
         Outbox { client: self.clone(), tasks: Vec::new() }
     }
 
     /// A task by its id, whatever its kind.
+    ///
+    /// # Errors
+    /// `not_found`, also for text that is no id; `storage` and `bad_row` where it cannot be read.
     pub fn get(&self, id: impl AsTaskId) -> Result<TaskRecord, Error> {
         let id = id.as_task_id()?;
         self.hub.backend.get(id)?.ok_or_else(|| Error::not_found(id))
     }
 
-    /// A typed handle on a stored task; `mismatch` when it is of another kind.
+    /// A typed handle on a stored task.
+    ///
+    /// # Errors
+    /// Those of [`Client::get`]; `mismatch` when it is of another kind; `unknown_kind` when the program
+    /// does not know the task.
     pub fn handle<T: TaskRef>(&self, id: impl AsTaskId) -> Result<Handle<T::Task>, Error> {
         let name = T::Task::NAME;
         let task = self.get(id)?;
@@ -217,12 +261,19 @@ impl Client {
         Ok(Handle::of_record(&self.hub, &task))
     }
 
-    /// The task that has this idempotency key.
+    /// The task that has this idempotency key; none when no stored task has it, or no more.
+    ///
+    /// # Errors
+    /// `storage` and `bad_row` where it cannot be read.
     pub fn find(&self, key: &str) -> Result<Option<TaskRecord>, Error> {
         self.hub.backend.find(key)
     }
 
-    /// Tasks that pass the filter, newest first, at most 1,000 a page.
+    /// Tasks that pass the filter, newest first, 1 to 1,000 a page; `from` is where the page before
+    /// ended. A task that is stored meanwhile does not shift the pages.
+    ///
+    /// # Errors
+    /// `out_of_range` for the size; `storage` and `bad_row` where they cannot be read.
     pub fn list(&self, filter: &Filter, from: Option<Cursor>, size: usize) -> Result<Page, Error> {
         if !(1..=1_000).contains(&size) {
             return Err(Error::invalid("out_of_range", "page size", size, "1 to 1000"));
@@ -231,11 +282,17 @@ impl Client {
     }
 
     /// How many tasks pass the filter.
+    ///
+    /// # Errors
+    /// `storage` where they cannot be read.
     pub fn count(&self, filter: &Filter) -> Result<u64, Error> {
         self.hub.backend.count(filter, u64::MAX)
     }
 
-    /// The attempts of a task, oldest first.
+    /// The attempts of a task, oldest first, that which is running included.
+    ///
+    /// # Errors
+    /// Those of [`Client::get`].
     pub fn attempts(&self, id: impl AsTaskId) -> Result<Vec<AttemptRecord>, Error> {
         let id = id.as_task_id()?;
         let attempts = self.hub.backend.attempts(id)?;
@@ -245,21 +302,45 @@ impl Client {
         Ok(attempts)
     }
 
-    /// Cancels a task that has not started, or asks a running one to stop.
+    /// Cancels a task that has not started, or asks a running one to stop; its body hears of it at its
+    /// next [`Context::check`](crate::Context::check). The answer says which of the two, or that it had
+    /// ended.
+    ///
+    /// # Errors
+    /// `not_found`; `closed`; `not_stored` and `unknown_outcome` from the engine.
     pub fn cancel(&self, id: impl AsTaskId) -> Result<Cancelled, Error> {
         self.hub.check_open()?;
         self.hub.backend.cancel(self.hub.clock.now(), id.as_task_id()?)
     }
 
     /// Runs what is due in this thread, best first, until nothing more is; a task that fails does
-    /// not stop the rest.
+    /// not stop the rest. Works in every mode.
+    ///
+    /// ```
+    /// # use litework::{Client, Error, Mode, Pending, task};
+    /// # #[task]
+    /// # fn greet(name: &str) {}
+    /// let tasks = Client::in_memory().register(greet).mode(Mode::Hold).open()?;
+    /// tasks.enqueue(greet::with("Ada"))?;
+    /// assert_eq!(tasks.run_pending(&Pending::all())?.succeeded, 1);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `closed`; `reentrant` while this thread is inside a transaction with tasks in it; `not_stored` and
+    /// `unknown_outcome` from the engine. What a task fails with is no error here, but is counted.
     pub fn run_pending(&self, pending: &Pending) -> Result<Ran, Error> {
         self.hub.check_open()?;
         self.hub.pending.get().map_or(Ok(Ran::default()), |runner| runner.run_pending(pending))
     }
 
-    /// Stops claiming, lets running tasks end for `grace`, then asks them to stop, then hands back
-    /// what is left. Later calls that would store something answer `closed`.
+    /// Stops claiming, lets running tasks end for `grace`, then asks them to stop, waits 1 s more, and
+    /// hands back what is left. Later calls that would store something answer `closed`; a second
+    /// shutdown does nothing and answers with zeros. `examples/worker.rs` shows it at Ctrl-C.
+    ///
+    /// # Errors
+    /// `not_stored`, `unknown_outcome` and the like when the last finishes could not be written. The
+    /// client is closed all the same; others on this host take back what it held.
     pub fn shutdown(&self, grace: Duration) -> Result<Stopped, Error> {
         self.hub.close(grace)
     }
@@ -296,6 +377,21 @@ fn item_of(single: bool, error: Error) -> Error {
 #[cfg(feature = "tokio")]
 impl Client {
     /// [`Client::enqueue`] on a thread where blocking is allowed. Needs a tokio runtime.
+    ///
+    /// ```
+    /// # use litework::{Client, Error, task};
+    /// # #[task]
+    /// # fn add(a: i64, b: i64) -> i64 { a + b }
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let tasks = Client::in_memory().register(add).workers(1).open()?;
+    /// let handle = tasks.enqueue_async(add::with(2, 3)).await?;
+    /// assert_eq!(handle.await?, 5);
+    /// # Ok::<(), Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Client::enqueue`].
     pub async fn enqueue_async<C: IntoCall>(&self, call: C) -> Result<Handle<C::Task>, Error> {
         let (client, call) = (self.clone(), call.into_call());
         off_runtime(move || client.enqueue(call)).await
@@ -312,6 +408,10 @@ pub struct Outbox {
 
 impl Outbox {
     /// Checks a call and keeps it; its time counts from now.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the call; `batch_too_large` when it holds [`BATCH_MAX`] already. What it
+    /// held before stays.
     pub fn enqueue<C: IntoCall>(&mut self, call: C) -> Result<(), Error> {
         if self.tasks.len() == BATCH_MAX {
             let allowed = format!("at most {BATCH_MAX}; send them in parts");
@@ -337,7 +437,11 @@ impl Outbox {
         self.tasks.is_empty()
     }
 
-    /// Stores them all, or none.
+    /// Stores them all in one transaction, or none. The ids stand in the order of the calls.
+    ///
+    /// # Errors
+    /// `not_stored` and `unknown_outcome` from the engine; `key_conflict` and `overloaded` with the
+    /// position of the call; `closed`.
     pub fn send(self) -> Result<Vec<TaskId>, Error> {
         if self.tasks.is_empty() {
             return Ok(Vec::new());

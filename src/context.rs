@@ -200,6 +200,10 @@ impl Context {
     }
 
     /// Ends the body with `?` when the task is asked to stop.
+    ///
+    /// # Errors
+    /// A [`Failure::cancelled`]. What becomes of the task depends on who asked: it is cancelled, tried
+    /// again after a time-out while attempts are left, or handed back at a shutdown.
     pub fn check(&self) -> Result<()> {
         if self.is_stopping() { Err(Failure::cancelled()) } else { Ok(()) }
     }
@@ -209,7 +213,10 @@ impl Context {
         self.client.as_ref()
     }
 
-    /// Enqueues another task.
+    /// Enqueues another task, by itself: it is stored though this attempt may fail later.
+    ///
+    /// # Errors
+    /// Those of [`Client::enqueue`]; `closed` in a detached context.
     pub fn enqueue<C: IntoCall>(&self, call: C) -> Result<Handle<C::Task>, Error> {
         self.client.as_ref().ok_or(Error::Closed)?.enqueue(call)
     }

@@ -186,7 +186,23 @@ enum Look {
 }
 
 impl<T: Signature> Handle<T> {
-    /// Waits until the task has ended, at most `timeout`, and gives its return value.
+    /// Waits until the task has ended, at most `timeout`, and gives its return value. It does not
+    /// poll: the commit that ends the task wakes it.
+    ///
+    /// ```
+    /// # use litework::{Client, Error, task};
+    /// # use std::time::Duration;
+    /// # #[task]
+    /// # fn add(a: i64, b: i64) -> i64 { a + b }
+    /// # let tasks = Client::in_memory().register(add).workers(1).open()?;
+    /// let sum = tasks.enqueue(add::with(2, 3))?;
+    /// match sum.wait(Duration::from_secs(5)) {
+    ///     Ok(sum) => assert_eq!(sum, 5),
+    ///     Err(Error::Timeout { .. }) => println!("not yet; it goes on"),
+    ///     Err(error) => return Err(error), // it failed, say, or was cancelled
+    /// }
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// `timeout`; `nobody_runs` at once when no live process runs the kind; `failed`, `cancelled`,
@@ -196,6 +212,10 @@ impl<T: Signature> Handle<T> {
     }
 
     /// The return value, if the task has ended with one.
+    ///
+    /// # Errors
+    /// `not_finished` while it has not; `failed`, `cancelled`, `skipped` when it ended without a value;
+    /// `not_found` when it was pruned; `closed`.
     pub fn value(&self) -> Result<T::Output, Error> {
         self.refresh()?.value()
     }
@@ -206,7 +226,25 @@ impl<T: Signature> IntoFuture for Handle<T> {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     /// Waits for the end without blocking, on any executor; on tokio, with the feature `tokio`,
-    /// reading the file is done on a blocking thread.
+    /// reading the file is done on a blocking thread. It has no time-out of its own; the executor's
+    /// will do, as dropping the future ends nothing but the wait.
+    ///
+    /// ```
+    /// # use litework::{Client, Error, task};
+    /// # #[task]
+    /// # fn add(a: i64, b: i64) -> i64 { a + b }
+    /// async fn sum(tasks: &Client) -> Result<i64, Error> {
+    ///     tasks.enqueue(add::with(2, 3))?.await
+    /// }
+    /// # use std::{future::Future, pin::pin, task::{Context, Poll, Waker}};
+    /// # let tasks = Client::in_memory().register(add).open()?;
+    /// # let mut future = pin!(sum(&tasks));
+    /// # let Poll::Ready(sum) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
+    /// #     panic!("inline, it has ended")
+    /// # };
+    /// # assert_eq!(sum?, 5);
+    /// # Ok::<(), Error>(())
+    /// ```
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             loop {
