@@ -1,4 +1,5 @@
-//! What a user sees who runs the examples: a worker that is stopped by Ctrl-C, once and twice.
+//! What a user sees who runs the examples: a worker that is stopped by Ctrl-C, once and twice, and a
+//! quickstart that meets a file it cannot name in JSON.
 //!
 //! The programs are those that `cargo test` has built; one that is missing or older than its source,
 //! as after `cargo test --test examples`, is built here.
@@ -7,7 +8,9 @@
 
 mod child;
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -100,4 +103,28 @@ fn a_worker_that_has_run_everything_ends_at_the_word_of_a_service_manager() {
     child.expect("0 tasks are left for the next start");
     assert_eq!(child.wait().code(), Some(0));
     assert_eq!(found(&field, &[State::Succeeded]), (6, 0));
+}
+
+#[test]
+fn quickstart_names_a_file_it_cannot_count_and_counts_the_rest() {
+    let field = Field::default();
+    let folder = field.path("texts");
+    fs::create_dir(&folder).unwrap();
+    for number in 0..1_001 {
+        fs::write(folder.join(format!("{number}.txt")), "two words\n").unwrap();
+    }
+    let odd = folder.join(OsStr::from_bytes(b"odd-\xff.txt"));
+    if fs::write(&odd, "not counted\n").is_err() {
+        // Not every file system has such names, and then none can be met.
+        return;
+    }
+    let mut command = Command::new(example("quickstart"));
+    command.arg(&folder).env("TMPDIR", field.path(""));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("left out") && told.contains(r"odd-\xFF.txt"), "{told}");
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(table.contains("  files                 1001\n"), "{table}");
+    assert!(table.contains("  words                 2002\n"), "{table}");
 }
