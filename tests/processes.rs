@@ -2,10 +2,12 @@
 //! ends a task, how long others need to notice, and that neither a stale runner nor a newer schema
 //! nor a crowd at the first open can harm the file.
 //!
-//! Each test starts real child processes. Two ways to die are stood in for: a test program cannot be
-//! built with `panic = "abort"`, so its body calls `std::process::abort`, which is what such a panic
-//! does in the end; and for the out-of-memory kill the child runs under `ulimit -v`, so that an
-//! allocation fails and Rust aborts.
+//! Each test starts real child processes. Two ways to die are stood in for. A test program cannot be
+//! built with `panic = "abort"`, so its body calls `std::process::abort`, which is what such a panic does
+//! in the end; `panic_abort.rs` builds a program that really is. And a system that is out of memory kills
+//! with signal 9, as `crash.rs` does at every moment; to have the kernel do it takes a control group of
+//! one's own, which few machines give a test. Here the child runs under `ulimit -v`: an allocation fails,
+//! and Rust aborts.
 #![cfg(all(feature = "testing", feature = "sqlite", unix))]
 #![allow(clippy::unwrap_used)]
 
