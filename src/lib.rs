@@ -41,7 +41,7 @@
 //! | Feature | Default | What it adds |
 //! |---|---|---|
 //! | `sqlite` | yes | the engine that keeps a file |
-//! | `bundled` | yes | SQLite compiled in; without it the system's, 3.51.3 or newer |
+//! | `bundled` | yes | `SQLite` compiled in; without it the system's, 3.51.3 or newer |
 //! | `macros` | yes | `#[task]` |
 //! | `inventory` | no | [`Builder::register_all`]: every `#[task]` without naming it |
 //! | `tokio` | no | `async fn` tasks; [`Client::enqueue_async`]; awaiting without blocking a runtime |

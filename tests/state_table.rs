@@ -377,11 +377,11 @@ fn every_way_through_a_held_queue_is_walked() {
 #[test]
 fn a_task_is_handed_over_as_running_and_handed_back_as_ready() {
     let lab = Lab::new();
-    let (began, begun) = channel();
+    let (began, heard) = channel();
     let pool = builder(lab.dir.path(), &lab.clock).workers(1).register(Linger::define());
     let pool = pool.state(Began(began)).open().unwrap();
     let id = pool.enqueue(Linger).unwrap().id();
-    begun.recv().unwrap();
+    heard.recv().unwrap();
     assert_eq!(pool.shutdown(Duration::ZERO).unwrap().handed_back, 1);
     assert_eq!(lab.edges(), [(None, State::Running), (Some(State::Running), State::Ready)]);
     let task = lab.client.get(id).unwrap();

@@ -42,6 +42,7 @@ fn client(lab: &Lab, log: &Log) -> litework::Client {
     builder.state(log.clone()).open().unwrap()
 }
 
+/// G2, G12: what was sent again is one task.
 fn the_same_key_gives_the_same_task(lab: &Lab) {
     let log = Log::default();
     let client = client(lab, &log);
@@ -89,6 +90,7 @@ fn the_same_map_in_another_order_is_the_same_call(lab: &Lab) {
     assert_eq!(first.id(), again.id());
 }
 
+/// G12: also when they come at once.
 fn many_callers_with_one_key_make_one_task(lab: &Lab) {
     let log = Log::default();
     let client = client(lab, &log);
@@ -119,6 +121,7 @@ fn index_of(error: &Error) -> Option<usize> {
     }
 }
 
+/// G2: an error means that nothing was stored.
 fn a_batch_with_a_refused_item_stores_nothing(lab: &Lab) {
     let log = Log::default();
     let client = client(lab, &log);

@@ -25,6 +25,7 @@ fn note(ctx: &Context, word: &str) -> Result<()> {
     Ok(())
 }
 
+/// G8.
 fn the_order_is_priority_then_due_then_sequence(lab: &Lab) {
     let log = Log::default();
     let client = lab.builder().workers(1).register(note).state(log.clone()).open().unwrap();
@@ -52,6 +53,7 @@ fn the_order_is_priority_then_due_then_sequence(lab: &Lab) {
     assert_eq!(log.words(), expected);
 }
 
+/// G9: not a millisecond early.
 fn a_delayed_task_runs_when_its_time_has_come(lab: &Lab) {
     let log = Log::default();
     let client = lab.builder().register(note).state(log.clone()).open().unwrap();
@@ -107,6 +109,7 @@ fn a_task_started_in_time_does_not_expire(lab: &Lab) {
     lab.wait(&client, &handle).unwrap();
 }
 
+/// G8: what is not due has no place in the order.
 fn what_is_due_later_does_not_hold_up_the_rest(lab: &Lab) {
     let log = Log::default();
     let client = lab.builder().workers(1).register(note).state(log.clone()).open().unwrap();

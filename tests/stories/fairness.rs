@@ -8,6 +8,7 @@ use litework::{Builder, Client, Context, Mode, Result, task};
 use crate::common::{Gate, LONG, Lab, Log};
 
 const SECOND: Duration = Duration::from_secs(1);
+const MILLISECOND: Duration = Duration::from_millis(1);
 
 #[task]
 fn note(ctx: &Context, word: &str) -> Result<()> {
@@ -76,11 +77,11 @@ fn with_ageing_a_task_is_overtaken_only_within_its_bound() {
         let builder = || lab.builder().ageing(SECOND);
         let store = storing(builder());
         store.enqueue(note::with("low").priority(-100)).unwrap();
-        lab.clock.advance(200 * SECOND - Duration::from_millis(1));
+        lab.clock.advance(Duration::from_millis(199_999));
         store.enqueue(note::with("just inside").priority(100)).unwrap();
-        lab.clock.advance(Duration::from_millis(1));
+        lab.clock.advance(MILLISECOND);
         store.enqueue(note::with("at the bound").priority(100)).unwrap();
-        lab.clock.advance(Duration::from_millis(1));
+        lab.clock.advance(MILLISECOND);
         store.enqueue_many(vec![note::with("outside").priority(100); 20]).unwrap();
         let last = store.enqueue(note::with("last").priority(-100)).unwrap();
         let client = builder().workers(1).register(note).state(log.clone()).open().unwrap();
