@@ -58,7 +58,8 @@ fn main() -> Result<()> {
     let (files, unnamed): (Vec<PathBuf>, Vec<PathBuf>) =
         files_in(&folder)?.into_iter().partition(|path| path.to_str().is_some());
     for path in &unnamed {
-        eprintln!("left out, as its name is not UTF-8: {path:?}");
+        let name = path.as_os_str().as_encoded_bytes().escape_ascii();
+        eprintln!("left out, as its name is not UTF-8: {name}");
     }
     let queue = std::env::temp_dir().join(format!("quickstart-{}.db", std::process::id()));
 

@@ -2,7 +2,7 @@
 //! and the task is charged, tried again, quarantined or lost like that of any other crash.
 //!
 //! No test program can be built so, thus the program is one of its own, `tests/child/panic_abort.rs`,
-//! which is built here under the profile `abort`: minutes, as all of SQLite is compiled once more.
+//! which is built here under the profile `abort`: minutes, as all of `SQLite` is compiled once more.
 #![cfg(all(feature = "macros", feature = "sqlite", unix))]
 #![allow(clippy::unwrap_used)]
 

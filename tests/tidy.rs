@@ -918,16 +918,16 @@ fn a_circle_inside_a_folder_is_caught_and_a_known_one_must_be_there() {
         read("src/a/d.rs", "use super::Whole;\n#[cfg(test)]\nmod t { use super::super::b; }\n"),
         read("src/e.rs", "use crate::a::Whole;\n"),
     ];
-    let used = |from: &str, to: &str| Use {
+    let edge = |from: &str, to: &str| Use {
         folder: "src/a".to_owned(),
         from: from.to_owned(),
         to: to.to_owned(),
     };
     let mut uses = uses_inside(&sources);
-    assert_eq!(uses, [used("b", "c"), used("c", "d")]);
+    assert_eq!(uses, [edge("b", "c"), edge("c", "d")]);
     assert_eq!(circle_faults(&uses, &[]), Vec::<String>::new());
     assert_eq!(circle_faults(&uses, &[("src/a", "b", "c")]).len(), 1, "it is no circle");
-    uses.push(used("d", "b"));
+    uses.push(edge("d", "b"));
     assert_eq!(circle_faults(&uses, &[]).len(), 3);
     assert_eq!(circle_faults(&uses, &[("src/a", "d", "b")]), Vec::<String>::new());
 }
