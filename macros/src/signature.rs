@@ -285,3 +285,19 @@ fn is_option_str(path: &TypePath) -> bool {
             _ => false,
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The compiler has refusals of its own for this one, so the words are held here.
+    #[test]
+    fn a_list_of_any_length_is_refused_with_a_slice_to_take() {
+        let sig = "unsafe extern \"C\" fn many(first: u32, ...)";
+        let sig: Signature = syn::parse_str(sig).expect("the grammar has it");
+        let error = TaskSignature::read(&sig).err().expect("it is refused");
+        let messages: Vec<String> = error.into_iter().map(|error| error.to_string()).collect();
+        assert_eq!(messages.len(), 3, "{messages:?}");
+        assert!(messages[2].contains("take `&[T]` instead of `...`"), "{messages:?}");
+    }
+}
