@@ -77,6 +77,8 @@ pub struct Builder {
     settings: Settings,
     #[cfg(feature = "inventory")]
     collect: bool,
+    #[cfg(test)]
+    engine: Option<Arc<dyn Backend>>,
 }
 
 impl std::fmt::Debug for Builder {
@@ -119,7 +121,16 @@ impl Builder {
             settings: Settings::default(),
             #[cfg(feature = "inventory")]
             collect: false,
+            #[cfg(test)]
+            engine: None,
         }
+    }
+
+    /// Keeps the tasks in this engine.
+    #[cfg(test)]
+    pub(crate) fn engine(mut self, engine: Arc<dyn Backend>) -> Self {
+        self.engine = Some(engine);
+        self
     }
 
     /// Registers a task: the name of a `#[task]` function, or [`Definition::of`] a type.
@@ -326,7 +337,13 @@ impl Builder {
         let layers = std::mem::take(&mut self.layers);
         let states = std::mem::take(&mut self.states);
         let registry = Arc::new(Registry::new(definitions, layers, states, &mut catalog)?);
+        #[cfg(not(test))]
         let (backend, path) = self.open_store()?;
+        #[cfg(test)]
+        let (backend, path) = match self.engine.take() {
+            Some(engine) => (engine, None),
+            None => self.open_store()?,
+        };
         let hub = Arc::new(Hub {
             backend,
             catalog: Arc::new(catalog),

@@ -3,5 +3,7 @@
 #[cfg(all(test, feature = "sqlite"))]
 mod differential;
 pub(crate) mod memory;
+#[cfg(test)]
+pub(crate) mod spy;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;

@@ -53,6 +53,16 @@ impl Bell {
         });
     }
 
+    /// A task was asked to stop: what is remembered of such requests is to be read again.
+    pub(super) fn cancels(&self) {
+        self.note(|rung| rung.cancel = true);
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_rung(&self) -> bool {
+        self.rung.lock().unwrap_or_else(PoisonError::into_inner).any
+    }
+
     fn note(&self, change: impl FnOnce(&mut Rung)) {
         change(&mut self.rung.lock().unwrap_or_else(PoisonError::into_inner));
         self.wake.notify_one();
@@ -167,10 +177,14 @@ impl Keeper {
                 Ok(true) => {}
                 Ok(false) => {
                     tracing::error!(owner, "this process was taken for dead; it joins again");
-                    pool.lose_leases();
+                    // First, so that nothing more comes under the number that was given up.
                     if let Err(error) = pool.join() {
                         tracing::error!(%error, "joining again failed");
                     }
+                    pool.lose_leases(owner);
+                    // What was handed over since it was given up runs under a number that nobody
+                    // else may look for.
+                    self.next_probe = Some(Instant::now());
                 }
                 Err(error) => tracing::error!(%error, "the lease could not be renewed"),
             }
@@ -182,10 +196,11 @@ impl Keeper {
 
 fn deliver_cancels(pool: &Pool) {
     let Some(owner) = pool.owner() else { return };
+    let known = pool.known_cancels();
     match pool.backend.cancel_requests(owner) {
         Ok(rows) => {
             // First for those that begin meanwhile, then to those that run.
-            pool.note_cancels(&rows);
+            pool.note_cancels(&known, &rows);
             for slot in pool.slots() {
                 let Some(running) = &slot.running else { continue };
                 if rows.contains(&running.lease.row) {

@@ -14,6 +14,8 @@ pub(crate) mod places;
 pub(crate) mod pool;
 mod state;
 mod stop;
+#[cfg(test)]
+mod tests;
 
 use crate::error::Error;
 use std::sync::Arc;
@@ -44,6 +46,8 @@ fn given_back(task: &Claimed, now: Timestamp) -> Finish {
 }
 
 fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    #[cfg(test)]
+    tests::check_spawn()?;
     std::thread::Builder::new().name(name).spawn(body).map(|_detached| ()).map_err(|error| {
         Error::Storage {
             reason: format!("a worker thread cannot be started: {error}"),

@@ -24,23 +24,36 @@ impl Pool {
         asked
     }
 
-    /// Remembers which rows were asked to stop, for those that have not begun.
-    pub(super) fn note_cancels(&self, rows: &[i64]) {
+    /// The rows that are known to have been asked to stop.
+    pub(super) fn known_cancels(&self) -> HashSet<i64> {
+        self.cancels().clone()
+    }
+
+    /// Remembers which rows were asked to stop, for those that have not begun. `rows` is what the
+    /// store says of this pool; `known` was known before it was read. What was known then and is
+    /// not stored has ended or runs elsewhere; what came while it was read stays.
+    pub(super) fn note_cancels(&self, known: &HashSet<i64>, rows: &[i64]) {
         let mut cancels = self.cancels();
-        *cancels = rows.iter().copied().collect();
+        cancels.retain(|row| !known.contains(row));
+        cancels.extend(rows);
         self.has_cancels.store(!cancels.is_empty(), Ordering::SeqCst);
     }
 
     /// Asks the task of a row to stop, whether it runs or is about to.
     fn stop_row(&self, row: i64) {
-        self.cancels().insert(row);
-        self.has_cancels.store(true, Ordering::SeqCst);
+        {
+            let mut cancels = self.cancels();
+            cancels.insert(row);
+            self.has_cancels.store(true, Ordering::SeqCst);
+        }
         for slot in self.slots() {
             if let Some(running) = slot.running.as_ref().filter(|running| running.lease.row == row)
             {
                 running.token.stop(StopReason::Cancelled);
             }
         }
+        // The task may be another process's, which only the store can tell.
+        self.keeper.cancels();
     }
 }
 

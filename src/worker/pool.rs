@@ -15,7 +15,7 @@
 //! waits.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -67,6 +67,8 @@ pub(crate) struct Pool {
     registry: Arc<Registry>,
     pub(super) config: PoolConfig,
     owner: RwLock<Option<Arc<Places>>>,
+    /// The number of `owner`, to be read without its lock.
+    number: AtomicI64,
     state: Mutex<State>,
     slots: Vec<Mutex<Slot>>,
     /// Rows that were asked to stop, as last read.
@@ -94,6 +96,7 @@ impl Pool {
             registry,
             config,
             owner: RwLock::default(),
+            number: AtomicI64::new(0),
             state: Mutex::new(State {
                 phase: Phase::Running,
                 held: VecDeque::new(),
@@ -116,26 +119,47 @@ impl Pool {
             wake: Condvar::new(),
             keeper: keeper::Bell::default(),
         });
-        pool.join()?;
-        let listener: Arc<dyn Listener> = Arc::clone(&pool) as Arc<dyn Listener>;
-        pool.backend.signal().listen(&listener);
-        pool.backend.watch()?;
-        let weak = Arc::downgrade(&pool);
-        pool.clock.on_step(Arc::new(move || {
+        let owner = pool.join()?;
+        if let Err(error) = pool.launch() {
+            // Nothing was claimed under this number, so a row that cannot be ended now is only
+            // swept up at the next open.
+            let _stays = pool.backend.leave(pool.clock.now(), owner);
+            return Err(error);
+        }
+        Ok(pool)
+    }
+
+    /// Starts the threads. They wait for the lock until all of them are there, so where one cannot
+    /// be started, those before it end without having claimed anything.
+    fn launch(self: &Arc<Self>) -> Result<(), Error> {
+        let mut state = self.state();
+        let launched = self.start_threads();
+        if launched.is_err() {
+            state.phase = Phase::Over;
+        }
+        launched
+    }
+
+    fn start_threads(self: &Arc<Self>) -> Result<(), Error> {
+        let listener: Arc<dyn Listener> = Arc::clone(self) as Arc<dyn Listener>;
+        self.backend.watch()?;
+        for slot in 0..self.config.threads {
+            let pool = Arc::clone(self);
+            spawn(format!("litework-{slot}"), move || pool.work(slot))?;
+        }
+        keeper::start(self)?;
+        self.backend.signal().listen(&listener);
+        let weak = Arc::downgrade(self);
+        self.clock.on_step(Arc::new(move || {
             if let Some(pool) = weak.upgrade() {
                 pool.notice(Notice::Clock);
             }
         }));
-        for slot in 0..threads {
-            let pool = Arc::clone(&pool);
-            spawn(format!("litework-{slot}"), move || pool.work(slot))?;
-        }
-        keeper::start(&pool)?;
-        Ok(pool)
+        Ok(())
     }
 
     /// Becomes an owner, as it does again after it was given up as hung.
-    pub(super) fn join(&self) -> Result<(), Error> {
+    pub(super) fn join(&self) -> Result<i64, Error> {
         let member = Member {
             name: self.config.name.clone(),
             threads: self.config.threads,
@@ -154,7 +178,8 @@ impl Pool {
             }
         }
         *current = Some(Arc::new(places));
-        Ok(())
+        self.number.store(owner, Ordering::SeqCst);
+        Ok(owner)
     }
 
     pub(super) fn places(&self) -> Option<Arc<Places>> {
@@ -199,7 +224,8 @@ impl Pool {
                 Phase::Draining => {}
                 Phase::Running => {
                     if let Some(chunk) = state.take_chunk(self.config.threads) {
-                        drop(state);
+                        // Before the lock is let go, so that whoever takes everything back finds it
+                        // in line or in the slot.
                         self.slot(slot).chunk = chunk;
                         return true;
                     }
@@ -208,7 +234,7 @@ impl Pool {
                         return true;
                     }
                     state = self.state();
-                    if state.has_news() {
+                    if state.has_news(self.places().as_deref()) {
                         continue;
                     }
                 }
@@ -223,17 +249,35 @@ impl Pool {
     /// runs longer than its kind does on average.
     fn steal(&self, slot: usize) -> bool {
         for victim in (0..self.slots.len()).filter(|victim| *victim != slot) {
-            let stolen = {
-                let mut victim = self.slot(victim);
-                let keep = victim.chunk.len() / 2;
-                victim.chunk.split_off(keep)
-            };
-            if !stolen.is_empty() {
-                self.slot(slot).chunk = stolen;
+            if self.slot(victim).chunk.is_empty() {
+                continue;
+            }
+            // Both at once, so that no task is in neither; in the order of their numbers, as everywhere.
+            let mut lower = self.slot(slot.min(victim));
+            let mut upper = self.slot(slot.max(victim));
+            let (own, other) =
+                if slot < victim { (&mut lower, &mut upper) } else { (&mut upper, &mut lower) };
+            let keep = other.chunk.len() / 2;
+            own.chunk = other.chunk.split_off(keep);
+            if !own.chunk.is_empty() {
                 return true;
             }
         }
         false
+    }
+
+    /// Takes away what stands before threads and has not begun. All slots at once: a thread could
+    /// pass tasks from a slot that is still to come to one that has been looked at.
+    pub(super) fn take_chunks(&self, which: impl Fn(&Claimed) -> bool) -> Vec<Claimed> {
+        let mut slots: Vec<_> = self.slots().collect();
+        let mut taken = Vec::new();
+        for slot in &mut slots {
+            let (gone, kept): (VecDeque<_>, _) =
+                std::mem::take(&mut slot.chunk).into_iter().partition(&which);
+            slot.chunk = kept;
+            taken.extend(gone);
+        }
+        taken
     }
 
     /// Runs what stands in this thread's slot, and keeps the finishes.
@@ -253,6 +297,8 @@ impl Pool {
             self.free_place(&prepared.task, place_of);
             if running.is_some_and(|running| running.abandoned) {
                 tell_lost(&finish, &Error::LeaseLost { id: finish.id, attempt: lease.attempt });
+                // Its end was committed long ago, so no finish tells that there is room now.
+                self.look_for_work();
                 continue;
             }
             let last = {
@@ -302,15 +348,26 @@ impl Pool {
         Some(prepared)
     }
 
-    /// The process was given up: what it holds belongs to others by now.
-    pub(super) fn lose_leases(&self) {
-        self.state().held.clear();
-        for mut slot in self.slots() {
-            slot.chunk.clear();
-            if let Some(running) = &slot.running {
+    /// The process was given up under this number. What it held then belongs to others by now, and
+    /// only what was handed over since is still its own: all is handed back, and what belongs to
+    /// others stays theirs.
+    pub(super) fn lose_leases(&self, number: i64) {
+        let is_lost = |task: &Claimed| task.lease.owner == number;
+        let mut lost: Vec<Claimed> = {
+            let mut state = self.state();
+            let held = std::mem::take(&mut state.held);
+            let (lost, kept): (VecDeque<_>, _) =
+                held.into_iter().partition(|held| is_lost(&held.task));
+            state.held = kept;
+            lost.into_iter().map(|held| held.task).collect()
+        };
+        lost.extend(self.take_chunks(is_lost));
+        for slot in self.slots() {
+            if let Some(running) = slot.running.as_ref().filter(|run| run.lease.owner == number) {
                 running.token.stop(StopReason::LeaseLost);
             }
         }
+        self.hand_back(&lost);
     }
 
     fn free_place(&self, task: &Claimed, place_of: i64) {
@@ -321,6 +378,15 @@ impl Pool {
             if task.crashes > 0 {
                 places.release_suspect();
             }
+        }
+    }
+
+    /// There may be something to claim; wakes a thread that sleeps.
+    fn look_for_work(&self) {
+        let mut state = self.state();
+        state.work = true;
+        if state.idle > 0 {
+            self.wake.notify_one();
         }
     }
 
@@ -429,8 +495,16 @@ impl Pool {
 
     /// Keeps claimed tasks in rank order and wakes threads for them.
     fn hold(&self, state: &mut State, claimed: Vec<Claimed>) {
-        if claimed.is_empty() {
-            return;
+        let Some(first) = claimed.first() else { return };
+        // They were claimed for one number. When it was given up meanwhile, or the pool stops, it is
+        // too late to begin them.
+        let late = first.lease.owner != self.number.load(Ordering::SeqCst);
+        if late || state.phase != Phase::Running {
+            let now = self.clock.now();
+            state.counts.handed_back += claimed.len();
+            state.finishes.extend(claimed.iter().map(|task| given_back(task, now)));
+            state.flush = true;
+            return self.keeper.ring();
         }
         crate::fault::point("held");
         let weighted = !self.config.weights.is_empty();

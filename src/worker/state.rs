@@ -93,8 +93,8 @@ impl State {
     }
 
     /// Whether something came while this thread looked elsewhere.
-    pub(super) fn has_news(&self) -> bool {
-        !self.held.is_empty() || self.phase == Phase::Over
+    pub(super) fn has_news(&self, places: Option<&Places>) -> bool {
+        !self.held.is_empty() || self.phase == Phase::Over || self.should_pump(places)
     }
 
     /// One task, or several short ones.

@@ -25,7 +25,7 @@ impl Pool {
             state.counts = Stopped::default();
             state.held.drain(..).map(|held| held.task).collect()
         };
-        held.extend(self.slots().flat_map(|mut slot| std::mem::take(&mut slot.chunk)));
+        held.extend(self.take_chunks(|_| true));
         self.hand_back(&held);
         self.wake.notify_all();
         if !self.wait_until(until, |_| self.runs_none()) {
