@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "testing"))]
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -307,6 +307,14 @@ impl Builder {
     /// Limits of arguments and results.
     pub fn json_limits(mut self, limits: JsonLimits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// How long after its time-out a body that has not stopped loses its lease in a pool. Default:
+    /// 10 s.
+    #[cfg(feature = "testing")]
+    pub fn stuck_after(mut self, span: Duration) -> Self {
+        self.pool.stuck_after = Some(span);
         self
     }
 

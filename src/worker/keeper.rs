@@ -226,7 +226,7 @@ fn end_late_bodies(pool: &Pool) -> Option<Instant> {
             deadline
         } else {
             running.token.stop(StopReason::Timeout);
-            deadline + STUCK_AFTER
+            deadline + pool.config.stuck_after.unwrap_or(STUCK_AFTER)
         };
         if now >= look_at {
             stuck.push(number);

@@ -30,6 +30,8 @@ pub(crate) struct PoolConfig {
     pub(crate) threads_for: HashMap<String, usize>,
     /// Shares of queues; empty: rank alone decides.
     pub(crate) weights: HashMap<String, u32>,
+    /// How long after its time-out a body that has not stopped loses its lease; none: 10 s.
+    pub(crate) stuck_after: Option<Duration>,
 }
 
 /// The places of a pool under one owner number: what it offers to the engine.

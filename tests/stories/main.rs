@@ -10,6 +10,7 @@ mod common;
 mod cancel;
 mod clock;
 mod doors;
+mod failing;
 mod fairness;
 mod inline;
 mod modes;

@@ -1,0 +1,97 @@
+//! Bodies that fail: late, deaf to the word to stop, as expected, and with whatever error.
+
+use std::time::Duration;
+
+use litework::{Client, Context, Failure, Filter, Mode, Reason, Result, State, task};
+use tracing::Level;
+
+use crate::common::{Events, Gate, LONG, Lab, Log, eventually};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// Hears that it is to stop, and does not.
+#[task(attempts = 2, timeout = "5ms", retry = [0s])]
+fn deaf(ctx: &Context) -> Result<u32> {
+    while !ctx.is_stopping() {
+        std::thread::yield_now();
+    }
+    ctx.state::<Log>()?.note(format!("{:?}", ctx.stop_reason()));
+    ctx.state::<Gate>()?.pass();
+    Ok(ctx.attempt())
+}
+
+#[task]
+fn quick(ctx: &Context) -> Result<()> {
+    ctx.state::<Log>()?.note("quick");
+    Ok(())
+}
+
+#[task(attempts = 1)]
+fn refuse(expected: bool) -> Result<()> {
+    let failure = Failure::give_up("the shop is closed");
+    Err(if expected { failure.expected() } else { failure })
+}
+
+#[task]
+fn fine() -> u32 {
+    1
+}
+
+fn client(lab: &Lab, log: &Log, gate: &Gate) -> Client {
+    let builder = lab.builder().stuck_after(MILLISECOND).register(deaf).register(quick);
+    builder.state(log.clone()).state(gate.clone()).open().unwrap()
+}
+
+#[test]
+fn a_body_that_ignores_its_time_out_loses_its_lease_and_is_marked_stuck() {
+    let (lab, log, gate) = (Lab::pool(), Log::default(), Gate::default());
+    let client = client(&lab, &log, &gate);
+    let handle = client.enqueue(deaf::with()).unwrap();
+    // The first attempt is given up while its thread still stands at the gate, so the second begins
+    // beside it.
+    gate.wait_for(2);
+    assert_eq!(handle.wait(LONG).unwrap_err().code(), "failed");
+    let task = handle.refresh().unwrap();
+    assert_eq!((task.state, task.reason), (State::Failed, Some(Reason::Timeout)));
+    assert!(task.stuck && task.attempt == 2);
+    assert_eq!(log.words(), ["Some(Timeout)"; 2], "the token came first");
+    gate.open();
+    let stopped = client.shutdown(LONG).unwrap();
+    assert_eq!(stopped.still_running, 0);
+    let after = handle.refresh().unwrap();
+    assert_eq!((after.state, after.result), (State::Failed, None), "a late answer is not kept");
+}
+
+#[test]
+fn a_task_with_a_crash_on_record_starts_when_the_stuck_one_before_it_has_gone() {
+    let (lab, log, gate) = (Lab::pool(), Log::default(), Gate::default());
+    let storing = lab.builder().mode(Mode::Hold).register(deaf).register(quick).open().unwrap();
+    let first = storing.enqueue(deaf::with().priority(1).attempts(1)).unwrap();
+    let second = storing.enqueue(quick::with()).unwrap();
+    let theirs = rusqlite::Connection::open(lab.path()).unwrap();
+    theirs.execute("UPDATE litework_task SET crashes = 1", []).unwrap();
+    let client = client(&lab, &log, &gate);
+    gate.wait_for(1);
+    eventually("it is given up", || client.get(first.id()).unwrap().stuck);
+    let ready = Filter::new().state(State::Ready);
+    assert_eq!(client.count(&ready).unwrap(), 1, "no two such tasks run side by side");
+    gate.open();
+    eventually("the other has run", || client.get(second.id()).unwrap().state.is_final());
+    assert_eq!(log.words(), ["Some(Timeout)", "quick"]);
+}
+
+#[test]
+fn an_expected_error_is_told_as_information_and_any_other_as_a_warning() {
+    let lab = Lab::inline();
+    let client = lab.builder().register(refuse).register(fine).open().unwrap();
+    let told = |run: &dyn Fn()| -> Vec<(Level, String)> {
+        let events = Events::of(run).into_iter();
+        events.filter(|(_, message)| message.starts_with("task")).collect()
+    };
+    let expected = told(&|| drop(client.enqueue(refuse::with(true)).unwrap()));
+    assert_eq!(expected, [(Level::INFO, "task attempt failed".to_owned())]);
+    let other = told(&|| drop(client.enqueue(refuse::with(false)).unwrap()));
+    assert_eq!(other, [(Level::WARN, "task attempt failed".to_owned())]);
+    let none = told(&|| drop(client.enqueue(fine::with()).unwrap()));
+    assert_eq!(none, [(Level::DEBUG, "task succeeded".to_owned())]);
+}
