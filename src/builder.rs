@@ -362,6 +362,7 @@ impl Builder {
             runner: OnceLock::new(),
             pending: OnceLock::new(),
             closed: AtomicBool::new(false),
+            over: AtomicBool::new(false),
         });
         // What a dead process left behind comes back before anything new is stored.
         hub.backend.rescue(hub.clock.now(), 0)?;

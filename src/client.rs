@@ -452,4 +452,17 @@ impl Outbox {
             hub.store(hub.clock.now(), self.tasks).map_err(|error| item_of(single, error))?;
         Ok(stored.into_iter().map(|stored| stored.id).collect())
     }
+
+    /// [`Client::enqueue_many`] on a thread where blocking is allowed. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// Those of [`Client::enqueue_many`].
+    pub async fn enqueue_many_async<C: IntoCall>(
+        &self,
+        calls: impl IntoIterator<Item = C>,
+    ) -> Result<Vec<Handle<C::Task>>, Error> {
+        let calls = calls.into_iter().take(BATCH_MAX + 1).map(IntoCall::into_call);
+        let (client, calls) = (self.clone(), calls.collect::<Vec<_>>());
+        off_runtime(move || client.enqueue_many(calls)).await
+    }
 }

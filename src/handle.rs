@@ -17,12 +17,15 @@ use crate::record::{Stored, TaskRecord};
 use crate::state::State;
 use crate::task::Signature;
 use crate::time::Timestamp;
-use crate::watch::Heard;
+use crate::watch::{Heard, Pause, Subscription};
 
 /// A waiter reads its task at most this often while other processes commit without pause.
 const FOREIGN_READ_EVERY: Duration = Duration::from_millis(5);
 
-/// One stored task whose return type is known. It outlives the client, and then answers `closed`.
+/// One stored task whose return type is known.
+///
+/// It may outlive the client: what has ended can still be read after a shutdown. Once the last client
+/// has been dropped, it answers `closed`.
 pub struct Handle<T> {
     hub: Weak<Hub>,
     id: TaskId,
@@ -97,48 +100,57 @@ impl<T> Handle<T> {
     }
 
     fn hub(&self) -> Result<Arc<Hub>, Error> {
-        self.hub.upgrade().filter(|hub| hub.check_open().is_ok()).ok_or(Error::Closed)
+        self.hub.upgrade().ok_or(Error::Closed)
     }
 
-    /// The task as it is now.
+    /// The task as it is now; also while the client shuts down, and afterwards.
+    ///
+    /// # Errors
+    /// `not_found` when it was pruned; `storage`; `closed` when the last client has been dropped.
     pub fn refresh(&self) -> Result<TaskRecord, Error> {
         self.hub()?.backend.get(self.id)?.ok_or_else(|| Error::not_found(self.id))
     }
 
     /// Whether the task has ended.
+    ///
+    /// # Errors
+    /// Those of [`Handle::refresh`].
     pub fn ready(&self) -> Result<bool, Error> {
         self.refresh().map(|task| task.state.is_final())
     }
 
     /// Cancels the task if it has not started, or asks it to stop.
+    ///
+    /// # Errors
+    /// `not_found`, `not_stored`, `unknown_outcome`; `closed` once the client was shut down.
     pub fn cancel(&self) -> Result<Cancelled, Error> {
         let hub = self.hub()?;
+        hub.check_open()?;
         hub.backend.cancel(hub.clock.now(), self.id)
     }
 
-    /// The record if the task has ended, else a receiver for its next change.
+    fn subscribe(&self) -> Result<Subscription, Error> {
+        Ok(self.hub()?.backend.signal().subscribe(self.id.row()))
+    }
+
+    /// The record if the task has ended, else what tells of its next change.
     fn look(&self) -> Result<Look, Error> {
         let hub = self.hub()?;
         hub.backend.watch()?;
-        let change = hub.backend.signal().subscribe(self.id.row());
+        let change = self.subscribe()?;
+        // Before the task is read: what ended before the client did is never missed.
+        let over = hub.is_over();
         let task = hub.backend.get(self.id)?.ok_or_else(|| Error::not_found(self.id))?;
         if task.state.is_final() {
-            drop(change);
-            hub.backend.signal().unsubscribe(self.id.row());
             return Ok(Look::Ended(Box::new(task)));
+        }
+        if over {
+            return Err(Error::Closed);
         }
         if hub.nobody_runs(&task)? {
             return Err(Error::NobodyRuns { due_at: task.due_at });
         }
         Ok(Look::Change(change))
-    }
-
-    fn give_up(&self, change: oneshot::Receiver<Heard>, after: Duration) -> Error {
-        drop(change);
-        if let Ok(hub) = self.hub() {
-            hub.backend.signal().unsubscribe(self.id.row());
-        }
-        Error::Timeout { after }
     }
 
     /// Blocks until the task has ended, at most `timeout`.
@@ -156,38 +168,45 @@ impl<T> Handle<T> {
                 Look::Change(change) => change,
             };
             let looked = Instant::now();
-            let left = until.saturating_duration_since(looked);
-            match change.recv_timeout(left) {
-                Err(oneshot::RecvTimeoutError::Timeout) => {
-                    return Err(self.give_up(change, timeout));
+            match change.wait(until.saturating_duration_since(looked)) {
+                None => return Err(Error::Timeout { after: timeout }),
+                Some(Heard::Something) => {
+                    self.let_pass((looked + FOREIGN_READ_EVERY).min(until))?
                 }
-                Ok(Heard::Something) => self.let_pass(looked),
-                // A sender that has gone means a closed client, which the next look says.
-                Ok(Heard::Row) | Err(oneshot::RecvTimeoutError::Disconnected) => {}
+                Some(Heard::Row) => {}
             }
         }
     }
 
-    /// While other processes commit without pause, waits a little before the next look, but not
-    /// past a change of the row itself.
-    fn let_pass(&self, looked: Instant) {
-        let left = FOREIGN_READ_EVERY.saturating_sub(looked.elapsed());
-        if let (false, Ok(hub)) = (left.is_zero(), self.hub()) {
-            let change = hub.backend.signal().subscribe(self.id.row());
-            drop(hub);
-            let _any = change.recv_timeout(left);
+    /// While other processes commit without pause, waits until this moment before the next look, but
+    /// not past a change of the row itself.
+    fn let_pass(&self, moment: Instant) -> Result<(), Error> {
+        loop {
+            let left = moment.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.subscribe()?.wait(left) != Some(Heard::Something) {
+                return Ok(());
+            }
         }
+    }
+
+    /// The same without blocking.
+    async fn let_pass_async(&self, moment: Instant) -> Result<(), Error> {
+        let mut pause = Pause::until(moment);
+        while Instant::now() < moment
+            && self.subscribe()?.heard(Some(&mut pause)).await == Some(Heard::Something)
+        {}
+        Ok(())
     }
 }
 
 enum Look {
     Ended(Box<TaskRecord>),
-    Change(oneshot::Receiver<Heard>),
+    Change(Subscription),
 }
 
 impl<T: Signature> Handle<T> {
     /// Waits until the task has ended, at most `timeout`, and gives its return value. It does not
-    /// poll: the commit that ends the task wakes it.
+    /// poll: the commit that ends the task wakes it. With `Duration::ZERO` it looks once.
     ///
     /// ```
     /// # use litework::{Client, Error, task};
@@ -204,18 +223,27 @@ impl<T: Signature> Handle<T> {
     /// # Ok::<(), Error>(())
     /// ```
     ///
+    /// It blocks the thread, so in an `async fn` use `.await` instead. It is not refused there: tokio
+    /// cannot tell a runtime's own thread from one where blocking is allowed, such as that of
+    /// `spawn_blocking`.
+    ///
     /// # Errors
-    /// `timeout`; `nobody_runs` at once when no live process runs the kind; `failed`, `cancelled`,
-    /// `skipped` when the task ended without a value; `closed`.
+    /// `timeout`; `failed`, `cancelled`, `skipped` when the task ended without a value;
+    /// `bad_json` when the value does not fit the return type; `reentrant` in the body of the task
+    /// itself; `not_found`, `storage`; `closed` once the client was shut down and the task has not
+    /// ended by then.
+    ///
+    /// `nobody_runs` at once in the modes `inline` and `hold`, when the task is not running and no
+    /// live process serves its kind: nothing would come of waiting. In the modes `pool` and `enqueue`
+    /// it waits, as a process that serves the kind may start at any moment.
     pub fn wait(&self, timeout: Duration) -> Result<T::Output, Error> {
         self.wait_ended(timeout)?.value()
     }
 
-    /// The return value, if the task has ended with one.
+    /// The return value, if the task has ended with one; also after the client was shut down.
     ///
     /// # Errors
-    /// `not_finished` while it has not; `failed`, `cancelled`, `skipped` when it ended without a value;
-    /// `not_found` when it was pruned; `closed`.
+    /// `not_finished`; otherwise as [`Handle::wait`], but for `timeout` and `nobody_runs`.
     pub fn value(&self) -> Result<T::Output, Error> {
         self.refresh()?.value()
     }
@@ -252,8 +280,10 @@ impl<T: Signature> IntoFuture for Handle<T> {
                     Look::Ended(task) => return task.value(),
                     Look::Change(change) => change,
                 };
-                // A sender that has gone means that the client was closed, which the next look says.
-                let _closed = change.await;
+                let looked = Instant::now();
+                if change.heard(None).await == Some(Heard::Something) {
+                    self.let_pass_async(looked + FOREIGN_READ_EVERY).await?;
+                }
             }
         })
     }
@@ -278,6 +308,10 @@ impl<T: Signature> Handle<T> {
 
 impl TaskRecord {
     /// The return value; the error says whether the task failed, was cancelled, or goes on.
+    ///
+    /// # Errors
+    /// `failed`, `cancelled`, `skipped`, `not_finished`; `bad_json` when the value does not fit `V`;
+    /// `bad_row`.
     pub fn value<V: DeserializeOwned>(&self) -> Result<V, Error> {
         match (self.state, &self.result) {
             (State::Succeeded, Some(result)) => Ok(json::decode(result)?),
@@ -301,6 +335,9 @@ impl TaskRecord {
     }
 
     /// The arguments, as the type they were made from.
+    ///
+    /// # Errors
+    /// `bad_json` when they do not fit `A`.
     pub fn decode_arguments<A: DeserializeOwned>(&self) -> Result<A, Error> {
         Ok(json::decode(&self.arguments)?)
     }
@@ -315,4 +352,111 @@ pub(crate) async fn off_runtime<R: Send + 'static>(
         reason: format!("the blocking thread ended early: {error}"),
         source: Some(error.into()),
     })?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Backend;
+    use crate::backends::spy::Spy;
+    use crate::client::Client;
+    use crate::context::Context;
+    use crate::outcome::Result as TaskResult;
+    use crate::registry::{Definition, Task};
+    use crate::watch::Notice;
+    use serde::{Deserialize, Serialize};
+    use std::pin::pin;
+    use std::sync::atomic::Ordering;
+    use std::task::{Context as Poll, Wake, Waker};
+
+    #[derive(Serialize, Deserialize)]
+    struct Later;
+
+    impl Task for Later {
+        const NAME: &'static str = "later";
+        type Output = ();
+
+        fn run(self, _: &Context) -> TaskResult<()> {
+            Ok(())
+        }
+    }
+
+    /// A task that another process is to run.
+    fn stored() -> (Arc<Spy>, Client, Handle<Later>) {
+        let spy = Arc::new(Spy::default());
+        let engine = Arc::clone(&spy) as Arc<dyn Backend>;
+        let builder = Client::in_memory().engine(engine).environment([] as [(&str, &str); 0]);
+        let builder = builder.mode(Mode::Enqueue).register(Definition::of::<Later>());
+        let client = builder.open().expect("nothing can fail");
+        let handle = client.enqueue(Later.call()).expect("stored");
+        (spy, client, handle)
+    }
+
+    struct Unpark(std::thread::Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    fn block_on<F: Future>(future: F) -> F::Output {
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut future = pin!(future);
+        loop {
+            let polled = future.as_mut().poll(&mut Poll::from_waker(&waker));
+            if let std::task::Poll::Ready(output) = polled {
+                return output;
+            }
+            std::thread::park();
+        }
+    }
+
+    /// Others commit without pause, then cancel the task; how often did the waiter read meanwhile,
+    /// and how often may it have?
+    fn reads_of(wait: impl FnOnce(Handle<Later>) -> Error + Send) -> (u128, u128) {
+        let (spy, client, handle) = stored();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn({
+                let handle = handle.clone();
+                move || wait(handle)
+            });
+            while spy.signal().waiting() == 0 {
+                std::thread::yield_now();
+            }
+            let began = Instant::now();
+            while began.elapsed() < 20 * FOREIGN_READ_EVERY {
+                spy.signal().ring(Notice::Foreign);
+            }
+            client.cancel(handle.id()).expect("it waits");
+            assert_eq!(waiting.join().expect("no panic").code(), "cancelled");
+            let may = began.elapsed().as_millis() / FOREIGN_READ_EVERY.as_millis() + 3;
+            (spy.reads.load(Ordering::SeqCst) as u128, may)
+        })
+    }
+
+    #[test]
+    fn a_waiter_reads_at_its_own_pace_while_others_commit_without_pause() {
+        let (reads, may) =
+            reads_of(|handle| handle.wait(Duration::from_secs(20)).expect_err("it was cancelled"));
+        assert!((2..=may).contains(&reads), "{reads} reads, {may} allowed");
+        let (reads, may) =
+            reads_of(|handle| block_on(handle.into_future()).expect_err("it was cancelled"));
+        assert!((2..=may).contains(&reads), "{reads} reads of a future, {may} allowed");
+    }
+
+    #[test]
+    fn a_future_that_is_dropped_waits_no_more() {
+        let (spy, _client, handle) = stored();
+        let mut context = Poll::from_waker(Waker::noop());
+        for _ in 0..3 {
+            let mut waiting = Box::pin(handle.clone().into_future());
+            assert!(waiting.as_mut().poll(&mut context).is_pending());
+            assert_eq!(spy.signal().waiting(), 1);
+            drop(waiting);
+            assert_eq!(spy.signal().waiting(), 0);
+        }
+        assert_eq!(handle.wait(Duration::ZERO).expect_err("it waits").code(), "timeout");
+        assert_eq!(spy.signal().waiting(), 0);
+    }
 }

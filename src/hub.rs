@@ -159,6 +159,8 @@ pub(crate) struct Hub {
     pub(crate) runner: OnceLock<Arc<dyn Runner>>,
     pub(crate) pending: OnceLock<Arc<dyn PendingRunner>>,
     pub(crate) closed: AtomicBool,
+    /// Closed, and whatever ran has ended or was handed back.
+    pub(crate) over: AtomicBool,
 }
 
 /// The default grace of a client that is dropped without `shutdown`.
@@ -185,8 +187,14 @@ impl Hub {
             None => Ok(Stopped::default()),
         };
         let left = self.pending.get().map_or(Ok(()), |pending| pending.leave());
+        self.over.store(true, Ordering::SeqCst);
         self.backend.signal().wake_all();
         left.and(stopped)
+    }
+
+    /// Whether nothing more comes of waiting for a task that has not ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::SeqCst)
     }
 
     /// Checks a call and encodes it.

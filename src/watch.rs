@@ -6,8 +6,12 @@
 //! A waiter subscribes first and reads afterwards, so a change between the two is not missed.
 
 use std::collections::HashMap;
+use std::future::{Future, IntoFuture, poll_fn};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 /// What happened to the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,19 +67,24 @@ impl Signal {
         }
     }
 
-    /// A receiver that hears the next change of this row.
-    pub(crate) fn subscribe(&self, row: i64) -> oneshot::Receiver<Heard> {
+    /// Hears the next change of this row.
+    pub(crate) fn subscribe(self: &Arc<Self>, row: i64) -> Subscription {
         let (sender, receiver) = oneshot::channel();
         let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
-        let here = waiters.entry(row).or_default();
-        here.retain(|waiter| !waiter.is_closed());
-        here.push(sender);
+        waiters.entry(row).or_default().push(sender);
         self.waiting.store(waiters.len(), Ordering::SeqCst);
-        receiver
+        drop(waiters);
+        Subscription { receiver, place: Place { signal: Arc::clone(self), row } }
     }
 
-    /// Forgets the waiters of a row that were given up.
-    pub(crate) fn unsubscribe(&self, row: i64) {
+    /// How many rows are waited for.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
+    /// Forgets the waiters of a row that have gone.
+    fn unsubscribe(&self, row: i64) {
         let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(here) = waiters.get_mut(&row) {
             here.retain(|waiter| !waiter.is_closed());
@@ -116,19 +125,107 @@ impl Signal {
     }
 }
 
+/// One waiter's place in the list of a row. A waiter that gives up, and a future that is dropped,
+/// leave the list with it.
+pub(crate) struct Subscription {
+    // Fields are dropped in this order: a waiter is forgotten once its receiver has gone.
+    receiver: oneshot::Receiver<Heard>,
+    place: Place,
+}
+
+struct Place {
+    signal: Arc<Signal>,
+    row: i64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.signal.unsubscribe(self.row);
+    }
+}
+
+impl Subscription {
+    /// Blocks until something is heard; none when `span` has passed before.
+    pub(crate) fn wait(&self, span: Duration) -> Option<Heard> {
+        match self.receiver.recv_timeout(span) {
+            Ok(heard) => Some(heard),
+            Err(oneshot::RecvTimeoutError::Timeout) => None,
+            // The signal is kept by the place, so a sender goes only with a word.
+            Err(oneshot::RecvTimeoutError::Disconnected) => Some(Heard::Something),
+        }
+    }
+
+    /// Waits without blocking until something is heard, or until `pause` is over: then none.
+    pub(crate) async fn heard(self, mut pause: Option<&mut Pause>) -> Option<Heard> {
+        let Self { receiver, place } = self;
+        let mut receiver = receiver.into_future();
+        let heard = poll_fn(|context| {
+            if let Poll::Ready(heard) = Pin::new(&mut receiver).poll(context) {
+                return Poll::Ready(Some(heard.unwrap_or(Heard::Something)));
+            }
+            match &mut pause {
+                Some(pause) => Pin::new(&mut pause.0).poll(context).map(|_over| None),
+                None => Poll::Pending,
+            }
+        });
+        let heard = heard.await;
+        drop((receiver, place));
+        heard
+    }
+}
+
+/// A short time for a future to let pass: executors have no timer in common.
+pub(crate) struct Pause(oneshot::AsyncReceiver<()>);
+
+/// When a pause is over, and whom to tell.
+type Pausing = (Instant, oneshot::Sender<()>);
+
+impl Pause {
+    /// A pause until this moment. All pauses are of one length and stand in one line, before a thread
+    /// that is started by the first; it sleeps while there are none.
+    pub(crate) fn until(moment: Instant) -> Self {
+        static LINE: OnceLock<crossbeam_channel::Sender<Pausing>> = OnceLock::new();
+        let (sender, receiver) = oneshot::async_channel();
+        let line = LINE.get_or_init(|| {
+            let (sender, line) = crossbeam_channel::unbounded::<Pausing>();
+            let _detached = std::thread::Builder::new().name("litework-pause".into()).spawn(|| {
+                for (moment, waiter) in line {
+                    let _timeout = crossbeam_channel::never::<()>().recv_deadline(moment);
+                    // A waiter that has gone needs no word.
+                    let _gone = waiter.send(());
+                }
+            });
+            sender
+        });
+        // Without the thread there is nobody to tell, and the pause is over at once.
+        let _no_thread = line.send((moment, sender));
+        Self(receiver)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_waiter_hears_its_own_row_only() {
-        let signal = Signal::default();
+        let signal = Arc::new(Signal::default());
         let (mine, other) = (signal.subscribe(1), signal.subscribe(2));
         signal.changed([1]);
-        assert!(mine.try_recv().is_ok());
-        assert!(other.try_recv().is_err());
+        assert_eq!(mine.wait(Duration::ZERO), Some(Heard::Row));
+        assert_eq!(other.wait(Duration::ZERO), None);
+        assert_eq!(signal.waiting(), 1);
         drop(other);
-        signal.unsubscribe(2);
-        assert_eq!(signal.waiting.load(Ordering::SeqCst), 0);
+        assert_eq!(signal.waiting(), 0);
+    }
+
+    #[test]
+    fn a_waiter_that_gives_up_leaves_the_others_of_its_row() {
+        let signal = Arc::new(Signal::default());
+        let (first, second) = (signal.subscribe(1), signal.subscribe(1));
+        drop(first);
+        assert_eq!(signal.waiting(), 1);
+        signal.changed([1]);
+        assert_eq!(second.wait(Duration::ZERO), Some(Heard::Row));
     }
 }

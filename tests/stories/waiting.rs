@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use litework::{Client, Context, Mode, Result, State, task};
 
-use crate::common::{Gate, LONG, Lab, Log, block_on};
+use crate::common::{Gate, LONG, Lab, Log, block_on, eventually};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -96,6 +96,38 @@ fn a_waiter_hears_that_the_task_was_cancelled_or_the_client_closed() {
 }
 
 #[test]
+fn a_waiter_gets_what_ends_while_the_client_shuts_down() {
+    let (lab, gate) = (Lab::pool(), Gate::default());
+    let client = client(&lab, &gate);
+    let handle = client.enqueue(hold::with()).unwrap();
+    let later = client.enqueue(double::with(1).run_after(HOUR)).unwrap();
+    gate.wait_for(1);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| handle.wait(LONG));
+        let awaiting = scope.spawn(|| block_on(async { handle.clone().await }));
+        let stopping = scope.spawn(|| client.shutdown(LONG).unwrap());
+        let refused = |error: litework::Error| error.code() == "closed";
+        eventually("it is closed", || client.cancel(handle.id()).is_err_and(refused));
+        // Whoever comes only now waits as well.
+        let late = scope.spawn(|| handle.wait(LONG));
+        assert_eq!(handle.wait(Duration::ZERO).unwrap_err().code(), "timeout");
+        gate.open();
+        for waiting in [waiting, awaiting, late] {
+            assert_eq!(waiting.join().unwrap().unwrap(), 7);
+        }
+        stopping.join().unwrap();
+    });
+    // What has ended can be read; what has not, nobody runs any more.
+    assert_eq!(handle.wait(LONG).unwrap(), 7);
+    assert_eq!(handle.value().unwrap(), 7);
+    assert!(handle.ready().unwrap() && !later.ready().unwrap());
+    assert_eq!(later.wait(LONG).unwrap_err().code(), "closed");
+    assert_eq!(later.cancel().unwrap_err().code(), "closed");
+    drop(client);
+    assert_eq!(handle.value().unwrap_err().code(), "closed");
+}
+
+#[test]
 fn two_clients_of_one_file_see_the_same_tasks() {
     Lab::each_way(|lab| {
         let gate = Gate::default();
@@ -167,6 +199,12 @@ mod on_tokio {
                 assert_eq!(handle.await.unwrap(), 42);
                 let handle = client.enqueue_async(later::with("word")).await.unwrap();
                 assert_eq!(handle.await.unwrap(), "WORD", "{:?}", lab.place.runs);
+                let many = client.enqueue_many_async((1..=3).map(double::with)).await.unwrap();
+                let mut values = Vec::new();
+                for handle in many {
+                    values.push(handle.await.unwrap());
+                }
+                assert_eq!(values, [2, 4, 6], "{:?}", lab.place.runs);
             });
         }
     }

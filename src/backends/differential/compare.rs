@@ -5,6 +5,7 @@
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -17,7 +18,7 @@ use crate::id::TaskId;
 use crate::options::Durability;
 use crate::record::{Claimed, Filter, Finished, Page, Stored, TaskRecord};
 use crate::time::Timestamp;
-use crate::watch::{Heard, Listener, Notice};
+use crate::watch::{Heard, Listener, Notice, Subscription};
 
 /// What the file has or says, and what the model has or says.
 pub(super) type Both<T> = [T; 2];
@@ -35,7 +36,7 @@ impl Listener for Bell {
 }
 
 /// Who waits for a row, at each engine.
-pub(super) type Waiters = Vec<Both<oneshot::Receiver<Heard>>>;
+pub(super) type Waiters = Vec<Both<Subscription>>;
 
 /// The two engines.
 pub(super) struct Pair {
@@ -51,7 +52,7 @@ impl Pair {
         // No power is lost here, so nothing needs a flush.
         let settings = Settings { durability: Durability::Normal, ..Settings::default() };
         let file = Sqlite::open(&folder.path().join("tasks.db"), &settings).expect("it opens");
-        let engines: Both<Box<dyn Backend>> = [Box::new(file), Box::new(Memory::new())];
+        let engines: Both<Box<dyn Backend>> = [Box::new(file), Box::new(Memory::default())];
         let bells = engines.each_ref().map(|engine| {
             let bell = Arc::new(Bell::default());
             let listener: Arc<dyn Listener> = Arc::clone(&bell) as Arc<dyn Listener>;
@@ -92,7 +93,8 @@ impl Pair {
         };
         check_same("bells rung", &self.bells.each_ref().map(rung));
         let woken = |which: usize| -> Vec<bool> {
-            waiters.iter().map(|waiter| waiter[which].try_recv().is_ok()).collect()
+            let heard = |waiter: &Both<Subscription>| waiter[which].wait(Duration::ZERO);
+            waiters.iter().map(|waiter| heard(waiter) == Some(Heard::Row)).collect()
         };
         check_same("waiters woken, in the order of the ids", &[woken(0), woken(1)]);
     }
