@@ -110,13 +110,13 @@ fn call(client: &Client, registry: &Registry, handler: &Handler, prepared: &Prep
         Arc::clone(&prepared.token),
         Arc::clone(&registry.states),
     );
-    let called = inside(task.id, || {
+    let (called, place) = inside(task.id, || {
         noting_panics(|| handler.run(&ctx, &task.arguments, &registry.layers, client.hub.limits))
     });
     match called {
         Ok(answer) => classify(answer, prepared),
         Err(panic) => {
-            let report = Box::new(panic_report(panic));
+            let report = Box::new(panic_report(panic, place));
             Outcome::Retry { reason: Reason::Error, report, after: None }
         }
     }
@@ -138,9 +138,10 @@ fn classify(answer: Result<String, BodyError>, prepared: &Prepared) -> Outcome {
     };
     match (prepared.token.reason(), outcome) {
         (Some(StopReason::Shutdown), Outcome::Cancelled { .. }) => stopped(prepared),
-        (Some(StopReason::Timeout), Outcome::Cancelled { .. }) => timed_out(prepared, None),
-        (Some(StopReason::Timeout), Outcome::Retry { report, .. }) => {
-            timed_out(prepared, Some(report))
+        (Some(StopReason::Timeout), Outcome::Cancelled { .. }) => timed_out(prepared),
+        (Some(StopReason::Timeout), Outcome::Retry { report, after, .. }) => {
+            let report = Box::new(report.in_context(ran_too_long(prepared)));
+            Outcome::Retry { reason: Reason::Timeout, report, after }
         }
         (_, outcome) => outcome,
     }
@@ -157,14 +158,14 @@ pub(crate) fn stopped(prepared: &Prepared) -> Outcome {
 }
 
 /// A task that ran longer than it may: tried again like any error, with its own reason at the end.
-pub(crate) fn timed_out(prepared: &Prepared, error: Option<Box<Report>>) -> Outcome {
+pub(crate) fn timed_out(prepared: &Prepared) -> Outcome {
+    let report = Box::new(Report::new("timeout", ran_too_long(prepared)));
+    Outcome::Retry { reason: Reason::Timeout, report, after: None }
+}
+
+fn ran_too_long(prepared: &Prepared) -> String {
     let limit = prepared.timeout().unwrap_or_default();
-    let mut report = Report::new("timeout", format!("it ran longer than {} ms", limit.as_millis()));
-    if let Some(error) = error {
-        report.causes.push(error.to_string());
-        report.data = error.data;
-    }
-    Outcome::Retry { reason: Reason::Timeout, report: Box::new(report), after: None }
+    format!("it ran longer than {} ms", limit.as_millis())
 }
 
 /// One event an attempt: an error is a warning, an expected one is information.
@@ -190,17 +191,19 @@ struct PanicPlace {
 thread_local! {
     /// How many bodies this thread is inside of.
     static BODIES: Cell<u32> = const { Cell::new(0) };
-    /// Where its latest panic in a body came from.
+    /// Where the latest panic in its innermost body came from.
     static PLACE: RefCell<Option<PanicPlace>> = const { RefCell::new(None) };
 }
 
-/// Marks this thread as being inside a body, which does not unwind past its own boundary.
-fn noting_panics<R>(body: impl FnOnce() -> R) -> R {
+/// Marks this thread as being inside a body, which does not unwind past its own boundary, and says
+/// where its latest panic came from. What a body before it, or around it, has noted is not its own.
+fn noting_panics<R>(body: impl FnOnce() -> R) -> (R, Option<PanicPlace>) {
     install_hook();
+    let around = PLACE.take();
     BODIES.set(BODIES.get() + 1);
     let answer = body();
     BODIES.set(BODIES.get() - 1);
-    answer
+    (answer, PLACE.replace(around))
 }
 
 /// Puts a hook in front of the program's own that notes where a body panicked. The program's hook
@@ -224,14 +227,13 @@ fn install_hook() {
     });
 }
 
-fn panic_report(panic: Box<dyn Any + Send>) -> Report {
+fn panic_report(panic: Box<dyn Any + Send>, place: Option<PanicPlace>) -> Report {
     let text = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "the panic carries no text".to_owned());
     drop_quietly(panic);
-    let place = PLACE.with_borrow_mut(Option::take);
     let message = match &place {
         Some(place) => format!("panicked at {}: {text}", place.place),
         None => format!("panicked: {text}"),

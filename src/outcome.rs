@@ -52,6 +52,13 @@ impl Report {
         Self { kind: kind.into(), message: cut(message.into()), ..Self::default() }
     }
 
+    /// The same error with a sentence before it, of which it is the cause.
+    pub(crate) fn in_context(mut self, message: String) -> Self {
+        let cause = std::mem::replace(&mut self.message, message);
+        self.causes.insert(0, cause);
+        self
+    }
+
     pub(crate) fn with_backtrace(mut self, backtrace: Option<String>) -> Self {
         self.backtrace = backtrace.map(cut);
         self

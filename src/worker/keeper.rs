@@ -236,7 +236,7 @@ fn end_late_bodies(pool: &Pool) -> Option<Instant> {
     }
     for slot in stuck {
         // One that has ended meanwhile needs no end.
-        let _ended = pool.abandon(slot, |prepared| timed_out(prepared, None), true);
+        let _ended = pool.abandon(slot, timed_out, true);
     }
     next
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use litework::{Client, Context, Failure, Filter, Mode, Reason, Result, State, task};
+use litework::{Client, Context, Failure, Filter, Mode, Pending, Reason, Result, State, task};
 use tracing::Level;
 
 use crate::common::{Events, Gate, LONG, Lab, Log, eventually};
@@ -30,6 +30,29 @@ fn quick(ctx: &Context) -> Result<()> {
 fn refuse(expected: bool) -> Result<()> {
     let failure = Failure::give_up("the shop is closed");
     Err(if expected { failure.expected() } else { failure })
+}
+
+/// Fails, but only after its time is up.
+#[task(attempts = 1, timeout = "1ms")]
+fn late(ctx: &Context) -> Result<()> {
+    while !ctx.is_stopping() {
+        std::thread::yield_now();
+    }
+    let error = std::io::Error::other("the shop is closed");
+    let again = Failure::retry_after(60_000 * MILLISECOND, error);
+    Err(again.code("closed").data(7.into()).expected())
+}
+
+/// Panics and goes on.
+#[task]
+fn brave() {
+    assert!(std::panic::catch_unwind(|| panic!("caught")).is_err());
+}
+
+/// Hands on a panic that never went through the hook.
+#[task(attempts = 1)]
+fn hand_on() {
+    std::panic::resume_unwind(Box::new("from elsewhere"));
 }
 
 #[task]
@@ -78,6 +101,50 @@ fn a_task_with_a_crash_on_record_starts_when_the_stuck_one_before_it_has_gone() 
     gate.open();
     eventually("the other has run", || client.get(second.id()).unwrap().state.is_final());
     assert_eq!(log.words(), ["Some(Timeout)", "quick"]);
+}
+
+#[test]
+fn an_error_that_comes_after_the_time_out_is_kept_whole() {
+    Lab::each_way(|lab| {
+        let client = lab.builder().register(late).open().unwrap();
+        let handle = client.enqueue(late::with()).unwrap();
+        let task = lab.ended(&client, &handle);
+        assert_eq!((task.state, task.reason), (State::Failed, Some(Reason::Timeout)));
+        let report = task.error.unwrap();
+        assert_eq!(report.to_string(), "it ran longer than 1 ms: the shop is closed");
+        assert_eq!(report.kind, "std::io::error::Error");
+        assert_eq!((report.code.as_deref(), report.data), (Some("closed"), Some(7.into())));
+        assert!(report.expected);
+        // What it asks for holds as well.
+        let handle = client.enqueue(late::with().attempts(2)).unwrap();
+        lab.settle(&client);
+        eventually("it waits", || handle.refresh().unwrap().state == State::Scheduled);
+        let due_at = handle.refresh().unwrap().due_at;
+        assert_eq!(lab.now().until(due_at), 60_000 * MILLISECOND);
+    });
+}
+
+#[test]
+fn a_panic_that_was_caught_lends_its_place_to_no_other() {
+    let lab = Lab::inline();
+    let client = lab.builder().register(brave).register(hand_on).open().unwrap();
+    assert!(client.enqueue(brave::with()).unwrap().ready().unwrap());
+    let handle = client.enqueue(hand_on::with()).unwrap();
+    let report = handle.refresh().unwrap().error.unwrap();
+    assert_eq!((report.message.as_str(), report.backtrace), ("panicked: from elsewhere", None));
+}
+
+#[test]
+fn a_snooze_without_a_span_does_not_go_round_for_ever() {
+    #[task]
+    fn nap() -> Result<()> {
+        Err(Failure::snooze(Duration::ZERO))
+    }
+    let lab = Lab::inline();
+    let client = lab.builder().mode(Mode::Hold).register(nap).open().unwrap();
+    let handle = client.enqueue(nap::with()).unwrap();
+    assert_eq!(client.run_pending(&Pending::all()).unwrap().postponed, 1);
+    assert_eq!(lab.now().until(handle.refresh().unwrap().due_at), MILLISECOND);
 }
 
 #[test]
