@@ -15,6 +15,10 @@ use crate::record::{
 use crate::time::Timestamp;
 use crate::watch::Signal;
 
+/// What to do when an engine has all the lanes that it may have.
+pub(crate) const LANES_INSTEAD: &str =
+    "a lane is never given up, so use fewer queues or another file";
+
 /// What an engine can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

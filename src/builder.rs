@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
-#[cfg(any(feature = "sqlite", feature = "testing"))]
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -27,8 +26,7 @@ use crate::json::JsonLimits;
 use crate::options::{Durability, check_name};
 use crate::outcome::Result as TaskResult;
 use crate::registry::{Definition, Layer, Next, Registry};
-#[cfg(feature = "sqlite")]
-use crate::state::step_for;
+use crate::state::{STEP_STRICT_MS, step_for};
 use crate::task::TaskRef;
 use crate::time::{Clock, SystemClock};
 use crate::worker::inline::Inline;
@@ -73,6 +71,7 @@ pub struct Builder {
     limits: JsonLimits,
     clock: Arc<dyn Clock>,
     durability: Durability,
+    step_ms: Option<i64>,
     #[cfg(feature = "sqlite")]
     settings: Settings,
     #[cfg(feature = "inventory")]
@@ -94,7 +93,8 @@ impl Client {
         Builder::new(Store::File(path.into()))
     }
 
-    /// Begins to open a queue that lives in this process only, for tests and throw-away work.
+    /// Begins to open a queue that lives in this process only, for tests and throw-away work. A path
+    /// in a [`Config`] or in `LITEWORK_DB` is not used, and a warning says so.
     pub fn in_memory() -> Builder {
         Builder::new(Store::Memory)
     }
@@ -117,6 +117,7 @@ impl Builder {
             limits: JsonLimits::default(),
             clock: Arc::new(SystemClock),
             durability: Durability::default(),
+            step_ms: None,
             #[cfg(feature = "sqlite")]
             settings: Settings::default(),
             #[cfg(feature = "inventory")]
@@ -222,7 +223,8 @@ impl Builder {
         self
     }
 
-    /// Only these queues may be used; checked at definition and at each call. Default: any.
+    /// Only these queues may be used; checked at definition, at each call, and for each queue that
+    /// `serve`, `serve_all_but`, `threads_for` or `weight` names. Default: any.
     pub fn allow_queues<S: Into<String>>(mut self, queues: impl IntoIterator<Item = S>) -> Self {
         self.allowed_queues = queues.into_iter().map(Into::into).collect();
         self
@@ -253,11 +255,11 @@ impl Builder {
         self
     }
 
-    /// Lets waiting outweigh priority: one point is worth this much time. Fixed when the file is
-    /// made. Default: priority is strict.
-    #[cfg(feature = "sqlite")]
+    /// Lets waiting outweigh priority: one point of priority is worth this much time, 1 ms or more; a
+    /// shorter time counts as 1 ms. Fixed when the file is made: `open` refuses a file that was made
+    /// with another (`other_ageing`). Default: as in the file; in a new one priority is strict.
     pub fn ageing(mut self, per_point: Duration) -> Self {
-        self.settings.step_ms = step_for(Some(per_point));
+        self.step_ms = Some(step_for(per_point));
         self
     }
 
@@ -344,6 +346,7 @@ impl Builder {
         let definitions = std::mem::take(&mut self.definitions);
         let layers = std::mem::take(&mut self.layers);
         let states = std::mem::take(&mut self.states);
+        self.check_pool_queues(&catalog)?;
         let registry = Arc::new(Registry::new(definitions, layers, states, &mut catalog)?);
         #[cfg(not(test))]
         let (backend, path) = self.open_store()?;
@@ -387,12 +390,17 @@ impl Builder {
         Ok(())
     }
 
+    fn memory(&self) -> Memory {
+        Memory::new(self.step_ms.unwrap_or(STEP_STRICT_MS))
+    }
+
     #[cfg(feature = "sqlite")]
     fn open_store(&self) -> Result<(Arc<dyn Backend>, Option<PathBuf>), Error> {
         match &self.store {
-            Store::Memory => Ok((Arc::new(Memory::new()), None)),
+            Store::Memory => Ok((Arc::new(self.memory()), None)),
             Store::File(path) => {
-                let settings = Settings { durability: self.durability, ..self.settings.clone() };
+                let Self { durability, step_ms, .. } = *self;
+                let settings = Settings { durability, step_ms, ..self.settings.clone() };
                 let sqlite = Sqlite::open(path, &settings)?;
                 let path = sqlite.path().to_owned();
                 Ok((Arc::new(sqlite), Some(path)))
@@ -403,7 +411,7 @@ impl Builder {
     #[cfg(not(feature = "sqlite"))]
     fn open_store(&self) -> Result<(Arc<dyn Backend>, Option<PathBuf>), Error> {
         match &self.store {
-            Store::Memory => Ok((Arc::new(Memory::new()), None)),
+            Store::Memory => Ok((Arc::new(self.memory()), None)),
         }
     }
 
@@ -443,8 +451,8 @@ impl Builder {
             *known = path;
             return;
         }
-        // A queue in memory has no file to move.
-        drop(path);
+        let path = path.display();
+        tracing::warn!(%path, "a queue in memory has no file; the path that was set is not used");
     }
 
     fn variable(&self, name: &str) -> Result<Option<String>, Error> {
@@ -477,14 +485,23 @@ impl Builder {
             self.pool.name = program_name();
         }
         check_name("bad_name", "worker name", &self.pool.name)?;
-        let named = self.pool.queues.iter().chain(&self.pool.exclude);
-        let named = named.chain(self.pool.threads_for.keys()).chain(self.pool.weights.keys());
-        for queue in named {
+        for queue in self.pool_queues() {
             check_name("bad_queue", "queue name", queue)?;
         }
         check_range("threads_for", &self.pool.threads_for, 1..=WORKERS_MAX, "1 to 1024")?;
         check_range("weight", &self.pool.weights, 1..=1_000, "1 to 1000")?;
         Ok(mode)
+    }
+
+    /// Every queue that is named in what concerns the pool.
+    fn pool_queues(&self) -> impl Iterator<Item = &String> {
+        let PoolConfig { queues, exclude, threads_for, weights, .. } = &self.pool;
+        queues.iter().chain(exclude).chain(threads_for.keys()).chain(weights.keys())
+    }
+
+    /// What concerns the pool names only queues that may be used.
+    fn check_pool_queues(&self, catalog: &Catalog) -> Result<(), Error> {
+        self.pool_queues().try_for_each(|queue| catalog.check_queue(queue))
     }
 }
 

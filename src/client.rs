@@ -314,23 +314,31 @@ impl Client {
     }
 
     /// Runs what is due in this thread, best first, until nothing more is; a task that fails does
-    /// not stop the rest. Works in every mode.
+    /// not stop the rest.
     ///
     /// ```
-    /// # use litework::{Client, Error, Mode, Pending, task};
-    /// # #[task]
-    /// # fn greet(name: &str) {}
-    /// let tasks = Client::in_memory().register(greet).mode(Mode::Hold).open()?;
-    /// tasks.enqueue(greet::with("Ada"))?;
-    /// assert_eq!(tasks.run_pending(&Pending::all())?.succeeded, 1);
-    /// # Ok::<(), Error>(())
+    /// # use litework::{Client, Mode, Pending, task};
+    /// #[task]
+    /// fn double(n: u32) -> u32 {
+    ///     2 * n
+    /// }
+    ///
+    /// let tasks = Client::in_memory().mode(Mode::Hold).register(double).open()?;
+    /// let handle = tasks.enqueue(double::with(21))?;
+    /// let ran = tasks.run_pending(&Pending::all().only("double"))?;
+    /// assert_eq!((ran.succeeded, handle.value()?), (1, 42));
+    /// # litework::Result::Ok(())
     /// ```
     ///
     /// # Errors
-    /// `closed`; `reentrant` while this thread is inside a transaction with tasks in it; `not_stored` and
-    /// `unknown_outcome` from the engine. What a task fails with is no error here, but is counted.
+    /// `unknown_kind` for a name in `pending` that the program does not know; `not_stored`,
+    /// `unknown_outcome` from the engine: what has run is kept for the next commit; `closed`,
+    /// `forked_process`, `reentrant`.
     pub fn run_pending(&self, pending: &Pending) -> Result<Ran, Error> {
         self.hub.check_open()?;
+        for kind in pending.only.iter().chain(&pending.except) {
+            self.hub.catalog.get(kind)?;
+        }
         self.hub.pending.get().map_or(Ok(Ran::default()), |runner| runner.run_pending(pending))
     }
 
@@ -378,16 +386,24 @@ fn item_of(single: bool, error: Error) -> Error {
 impl Client {
     /// [`Client::enqueue`] on a thread where blocking is allowed. Needs a tokio runtime.
     ///
+    /// Waiting without blocking is `.await` on the handle. Reads (`get`, `find`, `list`, `count`,
+    /// `attempts`) have no twin: they are short, microseconds to a few milliseconds on a local disk.
+    ///
     /// ```
-    /// # use litework::{Client, Error, task};
-    /// # #[task]
-    /// # fn add(a: i64, b: i64) -> i64 { a + b }
-    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-    /// let tasks = Client::in_memory().register(add).workers(1).open()?;
-    /// let handle = tasks.enqueue_async(add::with(2, 3)).await?;
-    /// assert_eq!(handle.await?, 5);
-    /// # Ok::<(), Error>(())
-    /// # }).unwrap();
+    /// # use litework::{Client, task};
+    /// #[task]
+    /// fn double(n: u32) -> u32 {
+    ///     2 * n
+    /// }
+    ///
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let tasks = Client::in_memory().register(double).workers(1).open()?;
+    /// let handle = tasks.enqueue_async(double::with(21)).await?;
+    /// assert_eq!(handle.await?, 42);
+    /// # litework::Result::Ok(())
+    /// # })?;
+    /// # litework::Result::Ok(())
     /// ```
     ///
     /// # Errors
@@ -395,6 +411,19 @@ impl Client {
     pub async fn enqueue_async<C: IntoCall>(&self, call: C) -> Result<Handle<C::Task>, Error> {
         let (client, call) = (self.clone(), call.into_call());
         off_runtime(move || client.enqueue(call)).await
+    }
+
+    /// [`Client::enqueue_many`] on a thread where blocking is allowed. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// Those of [`Client::enqueue_many`].
+    pub async fn enqueue_many_async<C: IntoCall>(
+        &self,
+        calls: impl IntoIterator<Item = C>,
+    ) -> Result<Vec<Handle<C::Task>>, Error> {
+        let calls = calls.into_iter().take(BATCH_MAX + 1).map(IntoCall::into_call);
+        let (client, calls) = (self.clone(), calls.collect::<Vec<_>>());
+        off_runtime(move || client.enqueue_many(calls)).await
     }
 }
 
@@ -451,18 +480,5 @@ impl Outbox {
         let stored =
             hub.store(hub.clock.now(), self.tasks).map_err(|error| item_of(single, error))?;
         Ok(stored.into_iter().map(|stored| stored.id).collect())
-    }
-
-    /// [`Client::enqueue_many`] on a thread where blocking is allowed. Needs a tokio runtime.
-    ///
-    /// # Errors
-    /// Those of [`Client::enqueue_many`].
-    pub async fn enqueue_many_async<C: IntoCall>(
-        &self,
-        calls: impl IntoIterator<Item = C>,
-    ) -> Result<Vec<Handle<C::Task>>, Error> {
-        let calls = calls.into_iter().take(BATCH_MAX + 1).map(IntoCall::into_call);
-        let (client, calls) = (self.clone(), calls.collect::<Vec<_>>());
-        off_runtime(move || client.enqueue_many(calls)).await
     }
 }

@@ -122,16 +122,18 @@ pub enum Error {
         /// The task that has the key.
         existing: TaskId,
     },
-    /// There is no room for more waiting work; nothing was stored.
-    #[error("overloaded: {what} holds {found} of at most {allowed}; try again later")]
+    /// Something is full that does not empty by itself; nothing was stored.
+    #[error("overloaded: {what} holds {found} of at most {allowed}; {instead}")]
     #[non_exhaustive]
     Overloaded {
-        /// What is full: a queue, the lanes, the file.
+        /// What is full: the list of lanes.
         what: String,
         /// How much it holds.
         found: u64,
         /// How much it may hold.
         allowed: u64,
+        /// What to do about it.
+        instead: &'static str,
     },
     /// Nothing was stored; the call may be repeated.
     #[error("not_stored: {reason}")]
@@ -273,9 +275,13 @@ impl Error {
         }
     }
 
-    /// Whether the same call may succeed later, and repeating it cannot make a second task.
+    /// Whether the same call may succeed later, and repeating it cannot make a second task. A batch is
+    /// judged by the item that was refused.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::NotStored { .. } | Self::Overloaded { .. } | Self::Timeout { .. })
+        match self {
+            Self::Item { source, .. } => source.is_retryable(),
+            _ => matches!(self, Self::NotStored { .. } | Self::Timeout { .. }),
+        }
     }
 
     /// Whether the task does not exist.
@@ -306,6 +312,13 @@ mod tests {
             error.at(3).to_string(),
             "item 3 of the batch: bad_priority: priority is 101; -100 to 100"
         );
+    }
+
+    #[test]
+    fn a_batch_may_be_repeated_if_its_refused_item_may() {
+        let busy = || Error::NotStored { reason: "busy".to_owned(), source: None };
+        assert!(busy().is_retryable() && busy().at(7).is_retryable());
+        assert!(!Error::Closed.is_retryable() && !Error::Closed.at(0).is_retryable());
     }
 
     #[test]

@@ -273,6 +273,12 @@ impl Options {
                 allowed,
             ));
         }
+        if let Some(Retry::Exponential { base, cap }) = &self.run.retry
+            && base > cap
+        {
+            let allowed = format!("at least {base:?}, the bound of the first");
+            return Err(Error::invalid("out_of_range", "longest delay", cap, allowed));
+        }
         check_span("timeout", self.run.timeout, TIMEOUT_MAX, "1 ms to 365 days")?;
         check_span("expires_after", self.expires_after, SPAN_MAX, "1 ms to 100 years")?;
         if let Some(span) = self.run.keep_for.filter(|span| *span > SPAN_MAX) {
@@ -362,6 +368,17 @@ mod tests {
              1–64 of A–Z a–z 0–9 . _ -"
         );
         assert!(text("").is_err() && text(&"x".repeat(65)).is_err() && text("é").is_err());
+    }
+
+    #[test]
+    fn a_back_off_does_not_begin_above_its_cap() {
+        let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3_600));
+        let checked = |base, cap| Options::new().retry(Retry::exponential(base, cap)).checked();
+        assert!(checked(second, second).is_ok());
+        assert_eq!(
+            checked(hour, second).expect_err("upside down").to_string(),
+            "out_of_range: longest delay is 1s; at least 3600s, the bound of the first"
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::retry::RETRY_DELAY_MAX;
 use crate::state::Reason;
 
 /// Any error that may be boxed as a cause.
@@ -24,8 +25,12 @@ pub type Result<T, E = Failure> = std::result::Result<T, E>;
 pub const REPORT_TEXT_BYTES_MAX: usize = 64 * 1024;
 /// Data of an error is nested at most this deep.
 const DATA_DEPTH_MAX: usize = 64;
-/// A chain of causes is followed this far.
+/// So many causes of an error are kept …
 const CHAIN_MAX: usize = 64;
+/// … and so many more are counted: nothing keeps an error from being its own cause.
+const CHAIN_COUNTED_MAX: usize = 1_000;
+/// No snooze is shorter: the least step of due times.
+const SNOOZE_MIN: Duration = Duration::from_millis(1);
 
 /// The error of one attempt, as it is stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +42,7 @@ pub struct Report {
     pub code: Option<String>,
     /// The error's own text.
     pub message: String,
-    /// The texts of its causes, nearest first.
+    /// The texts of its causes, nearest first: at most 64, then one that says how many more there are.
     pub causes: Vec<String>,
     /// Data the task attached.
     pub data: Option<Value>,
@@ -132,13 +137,17 @@ impl Failure {
         Self::new(Verdict::GiveUp, error)
     }
 
-    /// Try again, but not before `after` has passed; the attempt counts.
+    /// Try again, but not before `after` has passed; the attempt counts. From zero to
+    /// [`RETRY_DELAY_MAX`]; a longer time counts as that.
     pub fn retry_after(after: Duration, error: impl Into<Self>) -> Self {
-        Self::new(Verdict::Retry { after: Some(after) }, error)
+        Self::new(Verdict::Retry { after: Some(after.min(RETRY_DELAY_MAX)) }, error)
     }
 
-    /// Nothing went wrong; run me again after this long. The attempt does not count.
+    /// Nothing went wrong; run me again after this long. The attempt does not count. From 1 ms to
+    /// [`RETRY_DELAY_MAX`]; what lies outside counts as the nearest. There is a least one because
+    /// nothing else ends a task that snoozes again and again.
     pub fn snooze(after: Duration) -> Self {
+        let after = after.clamp(SNOOZE_MIN, RETRY_DELAY_MAX);
         Self::new(Verdict::Snooze { after }, "snoozed")
     }
 
@@ -194,8 +203,14 @@ impl<E: Into<BoxError>> From<E> for Failure {
         let backtrace = Backtrace::capture();
         let backtrace =
             (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
-        let causes = std::iter::successors(error.source(), |cause| cause.source());
-        let causes = causes.take(CHAIN_MAX).map(|cause| cut(cause.to_string())).collect();
+        let mut chain = std::iter::successors(error.source(), |cause| cause.source());
+        let kept = chain.by_ref().take(CHAIN_MAX);
+        let mut causes: Vec<String> = kept.map(|cause| cut(cause.to_string())).collect();
+        match chain.take(CHAIN_COUNTED_MAX).count() {
+            0 => {}
+            CHAIN_COUNTED_MAX => causes.push(format!("… (at least {CHAIN_COUNTED_MAX} more)")),
+            more => causes.push(format!("… ({more} more)")),
+        }
         let report = Report { causes, ..Report::new(kind, error.to_string()) };
         let report = Box::new(report.with_backtrace(backtrace));
         Self { verdict: Verdict::Retry { after: None }, report }
@@ -290,6 +305,49 @@ mod tests {
         assert!(failure.report().kind.ends_with("Outer"));
         assert_eq!(failure.to_string(), "the page did not load: refused");
         assert_eq!(format!("{failure:?}"), "the page did not load\n  caused by: refused");
+    }
+
+    /// An error with so many causes; with none left, its own.
+    #[derive(Debug)]
+    struct Link(Option<Box<Link>>, bool);
+
+    impl fmt::Display for Link {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("link")
+        }
+    }
+
+    impl std::error::Error for Link {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            let next = self.0.as_deref().or(self.1.then_some(self));
+            next.map(|link| link as &dyn std::error::Error)
+        }
+    }
+
+    #[test]
+    fn a_chain_of_causes_that_is_cut_says_so() {
+        let chain = |causes, endless| {
+            let link =
+                (0..causes).fold(Link(None, endless), |link, _| Link(Some(Box::new(link)), false));
+            Failure::from(link).report.causes
+        };
+        assert_eq!(chain(64, false), ["link"; 64]);
+        let cut = chain(70, false);
+        assert_eq!((cut.len(), cut[64].as_str()), (65, "… (6 more)"));
+        assert_eq!(chain(0, true)[64], "… (at least 1000 more)");
+    }
+
+    #[test]
+    fn times_that_a_task_asks_for_stay_in_their_range() {
+        let outcome = |failure: Failure| failure.into_outcome();
+        let snooze = |after| outcome(Failure::snooze(after));
+        assert_eq!(snooze(Duration::ZERO), Outcome::Snoozed { after: SNOOZE_MIN });
+        assert_eq!(snooze(Duration::MAX), Outcome::Snoozed { after: RETRY_DELAY_MAX });
+        let Outcome::Retry { after, .. } = outcome(Failure::retry_after(Duration::MAX, "busy"))
+        else {
+            panic!("it is tried again")
+        };
+        assert_eq!(after, Some(RETRY_DELAY_MAX));
     }
 
     #[test]

@@ -48,12 +48,16 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// Exponential back-off with full jitter.
+    /// Exponential back-off with full jitter: the delay after the first attempt is at most `base`, and
+    /// each later bound is twice the one before, at most `cap`. `base` may not be longer than `cap`,
+    /// which is checked where the task is registered or enqueued; no delay is longer than
+    /// [`RETRY_DELAY_MAX`].
     pub fn exponential(base: Duration, cap: Duration) -> Self {
         Self::Exponential { base, cap }
     }
 
-    /// Fixed delays in order. A ladder without steps retries at once.
+    /// Fixed delays in order, at most 64, which is checked where the task is registered or enqueued. A
+    /// ladder without steps retries at once; a step over [`RETRY_DELAY_MAX`] counts as that.
     pub fn ladder(steps: impl IntoIterator<Item = Duration>) -> Self {
         Self::Ladder(steps.into_iter().collect())
     }
@@ -64,13 +68,15 @@ impl Retry {
     }
 
     /// The delay after `attempt` (counted from 1) failed. `chance` is a random number in `0.0..1.0`;
-    /// the same inputs give the same delay. Never more than [`RETRY_DELAY_MAX`].
+    /// what lies outside counts as the nearest, and NaN as 0. The same inputs give the same delay.
+    /// Never more than [`RETRY_DELAY_MAX`].
     pub fn delay(&self, attempt: u32, chance: f64) -> Duration {
         let step = attempt.saturating_sub(1);
         let delay = match self {
             Self::Exponential { base, cap } => {
                 let bound = base.saturating_mul(2_u32.saturating_pow(step.min(31))).min(*cap);
-                bound.min(RETRY_DELAY_MAX).mul_f64(chance.clamp(0.0, 1.0))
+                let chance = if chance.is_nan() { 0.0 } else { chance.clamp(0.0, 1.0) };
+                bound.min(RETRY_DELAY_MAX).mul_f64(chance)
             }
             Self::Ladder(steps) => {
                 let last = steps.len().saturating_sub(1);
@@ -131,6 +137,13 @@ mod tests {
         let retry = Retry::exponential(Duration::from_secs(1), Duration::from_secs(10));
         let bounds: Vec<u64> = (1..=6).map(|attempt| retry.delay(attempt, 1.0).as_secs()).collect();
         assert_eq!(bounds, [1, 2, 4, 8, 10, 10]);
+    }
+
+    #[test]
+    fn a_chance_outside_its_range_is_no_panic() {
+        let retry = Retry::exponential(Duration::from_secs(1), Duration::from_secs(1));
+        let delays = [f64::NAN, -1.0, f64::INFINITY].map(|chance| retry.delay(1, chance).as_secs());
+        assert_eq!(delays, [0, 0, 1]);
     }
 
     #[test]

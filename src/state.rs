@@ -192,8 +192,6 @@ pub(crate) fn rank(due_at: Timestamp, priority: i8, step_ms: i64) -> i64 {
 pub(crate) const STEP_STRICT_MS: i64 = 1 << 48;
 
 /// The step for ageing: one point of priority is worth this much waiting.
-pub(crate) fn step_for(ageing: Option<Duration>) -> i64 {
-    let ms =
-        ageing.map_or(STEP_STRICT_MS, |span| i64::try_from(span.as_millis()).unwrap_or(i64::MAX));
-    ms.clamp(1, STEP_STRICT_MS)
+pub(crate) fn step_for(per_point: Duration) -> i64 {
+    i64::try_from(per_point.as_millis()).unwrap_or(i64::MAX).clamp(1, STEP_STRICT_MS)
 }

@@ -1069,7 +1069,7 @@ const ROWS: &[Row] = &[
                 let told = lab.shown(lab.client.enqueue_many(calls).map(|_| "ok".into()));
                 format!("{told}; {} stored", lab.count())
             },
-            "item 1000 of the batch: overloaded: the file's list of lanes (pairs of queue and kind) holds 1000 of at most 1000; try again later; 0 stored",
+            "item 1000 of the batch: overloaded: the file's list of lanes (pairs of queue and kind) holds 1000 of at most 1000; a lane is never given up, so use fewer queues or another file; 0 stored",
         ),
     ),
     Row(27, "more waiting tasks than a queue may have", NotYet("limits of waiting work")),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use litework::{Builder, Client, Config, Error, Mode, State, task};
 
-use crate::common::{LONG, Lab};
+use crate::common::{Events, LONG, Lab};
 
 #[task]
 fn ping(n: u32) -> u32 {
@@ -44,6 +44,17 @@ fn settings_win_over_the_builder() {
     let client = plain(&lab).config(config).open().unwrap();
     assert!(client.path().unwrap().ends_with("elsewhere.db") && elsewhere.exists());
     assert!(serde_json::from_str::<Config>(r#"{"mod":"hold"}"#).is_err());
+}
+
+#[test]
+fn a_path_for_a_queue_in_memory_is_told_and_not_used() {
+    let told = Events::of(|| {
+        let environment = [("LITEWORK_DB", "elsewhere.db")];
+        let client = Client::in_memory().environment(environment).open().unwrap();
+        assert_eq!(client.path(), None);
+    });
+    let warning = "a queue in memory has no file; the path that was set is not used";
+    assert!(told.contains(&(tracing::Level::WARN, warning.to_owned())), "{told:?}");
 }
 
 #[test]

@@ -69,7 +69,11 @@ fn it_runs_only_some_kinds_or_all_but_some() {
     client.enqueue(bad::with()).unwrap();
     client.enqueue(good::with("a")).unwrap();
     client.enqueue(nap::with()).unwrap();
-    client.run_pending(&Pending::all().only("nobody")).unwrap();
+    for unknown in [Pending::all().only("goood"), Pending::all().except("goood")] {
+        let error = client.run_pending(&unknown).unwrap_err();
+        let told = "unknown_kind: \"goood\" is not registered; did you mean good?";
+        assert_eq!(error.to_string(), told);
+    }
     assert_eq!(log.len(), 0);
     client.run_pending(&Pending::all().except("bad").except("nap")).unwrap();
     assert_eq!(log.words(), ["a"]);

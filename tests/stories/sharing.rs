@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use litework::{Builder, Client, Context, Mode, Result, State, task};
 
-use crate::common::{Gate, LONG, Lab, Log, eventually};
+use crate::common::{Gate, Keeps, LONG, Lab, Log, Place, Runs, eventually};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -131,6 +131,56 @@ fn with_ageing_a_long_wait_outweighs_priority() {
 #[test]
 fn without_ageing_priority_is_strict() {
     Lab::each_way(|lab| check_ageing(lab, None, ["high", "old"]));
+}
+
+#[test]
+fn a_queue_in_memory_ages_as_well() {
+    let in_memory = |runs| Place { keeps: Keeps::Memory, runs };
+    let (lab, log) = (Lab::new(in_memory(Runs::RunPending)), Log::default());
+    let builder = lab.builder().ageing(SECOND).register(note).state(log.clone());
+    let client = builder.open().unwrap();
+    client.enqueue(note::with("old")).unwrap();
+    lab.clock.advance(10 * SECOND);
+    client.enqueue(note::with("high").priority(5)).unwrap();
+    lab.settle(&client);
+    assert_eq!(log.words(), ["old", "high"]);
+}
+
+#[test]
+fn the_ageing_of_a_file_is_fixed_when_it_is_made() {
+    let lab = Lab::inline();
+    let open = |ageing: Option<Duration>| {
+        let builder = lab.builder().register(note);
+        ageing.map_or(lab.builder().register(note), |span| builder.ageing(span)).open()
+    };
+    open(Some(SECOND)).unwrap();
+    open(Some(SECOND)).unwrap();
+    open(None).unwrap();
+    let error = open(Some(2 * SECOND)).unwrap_err();
+    assert_eq!(error.code(), "other_ageing");
+    let told = "priority is worth 1000 ms a point in it, not worth 2000 ms a point";
+    assert!(error.to_string().contains(told), "{error}");
+    let strict = Lab::inline();
+    strict.builder().open().unwrap();
+    let error = strict.builder().ageing(SECOND).open().unwrap_err();
+    assert!(error.to_string().contains("is strict in it, not worth 1000 ms"), "{error}");
+}
+
+#[test]
+fn a_pool_names_only_queues_that_may_be_used() {
+    let lab = Lab::pool();
+    let builder = || lab.builder().allow_queues(["default", "mail"]);
+    let refused = [
+        builder().serve(["mial"]),
+        builder().serve_all_but(["mial"]),
+        builder().threads_for("mial", 1),
+        builder().weight("mial", 1),
+    ];
+    for builder in refused {
+        let error = builder.open().unwrap_err().to_string();
+        assert_eq!(error, "unknown_queue: queue name is \"mial\"; one of default, mail");
+    }
+    builder().serve(["mail"]).threads_for("mail", 1).open().unwrap();
 }
 
 fn check_ageing(lab: &Lab, ageing: Option<Duration>, expected: [&str; 2]) {

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use super::task::{Start, Task};
 use super::{Book, Effects, Lane};
-use crate::backend::{Offer, Room};
+use crate::backend::{LANES_INSTEAD, Offer, Room};
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::json;
 use crate::record::{NewTask, Stored, TaskRecord};
-use crate::state::{STEP_STRICT_MS, State, rank};
+use crate::state::{State, rank};
 use crate::time::Timestamp;
 
 /// Lanes at most, as in a file.
@@ -69,7 +69,7 @@ impl Book {
         }
         let row = self.next_row();
         self.open_lane(&new, row)?;
-        let rank = rank(new.due_at, new.priority, STEP_STRICT_MS);
+        let rank = rank(new.due_at, new.priority, self.step_ms);
         let start = self.start(now, &new, rank, offer);
         self.tags += 1;
         let id = TaskId::new(row, self.hasher.hash_one(self.tags).cast_signed());
@@ -107,6 +107,7 @@ impl Book {
                 what: "the lanes (pairs of queue and kind)".to_owned(),
                 found: LANES_MAX as u64,
                 allowed: LANES_MAX as u64,
+                instead: LANES_INSTEAD,
             });
         }
         self.lanes.entry(name).or_insert_with(|| Lane { first_row: row, ready: BTreeSet::new() });

@@ -45,7 +45,8 @@ impl Book {
             let reason = format!("{} does not have the reason {:?}", change.state, change.reason);
             return Err(Error::NotStored { reason, source: None });
         }
-        self.edit(row, |task| task.settled(end, change, spent.crashes));
+        let step_ms = self.step_ms;
+        self.edit(row, |task| task.settled(end, change, spent.crashes, step_ms));
         if change.state.is_final() {
             self.effects.changed.push(row);
         } else {

@@ -26,7 +26,7 @@ use crate::id::TaskId;
 use crate::record::{
     AttemptRecord, Claimed, Cursor, Filter, Finish, Member, NewTask, Page, Stored, TaskRecord,
 };
-use crate::state::State;
+use crate::state::{STEP_STRICT_MS, State};
 use crate::time::Timestamp;
 use crate::watch::{Notice, Signal};
 
@@ -34,7 +34,6 @@ use crate::watch::{Notice, Signal};
 const PAGE_SIZE_MAX: usize = 1_000;
 
 /// The engine.
-#[derive(Default)]
 pub(crate) struct Memory {
     book: Mutex<Book>,
     signal: Arc<Signal>,
@@ -55,6 +54,8 @@ struct Book {
     hasher: RandomState,
     tags: u64,
     effects: Effects,
+    /// How much earlier one point of priority counts.
+    step_ms: i64,
 }
 
 struct Lane {
@@ -72,9 +73,16 @@ struct Effects {
     changed: Vec<i64>,
 }
 
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new(STEP_STRICT_MS)
+    }
+}
+
 impl Memory {
-    pub(crate) fn new() -> Self {
-        Self::default()
+    pub(crate) fn new(step_ms: i64) -> Self {
+        let book = Book { step_ms, ..Book::default() };
+        Self { book: Mutex::new(book), signal: Arc::default() }
     }
 
     fn with<R>(&self, body: impl FnOnce(&mut Book) -> R) -> R {

@@ -10,7 +10,7 @@ use crate::id::TaskId;
 use crate::outcome::Outcome;
 use crate::record::{AttemptRecord, Claimed, Finish, Lease, NewTask, TaskRecord};
 use crate::settle::Change;
-use crate::state::{Reason, STEP_STRICT_MS, State, rank};
+use crate::state::{Reason, State, rank};
 use crate::time::Timestamp;
 
 /// Snoozes keep a count; of their records only this many stay.
@@ -98,7 +98,7 @@ impl Task {
         }
     }
 
-    pub(super) fn settled(&mut self, end: &Finish, change: Change, crashes: u32) {
+    pub(super) fn settled(&mut self, end: &Finish, change: Change, crashes: u32, step_ms: i64) {
         let task = &mut self.record;
         task.state = change.state;
         task.reason = change.reason;
@@ -108,7 +108,7 @@ impl Task {
         task.crashes = crashes;
         task.snoozes += u32::from(matches!(end.outcome, Outcome::Snoozed { .. }));
         task.stuck = end.stuck;
-        self.rank = rank(task.due_at, task.priority, STEP_STRICT_MS);
+        self.rank = rank(task.due_at, task.priority, step_ms);
         if !matches!(end.outcome, Outcome::GivenBack) {
             self.record_attempt(end, change);
         }

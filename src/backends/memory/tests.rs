@@ -124,7 +124,7 @@ fn rows(claimed: &[Claimed]) -> Vec<i64> {
 
 #[test]
 fn only_the_lease_that_holds_may_end_a_task() {
-    let memory = Memory::new();
+    let memory = Memory::default();
     let stored = memory.enqueue(at(1), vec![task(0, 0)], Some(Places::new(7, 1))).expect("stored");
     let held = stored[0].claimed.clone().expect("handed over");
     let Lease { row, attempt, owner } = held.lease;
@@ -148,7 +148,7 @@ fn only_the_lease_that_holds_may_end_a_task() {
 
 #[test]
 fn what_an_owner_holds_is_handed_back_when_it_leaves() {
-    let memory = Memory::new();
+    let memory = Memory::default();
     let owner = memory.join(at(0), &Member::default()).expect("joined");
     let places = Places::new(owner, 1);
     let stored = memory.enqueue(at(1), vec![task(0, 0)], Some(places)).expect("stored");
@@ -163,7 +163,7 @@ fn what_an_owner_holds_is_handed_back_when_it_leaves() {
 
 #[test]
 fn work_is_claimed_by_priority_then_due_then_age() {
-    let memory = Memory::new();
+    let memory = Memory::default();
     let tasks = vec![task(5, 0), task(3, 0), task(3, 0), task(9, 1), task(100, 9)];
     memory.enqueue(at(10), tasks, None).expect("stored");
     let places = Places::new(1, 2);
@@ -180,7 +180,7 @@ fn work_is_claimed_by_priority_then_due_then_age() {
 
 #[test]
 fn a_batch_is_stored_as_a_whole_or_not_at_all() {
-    let memory = Memory::new();
+    let memory = Memory::default();
     memory.enqueue(at(1), vec![keyed("old", "{}")], None).expect("stored");
     let places = Places::new(1, 5);
     let other_lane = NewTask { kind: "new".into(), priority: 9, ..keyed("new", "{}") };
@@ -198,7 +198,7 @@ fn a_batch_is_stored_as_a_whole_or_not_at_all() {
 
 #[test]
 fn a_key_gives_the_task_that_has_it() {
-    let memory = Memory::new();
+    let memory = Memory::default();
     let store = |new| memory.enqueue(at(1), vec![new], None).map(|mut stored| stored.remove(0));
     let first = store(keyed("k", "{}")).expect("stored");
     let again = store(keyed("k", "{}")).expect("the same");
@@ -244,7 +244,7 @@ fn tasks_with_a_crash_on_record_are_claimed_one_at_a_time() {
 
 #[test]
 fn only_the_newest_snoozes_stay_on_record() {
-    let memory = Memory::new();
+    let memory = Memory::default();
     let id = memory.enqueue(at(1), vec![task(0, 0)], None).expect("stored")[0].id;
     for _ in 0..25 {
         let held = memory.claim_one(at(60), id, &*Places::new(1, 1)).expect("it answers");
@@ -258,7 +258,7 @@ fn only_the_newest_snoozes_stay_on_record() {
 
 #[test]
 fn pages_follow_each_other_without_gap_or_repeat() {
-    let memory = Memory::new();
+    let memory = Memory::default();
     let tagged = NewTask { tags: Some("[\"red\"]".to_owned()), ..task(0, 0) };
     let tasks = (0..5).map(|n| if n == 1 { task(0, 0) } else { tagged.clone() }).collect();
     memory.enqueue(at(1), tasks, None).expect("stored");
@@ -278,7 +278,7 @@ fn pages_follow_each_other_without_gap_or_repeat() {
 
 #[test]
 fn what_runs_is_asked_to_stop_and_what_waits_ends_at_once() {
-    let memory = Memory::new();
+    let memory = Memory::default();
     let stored = memory.enqueue(at(1), vec![task(0, 0), task(9, 0)], Some(Places::new(1, 1)));
     let stored = stored.expect("stored");
     assert_eq!(memory.cancel(at(2), stored[0].id).expect("it answers"), Cancelled::Requested);

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use super::core::not_stored;
-use crate::backend::Offer;
+use crate::backend::{LANES_INSTEAD, Offer};
 use crate::error::Error;
 
 /// A file has at most this many lanes.
@@ -33,6 +33,7 @@ pub(super) fn too_many_lanes() -> Error {
         what: "the file's list of lanes (pairs of queue and kind)".to_owned(),
         found: LANES_MAX as u64,
         allowed: LANES_MAX as u64,
+        instead: LANES_INSTEAD,
     }
 }
 

@@ -40,7 +40,8 @@ pub(crate) struct Settings {
     pub(crate) application_file: bool,
     /// Whether an application's file may be switched to WAL.
     pub(crate) convert_to_wal: bool,
-    pub(crate) step_ms: i64,
+    /// How much earlier one point of priority counts. None: as in the file; strict in a new one.
+    pub(crate) step_ms: Option<i64>,
 }
 
 impl Default for Settings {
@@ -49,7 +50,7 @@ impl Default for Settings {
             durability: Durability::Full,
             application_file: false,
             convert_to_wal: false,
-            step_ms: STEP_STRICT_MS,
+            step_ms: None,
         }
     }
 }
@@ -110,7 +111,7 @@ fn try_prepare(path: &Path, settings: &Settings) -> Result<(Connection, Meta), A
     switch_to_wal(&conn, path, settings)?;
     set_synchronous(&conn, settings.durability).map_err(sorted)?;
     migrate(&mut conn, path, settings)?;
-    let meta = read_meta(&conn, path)?;
+    let meta = read_meta(&conn, path, settings)?;
     Ok((conn, meta))
 }
 
@@ -300,7 +301,7 @@ fn migrate(conn: &mut Connection, path: &Path, settings: &Settings) -> Result<()
         for (name, value) in [
             ("schema", SCHEMA_VERSION),
             ("min_writer", SCHEMA_VERSION),
-            ("step_ms", settings.step_ms),
+            ("step_ms", settings.step_ms.unwrap_or(STEP_STRICT_MS)),
         ] {
             insert.execute((name, value)).map_err(sorted)?;
         }
@@ -316,11 +317,25 @@ fn has_meta(conn: &Connection) -> rusqlite::Result<bool> {
         .map(|found| found.is_some())
 }
 
-fn read_meta(conn: &Connection, path: &Path) -> Result<Meta, Attempt> {
+fn read_meta(conn: &Connection, path: &Path, settings: &Settings) -> Result<Meta, Attempt> {
     check_version(conn, path).map_err(Attempt::Refused)?;
-    let step_ms = conn
+    let step_ms: i64 = conn
         .query_row("SELECT value FROM litework_meta WHERE name = 'step_ms'", [], |row| row.get(0))
         .map_err(|error| sort_error(path, error))?;
+    // The rank of each stored task was made with it.
+    if let Some(asked) = settings.step_ms.filter(|asked| *asked != step_ms) {
+        let of = |step| match step {
+            STEP_STRICT_MS => "strict".to_owned(),
+            step => format!("worth {step} ms a point"),
+        };
+        let reason = format!(
+            "priority is {} in it, not {}; that is fixed when a file is made, so leave `ageing` \
+             out or take another file",
+            of(step_ms),
+            of(asked)
+        );
+        return Err(Attempt::Refused(bad_file("other_ageing", path, reason, None)));
+    }
     Ok(Meta { step_ms })
 }
 
