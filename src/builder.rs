@@ -424,13 +424,11 @@ impl Builder {
             self.set_path(db);
         }
         if let Some(word) = self.variable("LITEWORK_MODE")? {
-            let modes = [Mode::Pool, Mode::Inline, Mode::Enqueue, Mode::Hold];
-            let mode = modes.into_iter().find(|mode| mode.as_str() == word);
             let allowed = "pool, inline, enqueue or hold";
-            self.mode =
-                Some(mode.ok_or_else(|| {
-                    Error::invalid("bad_config", "LITEWORK_MODE", &word, allowed)
-                })?);
+            let mode = word
+                .parse()
+                .map_err(|_| Error::invalid("bad_config", "LITEWORK_MODE", &word, allowed))?;
+            self.mode = Some(mode);
         }
         if let Some(word) = self.variable("LITEWORK_WORKERS")? {
             let allowed = "a whole number from 1 to 1024";

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::backend::{Backend, Offer};
 use crate::catalog::{Catalog, Kind};
@@ -22,8 +22,9 @@ use crate::task::{Call, CallOptions, Signature};
 use crate::time::{Clock, Timestamp};
 
 /// Who runs what is enqueued.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Mode {
     /// Worker threads of this process.
     Pool,
@@ -36,6 +37,9 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// Every mode.
+    pub const ALL: &'static [Self] = &[Self::Pool, Self::Inline, Self::Enqueue, Self::Hold];
+
     /// The word in configuration and environment.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -44,6 +48,22 @@ impl Mode {
             Self::Enqueue => "enqueue",
             Self::Hold => "hold",
         }
+    }
+}
+
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl std::str::FromStr for Mode {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Self, Error> {
+        let known = Self::ALL.iter().find(|mode| mode.as_str() == word);
+        let allowed = "pool, inline, enqueue or hold";
+        known.copied().ok_or_else(|| Error::invalid("bad_config", "mode", word, allowed))
     }
 }
 

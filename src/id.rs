@@ -7,8 +7,11 @@
 //! Knowing an id grants nothing, and text that is not an id names no task: it is never an error of
 //! its own beyond "not found".
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Crockford's base 32 in lower case: no `i`, `l`, `o` or `u` to misread.
 const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -18,7 +21,8 @@ pub(crate) const ID_BYTES_MAX: usize = 64;
 
 /// The name of one stored task, the same on every attempt.
 ///
-/// Pass it on to outside systems as their idempotency key. Its text form is stable:
+/// Pass it on to outside systems as their idempotency key. Its text form is stable, and is what serde
+/// writes and reads, so that a task can take the id of another as an argument:
 ///
 /// ```
 /// # use litework::TaskId;
@@ -72,6 +76,18 @@ fn write_digits(text: &mut [u8], at: &mut usize, mut value: u64, width: usize) {
         *at -= 1;
         text[*at] = DIGITS[(value & 31) as usize];
         value >>= 5;
+    }
+}
+
+impl Serialize for TaskId {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for TaskId {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Cow::<str>::deserialize(from)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -130,6 +146,16 @@ mod tests {
                 prop_assert_eq!(id.to_string(), text);
             }
         }
+    }
+
+    #[test]
+    fn json_holds_an_id_as_its_text() {
+        let id = TaskId::new(1, 7);
+        assert_eq!(serde_json::to_string(&id).expect("text"), r#""1-0000000000007""#);
+        assert_eq!(serde_json::from_str::<TaskId>(r#""1-0000000000007""#).expect("an id"), id);
+        let error = serde_json::from_str::<TaskId>(r#""1-7""#).expect_err("too short").to_string();
+        assert!(error.starts_with("bad_id: \"1-7\" is not a task id"), "{error}");
+        assert!(serde_json::from_str::<TaskId>("1").is_err());
     }
 
     #[test]

@@ -25,6 +25,7 @@ const LADDER_MAX: usize = 64;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Retry {
     /// A random delay between zero and `base × 2^(attempt − 1)`, at most `cap`: exponential
     /// back-off with full jitter (Marc Brooker, "Exponential Backoff And Jitter", AWS, 2015).

@@ -5,13 +5,18 @@
 //! Leases and time-outs never use this clock: setting the wall clock neither frees nor freezes a
 //! running task.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A moment: milliseconds since 1970-01-01T00:00:00Z, from 0 up to the end of the year 9999.
+///
+/// serde writes it as it is displayed, as `2026-01-01T00:00:00.007Z`, and reads any RFC 3339 text, of
+/// which parts below a millisecond are dropped.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
 
@@ -66,6 +71,24 @@ impl fmt::Debug for Timestamp {
     }
 }
 
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(from)?;
+        let moment =
+            DateTime::parse_from_rfc3339(&text).map(|moment| moment.timestamp_millis()).ok();
+        moment.and_then(Self::from_millis).ok_or_else(|| {
+            let allowed = "an RFC 3339 moment from 1970 to 9999";
+            serde::de::Error::invalid_value(serde::de::Unexpected::Str(&text), &allowed)
+        })
+    }
+}
+
 /// Where `now` comes from.
 pub trait Clock: Send + Sync + 'static {
     /// The present moment.
@@ -93,6 +116,23 @@ mod tests {
     fn a_moment_reads_as_utc_text() {
         let moment = Timestamp::from_millis(1_767_225_600_007).expect("in range");
         assert_eq!(moment.to_string(), "2026-01-01T00:00:00.007Z");
+    }
+
+    #[test]
+    fn json_holds_a_moment_as_rfc_3339_text() {
+        let moment = Timestamp::from_millis(1_767_225_600_007).expect("in range");
+        let text = r#""2026-01-01T00:00:00.007Z""#;
+        assert_eq!(serde_json::to_string(&moment).expect("text"), text);
+        for same in [text, r#""2026-01-01T02:00:00.0079+02:00""#] {
+            assert_eq!(serde_json::from_str::<Timestamp>(same).expect("a moment"), moment);
+        }
+        for moment in [Timestamp::MIN, Timestamp::MAX] {
+            let text = serde_json::to_string(&moment).expect("text");
+            assert_eq!(serde_json::from_str::<Timestamp>(&text).expect("a moment"), moment);
+        }
+        for bad in [r#""1969-12-31T23:59:59Z""#, r#""2026-01-01""#, "7"] {
+            assert!(serde_json::from_str::<Timestamp>(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

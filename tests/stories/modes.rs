@@ -47,6 +47,17 @@ fn settings_win_over_the_builder() {
 }
 
 #[test]
+fn a_mode_is_its_word_everywhere() {
+    for mode in Mode::ALL {
+        let word = mode.to_string();
+        assert_eq!(word.parse::<Mode>().unwrap(), *mode);
+        assert_eq!(serde_json::to_value(mode).unwrap(), serde_json::json!(word));
+    }
+    let error = "Pool".parse::<Mode>().unwrap_err().to_string();
+    assert_eq!(error, "bad_config: mode is \"Pool\"; pool, inline, enqueue or hold");
+}
+
+#[test]
 fn a_path_for_a_queue_in_memory_is_told_and_not_used() {
     let told = Events::of(|| {
         let environment = [("LITEWORK_DB", "elsewhere.db")];

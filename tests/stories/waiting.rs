@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use litework::{Client, Context, Mode, Result, State, task};
+use litework::{Client, Context, Mode, Result, State, TaskId, Timestamp, task};
 
 use crate::common::{Gate, LONG, Lab, Log, block_on, eventually};
 
@@ -125,6 +125,26 @@ fn a_waiter_gets_what_ends_while_the_client_shuts_down() {
     assert_eq!(later.cancel().unwrap_err().code(), "closed");
     drop(client);
     assert_eq!(handle.value().unwrap_err().code(), "closed");
+}
+
+#[test]
+fn a_task_takes_the_id_of_another_and_a_moment_as_arguments() {
+    #[task]
+    fn add_one(ctx: &Context, other: TaskId, at: Timestamp) -> Result<(u32, Timestamp)> {
+        let client = ctx.client().ok_or("no client")?;
+        Ok((client.handle::<double>(other)?.value()? + 1, at))
+    }
+    Lab::each_way(|lab| {
+        let client = lab.builder().register(double).register(add_one).open().unwrap();
+        let first = client.enqueue(double::with(4)).unwrap();
+        lab.wait(&client, &first).unwrap();
+        let second = client.enqueue(add_one::with(first.id(), lab.now())).unwrap();
+        assert_eq!(lab.wait(&client, &second).unwrap(), (9, lab.now()));
+        let arguments: serde_json::Value =
+            serde_json::from_str(&second.refresh().unwrap().arguments).unwrap();
+        let (other, at) = (first.id().to_string(), lab.now().to_string());
+        assert_eq!(arguments, serde_json::json!({"other": other, "at": at}));
+    });
 }
 
 #[test]
