@@ -1,6 +1,7 @@
 //! Run: who executes what was claimed.
 //!
-//! - `pool`: worker threads that claim, run and finish; `places` is what it offers, `stop` its end;
+//! - `pool`: worker threads that claim, run and finish; `places` is what it offers, `part` how it parts
+//!   with tasks, `stop` its end;
 //! - `keeper`: the one thread that keeps the pool's time: due tasks, leases, time-outs, rescues;
 //! - `inline`: the calling thread, in mode `inline` and for `run_pending`; `minder` keeps its lease.
 //!
@@ -10,6 +11,7 @@ pub(crate) mod inline;
 mod keeper;
 mod minder;
 mod notice;
+mod part;
 pub(crate) mod places;
 pub(crate) mod pool;
 mod state;

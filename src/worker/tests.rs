@@ -1,3 +1,5 @@
+//! Tests of a pool from the inside: what only a race or a failing start shows from outside.
+
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
