@@ -171,7 +171,7 @@ impl<T> Handle<T> {
             match change.wait(until.saturating_duration_since(looked)) {
                 None => return Err(Error::Timeout { after: timeout }),
                 Some(Heard::Something) => {
-                    self.let_pass((looked + FOREIGN_READ_EVERY).min(until))?
+                    self.let_pass((looked + FOREIGN_READ_EVERY).min(until))?;
                 }
                 Some(Heard::Row) => {}
             }

@@ -18,8 +18,7 @@ impl Events {
         let events = Self::default();
         let collector = Collector { events: events.clone(), spans: AtomicU64::new(1) };
         tracing::subscriber::with_default(collector, part);
-        let seen = events.0.lock().unwrap().clone();
-        seen
+        events.0.lock().unwrap().clone()
     }
 }
 

@@ -237,13 +237,19 @@ fn a_handle_outlives_its_client_and_says_closed(lab: &Lab) {
     let client = client(lab, &Log::default());
     let shut = client.enqueue(Resize { width: 64 }).unwrap();
     lab.wait(&client, &shut).unwrap();
+    let open = client.enqueue(Resize { width: 65 }.call().run_after(HOUR)).unwrap();
     client.shutdown(HOUR).unwrap();
     assert_eq!(client.enqueue(Resize { width: 1 }).unwrap_err().code(), "closed");
     assert_eq!(client.enqueue_many([Resize { width: 1 }]).unwrap_err().code(), "closed");
     assert_eq!(client.cancel(shut.id()).unwrap_err().code(), "closed");
-    assert_eq!(shut.wait(HOUR).unwrap_err().code(), "closed");
-    assert_eq!(shut.refresh().unwrap_err().code(), "closed");
+    assert_eq!(shut.cancel().unwrap_err().code(), "closed");
+    // What has ended can still be read; nobody waits for what has not.
+    assert_eq!(shut.wait(HOUR).unwrap(), shut.value().unwrap());
+    assert_eq!(shut.refresh().unwrap().state, State::Succeeded);
+    assert_eq!(open.wait(HOUR).unwrap_err().code(), "closed");
+    assert_eq!(open.refresh().unwrap().state, State::Scheduled);
     drop(client);
     assert_eq!(shut.wait(HOUR).unwrap_err().code(), "closed");
+    assert_eq!(shut.refresh().unwrap_err().code(), "closed");
     assert_eq!(shut.cancel().unwrap_err().code(), "closed");
 }

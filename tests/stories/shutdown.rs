@@ -135,12 +135,11 @@ fn dropping_the_client_lets_what_runs_end() {
     let (lab, log, gate) = (Lab::pool(), Log::default(), Gate::default());
     let first = client(&lab, &log, &gate);
     let handle = first.enqueue(hold::with()).unwrap();
+    let later = first.enqueue(quick::with().run_after(LONG)).unwrap();
     gate.wait_for(1);
     std::thread::scope(|scope| {
         let dropping = scope.spawn(move || drop(first));
-        eventually("it is closed", || {
-            handle.refresh().is_err_and(|error| error.code() == "closed")
-        });
+        eventually("it is closed", || later.cancel().is_err_and(|error| error.code() == "closed"));
         gate.open();
         dropping.join().unwrap();
     });
