@@ -170,8 +170,8 @@ impl Builder {
         self
     }
 
-    /// Runs tasks on this many threads, 1 to 1,024. Without it, and without a mode, tasks run in the
-    /// caller.
+    /// Runs tasks on this many threads, 1 to 1,024 (`out_of_range`). Without it, and without a mode,
+    /// tasks run in the caller; with mode `pool` alone there are as many threads as cores.
     pub fn workers(mut self, threads: usize) -> Self {
         self.workers = Some(threads);
         self
@@ -242,13 +242,14 @@ impl Builder {
         self
     }
 
-    /// At most this many threads of the pool run tasks of this queue.
+    /// At most this many threads of the pool, 1 to 1,024 (`out_of_range`), run tasks of this queue.
+    /// Default: all.
     pub fn threads_for(mut self, queue: impl Into<String>, threads: usize) -> Self {
         self.pool.threads_for.insert(queue.into(), threads);
         self
     }
 
-    /// Queues share the pool by weight, 1 to 1,000; a queue without one has weight 1. Order then
+    /// Queues share the pool by weight, 1 to 1,000 (`out_of_range`); a queue without one has weight 1. Order then
     /// holds inside each queue. Default: rank alone decides.
     pub fn weight(mut self, queue: impl Into<String>, weight: u32) -> Self {
         self.pool.weights.insert(queue.into(), weight);
@@ -284,13 +285,59 @@ impl Builder {
         self
     }
 
-    /// State that bodies get from their context by its type.
+    /// State that bodies get from their context by its type, one value a type; the last one given
+    /// stays.
+    ///
+    /// ```
+    /// # use litework::{Client, Context, Result, task};
+    /// struct Greeting(String);
+    ///
+    /// #[task]
+    /// fn greet(ctx: &Context, name: &str) -> Result<String> {
+    ///     let Greeting(word) = ctx.state()?;
+    ///     Ok(format!("{word}, {name}"))
+    /// }
+    ///
+    /// let tasks = Client::in_memory().register(greet).state(Greeting("Hello".into())).open()?;
+    /// assert_eq!(tasks.enqueue(greet::with("Ada"))?.value()?, "Hello, Ada");
+    /// # Ok::<(), litework::Failure>(())
+    /// ```
     pub fn state<T: Any + Send + Sync>(mut self, state: T) -> Self {
         self.states.insert(TypeId::of::<T>(), Arc::new(state));
         self
     }
 
-    /// Wraps every body; the first layer is the outermost.
+    /// Wraps every body; the first layer is the outermost. A layer calls `next` once and hands its
+    /// error on, or refuses with an error of its own.
+    ///
+    /// ```
+    /// # use litework::{Client, Failure, task};
+    /// # use std::time::Instant;
+    /// #[task]
+    /// fn double(n: u32) -> u32 {
+    ///     2 * n
+    /// }
+    ///
+    /// let tasks = Client::in_memory()
+    ///     .register(double)
+    ///     .layer(|ctx, next| {
+    ///         let began = Instant::now();
+    ///         let answer = next.run(ctx);
+    ///         println!("{} took {:?}", ctx.kind(), began.elapsed());
+    ///         answer
+    ///     })
+    ///     .layer(|ctx, next| {
+    ///         if ctx.priority() < 0 {
+    ///             return Err(Failure::give_up("not today"));
+    ///         }
+    ///         next.run(ctx)
+    ///     })
+    ///     .open()?;
+    /// assert_eq!(tasks.enqueue(double::with(21))?.value()?, 42);
+    /// let refused = tasks.enqueue(double::with(21).priority(-1))?;
+    /// assert_eq!(refused.value().unwrap_err().code(), "failed");
+    /// # Ok::<(), litework::Failure>(())
+    /// ```
     pub fn layer(
         mut self,
         layer: impl Fn(&Context, Next<'_>) -> TaskResult<()> + Send + Sync + 'static,

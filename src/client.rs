@@ -272,8 +272,30 @@ impl Client {
     /// Tasks that pass the filter, newest first, 1 to 1,000 a page; `from` is where the page before
     /// ended. A task that is stored meanwhile does not shift the pages.
     ///
+    /// ```
+    /// # use litework::{Client, Filter, Mode, task};
+    /// #[task]
+    /// fn double(n: u32) -> u32 {
+    ///     2 * n
+    /// }
+    ///
+    /// let tasks = Client::in_memory().mode(Mode::Hold).register(double).open()?;
+    /// tasks.enqueue_many((0..25).map(double::with))?;
+    /// let (filter, mut from, mut seen) = (Filter::new().kind("double"), None, 0);
+    /// loop {
+    ///     let page = tasks.list(&filter, from, 10)?;
+    ///     seen += page.tasks.len();
+    ///     from = page.next;
+    ///     if from.is_none() {
+    ///         break;
+    ///     }
+    /// }
+    /// assert_eq!(seen, 25);
+    /// # Ok::<(), litework::Failure>(())
+    /// ```
+    ///
     /// # Errors
-    /// `out_of_range` for the size; `storage` and `bad_row` where they cannot be read.
+    /// `out_of_range` for the page size; `storage`, `bad_row`.
     pub fn list(&self, filter: &Filter, from: Option<Cursor>, size: usize) -> Result<Page, Error> {
         if !(1..=1_000).contains(&size) {
             return Err(Error::invalid("out_of_range", "page size", size, "1 to 1000"));
@@ -327,7 +349,7 @@ impl Client {
     /// let handle = tasks.enqueue(double::with(21))?;
     /// let ran = tasks.run_pending(&Pending::all().only("double"))?;
     /// assert_eq!((ran.succeeded, handle.value()?), (1, 42));
-    /// # litework::Result::Ok(())
+    /// # Ok::<(), litework::Failure>(())
     /// ```
     ///
     /// # Errors
@@ -401,9 +423,9 @@ impl Client {
     /// let tasks = Client::in_memory().register(double).workers(1).open()?;
     /// let handle = tasks.enqueue_async(double::with(21)).await?;
     /// assert_eq!(handle.await?, 42);
-    /// # litework::Result::Ok(())
+    /// # Ok::<(), litework::Failure>(())
     /// # })?;
-    /// # litework::Result::Ok(())
+    /// # Ok::<(), litework::Failure>(())
     /// ```
     ///
     /// # Errors

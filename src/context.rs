@@ -78,6 +78,36 @@ impl Token {
 ///
 /// A body that runs for long should look at [`Context::check`] now and then: threads cannot be
 /// stopped from outside.
+///
+/// ```
+/// # use litework::{Client, Context, Result, task};
+/// #[task]
+/// fn sum(numbers: Vec<u64>) -> u64 {
+///     numbers.iter().sum()
+/// }
+///
+/// /// Hands on its work in parts.
+/// #[task(attempts = 3)]
+/// fn split(ctx: &Context, numbers: Vec<u64>) -> Result<usize> {
+///     let mut parts = 0;
+///     for part in numbers.chunks(2) {
+///         ctx.check()?; // ends here if somebody cancelled it, or its time is up
+///         // With a key, an attempt that is repeated stores no part twice.
+///         let key = ctx.id().map(|id| format!("{id}/{parts}")).unwrap_or_default();
+///         ctx.enqueue(sum::with(part.to_vec()).key(key))?;
+///         parts += 1;
+///     }
+///     assert_eq!((ctx.kind(), ctx.attempt(), ctx.is_last_attempt()), ("split", 1, false));
+///     Ok(parts)
+/// }
+///
+/// let tasks = Client::in_memory().register(sum).register(split).open()?;
+/// let handle = tasks.enqueue(split::with(vec![1, 2, 3, 4, 5]))?;
+/// assert_eq!(handle.value()?, 3);
+/// let key = format!("{}/2", handle.id());
+/// assert_eq!(tasks.find(&key)?.map(|part| part.value::<u64>()).transpose()?, Some(5));
+/// # Ok::<(), litework::Failure>(())
+/// ```
 pub struct Context {
     client: Option<Client>,
     id: Option<TaskId>,
@@ -142,6 +172,14 @@ impl Context {
     }
 
     /// Adds state to a detached context.
+    ///
+    /// ```
+    /// # use litework::Context;
+    /// let ctx = Context::detached().with_state(7_u32);
+    /// assert_eq!(*ctx.state::<u32>()?, 7);
+    /// assert_eq!(ctx.state::<u64>().unwrap_err().report().code.as_deref(), Some("no_state"));
+    /// # Ok::<(), litework::Failure>(())
+    /// ```
     #[must_use]
     pub fn with_state<T: Any + Send + Sync>(mut self, state: T) -> Self {
         Arc::make_mut(&mut self.states).insert(TypeId::of::<T>(), Arc::new(state));
@@ -223,6 +261,15 @@ impl Context {
 
     /// Runs a future to its end: on the tokio runtime the client was opened in, or on one of its own.
     /// Inside a runtime's own thread, which must not block, another thread runs it.
+    ///
+    /// ```
+    /// # use litework::{Client, Context, task};
+    /// #[task]
+    /// fn greet(ctx: &Context, name: &str) -> String {
+    ///     ctx.block_on(async { format!("Hello, {name}") })
+    /// }
+    /// assert_eq!(greet(&Context::detached(), "Ada"), "Hello, Ada");
+    /// ```
     #[cfg(feature = "tokio")]
     pub fn block_on<F: Future + Send>(&self, future: F) -> F::Output
     where

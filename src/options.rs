@@ -24,7 +24,7 @@ pub const PRIORITY_MAX: i8 = 100;
 pub const ATTEMPTS_DEFAULT: u32 = 5;
 /// No task may have more attempts.
 pub const ATTEMPTS_MAX: u32 = 1_000;
-/// No time-out, expiry or retention is longer: 100 years.
+/// No expiry or retention is longer: 100 years of 365 days.
 pub const SPAN_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 /// No time-out is longer: 365 days.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -44,6 +44,10 @@ pub enum Durability {
 }
 
 /// Options of a task or of one call; whatever is not set keeps its default.
+///
+/// Nothing is refused here: a value outside its range is an error where the task is registered, from
+/// [`Builder::open`](crate::Builder::open), or where the call is enqueued; its code stands in
+/// parentheses below.
 ///
 /// ```
 /// use litework::Options;
@@ -139,50 +143,63 @@ impl Options {
         self
     }
 
-    /// The queue, 1–64 of `A–Z a–z 0–9 . _ -`. Default: `default`.
+    /// The queue, 1–64 of `A–Z a–z 0–9 . _ -` (`bad_queue`). Default: `default`. With
+    /// [`Builder::allow_queues`](crate::Builder::allow_queues) it must be one of those
+    /// (`unknown_queue`).
     #[must_use]
     pub fn queue(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.queue = Some(name.into());
         self
     }
 
-    /// −100 to 100; higher runs first. Default: 0.
+    /// −100 to 100 (`out_of_range`); higher runs first. Default: 0.
     #[must_use]
     pub fn priority(mut self, priority: i32) -> Self {
         self.priority = Some(priority);
         self
     }
 
-    /// How often the task is tried in all, 1 to 1,000. Default: 5.
+    /// How often the task is tried in all, 1 to 1,000 (`out_of_range`). Default: 5.
     #[must_use]
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = Some(attempts);
         self
     }
 
-    /// The delay between attempts. Default: [`Retry::default`].
+    /// The delay between attempts: a back-off whose first bound is at most its cap, or a ladder of at
+    /// most 64 steps (`out_of_range`). Default: [`Retry::default`], exponential from 2 s to 1 h.
     #[must_use]
     pub fn retry(mut self, retry: Retry) -> Self {
         self.run.retry = Some(retry);
         self
     }
 
-    /// How long one attempt may run, up to a year, before its token is set. Default: no limit.
+    /// How long one attempt may run before its token is set: 1 ms to 365 days (`out_of_range`).
+    /// Default: no limit.
+    ///
+    /// The token is what [`Context::check`](crate::Context::check) looks at. A body of a pool that has
+    /// not ended 10 s later loses its lease: the attempt is settled as timed out and is tried again
+    /// or fails, the row is marked `stuck`, what the body still returns is not kept, and its thread
+    /// stays occupied until it does. In the caller, that is in mode `inline` and in `run_pending`,
+    /// a body keeps its lease however late it ends, as its caller waits for it anyway.
+    ///
+    /// A value that comes after the time-out but before the loss of the lease is kept as a success.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.run.timeout = Some(timeout);
         self
     }
 
-    /// How long after its due time a task may still be started; then it fails as `expired`.
-    /// Default: for ever.
+    /// How long after its due time a task may still be started, 1 ms to 100 years (`out_of_range`);
+    /// then it fails as `expired`. Default: for ever.
     #[must_use]
     pub fn expires_after(mut self, span: Duration) -> Self {
         self.expires_after = Some(span);
         self
     }
 
-    /// How long the finished task is kept. Default: what the client's retention says.
+    /// How long the finished task is to be kept, 0 to 100 years (`out_of_range`). It is recorded with
+    /// the task; nothing is removed by age yet, so for now every task is kept. Default: none recorded.
     #[must_use]
     pub fn keep_for(mut self, span: Duration) -> Self {
         self.run.keep_for = Some(span);
@@ -196,7 +213,7 @@ impl Options {
         self
     }
 
-    /// What the finish survives. Default: the client's level.
+    /// What the commit of the finish survives. Default: the client's level.
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.run.durability = Some(durability);

@@ -210,13 +210,14 @@ impl<T> Call<T> {
         self.options(|options| options.at_most_once(at_most_once))
     }
 
-    /// Run it once this much time has passed.
+    /// Run it once this much time has passed, from zero up to the end of the year 9999
+    /// (`time_out_of_range`).
     pub fn run_after(mut self, span: Duration) -> Self {
         self.with.due = Due::After(span);
         self
     }
 
-    /// Run it at this moment, from 1970 to 9999; a past moment runs it now.
+    /// Run it at this moment, from 1970 to 9999 (`time_out_of_range`); a past moment runs it now.
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
     pub fn run_at<Z: TimeZone>(mut self, moment: DateTime<Z>) -> Self {
         self.with.due = Due::At(moment.timestamp_millis());
