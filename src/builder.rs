@@ -6,7 +6,7 @@
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -456,6 +456,7 @@ impl Builder {
     }
 
     #[cfg(not(feature = "sqlite"))]
+    #[expect(clippy::unnecessary_wraps, reason = "the same shape as with the feature `sqlite`")]
     fn open_store(&self) -> Result<(Arc<dyn Backend>, Option<PathBuf>), Error> {
         match &self.store {
             Store::Memory => Ok((Arc::new(self.memory()), None)),
@@ -468,7 +469,7 @@ impl Builder {
         self.mode = config.mode.or(self.mode);
         self.workers = config.workers.or(self.workers);
         if let Some(db) = config.db {
-            self.set_path(db);
+            self.set_path(&db);
         }
         if let Some(word) = self.variable("LITEWORK_MODE")? {
             let allowed = "pool, inline, enqueue or hold";
@@ -485,19 +486,20 @@ impl Builder {
             self.workers = Some(threads);
         }
         if let Some(path) = self.variable("LITEWORK_DB")? {
-            self.set_path(path.into());
+            self.set_path(Path::new(&path));
         }
         Ok(())
     }
 
-    fn set_path(&mut self, path: PathBuf) {
-        #[cfg(feature = "sqlite")]
-        if let Store::File(known) = &mut self.store {
-            *known = path;
-            return;
+    fn set_path(&mut self, path: &Path) {
+        match &mut self.store {
+            Store::Memory => {
+                let path = path.display();
+                tracing::warn!(%path, "a queue in memory has no file; the path that was set is not used");
+            }
+            #[cfg(feature = "sqlite")]
+            Store::File(known) => path.clone_into(known),
         }
-        let path = path.display();
-        tracing::warn!(%path, "a queue in memory has no file; the path that was set is not used");
     }
 
     fn variable(&self, name: &str) -> Result<Option<String>, Error> {

@@ -91,7 +91,8 @@ pub struct Ran {
     pub postponed: usize,
 }
 
-/// Which kinds `run_pending` runs; both empty: all that are registered.
+/// Which kinds `run_pending` runs; both empty: all that are registered. A name that the program does
+/// not know is refused there (`unknown_kind`).
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Pending {

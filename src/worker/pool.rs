@@ -59,7 +59,7 @@ pub(super) struct Slot {
     pub(super) running: Option<Running>,
 }
 
-/// The pool itself.
+/// The pool itself. Its locks are taken in this order: state, owner, slots by their numbers, cancels.
 pub(crate) struct Pool {
     pub(super) hub: Weak<Hub>,
     pub(super) backend: Arc<dyn Backend>,
@@ -175,6 +175,10 @@ impl Pool {
                 running.place_of = owner;
                 let task = &running.prepared.task;
                 places.adopt(&task.queue, task.arguments.len());
+                if task.crashes > 0 {
+                    // It is given back when the body ends, so it must be taken.
+                    let _taken = places.reserve_suspect();
+                }
             }
         }
         *current = Some(Arc::new(places));
