@@ -185,7 +185,8 @@ fn what_was_handed_over_under_a_number_that_was_given_up_is_run_all_the_same() {
     assert_eq!(wait(first.id()).expect("it ended"), reason);
     for id in ids {
         assert_eq!(wait(id).expect("it ended"), "None");
-        assert_eq!(place.client.get(id).expect("it is there").attempt, 1);
+        let task = place.client.get(id).expect("it is there");
+        assert_eq!((task.attempt, task.worker), (1, pool.owner()), "it ran under the new number");
     }
     pool.shutdown(LONG).expect("it ends");
 }
