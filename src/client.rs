@@ -205,7 +205,7 @@ impl Client {
         Self { hub, lifeline: None }
     }
 
-    fn handle_of<T>(&self, stored: &Stored) -> Handle<T> {
+    pub(crate) fn handle_of<T>(&self, stored: &Stored) -> Handle<T> {
         Handle::of_stored(&self.hub, stored, false)
     }
 

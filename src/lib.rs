@@ -121,7 +121,9 @@ pub use time::{Clock, SystemClock, Timestamp};
 /// What only a queue file can do: tasks that belong to a transaction.
 #[cfg(feature = "sqlite")]
 pub mod sqlite {
-    pub use crate::backends::sqlite::doors::{ClientExt, Pending, Write, WriteError};
+    pub use crate::backends::sqlite::doors::{
+        ClientExt, Enqueued, Late, Pending, Write, WriteError,
+    };
 }
 
 /// For the code that `#[task]` writes; not part of the interface.

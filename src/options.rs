@@ -220,8 +220,8 @@ impl Options {
         self
     }
 
-    /// Inside `client.write`, whether the task is stored with the transaction (true) or at once,
-    /// whatever becomes of it (false). Default: true.
+    /// Inside `client.write`, whether the task is stored with the transaction (true), or by itself
+    /// once that has ended, whatever became of it (false). Default: true.
     #[must_use]
     pub fn on_commit(mut self, on_commit: bool) -> Self {
         self.on_commit = Some(on_commit);

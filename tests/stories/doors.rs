@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use litework::sqlite::{ClientExt, WriteError};
+use litework::sqlite::{ClientExt, Late, WriteError};
 use litework::{Client, Context, Error, Filter, Result, State, task};
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -47,8 +47,8 @@ fn write_commits_statements_and_tasks_together() {
         let conn = theirs(lab);
         let written = client.write(|tx| {
             tx.connection().execute("INSERT INTO orders VALUES (7)", [])?;
-            let first = tx.enqueue(ship::with(7))?.unwrap();
-            let second = tx.enqueue(bill::with(7))?.unwrap();
+            let first = tx.enqueue(ship::with(7))?.handle().unwrap();
+            let second = tx.enqueue(bill::with(7))?.handle().unwrap();
             Ok::<_, WriteError>((first, second))
         });
         let (first, second) = written.unwrap();
@@ -135,7 +135,7 @@ fn a_clash_of_keys_does_not_end_the_transaction() {
             tx.connection().execute("INSERT INTO orders VALUES (1)", [])?;
             let clash = tx.enqueue(ship::with(2).key("a")).map(|_| ()).unwrap_err();
             assert_eq!(clash.code(), "key_conflict");
-            let again = tx.enqueue(ship::with(1).key("a"))?.unwrap();
+            let again = tx.enqueue(ship::with(1).key("a"))?.handle().unwrap();
             assert!(again.is_existing());
             tx.enqueue(ship::with(3))?;
             Ok::<_, WriteError>(())
@@ -332,15 +332,76 @@ fn a_task_with_on_commit_off_is_stored_whatever_becomes_of_the_transaction() {
     Lab::each_way(|lab| {
         let log = Log::default();
         let client = client(lab, &log);
+        let mut late = None;
         let failed = client.write(|tx| {
             tx.enqueue(ship::with(1))?;
-            assert!(tx.enqueue(ship::with(2).on_commit(false))?.is_none());
+            late = tx.enqueue(ship::with(2).on_commit(false))?.late();
             Err::<(), WriteError>(Error::Closed.into())
         });
         assert!(matches!(failed.unwrap_err(), WriteError::Queue(Error::Closed)));
         lab.settle(&client);
-        crate::common::eventually("it has run", || log.words() == ["2"]);
+        let late = late.unwrap().handle().unwrap();
+        assert_eq!(lab.wait(&client, &late).unwrap(), 2);
+        assert_eq!((tasks(&client), log.words()), (1, vec!["2".to_owned()]));
+    });
+}
+
+#[test]
+fn a_late_call_that_is_refused_does_not_deny_what_was_committed() {
+    Lab::each_way(|lab| {
+        let client = client(lab, &Log::default());
+        let conn = theirs(lab);
+        client.enqueue(ship::with(1).key("a")).unwrap();
+        let written = client.write(|tx| {
+            tx.connection().execute("INSERT INTO orders VALUES (7)", [])?;
+            let refused = tx.enqueue(ship::with(2).key("a").on_commit(false))?.late();
+            let stored = tx.enqueue(bill::with(3).on_commit(false))?.late();
+            let early = tx.enqueue(bill::with(4).on_commit(false))?.late().map(Late::handle);
+            assert_eq!(early.unwrap().map(|_| ()).unwrap_err().code(), "reentrant");
+            Ok::<_, WriteError>((refused.unwrap(), stored.unwrap()))
+        });
+        let (refused, stored) = written.expect("the transaction was committed");
+        assert_eq!(orders(&conn), 1);
+        assert_eq!(refused.handle().map(|_| ()).unwrap_err().code(), "key_conflict");
+        assert_eq!(lab.wait(&client, &stored.handle().unwrap()).unwrap(), 3);
+        assert_eq!(tasks(&client), 3);
+    });
+}
+
+#[test]
+fn a_late_call_is_stored_though_the_body_panics() {
+    Lab::each_way(|lab| {
+        let client = client(lab, &Log::default());
+        let mut late = None;
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            client.write(|tx| -> std::result::Result<(), WriteError> {
+                tx.enqueue(ship::with(1))?;
+                late = tx.enqueue(bill::with(2).on_commit(false))?.late();
+                panic!("in the middle");
+            })
+        }));
+        assert!(panicked.is_err());
+        let handle = late.unwrap().handle().unwrap();
+        assert_eq!(lab.wait(&client, &handle).unwrap(), 2);
         assert_eq!(tasks(&client), 1);
+    });
+}
+
+#[test]
+fn a_late_call_in_the_callers_own_transaction_is_refused() {
+    Lab::each_way(|lab| {
+        let client = client(lab, &Log::default());
+        let mut conn = theirs(lab);
+        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+        let call = ship::with(7).on_commit(false);
+        let refused = client.enqueue_in(&tx, call).map(|_| ()).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "unsupported: on_commit is false; true, as nobody here hears how your transaction ends; \
+             store the call with `client.write`, or by itself after the transaction"
+        );
+        tx.commit().unwrap();
+        assert_eq!(tasks(&client), 0);
     });
 }
 

@@ -206,7 +206,7 @@ fn a_task_of_a_transaction_runs_after_its_commit_and_needs_no_runner() {
     let log = Log::default();
     let client = client(&lab, &log);
     let written = client.write(|tx| {
-        let handle = tx.enqueue(note::with("in"))?.unwrap();
+        let handle = tx.enqueue(note::with("in"))?.handle().unwrap();
         log.note("committing");
         Ok::<_, WriteError>(handle)
     });

@@ -6,11 +6,14 @@
 //! [`Client::outbox`](crate::Client::outbox): calls collected now and stored after a commit in
 //! another database.
 
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use rusqlite::{Connection, TransactionState};
 
 use super::core::{Core as WriteCore, is_busy, not_stored};
 use super::enqueue::insert_in;
-use super::{Holding, Sqlite, file_key, without_holding};
+use super::{Holding, Sqlite, file_key, schema, without_holding};
 use crate::client::Client;
 use crate::error::Error;
 use crate::handle::Handle;
@@ -41,8 +44,12 @@ pub trait ClientExt {
     /// }).unwrap();
     /// ```
     ///
+    /// A call with `on_commit(false)` does not belong to the transaction: it is stored by itself once
+    /// that has ended, also when `body` fails or panics, and its [`Late`] says what became of it.
+    ///
     /// # Errors
-    /// What `body` returns, and the errors of an enqueue. Nothing is stored on an error.
+    /// What `body` returns, and the errors of an enqueue. `Ok` means that the transaction was
+    /// committed; on an error nothing of it was stored, unless the code is `unknown_outcome`.
     fn write<R, E: From<Error>>(
         &self,
         body: impl FnOnce(&mut Write<'_>) -> Result<R, E>,
@@ -56,7 +63,9 @@ pub trait ClientExt {
     ///
     /// # Errors
     /// `bad_transaction` when the connection is on another file, in no transaction, or in a deferred
-    /// one that can no longer write.
+    /// one that can no longer write. `unsupported` for a call with `on_commit(false)`: nobody here
+    /// hears how the caller's transaction ends. `schema_newer` when a newer program has changed the
+    /// file.
     fn enqueue_in<C: IntoCall>(&self, tx: &Connection, call: C) -> Result<Pending<C::Task>, Error>;
 }
 
@@ -72,13 +81,92 @@ pub enum WriteError {
     Sqlite(#[from] rusqlite::Error),
 }
 
+/// What a call inside a transaction came to; see [`Write::enqueue`].
+#[derive(Debug)]
+pub enum Enqueued<T> {
+    /// Stored with the transaction: the task exists if that commits.
+    Within(Handle<T>),
+    /// Stored by itself once the transaction has ended, as the call asked with `on_commit(false)`.
+    After(Late<T>),
+}
+
+impl<T> Enqueued<T> {
+    /// The handle of a task that is stored with the transaction; none for a late call.
+    pub fn handle(self) -> Option<Handle<T>> {
+        match self {
+            Self::Within(handle) => Some(handle),
+            Self::After(_) => None,
+        }
+    }
+
+    /// The receipt of a late call; none for a task that is stored with the transaction.
+    pub fn late(self) -> Option<Late<T>> {
+        match self {
+            Self::Within(_) => None,
+            Self::After(late) => Some(late),
+        }
+    }
+}
+
+/// What becomes of a call that is stored after the transaction; set when it was tried.
+type Receipt = Arc<Mutex<Option<Result<Stored, Error>>>>;
+
+/// The receipt of a call with `on_commit(false)`: ask it after `write` has returned.
+pub struct Late<T> {
+    client: Client,
+    receipt: Receipt,
+    kind: PhantomData<fn() -> T>,
+}
+
+impl<T> std::fmt::Debug for Late<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Late").finish_non_exhaustive()
+    }
+}
+
+impl<T> Late<T> {
+    /// The handle of the task, which was stored whatever became of the transaction.
+    ///
+    /// # Errors
+    /// Why it was not stored, as from [`Client::enqueue`]; `reentrant` while the transaction is open.
+    pub fn handle(self) -> Result<Handle<T>, Error> {
+        let told = self.receipt.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let stored = told.unwrap_or(Err(Error::Reentrant {
+            what: "the transaction has not ended, so its late calls are not stored yet",
+            instead: "ask after `write` has returned",
+        }))?;
+        Ok(self.client.handle_of(&stored))
+    }
+}
+
+/// The late calls of a transaction. Dropping them stores them, so that a panic does not lose them.
+struct LateCalls<'a> {
+    hub: &'a Hub,
+    now: Timestamp,
+    calls: Vec<(NewTask, Receipt)>,
+}
+
+impl Drop for LateCalls<'_> {
+    fn drop(&mut self) {
+        for (task, receipt) in std::mem::take(&mut self.calls) {
+            // Each in a commit of its own: one that is refused does not take others with it.
+            let stored = self.hub.store(self.now, vec![task]);
+            let stored = stored.and_then(|stored| stored.into_iter().next().ok_or(Error::Closed));
+            if let Err(error) = &stored {
+                tracing::error!(%error, "a call with `on_commit(false)` was not stored");
+            }
+            *receipt.lock().unwrap_or_else(PoisonError::into_inner) = Some(stored);
+        }
+    }
+}
+
 /// An open write transaction; see [`ClientExt::write`].
 pub struct Write<'a> {
     core: &'a mut WriteCore,
     client: &'a Client,
     now: Timestamp,
-    stored: Vec<Stored>,
-    later: Vec<NewTask>,
+    stored: &'a mut Vec<Stored>,
+    late: &'a mut Vec<(NewTask, Receipt)>,
 }
 
 impl std::fmt::Debug for Write<'_> {
@@ -94,21 +182,27 @@ impl Write<'_> {
     }
 
     /// Stores a call with the transaction. A call with `on_commit(false)` is stored once the
-    /// transaction has ended, whatever became of it, and gives no handle.
-    pub fn enqueue<C: IntoCall>(&mut self, call: C) -> Result<Option<Handle<C::Task>>, Error> {
+    /// transaction has ended, whatever became of it; its receipt says whether it was.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the call, also with a late one; `key_conflict`, `overloaded` and
+    /// `not_stored` from the engine.
+    pub fn enqueue<C: IntoCall>(&mut self, call: C) -> Result<Enqueued<C::Task>, Error> {
         let call = call.into_call();
         let hub = &self.client.hub;
         let on_commit = hub.on_commit(&call)?;
         let task = hub.prepare(&call, self.now)?;
         if !on_commit {
-            self.later.push(task);
-            return Ok(None);
+            let receipt = Receipt::default();
+            self.late.push((task, Arc::clone(&receipt)));
+            let client = self.client.clone();
+            return Ok(Enqueued::After(Late { client, receipt, kind: PhantomData }));
         }
         // Not through the memory of lanes: the body may go back to a savepoint of its own.
         let stored = insert_in(&self.core.conn, &task, self.now)?;
         let handle = self.client.handle_in_transaction(&stored);
         self.stored.push(stored);
-        Ok(Some(handle))
+        Ok(Enqueued::Within(handle))
     }
 }
 
@@ -118,7 +212,7 @@ pub struct Pending<T> {
     client: Client,
     stored: Stored,
     holding: Holding,
-    kind: std::marker::PhantomData<fn() -> T>,
+    kind: PhantomData<fn() -> T>,
 }
 
 impl<T> std::fmt::Debug for Pending<T> {
@@ -175,18 +269,17 @@ impl ClientExt for Client {
         let engine = sqlite(self)?;
         crate::backend::Backend::check_usable(engine)?;
         let now = self.hub.clock.now();
+        // Dropped last: what comes after the transaction comes after its answer too.
+        let mut late = LateCalls { hub: &self.hub, now, calls: Vec::new() };
         let mut stored = Vec::new();
-        let mut later = Vec::new();
         let mut theirs = None;
         let answer = {
             let mut turn = engine.inner.writer.turn()?;
             let _holding = Holding::new(engine.inner.key);
             turn.transaction(engine.durability, |core| {
-                let mut write =
-                    Write { core, client: self, now, stored: Vec::new(), later: Vec::new() };
+                let (stored, late) = (&mut stored, &mut late.calls);
+                let mut write = Write { core, client: self, now, stored, late };
                 let answer = body(&mut write);
-                stored = std::mem::take(&mut write.stored);
-                later = std::mem::take(&mut write.later);
                 write.core.wrote_around();
                 answer.map_err(|error| {
                     theirs = Some(error);
@@ -196,13 +289,6 @@ impl ClientExt for Client {
         };
         if answer.is_ok() {
             run_stored(&self.hub, &stored);
-        }
-        if !later.is_empty() {
-            // Their own commit, as the calls asked for; the transaction's answer comes first.
-            let sent = self.hub.store(now, later);
-            if let (Ok(_), Err(error)) = (&answer, sent) {
-                return Err(error.into());
-            }
         }
         match (answer, theirs) {
             (Ok(value), _) => Ok(value),
@@ -215,8 +301,14 @@ impl ClientExt for Client {
         self.hub.check_open()?;
         let engine = sqlite(self)?;
         check_transaction(engine, tx)?;
+        let call = call.into_call();
+        if !self.hub.on_commit(&call)? {
+            let allowed = "true, as nobody here hears how your transaction ends; store the call with \
+                           `client.write`, or by itself after the transaction";
+            return Err(Error::invalid("unsupported", "on_commit", false, allowed));
+        }
         let now = self.hub.clock.now();
-        let task = self.hub.prepare(&call.into_call(), now)?;
+        let task = self.hub.prepare(&call, now)?;
         let stored = insert_in(tx, &task, now).map_err(|error| match error {
             Error::NotStored { source: Some(source), .. }
                 if source.downcast_ref::<rusqlite::Error>().is_some_and(is_busy) =>
@@ -226,7 +318,7 @@ impl ClientExt for Client {
             error => error,
         })?;
         let holding = Holding::new(engine.inner.key);
-        Ok(Pending { client: self.clone(), stored, holding, kind: std::marker::PhantomData })
+        Ok(Pending { client: self.clone(), stored, holding, kind: PhantomData })
     }
 }
 
@@ -261,5 +353,6 @@ fn check_transaction(engine: &Sqlite, tx: &Connection) -> Result<(), Error> {
             return Err(not_stored(error));
         }
     }
-    Ok(())
+    // The caller's connection knows nothing of versions, and the file may have changed since `open`.
+    schema::check_version(tx, &engine.inner.path)
 }
