@@ -24,14 +24,15 @@ const HELPER_PAGES: i32 = 1_024;
 const WRITER_PAGES: i32 = 8_192;
 
 thread_local! {
-    /// Pages in the log after this thread's latest commit.
-    static PAGES: Cell<i32> = const { Cell::new(0) };
+    /// Pages in the log after this thread's latest commit, until they are looked at: a commit that
+    /// changes no page is not told, and another file's pages say nothing of this one.
+    static PAGES: Cell<Option<i32>> = const { Cell::new(None) };
 }
 
 /// Counts the pages of the log at each commit.
 pub(super) fn install(conn: &Connection) {
     conn.wal_hook(Some(|_: &Wal, pages| {
-        PAGES.set(pages);
+        PAGES.set(Some(pages));
         Ok(())
     }));
 }
@@ -64,7 +65,7 @@ pub(super) struct Helper {
 impl Helper {
     /// Judged by the commit that this thread has just made.
     pub(super) fn need(&mut self) -> Need {
-        let pages = PAGES.get();
+        let Some(pages) = PAGES.take() else { return Need::Nothing };
         if pages < self.started_at {
             self.started_at = 0;
         }
@@ -97,5 +98,31 @@ impl Helper {
         if started.is_err() {
             self.busy.store(false, Ordering::SeqCst);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_that_changes_nothing_is_not_judged_by_an_earlier_one() {
+        let dir = tempfile::tempdir().expect("temp");
+        let path = dir.path().join("a.db");
+        let conn = Connection::open(path).expect("open");
+        conn.execute_batch("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0;")
+            .and_then(|()| conn.execute_batch("CREATE TABLE t (body)"))
+            .expect("a table");
+        install(&conn);
+        let mut helper = Helper::default();
+        let bytes = 4096 * HELPER_PAGES;
+        conn.execute("INSERT INTO t VALUES (zeroblob(?1))", [bytes]).expect("a large row");
+        assert_eq!(helper.need(), Need::Helper);
+        conn.execute_batch("BEGIN IMMEDIATE; COMMIT").expect("an empty commit");
+        assert_eq!(Helper::default().need(), Need::Nothing);
+        // It is also not taken for a log that was begun anew.
+        assert_eq!(helper.need(), Need::Nothing);
+        conn.execute("INSERT INTO t VALUES (1)", []).expect("a small row");
+        assert_eq!(helper.need(), Need::Nothing);
     }
 }
