@@ -70,6 +70,22 @@ fn a_rescue_that_dies_before_its_commit_is_made_up_for_at_once() {
     assert_eq!((task.state, task.attempt, task.crashes), (State::Ready, 1, 1));
 }
 
+/// No promise of its own: a crash is told with the time at which the attempt began.
+#[test]
+fn a_crashed_attempt_began_when_it_was_claimed() {
+    let field = Field::default();
+    died_running(&field, &[]);
+    let sql = "SELECT started_at FROM litework_task";
+    let began: i64 = look_into(&field.db()).query_row(sql, [], |row| row.get(0)).unwrap();
+    let sql = "UPDATE litework_task SET started_at = started_at - 1000";
+    look_into(&field.db()).execute(sql, []).unwrap();
+    let client = holder(&field);
+    let attempts = client.attempts(only_task(&client).id).unwrap();
+    let told: Vec<_> = attempts.iter().map(|attempt| attempt.started_at.unwrap()).collect();
+    assert_eq!(told.iter().map(|at| at.as_millis()).collect::<Vec<_>>(), [began - 1_000]);
+    assert_eq!(attempts[0].outcome, "crashed");
+}
+
 /// G1: a lane made by a transaction that was rolled back is made again by the next.
 #[test]
 fn a_kind_first_used_in_a_transaction_that_failed_can_be_used_again() {
@@ -123,6 +139,11 @@ fn a_program_that_is_running_refuses_a_schema_that_became_newer() {
             let error = client.enqueue(later()).unwrap_err();
             assert_eq!(error.code(), "schema_newer");
         }
+        let conn = look_into(&field.db());
+        conn.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let error = client.enqueue_in(&conn, later()).map(|_| ()).unwrap_err();
+        assert_eq!(error.code(), "schema_newer", "through the caller's own transaction");
+        drop(conn);
         set_min_writer(&field, 1);
         client.enqueue(later()).unwrap();
         client.shutdown(Duration::ZERO).unwrap();

@@ -97,7 +97,7 @@ impl Book {
             .map(|task| Finish {
                 id: task.id,
                 lease: Lease { row: task.id.row(), attempt: task.attempt, owner },
-                started_at: now,
+                started_at: task.started_at.unwrap_or(now),
                 finished_at: now,
                 outcome: left_running(task),
                 retry: Arc::new(Retry::default()),

@@ -3,6 +3,7 @@
 //! An owner number is a row of `litework_worker` and is never reused, so a process that was given
 //! up can never write under its old leases.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use rusqlite::OptionalExtension;
@@ -73,7 +74,7 @@ pub(super) fn leave(core: &mut Core, now: Timestamp, owner: i64) -> Result<(), E
         }
     })?;
     core.conn
-        .prepare_cached("UPDATE litework_worker SET left_at = ?2 WHERE id = ?1")
+        .prepare_cached("UPDATE litework_worker SET left_at = ?2 WHERE id = ?1 AND left_at IS NULL")
         .and_then(|mut leave| leave.execute((owner, now.as_millis())))
         .map_err(not_stored)?;
     core.conn
@@ -166,7 +167,7 @@ pub(super) fn rescue(
                 let stem = stem.as_deref();
                 let started = match stem {
                     Some(stem) if charged => seats::started(folder, stem),
-                    _ => std::collections::HashSet::default(),
+                    _ => HashSet::default(),
                 };
                 rescued.tasks += end_all(core, now, other.worker, |held| {
                     // A task that must never start twice is taken to have started, even if it is in
@@ -191,7 +192,8 @@ pub(super) fn rescue(
     Ok(rescued)
 }
 
-/// At open: ends the rows of processes that died with nothing running, which no rescue meets.
+/// At open: ends the rows of processes that died with nothing running, which no rescue meets, and
+/// removes the files of those that died before they had a row, or after it had ended.
 fn sweep(
     core: &mut Core,
     now: Timestamp,
@@ -207,6 +209,9 @@ fn sweep(
             rows.collect()
         })
         .map_err(not_stored)?;
+    let known: HashSet<String> =
+        rows.iter().map(|(_, stem, _)| stem.clone()).chain(ended.iter().cloned()).collect();
+    seats::sweep(folder, &known);
     for (worker, stem, boot) in rows {
         if boot != seats::boot() || seats::look(folder, &stem) == Life::Dead {
             leave(core, now, worker)?;
@@ -228,7 +233,7 @@ fn end_all(
         let holds = held(core, owner)?;
         let before = ended;
         for held in holds {
-            let end = end_of(held.lease, now, outcome(held));
+            let end = end_of(held, now, outcome(held));
             ended += usize::from(finish(core, now, &end)?.is_ok());
         }
         // A row that cannot be ended stays for the next look, so it is no reason to go round.
@@ -243,30 +248,32 @@ fn end_all(
 struct Held {
     lease: Lease,
     at_most_once: bool,
+    started_at: Timestamp,
 }
 
 /// What an owner holds, a slice at a time. Served by `litework_task_running`.
 fn held(core: &Core, owner: i64) -> Result<Vec<Held>, Error> {
     core.conn
         .prepare_cached(
-            "SELECT id, attempt, at_most_once FROM litework_task \
+            "SELECT id, attempt, at_most_once, started_at FROM litework_task \
              WHERE state = 'running' AND worker = ?1 LIMIT ?2",
         )
         .and_then(|mut read| {
             let rows = read.query_map((owner, SLICE), |row| {
                 let lease = Lease { row: row.get(0)?, attempt: row.get(1)?, owner };
-                Ok(Held { lease, at_most_once: row.get(2)? })
+                let started_at = Timestamp::clamped(row.get(3)?);
+                Ok(Held { lease, at_most_once: row.get(2)?, started_at })
             })?;
             rows.collect()
         })
         .map_err(not_stored)
 }
 
-fn end_of(lease: Lease, now: Timestamp, outcome: Outcome) -> Finish {
+fn end_of(held: Held, now: Timestamp, outcome: Outcome) -> Finish {
     Finish {
-        id: TaskId::new(lease.row, 0),
-        lease,
-        started_at: now,
+        id: TaskId::new(held.lease.row, 0),
+        lease: held.lease,
+        started_at: held.started_at,
         finished_at: now,
         outcome,
         retry: std::sync::Arc::new(Retry::default()),

@@ -43,8 +43,11 @@ impl Seat {
         let stem = format!("{:016x}", fastrand::u64(..));
         let made = again_if_gone(|| {
             make_folder(folder)?;
-            let lock = open(&folder.join(format!("{stem}.lock")), true)?;
+            let path = folder.join(format!("{stem}.lock"));
+            let lock = open(&path, true)?;
             lock.lock()?;
+            // A sweep may have held the lock first; then the file is gone, and all begins anew.
+            std::fs::metadata(path)?;
             Ok((lock, open(&folder.join(format!("{stem}.slots")), true)?))
         });
         match made {
@@ -113,6 +116,30 @@ fn open(path: &Path, create: bool) -> std::io::Result<File> {
 pub(super) fn remove(folder: &Path, stem: &str) {
     for suffix in ["lock", "slots"] {
         let _gone = std::fs::remove_file(folder.join(format!("{stem}.{suffix}")));
+    }
+}
+
+/// Removes what processes left behind that died between their seat and their row, or between the end
+/// of their row and the removal of its files. Seats with these stems are left alone: their rows are
+/// judged by them.
+pub(super) fn sweep(folder: &Path, known: &HashSet<String>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let suffix = path.extension().unwrap_or_default();
+        if known.contains(&stem) {
+            continue;
+        }
+        if suffix == "lock" {
+            // The lock is held until the files are gone, so nobody can take the seat meanwhile.
+            let lock = open(&path, false).ok().filter(|lock| lock.try_lock().is_ok());
+            lock.iter().for_each(|_| remove(folder, &stem));
+        } else if suffix == "bell"
+            || suffix == "slots" && !folder.join(format!("{stem}.lock")).exists()
+        {
+            // It may be gone by now, which is as good.
+            let _gone = std::fs::remove_file(&path);
+        }
     }
 }
 
@@ -199,5 +226,19 @@ mod tests {
         let stem = seat.stem.clone();
         drop(seat);
         assert_eq!(look(&folder, &stem), Life::Unknown);
+    }
+
+    #[test]
+    fn a_sweep_removes_what_nobody_holds_and_no_row_names() {
+        let dir = tempfile::tempdir().expect("temp");
+        let folder = folder(&dir.path().join("a.db"));
+        let seat = Seat::take(&folder).expect("seat");
+        for name in ["dead.lock", "dead.slots", "loose.slots", "a.bell", "judged.lock"] {
+            std::fs::write(folder.join(name), "").expect("a file");
+        }
+        sweep(&folder, &HashSet::from(["judged".to_owned()]));
+        assert_eq!(look(&folder, &seat.stem), Life::Alive);
+        let left = std::fs::read_dir(&folder).expect("the folder").count();
+        assert_eq!((left, look(&folder, "judged")), (3, Life::Dead));
     }
 }
