@@ -171,9 +171,7 @@ pub enum Error {
     #[error("closed: the client was shut down")]
     Closed,
     /// The process was forked after the file was opened.
-    #[error(
-        "forked_process: the file was opened by process {opened_by}; open it again after a fork"
-    )]
+    #[error("forked_process: the file was opened by process {opened_by}; fork first, then open it")]
     #[non_exhaustive]
     Forked {
         /// The process that opened the file.

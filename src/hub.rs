@@ -200,6 +200,10 @@ impl Hub {
     }
 
     pub(crate) fn close(&self, grace: Duration) -> Result<Stopped, Error> {
+        if let Err(error @ Error::Forked { .. }) = self.backend.check_usable() {
+            // Threads do not come along into a forked child, so nobody there would end them.
+            return Err(error);
+        }
         if self.closed.swap(true, Ordering::SeqCst) {
             return Ok(Stopped::default());
         }

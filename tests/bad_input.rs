@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeZone, Utc};
@@ -77,6 +77,11 @@ impl Task for Echo {
                 bodies.say(format!("{answer:?}"));
                 Ok(self.value)
             }
+            "meet twice" => {
+                bodies.meeting.wait();
+                bodies.meeting.wait();
+                Ok(self.value)
+            }
             "wait for me" => {
                 let client = ctx.client().ok_or("a client")?;
                 let handle = client.handle::<Self>(ctx.id().ok_or("an id")?)?;
@@ -114,9 +119,15 @@ impl Signature for Numbers {
 struct Bodies {
     path: PathBuf,
     told: Arc<Mutex<Vec<String>>>,
+    /// Where one body and the test meet.
+    meeting: Arc<Barrier>,
 }
 
 impl Bodies {
+    fn new(path: PathBuf) -> Self {
+        Self { path, told: Arc::default(), meeting: Arc::new(Barrier::new(2)) }
+    }
+
     fn say(&self, text: String) {
         self.told.lock().unwrap().push(text);
     }
@@ -134,7 +145,7 @@ impl Lab {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = ManualClock::new();
-        let bodies = Bodies { path: dir.path().join("queue.db"), told: Arc::default() };
+        let bodies = Bodies::new(dir.path().join("queue.db"));
         let client = builder(&bodies, &clock).open().unwrap();
         Self { dir, clock, bodies, client }
     }
@@ -1058,7 +1069,14 @@ const ROWS: &[Row] = &[
     Row(
         26,
         "a call in a forked child",
-        NotYet("a fork needs unsafe code, so no test here can make one"),
+        Is(
+            Lab::as_forked_child,
+            "enqueue, enqueue_many, run_pending, cancel, get, list, attempts, wait, write, enqueue_in, \
+             open: forked_process: the file was opened by process <pid>; fork first, then open it\n\
+             shutdown: forked_process: the file was opened by process <pid>; fork first, then open it\n\
+             dropped at once: true\n\
+             then the parent: ok, String(\"meet twice\"), files of its seats: [2, 2]",
+        ),
     ),
     Row(
         27,
@@ -1524,6 +1542,87 @@ fn a_stranger_opens_what_is_not_his() {
             "\nstranger: {}",
             opened.map_or_else(|error| error.to_string(), |_| "ok".to_owned())
         );
+    }
+}
+
+impl Lab {
+    /// Forks in a process of its own, in which a pool is open, and lets parent and child tell.
+    fn as_forked_child(&self) -> String {
+        let mut process = std::process::Command::new(std::env::current_exe().unwrap());
+        process.args(["--exact", "--ignored", "--nocapture", "a_process_forks_with_a_queue_open"]);
+        process.env("FORKED_QUEUE", self.at("forked.db"));
+        let told = String::from_utf8(process.output().unwrap().stdout).unwrap();
+        let lines = told.lines().filter_map(|line| line.strip_prefix("forked: "));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+}
+
+#[test]
+#[ignore = "the row of entry 26 runs it in a process of its own"]
+fn a_process_forks_with_a_queue_open() {
+    let Some(path) = std::env::var_os("FORKED_QUEUE").map(PathBuf::from) else { return };
+    let bodies = Bodies::new(path.clone());
+    let open = |path: &Path, mode| {
+        let bodies = Bodies { path: path.to_owned(), ..bodies.clone() };
+        builder(&bodies, &ManualClock::new()).mode(mode).workers(2).open()
+    };
+    // The second has a seat, and no thread that holds the file: dropping it closes the file.
+    let client = open(&path, Mode::Pool).unwrap();
+    let quiet = open(&path.with_file_name("quiet.db"), Mode::Hold).unwrap();
+    quiet.run_pending(&Pending::all()).unwrap();
+    let handle = client.enqueue(echo("meet twice")).unwrap();
+    bodies.meeting.wait();
+    if let fork::Fork::Parent(child) = fork::fork().unwrap() {
+        fork::waitpid(child).unwrap();
+        bodies.meeting.wait();
+        let value = handle.wait(Duration::from_secs(20));
+        let files = ["forked.db-litework", "quiet.db-litework"]
+            .map(|folder| fs::read_dir(path.with_file_name(folder)).map_or(0, Iterator::count));
+        println!("\nforked: then the parent: {}, files of its seats: {files:?}", said(value));
+        return;
+    }
+    answer_as_forked_child(&client, &handle, || open(&path, Mode::Hold));
+    let began = std::time::Instant::now();
+    println!("\nforked: shutdown: {}", hide_parent(said(quiet.shutdown(Duration::from_secs(20)))));
+    drop((client, quiet, handle));
+    println!("\nforked: dropped at once: {}", began.elapsed() < Duration::from_secs(5));
+    std::process::exit(0);
+}
+
+fn hide_parent(text: String) -> String {
+    text.replace(&std::os::unix::process::parent_id().to_string(), "<pid>")
+}
+
+fn answer_as_forked_child(
+    client: &Client,
+    handle: &litework::Handle<Echo>,
+    open: impl Fn() -> Result<Client, Error>,
+) {
+    let id = handle.id();
+    let conn = Connection::open_in_memory().unwrap();
+    let calls = [
+        ("enqueue", said(client.enqueue(echo(1)).map(drop))),
+        ("enqueue_many", said(client.enqueue_many([echo(1), echo(2)]).map(drop))),
+        ("run_pending", said(client.run_pending(&Pending::all()))),
+        ("cancel", said(client.cancel(id))),
+        ("get", said(client.get(id).map(drop))),
+        ("list", said(client.list(&Filter::new(), None, 1).map(drop))),
+        ("attempts", said(client.attempts(id).map(drop))),
+        ("wait", said(handle.wait(Duration::from_secs(20)))),
+        ("write", said(client.write(|_| Ok::<_, Error>(())))),
+        ("enqueue_in", said(client.enqueue_in(&conn, echo(1)).map(drop))),
+        ("open", said(open().map(drop))),
+    ];
+    let mut answers: Vec<(String, Vec<&str>)> = Vec::new();
+    for (name, answer) in calls {
+        let answer = hide_parent(answer);
+        match answers.last_mut().filter(|(known, _)| *known == answer) {
+            Some((_, names)) => names.push(name),
+            None => answers.push((answer, vec![name])),
+        }
+    }
+    for (answer, names) in answers {
+        println!("\nforked: {}: {answer}", names.join(", "));
     }
 }
 

@@ -12,6 +12,7 @@ mod clock;
 mod doors;
 mod failing;
 mod fairness;
+mod file;
 mod inline;
 mod modes;
 mod pending;

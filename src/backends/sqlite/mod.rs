@@ -195,6 +195,16 @@ impl Inner {
     }
 }
 
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        if self.inner.check_pid().is_err() {
+            // A forked child: the connections, the lock and the folder are its parent's, and closing
+            // them here would take them from it. So they stay as they are until the child ends.
+            std::mem::forget(Arc::clone(&self.inner));
+        }
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
         self.seats.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
@@ -261,6 +271,7 @@ impl Backend for Sqlite {
     }
 
     fn watch(&self) -> Result<(), Error> {
+        self.inner.check_pid()?;
         if self.inner.watching.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
@@ -270,9 +281,13 @@ impl Backend for Sqlite {
             self.inner.path.with_file_name(name)
         };
         let bell = watcher::start(Arc::downgrade(&self.inner), &wal);
-        let bell = bell.map_err(|error| Error::Storage {
-            reason: format!("the watching thread cannot be started: {error}"),
-            source: Some(error.into()),
+        let bell = bell.map_err(|error| {
+            // Whoever waits next tries again.
+            self.inner.watching.store(false, Ordering::SeqCst);
+            Error::Storage {
+                reason: format!("the watching thread cannot be started: {error}"),
+                source: Some(error.into()),
+            }
         })?;
         if let Some(bell) = bell {
             let _first = self.inner.bell.set(bell);
@@ -322,6 +337,7 @@ impl Backend for Sqlite {
     }
 
     fn join(&self, now: Timestamp, member: &Member) -> Result<i64, Error> {
+        self.check_usable()?;
         let seat = Seat::take(self.inner.seat_folder())?;
         let owner = self
             .transaction(Durability::Normal, |core| member::join(core, now, member, &seat.stem))?;

@@ -28,8 +28,9 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(path: &std::path::Path) -> Self {
-        let manager =
-            SqliteConnectionManager::file(path).with_init(|conn| schema::harden(conn, true));
+        let manager = SqliteConnectionManager::file(path)
+            .with_flags(schema::open_flags())
+            .with_init(|conn| schema::harden(conn, true));
         let pool = r2d2::Pool::builder()
             .max_size(READERS_MAX)
             .min_idle(Some(0))

@@ -135,10 +135,16 @@ fn sort_error(path: &Path, error: rusqlite::Error) -> Attempt {
 
 /// A connection with everything set that does not depend on what the file is.
 pub(super) fn connect(path: &Path, reader: bool) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags)?;
+    let conn = Connection::open_with_flags(path, open_flags())?;
     harden(&conn, reader)?;
     Ok(conn)
+}
+
+/// For every connection: none makes the file, so one that was removed does not come back empty, and
+/// no path is read as a URI. Readers too may write, as WAL needs it for its -shm; `query_only` holds
+/// them.
+pub(super) fn open_flags() -> OpenFlags {
+    OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX
 }
 
 /// Settings for every connection; also used for those of the reader pool.

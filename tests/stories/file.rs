@@ -1,0 +1,58 @@
+//! What happens to the file and beside it while a client has it open.
+
+use std::time::Duration;
+
+use litework::{Client, Filter, Mode, State, task};
+use rusqlite::Connection;
+
+use crate::common::{LONG, Lab};
+
+#[task]
+fn double(n: u32) -> u32 {
+    2 * n
+}
+
+fn client(lab: &Lab) -> Client {
+    lab.builder().register(double).mode(Mode::Enqueue).open().unwrap()
+}
+
+/// Another program ends the task.
+fn end_elsewhere(lab: &Lab) {
+    let conn = Connection::open(lab.path()).unwrap();
+    conn.busy_timeout(LONG).unwrap();
+    let ended = "UPDATE litework_task SET state = 'succeeded', attempt = 1, finished_at = due_at, \
+                 result = '42'";
+    conn.execute(ended, []).unwrap();
+}
+
+#[test]
+fn a_watch_that_could_not_begin_is_begun_by_the_next_who_waits() {
+    let lab = Lab::inline();
+    let client = client(&lab);
+    let handle = client.enqueue(double::with(21)).unwrap();
+    let folder = lab.path().parent().unwrap().to_owned();
+    let away = folder.with_extension("away");
+    std::fs::rename(&folder, &away).unwrap();
+    assert_eq!(handle.wait(LONG).unwrap_err().code(), "storage");
+    std::fs::rename(&away, &folder).unwrap();
+    assert_eq!(handle.wait(Duration::ZERO).unwrap_err().code(), "timeout");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| handle.wait(LONG));
+        end_elsewhere(&lab);
+        assert_eq!(waiting.join().unwrap().unwrap(), 42);
+    });
+}
+
+#[test]
+fn a_file_that_was_removed_does_not_come_back_empty() {
+    let lab = Lab::inline();
+    let client = client(&lab);
+    client.enqueue(double::with(21)).unwrap();
+    for suffix in ["", "-wal", "-shm"] {
+        let name = format!("tasks.db{suffix}");
+        std::fs::remove_file(lab.path().with_file_name(name)).unwrap();
+    }
+    let failed = client.count(&Filter::new().state(State::Ready)).unwrap_err();
+    assert_eq!(failed.code(), "storage");
+    assert!(!lab.path().exists(), "reading made a new file");
+}
