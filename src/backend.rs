@@ -203,6 +203,6 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// How many tasks pass the filter; counting stops at `limit`.
     fn count(&self, filter: &Filter, limit: u64) -> Result<u64, Error>;
 
-    /// Whether a live process runs tasks of this kind by itself.
-    fn serves(&self, kind: &str) -> Result<bool, Error>;
+    /// Whether a live process runs tasks of this queue and kind by itself.
+    fn serves(&self, queue: &str, kind: &str) -> Result<bool, Error>;
 }

@@ -298,6 +298,6 @@ impl Hub {
     /// Whether waiting for this task makes no sense here.
     pub(crate) fn nobody_runs(&self, task: &TaskRecord) -> Result<bool, Error> {
         let alone = matches!(self.mode, Mode::Inline | Mode::Hold) && task.state != State::Running;
-        Ok(alone && !self.backend.serves(&task.kind)?)
+        Ok(alone && !self.backend.serves(&task.queue, &task.kind)?)
     }
 }

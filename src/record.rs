@@ -49,6 +49,9 @@ pub struct TaskRecord {
     pub snoozes: u32,
     /// The process that ran or runs the newest attempt.
     pub worker: Option<i64>,
+    /// The name that process is shown by, see [`Builder::name`](crate::Builder::name). None before
+    /// the first attempt, and where a thousand others have come and gone since.
+    pub worker_name: Option<String>,
     /// Whether somebody asked it to stop while it ran.
     pub cancel_requested: bool,
     /// Whether its newest attempt did not stop at its time-out and still occupies a thread.
@@ -85,6 +88,8 @@ pub struct AttemptRecord {
     pub finished_at: Option<Timestamp>,
     /// The process that ran it.
     pub worker: Option<i64>,
+    /// The name that process is shown by; none where a thousand others have come and gone since.
+    pub worker_name: Option<String>,
     /// Its error, if it had one.
     pub error: Option<Report>,
 }
@@ -261,4 +266,8 @@ pub(crate) struct Member {
     pub(crate) kinds: Vec<String>,
     /// Whether it goes on running tasks by itself: a pool, not an inline caller.
     pub(crate) serves: bool,
+    /// The queues it runs tasks of; empty: all.
+    pub(crate) queues: Vec<String>,
+    /// The queues it runs no tasks of.
+    pub(crate) exclude: Vec<String>,
 }

@@ -154,7 +154,7 @@ impl Inline {
             name: self.name.clone(),
             threads: 1,
             kinds: self.registry.names(),
-            serves: false,
+            ..Member::default()
         };
         let joined = self.backend.join(self.clock.now(), &member)?;
         *owner = Some(joined);

@@ -165,6 +165,8 @@ impl Pool {
             threads: self.config.threads,
             kinds: self.registry.names(),
             serves: true,
+            queues: self.config.queues.clone(),
+            exclude: self.config.exclude.clone(),
         };
         let owner = self.backend.join(self.clock.now(), &member)?;
         let places = Places::new(owner, Arc::clone(&self.registry), &self.config);

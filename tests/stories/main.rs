@@ -19,3 +19,4 @@ mod pending;
 mod sharing;
 mod shutdown;
 mod waiting;
+mod workers;

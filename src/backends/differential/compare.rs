@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::offer::{KINDS, Places, Terms};
+use super::offer::{KINDS, Places, QUEUES, Terms};
 use crate::backend::{Backend, Exchanged};
 use crate::backends::memory::Memory;
 use crate::backends::sqlite::{Settings, Sqlite};
@@ -139,7 +139,9 @@ impl Pair {
             self.agree("asked to stop", |engine, _| engine.cancel_requests(owner));
         }
         for kind in KINDS {
-            self.agree("who serves", |engine, _| engine.serves(kind));
+            for queue in QUEUES {
+                self.agree("who serves", |engine, _| engine.serves(queue, kind));
+            }
         }
     }
 }

@@ -131,7 +131,12 @@ impl<'a> History<'a> {
     fn join(&mut self) {
         let serves = self.rng.bool();
         let kinds = vec![KINDS[0].to_owned()];
-        let member = Member { kinds, serves, ..Member::default() };
+        let mut some = || -> Vec<String> {
+            QUEUES.into_iter().filter(|_| self.rng.bool()).map(str::to_owned).collect()
+        };
+        let (queues, exclude) = (some(), some());
+        let name = format!("w{}", self.rng.u8(..));
+        let member = Member { name, kinds, serves, queues, exclude, ..Member::default() };
         let now = self.now();
         let owner = self.pair.agree("an owner", |engine, _| engine.join(now, &member));
         // Half of them serve every lane, so that work does not pile up.

@@ -126,9 +126,11 @@ impl Book {
             return found;
         }
         let owner = offer.owner();
+        let name = self.names.get(&owner).cloned();
         self.edit(row, |task| {
             task.record.state = State::Running;
             task.record.worker = Some(owner);
+            task.record.worker_name = name;
             task.record.attempt += 1;
             task.record.started_at = Some(now);
             task.record.stuck = false;

@@ -76,9 +76,12 @@ impl Book {
         if let Some(key) = &new.key {
             self.keys.insert(key.clone(), row);
         }
-        let task = Task::new(now, new, id, rank, start);
+        let mut task = Task::new(now, new, id, rank, start);
         let claimed = match start {
-            Start::HandedOver { owner } => Some(task.claimed(owner, now)),
+            Start::HandedOver { owner } => {
+                task.record.worker_name = self.names.get(&owner).cloned();
+                Some(task.claimed(owner, now))
+            }
             Start::Scheduled | Start::Ready => None,
         };
         self.effects.work |= claimed.is_none();

@@ -50,6 +50,8 @@ struct Book {
     keys: BTreeMap<String, i64>,
     /// Owners that have not left.
     members: BTreeMap<i64, Member>,
+    /// The names of all owners there ever were.
+    names: BTreeMap<i64, String>,
     owners: i64,
     hasher: RandomState,
     tags: u64,
@@ -190,6 +192,7 @@ impl Backend for Memory {
         self.with(|book| {
             book.owners += 1;
             book.members.insert(book.owners, member.clone());
+            book.names.insert(book.owners, member.name.clone());
             Ok(book.owners)
         })
     }
@@ -278,10 +281,15 @@ impl Backend for Memory {
         }))
     }
 
-    fn serves(&self, kind: &str) -> Result<bool, Error> {
+    fn serves(&self, queue: &str, kind: &str) -> Result<bool, Error> {
+        let has = |names: &[String], name: &str| names.iter().any(|known| known == name);
         Ok(self.with(|book| {
             let mut serving = book.members.values().filter(|member| member.serves);
-            serving.any(|member| member.kinds.iter().any(|known| known == kind))
+            serving.any(|member| {
+                has(&member.kinds, kind)
+                    && (member.queues.is_empty() || has(&member.queues, queue))
+                    && !has(&member.exclude, queue)
+            })
         }))
     }
 }

@@ -60,6 +60,7 @@ impl Task {
             crashes: 0,
             snoozes: 0,
             worker,
+            worker_name: None,
             cancel_requested: false,
             stuck: false,
             at_most_once: new.at_most_once,
@@ -131,6 +132,7 @@ impl Task {
             started_at: Some(end.started_at),
             finished_at: Some(end.finished_at),
             worker: Some(end.lease.owner),
+            worker_name: self.record.worker_name.clone(),
             error,
         });
         let snoozed = |attempt: &AttemptRecord| attempt.outcome == "snoozed";
@@ -151,6 +153,7 @@ impl Task {
                 started_at: task.started_at,
                 finished_at: task.finished_at,
                 worker: task.worker,
+                worker_name: task.worker_name.clone(),
                 error: None,
             });
         }

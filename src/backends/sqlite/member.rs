@@ -31,11 +31,13 @@ pub(super) fn join(
     member: &Member,
     stem: &str,
 ) -> Result<i64, Error> {
-    let kinds = serde_json::to_string(&member.kinds).unwrap_or_default();
+    // Lists of names always encode.
+    let list = |names: &[String]| serde_json::to_string(names).unwrap_or_default();
     core.conn
         .prepare_cached(
-            "INSERT INTO litework_worker (name, file, boot, pid, threads, serves, kinds, joined_at) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO litework_worker \
+             (name, file, boot, pid, threads, serves, kinds, queues, excluded, joined_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )
         .and_then(|mut insert| {
             insert.insert(rusqlite::params![
@@ -45,7 +47,9 @@ pub(super) fn join(
                 std::process::id(),
                 i64::try_from(member.threads).unwrap_or(i64::MAX),
                 member.serves,
-                kinds,
+                list(&member.kinds),
+                list(&member.queues),
+                list(&member.exclude),
                 now.as_millis(),
             ])
         })

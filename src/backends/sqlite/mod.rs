@@ -455,8 +455,8 @@ impl Backend for Sqlite {
         self.read("a count", |conn| query::count(conn, filter, limit))
     }
 
-    fn serves(&self, kind: &str) -> Result<bool, Error> {
-        let runners = self.read("workers", |conn| query::runners(conn, kind))?;
+    fn serves(&self, queue: &str, kind: &str) -> Result<bool, Error> {
+        let runners = self.read("workers", |conn| query::runners(conn, queue, kind))?;
         let seats = self.inner.seats.read().unwrap_or_else(PoisonError::into_inner);
         Ok(runners.iter().any(|(worker, stem)| {
             seats.contains_key(worker) || seats::look(&self.inner.folder, stem) == Life::Alive

@@ -114,7 +114,8 @@ pub(super) fn find(conn: &Connection, key: &str) -> Read<Option<TaskRecord>> {
 pub(super) fn attempts(conn: &Connection, id: TaskId) -> Read<Vec<AttemptRecord>> {
     let Some(task) = get(conn, id)? else { return Ok(Vec::new()) };
     let mut read = conn.prepare_cached(
-        "SELECT attempt, outcome, started_at, finished_at, worker, report FROM litework_error \
+        "SELECT attempt, outcome, started_at, finished_at, worker, report, \
+         (SELECT name FROM litework_worker WHERE id = worker) FROM litework_error \
          WHERE task = ?1 ORDER BY id",
     )?;
     let mut rows = read.query([id.row()])?;
@@ -129,6 +130,7 @@ pub(super) fn attempts(conn: &Connection, id: TaskId) -> Read<Vec<AttemptRecord>
             started_at: task.started_at,
             finished_at: task.finished_at,
             worker: task.worker,
+            worker_name: task.worker_name,
             error: None,
         });
     }
@@ -217,13 +219,15 @@ pub(super) fn count(conn: &Connection, filter: &Filter, limit: u64) -> Read<u64>
     Ok(counted.unsigned_abs())
 }
 
-/// Live runners that know this kind: number and file stem of each.
-pub(super) fn runners(conn: &Connection, kind: &str) -> Read<Vec<(i64, String)>> {
+/// Live runners that know this kind and take tasks of this queue: number and file stem of each.
+pub(super) fn runners(conn: &Connection, queue: &str, kind: &str) -> Read<Vec<(i64, String)>> {
     let mut read = conn.prepare_cached(
         "SELECT id, file FROM litework_worker WHERE left_at IS NULL AND serves = 1 \
-         AND EXISTS (SELECT 1 FROM json_each(kinds) WHERE value = ?1)",
+         AND EXISTS (SELECT 1 FROM json_each(kinds) WHERE value = ?1) \
+         AND (queues = '[]' OR EXISTS (SELECT 1 FROM json_each(queues) WHERE value = ?2)) \
+         AND NOT EXISTS (SELECT 1 FROM json_each(excluded) WHERE value = ?2)",
     )?;
-    let rows = read.query_map([kind], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = read.query_map([kind, queue], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 

@@ -11,14 +11,15 @@ use crate::record::{AttemptRecord, TaskRecord};
 use crate::state::{Reason, State};
 use crate::time::Timestamp;
 
-/// What [`task`] reads. The payload and the newest error are looked up by their keys.
+/// What [`task`] reads. The payload, the newest error and the worker are looked up by their keys.
 pub(super) const COLUMNS: &str = "t.id, t.tag, l.kind, l.queue, t.state, t.reason, t.priority, \
      t.due_at, t.enqueued_at, t.started_at, t.finished_at, t.expires_at, t.attempt, t.attempts_max, \
      t.crashes, t.snoozes, t.worker, t.cancel_requested, t.stuck, t.at_most_once, t.key, t.tags, \
      t.meta, coalesce(t.arguments, (SELECT body FROM litework_payload WHERE id = t.id * 2)), \
      coalesce(t.result, (SELECT body FROM litework_payload WHERE id = t.id * 2 + 1)), \
      (SELECT report FROM litework_error WHERE task = t.id AND report IS NOT NULL \
-      ORDER BY id DESC LIMIT 1)";
+      ORDER BY id DESC LIMIT 1), \
+     (SELECT name FROM litework_worker WHERE id = t.worker)";
 
 /// The tables that [`COLUMNS`] names.
 pub(super) const FROM: &str = "litework_task t JOIN litework_lane l ON l.id = t.lane";
@@ -99,6 +100,7 @@ pub(super) fn task(row: &Row<'_>) -> Result<TaskRecord, Error> {
         crashes: cells.get(14, "crashes")?,
         snoozes: cells.get(15, "snoozes")?,
         worker: cells.get(16, "worker")?,
+        worker_name: cells.get(26, "name")?,
         cancel_requested: cells.get(17, "cancel_requested")?,
         stuck: cells.get(18, "stuck")?,
         at_most_once: cells.get(19, "at_most_once")?,
@@ -111,7 +113,7 @@ pub(super) fn task(row: &Row<'_>) -> Result<TaskRecord, Error> {
     })
 }
 
-/// Reads `attempt, outcome, started_at, finished_at, worker, report` of the row with this task.
+/// Reads `attempt, outcome, started_at, finished_at, worker, report, name` of the row with this task.
 pub(super) fn attempt(row: &Row<'_>, task: i64) -> Result<AttemptRecord, Error> {
     let cells = Cells { row, id: task };
     Ok(AttemptRecord {
@@ -120,6 +122,7 @@ pub(super) fn attempt(row: &Row<'_>, task: i64) -> Result<AttemptRecord, Error> 
         started_at: cells.time(2, "started_at")?,
         finished_at: cells.time(3, "finished_at")?,
         worker: cells.get(4, "worker")?,
+        worker_name: cells.get(6, "name")?,
         error: cells.json(5, "report")?,
     })
 }

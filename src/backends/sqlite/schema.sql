@@ -108,6 +108,8 @@ CREATE TABLE litework_worker (
   threads   INTEGER NOT NULL,
   serves    INTEGER NOT NULL,                       -- 1: goes on running tasks by itself
   kinds     TEXT    NOT NULL,                       -- JSON array of text
+  queues    TEXT    NOT NULL,                       -- those it takes tasks of, likewise; '[]': all
+  excluded  TEXT    NOT NULL,                       -- those it takes none of, likewise
   beat      INTEGER NOT NULL DEFAULT 0,             -- counts renewals
   joined_at INTEGER NOT NULL,
   left_at   INTEGER
