@@ -1,11 +1,13 @@
 //! Tests only: places where a process can be stopped, and defects that can be planted.
 //!
-//! Without the feature `testing` every function here is empty. With it, the environment variable
-//! `LITEWORK_FAULT=name:n` makes the n-th pass of a point write `at name` to standard output and
-//! wait there to be killed; `LITEWORK_PLANT=name` switches one guarantee off, so that a test can
-//! show that its checker sees the difference.
+//! Without the hidden feature `__fault` every function here is empty, so no program that uses this
+//! library has them. With it, the environment variable `LITEWORK_FAULT=name:n` makes the n-th pass of
+//! a point write `at name` to standard output and wait there to be killed. `LITEWORK_MARK=name` makes
+//! each passage of a place write `enters name` and `leaves name` and go on. `LITEWORK_PLANT=name`
+//! switches one guarantee off, so that a test can show that its checker sees the difference; several
+//! are separated by commas, and `name:n` does so at the n-th time only.
 
-#[cfg(feature = "testing")]
+#[cfg(feature = "__fault")]
 mod on {
     use std::io::Write;
     use std::sync::OnceLock;
@@ -31,12 +33,16 @@ mod on {
         .as_ref()
     }
 
+    /// The parent is waiting for this line; if it is gone there is nobody to tell.
+    fn say(what: &str, name: &str) {
+        let mut out = std::io::stdout();
+        let _told = writeln!(out, "{what} {name}").and_then(|()| out.flush());
+    }
+
     pub(crate) fn point(name: &str) {
         let Some(stop) = stop().filter(|stop| stop.name == name) else { return };
         if stop.passed.fetch_add(1, Ordering::SeqCst) + 1 == stop.pass {
-            let mut out = std::io::stdout();
-            // The parent is waiting for this line; if it is gone there is nobody to tell.
-            let _told = writeln!(out, "at {name}").and_then(|()| out.flush());
+            say("at", name);
             loop {
                 std::thread::park();
             }
@@ -44,22 +50,64 @@ mod on {
     }
 
     #[cfg(feature = "sqlite")]
+    pub(crate) fn passage<R>(name: &str, body: impl FnOnce() -> R) -> R {
+        static MARK: OnceLock<Option<String>> = OnceLock::new();
+        let mark = MARK.get_or_init(|| std::env::var("LITEWORK_MARK").ok());
+        if mark.as_deref() != Some(name) {
+            return body();
+        }
+        say("enters", name);
+        let answer = body();
+        say("leaves", name);
+        answer
+    }
+
+    #[cfg(feature = "sqlite")]
+    struct Plant {
+        name: String,
+        /// At which time it takes effect; none: each time.
+        time: Option<u64>,
+        asked: AtomicU64,
+    }
+
+    #[cfg(feature = "sqlite")]
+    fn plants() -> &'static [Plant] {
+        static PLANTS: OnceLock<Vec<Plant>> = OnceLock::new();
+        PLANTS.get_or_init(|| {
+            let text = std::env::var("LITEWORK_PLANT").unwrap_or_default();
+            let plants = text.split(',').map(|plant| {
+                let (name, time) = plant.split_once(':').unwrap_or((plant, ""));
+                Plant { name: name.to_owned(), time: time.parse().ok(), asked: AtomicU64::new(0) }
+            });
+            plants.collect()
+        })
+    }
+
+    #[cfg(feature = "sqlite")]
     pub(crate) fn planted(name: &str) -> bool {
-        static PLANT: OnceLock<Option<String>> = OnceLock::new();
-        PLANT.get_or_init(|| std::env::var("LITEWORK_PLANT").ok()).as_deref() == Some(name)
+        plants().iter().filter(|plant| plant.name == name).fold(false, |hit, plant| {
+            let time = plant.asked.fetch_add(1, Ordering::SeqCst) + 1;
+            hit | plant.time.is_none_or(|wanted| wanted == time)
+        })
     }
 }
 
-#[cfg(all(feature = "testing", feature = "sqlite"))]
-pub(crate) use on::planted;
-#[cfg(feature = "testing")]
+#[cfg(feature = "__fault")]
 pub(crate) use on::point;
+#[cfg(all(feature = "__fault", feature = "sqlite"))]
+pub(crate) use on::{passage, planted};
 
-#[cfg(not(feature = "testing"))]
+#[cfg(not(feature = "__fault"))]
 #[inline]
 pub(crate) fn point(_name: &str) {}
 
-#[cfg(all(not(feature = "testing"), feature = "sqlite"))]
+#[cfg(all(not(feature = "__fault"), feature = "sqlite"))]
+#[inline]
+pub(crate) fn passage<R>(_name: &str, body: impl FnOnce() -> R) -> R {
+    body()
+}
+
+#[cfg(all(not(feature = "__fault"), feature = "sqlite"))]
 #[inline]
 pub(crate) fn planted(_name: &str) -> bool {
     false

@@ -8,7 +8,7 @@
 //! with signal 9, as `crash.rs` does at every moment; to have the kernel do it takes a control group of
 //! one's own, which few machines give a test. Here the child runs under `ulimit -v`: an allocation fails,
 //! and Rust aborts.
-#![cfg(all(feature = "testing", feature = "sqlite", unix))]
+#![cfg(all(feature = "__fault", feature = "sqlite", unix))]
 #![allow(clippy::unwrap_used)]
 
 mod child;

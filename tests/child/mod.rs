@@ -176,6 +176,11 @@ impl Child {
         }
     }
 
+    /// Listens to what a child had still said before its end.
+    pub(crate) fn listen_to_the_end(&mut self) {
+        self.heard.extend(self.lines.iter());
+    }
+
     /// Tells the child to go on: one line to its standard input.
     pub(crate) fn tell(&mut self, line: &str) {
         writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();

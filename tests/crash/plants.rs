@@ -8,7 +8,8 @@ use std::sync::mpsc::channel;
 
 use litework::sqlite::{ClientExt, WriteError};
 use litework::{
-    Client, Context, Durability, Error, Handle, JsonLimits, Mode, Result, Task, TaskId,
+    Client, Context, Durability, Error, Filter, Handle, JsonLimits, Mode, Result, State, Task,
+    TaskId, TaskRecord,
 };
 use serde::{Deserialize, Serialize};
 
@@ -131,6 +132,7 @@ pub(crate) fn act() {
     match var("LW_STORY").as_deref() {
         Some("order") => out_of_order(&db).unwrap(),
         Some("key") => the_same_key(&db).unwrap(),
+        Some("unknown") => the_same_key_again(&db).unwrap(),
         Some("full") => a_full_disk(&db).unwrap(),
         _ => {}
     }
@@ -199,23 +201,81 @@ fn the_same_key(db: &std::path::Path) -> std::result::Result<(), Error> {
     Ok(())
 }
 
-fn second_answer(name: Option<&'static str>) -> String {
+/// What the second call was answered, and what is wrong with the file afterwards.
+fn second_answer(name: Option<&'static str>) -> (String, Vec<String>) {
     let field = Field::default();
     let mut child = planted_child(&field, "key", name);
     let answer = child.expect("answer ");
     child.expect("done");
-    let sql = "SELECT count(*) FROM litework_task";
-    let tasks: i64 = look_into(&field.db()).query_row(sql, [], |row| row.get(0)).unwrap();
-    assert_eq!(tasks, 1, "the index holds, whatever the look-up does");
-    answer
+    (answer, faults(&look_into(&field.db())))
 }
 
-/// G12: even without the look-up the unique index lets no second task in.
+/// G12: even without the look-up the unique index lets no second task in; without the index there is
+/// one.
 #[test]
-fn a_key_is_unique_by_its_index_and_a_missing_look_up_is_seen() {
-    assert_eq!(second_answer(None), "answer existing true");
-    let refused = second_answer(Some("unique_off"));
+fn a_key_is_unique_by_its_index_and_a_missing_index_is_seen() {
+    assert_eq!(second_answer(None), ("answer existing true".to_owned(), Vec::new()));
+    let (refused, wrong) = second_answer(Some("unique_off"));
     assert!(refused.starts_with("answer not_stored: UNIQUE constraint failed"), "{refused}");
+    assert_eq!(wrong, Vec::<String>::new(), "the index holds, whatever the look-up does");
+    let (_, wrong) = second_answer(Some("unique_off,unique_index_off"));
+    assert_eq!(wrong, ["no key is held twice: rows [1]"]);
+}
+
+/// The first answer may not be known; the second is that of the same call sent again.
+fn the_same_key_again(db: &std::path::Path) -> std::result::Result<(), Error> {
+    let mode = if var("LW_MODE").is_some() { Mode::Inline } else { Mode::Enqueue };
+    let client = Client::builder(db).register(Deed::define()).mode(mode).open()?;
+    for _ in 0..2 {
+        match client.enqueue(deed("nothing").call().key("k")) {
+            Ok(handle) => say(&format!("answer existing {}", handle.is_existing())),
+            Err(error) => say(&format!("answer {error}; again: {}", error.is_retryable())),
+        }
+    }
+    client.shutdown(PATIENCE)?;
+    Ok(())
+}
+
+/// What a child hears whose n-th commit is reported as failed though it was made, and what becomes of
+/// its task.
+fn answers_of_unknown(nth: u32, inline: bool) -> (Vec<String>, TaskRecord) {
+    let field = Field::default();
+    let mut variables = field.variables();
+    variables.push(("LW_STORY", "unknown".to_owned()));
+    variables.push(("LITEWORK_PLANT", format!("commit_unknown:{nth}")));
+    variables.extend(inline.then(|| ("LW_MODE", "inline".to_owned())));
+    let mut child = Child::start("planted", &variables);
+    let answers = (0..2).map(|_| child.expect("answer ")).collect();
+    child.expect("done");
+    assert!(child.end().success());
+    let pool = builder(&field).workers(1).open().unwrap();
+    let task = pool.find("k").unwrap().expect("it was stored");
+    pool.handle::<Deed>(task.id).unwrap().wait(PATIENCE).unwrap();
+    assert_eq!(pool.count(&Filter::new()).unwrap(), 1);
+    assert_eq!(faults(&look_into(&field.db())), Vec::<String>::new());
+    (answers, pool.get(task.id).unwrap())
+}
+
+const UNKNOWN: &str = "answer unknown_outcome: the commit failed: Error code 10: disk I/O error; send it again \
+                       with the same idempotency key; again: false";
+
+/// G2: a call whose commit cannot be told may be sent again under its key; then there is one task.
+#[test]
+fn a_call_of_unknown_outcome_that_is_sent_again_is_one_task_and_runs() {
+    // The first commit is that of `open`.
+    let (answers, task) = answers_of_unknown(2, false);
+    assert_eq!(answers, [UNKNOWN, "answer existing true"]);
+    assert_eq!((task.state, task.attempt), (State::Succeeded, 1));
+}
+
+/// G2, G3: one that was handed over to its own caller by a commit that cannot be told is not run by
+/// it; it comes back when that process has left.
+#[test]
+fn a_task_handed_over_by_an_unknown_commit_comes_back() {
+    // The first commits are those of `open` and of the caller's becoming a runner.
+    let (answers, task) = answers_of_unknown(3, true);
+    assert_eq!(answers, [UNKNOWN, "answer existing true"]);
+    assert_eq!((task.state, task.attempt), (State::Succeeded, 1));
 }
 
 /// Five small tasks and one that does not fit on the disk, in one merged transaction.

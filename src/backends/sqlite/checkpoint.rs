@@ -47,9 +47,10 @@ pub(super) enum Need {
 
 /// Moves as much as can be moved without waiting for anybody.
 pub(super) fn passive(conn: &Connection) {
-    fault::point("in_checkpoint");
-    // A checkpoint that is refused or fails is tried again after the next commit.
-    let _later = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+    fault::passage("checkpoint", || {
+        // A checkpoint that is refused or fails is tried again after the next commit.
+        let _later = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+    });
 }
 
 /// The helper: at most one thread at a time.

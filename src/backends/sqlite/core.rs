@@ -153,6 +153,10 @@ impl Core {
             return Ok(());
         }
         match self.execute("COMMIT") {
+            Ok(()) if fault::planted("commit_unknown") => {
+                let told = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
+                Err(self.failed_commit(rusqlite::Error::SqliteFailure(told, None)))
+            }
             Ok(()) => {
                 fault::point("after_commit");
                 self.keep_log_short();

@@ -301,6 +301,9 @@ fn migrate(conn: &mut Connection, path: &Path, settings: &Settings) -> Result<()
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sorted)?;
     if !has_meta(&tx).map_err(sorted)? {
         tx.execute_batch(SCHEMA).map_err(sorted)?;
+        if crate::fault::planted("unique_index_off") {
+            tx.execute_batch("DROP INDEX litework_task_key").map_err(sorted)?;
+        }
         let mut insert = tx
             .prepare("INSERT INTO litework_meta (name, value) VALUES (?1, ?2)")
             .map_err(sorted)?;
