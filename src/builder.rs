@@ -285,6 +285,16 @@ impl Builder {
         self
     }
 
+    /// Opens the file though it lies on a disk that other hosts or virtual machines may share, such as
+    /// NFS, SMB or a shared folder. The risk: the locks there hold on one host only, so a second host
+    /// that opens the file damages it without an error. Default: refused as `unsafe_filesystem`, where
+    /// the system tells the kind of disk (Linux).
+    #[cfg(feature = "sqlite")]
+    pub fn allow_network_filesystem(mut self) -> Self {
+        self.settings.any_filesystem = true;
+        self
+    }
+
     /// State that bodies get from their context by its type, one value a type; the last one given
     /// stays.
     ///

@@ -5,7 +5,8 @@
 //! a point write `at name` to standard output and wait there to be killed. `LITEWORK_MARK=name` makes
 //! each passage of a place write `enters name` and `leaves name` and go on. `LITEWORK_PLANT=name`
 //! switches one guarantee off, so that a test can show that its checker sees the difference; several
-//! are separated by commas, and `name:n` does so at the n-th time only.
+//! are separated by commas, and `name:n` does so at the n-th time only. `LITEWORK_MOUNTS` names a file
+//! that is read instead of the system's table of mounts.
 
 #[cfg(feature = "__fault")]
 mod on {
@@ -90,8 +91,16 @@ mod on {
             hit | plant.time.is_none_or(|wanted| wanted == time)
         })
     }
+
+    /// `LITEWORK_MOUNTS`: the file that stands in for the system's table of mounts.
+    #[cfg(all(feature = "sqlite", target_os = "linux"))]
+    pub(crate) fn mount_table() -> Option<std::path::PathBuf> {
+        std::env::var_os("LITEWORK_MOUNTS").map(Into::into)
+    }
 }
 
+#[cfg(all(feature = "__fault", feature = "sqlite", target_os = "linux"))]
+pub(crate) use on::mount_table;
 #[cfg(feature = "__fault")]
 pub(crate) use on::point;
 #[cfg(all(feature = "__fault", feature = "sqlite"))]
@@ -100,6 +109,11 @@ pub(crate) use on::{passage, planted};
 #[cfg(not(feature = "__fault"))]
 #[inline]
 pub(crate) fn point(_name: &str) {}
+
+#[cfg(all(not(feature = "__fault"), feature = "sqlite", target_os = "linux"))]
+pub(crate) fn mount_table() -> Option<std::path::PathBuf> {
+    None
+}
 
 #[cfg(all(not(feature = "__fault"), feature = "sqlite"))]
 #[inline]

@@ -70,11 +70,24 @@ impl Report {
     }
 }
 
+/// The message and its causes on one line. Control characters are shown escaped, so that a text cannot
+/// steer a terminal or forge a line of a log; the fields hold it as it was.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        self.causes.iter().try_for_each(|cause| write!(f, ": {cause}"))
+        write_escaped(f, &self.message)?;
+        self.causes.iter().try_for_each(|cause| {
+            f.write_str(": ")?;
+            write_escaped(f, cause)
+        })
     }
+}
+
+fn write_escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    text.split_inclusive(char::is_control).try_for_each(|part| {
+        let plain = part.trim_end_matches(char::is_control);
+        f.write_str(plain)?;
+        write!(f, "{}", part[plain.len()..].escape_debug())
+    })
 }
 
 /// Cuts a text at [`REPORT_TEXT_BYTES_MAX`] bytes and says so.

@@ -224,7 +224,7 @@ impl<T> Call<T> {
         self
     }
 
-    /// The idempotency key, 1 to 200 bytes: while a task with this key is kept, the same call
+    /// The idempotency key, 1 to 200 bytes without control characters: while a task with this key is kept, the same call
     /// gives that task again, and one with other arguments is a `key_conflict`.
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.with.key = Some(key.into());
@@ -265,8 +265,13 @@ impl CallOptions {
     /// The key, in its range.
     pub(crate) fn checked_key(&self) -> Result<Option<&str>, Error> {
         match self.key.as_deref() {
-            Some(key) if key.is_empty() || key.len() > KEY_BYTES_MAX || key.contains('\0') => {
-                Err(Error::invalid("bad_key", "idempotency key", key, "1 to 200 bytes without NUL"))
+            Some(key)
+                if key.is_empty()
+                    || key.len() > KEY_BYTES_MAX
+                    || key.contains(char::is_control) =>
+            {
+                let allowed = "1 to 200 bytes without control characters";
+                Err(Error::invalid("bad_key", "idempotency key", key, allowed))
             }
             key => Ok(key),
         }

@@ -345,6 +345,12 @@ impl SmallDisk {
         assert!(done.success(), "mount needs root");
         Self(path)
     }
+
+    fn make_read_only(&self) {
+        let mut remount = Command::new("mount");
+        let done = remount.args(["-o", "remount,ro"]).arg(&self.0).status().unwrap();
+        assert!(done.success(), "it can be mounted anew");
+    }
 }
 
 impl Drop for SmallDisk {
@@ -386,4 +392,27 @@ fn a_full_disk_fails_one_caller_only_and_a_missing_look_at_autocommit_is_seen() 
     let seen = answers_on_a_full_disk(Some("autocommit_check_off"));
     println!("planted: {seen:?}");
     assert!(seen.is_err());
+}
+
+/// No promise of its own: what cannot be written is refused when it is opened, with the reason.
+#[test]
+#[ignore = "needs root"]
+fn a_disk_that_is_mounted_read_only_is_refused_with_the_reason() {
+    let field = Field::default();
+    let disk = SmallDisk::mount(field.path("disk"));
+    let open = |name: &str| Client::builder(disk.0.join(name)).mode(Mode::Hold).open();
+    open("old.db").unwrap().shutdown(PATIENCE).unwrap();
+    disk.make_read_only();
+    let told = ["old.db", "new.db"].map(|name| open(name).unwrap_err().to_string());
+    let folder = disk.0.display();
+    let expected = [
+        format!(
+            "cannot_open: {folder}/old.db: it cannot be opened: this program may not write to its \
+             folder, its disk is mounted read-only, or it was just removed"
+        ),
+        format!(
+            "cannot_open: {folder}/new.db: it cannot be created: Read-only file system (os error 30)"
+        ),
+    ];
+    assert_eq!(told, expected);
 }

@@ -13,6 +13,7 @@ mod enqueue;
 mod finish;
 mod lanes;
 mod member;
+mod mounts;
 mod promote;
 mod query;
 mod row;

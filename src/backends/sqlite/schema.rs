@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
 
+use super::mounts;
 use crate::error::Error;
 use crate::options::Durability;
 use crate::outcome::BoxError;
@@ -42,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) convert_to_wal: bool,
     /// How much earlier one point of priority counts. None: as in the file; strict in a new one.
     pub(crate) step_ms: Option<i64>,
+    /// Whether the file may lie on a disk that other hosts share.
+    pub(crate) any_filesystem: bool,
 }
 
 impl Default for Settings {
@@ -51,6 +54,7 @@ impl Default for Settings {
             application_file: false,
             convert_to_wal: false,
             step_ms: None,
+            any_filesystem: false,
         }
     }
 }
@@ -82,6 +86,9 @@ pub(super) fn prepare(path: &Path, settings: &Settings) -> Result<(Connection, M
         return Err(bad_file("old_sqlite", path, reason, None));
     }
     check_path(path)?;
+    if !settings.any_filesystem {
+        mounts::check(path)?;
+    }
     create_private(path)?;
     let until = Instant::now() + OPEN_DEADLINE;
     loop {
@@ -125,6 +132,16 @@ fn sort_error(path: &Path, error: rusqlite::Error) -> Attempt {
         Some(ErrorCode::DatabaseCorrupt) => {
             let reason = "the database is damaged; restore a backup or use `.recover`";
             Attempt::Refused(bad_file("damaged_file", path, reason, Some(error.into())))
+        }
+        Some(ErrorCode::ReadOnly) => {
+            let reason = "it cannot be written: this program has no right to, or its disk is \
+                          mounted read-only";
+            Attempt::Refused(bad_file("cannot_open", path, reason, Some(error.into())))
+        }
+        Some(ErrorCode::CannotOpen) => {
+            let reason = "it cannot be opened: this program may not write to its folder, its disk is \
+                          mounted read-only, or it was just removed";
+            Attempt::Refused(bad_file("cannot_open", path, reason, Some(error.into())))
         }
         _ => {
             let reason = format!("it cannot be opened: {error}");
