@@ -1645,13 +1645,13 @@ fn a_process_forks_with_a_queue_open() {
     }
     answer_as_forked_child(&client, &handle, || open(&path, Mode::Hold));
     let began = std::time::Instant::now();
-    println!("\nforked: shutdown: {}", hide_parent(said(quiet.shutdown(Duration::from_secs(20)))));
+    println!("\nforked: shutdown: {}", hide_parent(&said(quiet.shutdown(Duration::from_secs(20)))));
     drop((client, quiet, handle));
     println!("\nforked: dropped at once: {}", began.elapsed() < Duration::from_secs(5));
     std::process::exit(0);
 }
 
-fn hide_parent(text: String) -> String {
+fn hide_parent(text: &str) -> String {
     text.replace(&std::os::unix::process::parent_id().to_string(), "<pid>")
 }
 
@@ -1677,7 +1677,7 @@ fn answer_as_forked_child(
     ];
     let mut answers: Vec<(String, Vec<&str>)> = Vec::new();
     for (name, answer) in calls {
-        let answer = hide_parent(answer);
+        let answer = hide_parent(&answer);
         match answers.last_mut().filter(|(known, _)| *known == answer) {
             Some((_, names)) => names.push(name),
             None => answers.push((answer, vec![name])),

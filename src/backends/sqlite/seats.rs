@@ -133,7 +133,9 @@ pub(super) fn sweep(folder: &Path, known: &HashSet<String>) {
         if suffix == "lock" {
             // The lock is held until the files are gone, so nobody can take the seat meanwhile.
             let lock = open(&path, false).ok().filter(|lock| lock.try_lock().is_ok());
-            lock.iter().for_each(|_| remove(folder, &stem));
+            if lock.is_some() {
+                remove(folder, &stem);
+            }
         } else if suffix == "bell"
             || suffix == "slots" && !folder.join(format!("{stem}.lock")).exists()
         {
