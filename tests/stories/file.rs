@@ -26,7 +26,7 @@ fn end_elsewhere(lab: &Lab) {
 }
 
 #[test]
-fn a_watch_that_could_not_begin_is_begun_by_the_next_who_waits() {
+fn a_wait_that_could_not_look_can_be_repeated() {
     let lab = Lab::inline();
     let client = client(&lab);
     let handle = client.enqueue(double::with(21)).unwrap();

@@ -136,9 +136,7 @@ pub(super) fn sweep(folder: &Path, known: &HashSet<String>) {
             if lock.is_some() {
                 remove(folder, &stem);
             }
-        } else if suffix == "bell"
-            || suffix == "slots" && !folder.join(format!("{stem}.lock")).exists()
-        {
+        } else if suffix == "slots" && !folder.join(format!("{stem}.lock")).exists() {
             // It may be gone by now, which is as good.
             let _gone = std::fs::remove_file(&path);
         }
@@ -235,7 +233,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("temp");
         let folder = folder(&dir.path().join("a.db"));
         let seat = Seat::take(&folder).expect("seat");
-        for name in ["dead.lock", "dead.slots", "loose.slots", "a.bell", "judged.lock"] {
+        for name in ["dead.lock", "dead.slots", "loose.slots", "judged.lock"] {
             std::fs::write(folder.join(name), "").expect("a file");
         }
         sweep(&folder, &HashSet::from(["judged".to_owned()]));
