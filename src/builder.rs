@@ -25,6 +25,7 @@ use crate::hub::{Hub, Mode, PendingRunner, Runner};
 use crate::json::JsonLimits;
 use crate::options::{Durability, check_name};
 use crate::outcome::Result as TaskResult;
+use crate::quota::Quotas;
 use crate::registry::{Definition, Layer, Next, Registry};
 use crate::state::{STEP_STRICT_MS, step_for};
 use crate::task::TaskRef;
@@ -69,6 +70,7 @@ pub struct Builder {
     pool: PoolConfig,
     retry_in_place: bool,
     limits: JsonLimits,
+    quotas: Quotas,
     clock: Arc<dyn Clock>,
     durability: Durability,
     step_ms: Option<i64>,
@@ -115,6 +117,7 @@ impl Builder {
             pool: PoolConfig::default(),
             retry_in_place: true,
             limits: JsonLimits::default(),
+            quotas: Quotas::default(),
             clock: Arc::new(SystemClock),
             durability: Durability::default(),
             step_ms: None,
@@ -377,6 +380,30 @@ impl Builder {
         self
     }
 
+    /// At most this many tasks of a queue may wait for their start, 1 to 1,000,000,000; one more is
+    /// refused as `overloaded`, and may be sent again later. Tasks that are ready, scheduled or held
+    /// back count, also those of other programs; one that starts at once does not, and a task that was
+    /// stored is never refused a retry. Default: [`max_waiting_each`](Self::max_waiting_each).
+    pub fn max_waiting(mut self, queue: impl Into<String>, tasks: u64) -> Self {
+        self.quotas.queues.insert(queue.into(), tasks);
+        self
+    }
+
+    /// The same for each queue that has no limit of its own. Default: no limit, which costs nothing.
+    pub fn max_waiting_each(mut self, tasks: u64) -> Self {
+        self.quotas.each_queue = Some(tasks);
+        self
+    }
+
+    /// Refuses new tasks as `overloaded` once this many bytes of the file are in use, 1 MiB to 256 TiB;
+    /// its -wal comes on top. What was stored still runs and ends, so results may make the file
+    /// larger. Default: no limit, which costs nothing.
+    #[cfg(feature = "sqlite")]
+    pub fn max_file_bytes(mut self, bytes: u64) -> Self {
+        self.quotas.file_bytes = Some(bytes);
+        self
+    }
+
     /// Where the time comes from. Default: the machine's clock.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
@@ -417,6 +444,7 @@ impl Builder {
             catalog: Arc::new(catalog),
             clock: Arc::clone(&self.clock),
             limits: self.limits,
+            quotas: std::mem::take(&mut self.quotas),
             mode,
             path,
             runner: OnceLock::new(),
@@ -547,6 +575,7 @@ impl Builder {
         }
         check_range("threads_for", &self.pool.threads_for, 1..=WORKERS_MAX, "1 to 1024")?;
         check_range("weight", &self.pool.weights, 1..=1_000, "1 to 1000")?;
+        self.check_quotas()?;
         Ok(mode)
     }
 
@@ -560,7 +589,31 @@ impl Builder {
     fn check_pool_queues(&self, catalog: &Catalog) -> Result<(), Error> {
         self.pool_queues().try_for_each(|queue| catalog.check_queue(queue))
     }
+
+    fn check_quotas(&self) -> Result<(), Error> {
+        let quotas = &self.quotas;
+        for queue in quotas.queues.keys() {
+            check_name("bad_queue", "queue name", queue)?;
+        }
+        check_range("max_waiting", &quotas.queues, WAITING, "1 to 1000000000")?;
+        let out_of_range =
+            |place, value: u64, allowed| Err(Error::invalid("out_of_range", place, value, allowed));
+        match (quotas.each_queue, quotas.file_bytes) {
+            (Some(tasks), _) if !WAITING.contains(&tasks) => {
+                out_of_range("max_waiting_each", tasks, "1 to 1000000000")
+            }
+            (_, Some(bytes)) if !FILE_BYTES.contains(&bytes) => {
+                out_of_range("max_file_bytes", bytes, "1048576 to 281474976710656")
+            }
+            _ => Ok(()),
+        }
+    }
 }
+
+/// Limits of waiting tasks that can be set.
+const WAITING: std::ops::RangeInclusive<u64> = 1..=1_000_000_000;
+/// Limits of a file that can be set.
+const FILE_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 48;
 
 fn check_range<N: PartialOrd + std::fmt::Debug>(
     place: &str,

@@ -16,6 +16,7 @@ use crate::catalog::{Catalog, Kind};
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::json::{self, JsonLimits};
+use crate::quota::Quotas;
 use crate::record::{Claimed, Finished, NewTask, Stored, TaskRecord};
 use crate::state::State;
 use crate::task::{Call, CallOptions, Signature};
@@ -175,6 +176,7 @@ pub(crate) struct Hub {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limits: JsonLimits,
+    pub(crate) quotas: Quotas,
     pub(crate) mode: Mode,
     pub(crate) path: Option<PathBuf>,
     pub(crate) runner: OnceLock<Arc<dyn Runner>>,
@@ -257,6 +259,7 @@ impl Hub {
         let meta =
             if with.meta.is_empty() { None } else { Some(json::encode(&with.meta, self.limits)?) };
         Ok(NewTask {
+            quota: self.quotas.of(&plan.queue),
             kind: Arc::clone(&kind.name),
             queue: plan.queue,
             priority: plan.priority,

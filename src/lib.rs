@@ -77,6 +77,7 @@ mod settle;
 mod error;
 mod options;
 mod task;
+mod quota;
 mod record;
 mod watch;
 mod backend;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::id::TaskId;
 use crate::options::Durability;
 use crate::outcome::{Outcome, Report};
+use crate::quota::Quota;
 use crate::retry::Retry;
 use crate::state::{Reason, State};
 use crate::time::Timestamp;
@@ -203,6 +204,8 @@ pub(crate) struct NewTask {
     pub(crate) meta: Option<String>,
     /// Overrides that the running process needs, as JSON.
     pub(crate) options: Option<String>,
+    /// When it is refused for want of room.
+    pub(crate) quota: Quota,
 }
 
 /// What became of a [`NewTask`].

@@ -42,7 +42,6 @@ use Answer::{Is, NotYet};
 const LATER: &[&str] = &[
     "a lease that can be set",
     "dependencies between tasks",
-    "limits of waiting work",
     "retry by an operator",
     "the command line",
     "tokens for ending a task from outside",
@@ -1112,7 +1111,19 @@ const ROWS: &[Row] = &[
             "item 1000 of the batch: overloaded: the file's list of lanes (pairs of queue and kind) holds 1000 of at most 1000; a lane is never given up, so use fewer queues or another file; 0 stored",
         ),
     ),
-    Row(27, "more waiting tasks than a queue may have", NotYet("limits of waiting work")),
+    Row(
+        27,
+        "more waiting tasks than a queue may have",
+        Is(
+            |lab| {
+                let client = lab.builder().max_waiting("mail", 2).open().unwrap();
+                let calls = (0..3).map(|n| echo(n).queue("mail"));
+                let told = lab.shown(client.enqueue_many(calls).map(|_| "ok".into()));
+                format!("{told}; {} stored", lab.count())
+            },
+            "item 2 of the batch: overloaded: the queue mail (tasks that have not started) holds 2 of at most 2; try again later; 0 stored",
+        ),
+    ),
     Row(
         28,
         "a plain call while the thread holds the write transaction",

@@ -15,6 +15,7 @@ mod fairness;
 mod file;
 mod inline;
 mod modes;
+mod overload;
 mod pending;
 mod sharing;
 mod shutdown;

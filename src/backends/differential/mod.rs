@@ -25,6 +25,7 @@ use crate::backend::Backend;
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::outcome::{Outcome, Report};
+use crate::quota::Quota;
 use crate::record::{Claimed, Finish, NewTask, TaskRecord};
 use crate::retry::Retry;
 use crate::state::{Reason, State};
@@ -98,6 +99,7 @@ fn task(kind: &str) -> NewTask {
         tags: None,
         meta: None,
         options: None,
+        quota: Quota::default(),
     }
 }
 

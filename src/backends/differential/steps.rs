@@ -16,6 +16,7 @@ use super::offer::{ALL_LANES, KINDS, Places, QUEUES, Terms};
 use crate::backend::{Offer, next_view};
 use crate::id::TaskId;
 use crate::outcome::{Outcome, Report};
+use crate::quota::Quota;
 use crate::record::{Claimed, Filter, Finish, Lease, Member, NewTask};
 use crate::retry::Retry;
 use crate::state::{Reason, State};
@@ -225,12 +226,14 @@ impl<'a> History<'a> {
             tags: rng.bool().then(|| r#"["t1","t2"]"#.to_owned()),
             meta: rng.bool().then(|| r#"{"m":1.5}"#.to_owned()),
             options: rng.bool().then(|| "{}".to_owned()),
+            quota: Quota { waiting: (rng.u8(0..4) == 0).then(|| rng.u64(1..20)), file_bytes: None },
         }
     }
 
-    /// A task of the first queue, without a key, as one conflict would refuse all.
+    /// A task of the first queue, without a key or a quota, as one refusal would refuse all.
     fn unlimited_task(&mut self) -> NewTask {
-        NewTask { key: None, queue: QUEUES[0].into(), ..self.new_task() }
+        let quota = Quota::default();
+        NewTask { key: None, quota, queue: QUEUES[0].into(), ..self.new_task() }
     }
 
     fn exchange(&mut self) {

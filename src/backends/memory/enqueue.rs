@@ -71,6 +71,9 @@ impl Book {
         self.open_lane(&new, row)?;
         let rank = rank(new.due_at, new.priority, self.step_ms);
         let start = self.start(now, &new, rank, offer);
+        if !matches!(start, Start::HandedOver { .. }) {
+            self.check_quota(&new)?;
+        }
         self.tags += 1;
         let id = TaskId::new(row, self.hasher.hash_one(self.tags).cast_signed());
         if let Some(key) = &new.key {
@@ -115,6 +118,20 @@ impl Book {
         }
         self.lanes.entry(name).or_insert_with(|| Lane { first_row: row, ready: BTreeSet::new() });
         Ok(())
+    }
+
+    /// Refuses a task that would wait where enough do.
+    fn check_quota(&self, new: &NewTask) -> Result<(), Error> {
+        let Some(limit) = new.quota.waiting else { return Ok(()) };
+        let waits = |task: &&Task| {
+            task.lane.0 == new.queue
+                && matches!(task.record.state, State::Ready | State::Scheduled | State::Waiting)
+        };
+        if (self.tasks.values().filter(waits).count() as u64) < limit {
+            return Ok(());
+        }
+        let what = format!("the queue {} (tasks that have not started)", new.queue);
+        Err(Error::Overloaded { what, found: limit, allowed: limit })
     }
 
     fn start(&self, now: Timestamp, new: &NewTask, rank: i64, offer: Option<&dyn Offer>) -> Start {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::backend::Room;
 use crate::outcome::{Outcome, Report};
+use crate::quota::Quota;
 use crate::record::{Finished, Lease};
 use crate::retry::Retry;
 use crate::state::Reason;
@@ -84,6 +85,7 @@ fn task(due_ms: i64, priority: i8) -> NewTask {
         tags: None,
         meta: None,
         options: None,
+        quota: Quota::default(),
     }
 }
 

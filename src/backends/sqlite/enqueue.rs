@@ -16,11 +16,13 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension};
 use super::core::{Core, not_stored};
 use super::lanes::{LANES_MAX, too_many_lanes};
 use super::promote::next_due;
+use super::waiting::Waiting;
 use crate::backend::{Offer, Room};
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::json;
 use crate::options::Durability;
+use crate::quota::Quota;
 use crate::record::{Claimed, Lease, NewTask, Stored};
 use crate::state::{State, rank};
 use crate::time::Timestamp;
@@ -131,7 +133,10 @@ impl Insert {
 
     /// Whether nothing can refuse it but what refuses all.
     fn is_plain(&self, core: &mut Core) -> bool {
-        self.task.key.is_none() && core.lanes.find(&self.task.queue, &self.task.kind).is_some()
+        let limited = self.task.quota != Quota::default();
+        !limited
+            && self.task.key.is_none()
+            && core.lanes.find(&self.task.queue, &self.task.kind).is_some()
     }
 
     /// Writes it alone; an outer error means that the transaction is lost.
@@ -155,6 +160,8 @@ impl Insert {
         }
         let lane = core.lanes.of(&core.conn, &self.task.queue, &self.task.kind)?;
         let mut placed = self.place(core, lane)?;
+        let waits = !matches!(placed.start, Start::HandedOver { .. });
+        core.lanes.waiting.admit(&core.conn, &self.task, waits)?;
         let mut insert = core.conn.prepare_cached(INSERT).map_err(not_stored)?;
         self.bind(&mut insert, 0, placed).map_err(not_stored)?;
         insert.raw_execute().map_err(not_stored)?;
@@ -445,6 +452,8 @@ pub(super) fn insert_in(tx: &Connection, task: &NewTask, now: Timestamp) -> Resu
     if let Some(existing) = insert.existing(tx)? {
         return Ok(existing);
     }
+    // The caller's transaction may end in any way, so nothing is remembered of it.
+    Waiting::default().admit(tx, task, true)?;
     let step_ms = tx
         .query_row("SELECT value FROM litework_meta WHERE name = 'step_ms'", [], |row| row.get(0))
         .map_err(not_stored)?;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use super::core::not_stored;
+use super::waiting::Waiting;
 use crate::backend::{LANES_INSTEAD, Offer};
 use crate::error::Error;
 
@@ -68,6 +69,8 @@ pub(super) struct Lanes {
     by_id: HashMap<i64, usize>,
     listed: bool,
     found_last: usize,
+    /// Forgotten with the lanes when a transaction rolls back; estimates hold beyond other commits.
+    pub(super) waiting: Waiting,
 }
 
 impl Lane {

@@ -21,6 +21,7 @@ mod schema;
 mod seats;
 #[cfg(test)]
 mod tests;
+mod waiting;
 mod watcher;
 mod writer;
 

@@ -5,6 +5,7 @@ use rusqlite::Connection;
 use super::*;
 use crate::backend::Room;
 use crate::outcome::Outcome;
+use crate::quota::Quota;
 use crate::retry::Retry;
 use crate::state::{Reason, State};
 
@@ -94,6 +95,7 @@ fn task(due_at: i64) -> NewTask {
         tags: None,
         meta: None,
         options: None,
+        quota: Quota::default(),
     }
 }
 

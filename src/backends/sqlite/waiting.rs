@@ -1,0 +1,163 @@
+//! Enqueue: whether there is room for one more task, where the program has set a limit.
+//!
+//! The waiting tasks of a queue are counted once and then only estimated: no more can wait than were
+//! counted and rows have come since, whoever stored them, and the newest row tells how many came. So
+//! they are counted again only when that many would be too many. A count that took long is not
+//! repeated for ten times as long, and the queue is taken to be full until then.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, Params};
+
+use super::core::not_stored;
+use crate::error::Error;
+use crate::record::NewTask;
+
+/// A count that took less than this may be repeated at once …
+const QUICK: Duration = Duration::from_millis(1);
+/// … and so may one in a file that never had more rows than this, however busy the machine was.
+const FEW_ROWS: u64 = 10_000;
+
+/// Served by `litework_task_ready`; the others by the index of their state, which holds few or is
+/// walked once.
+const COUNT: &str = "SELECT count(*) FROM (\
+     SELECT 1 FROM litework_lane l CROSS JOIN litework_task t \
+       WHERE l.queue = ?1 AND t.lane = l.id AND t.state = 'ready' \
+     UNION ALL SELECT 1 FROM litework_task t CROSS JOIN litework_lane l \
+       WHERE t.state = 'scheduled' AND l.id = t.lane AND l.queue = ?1 \
+     UNION ALL SELECT 1 FROM litework_task t CROSS JOIN litework_lane l \
+       WHERE t.state = 'waiting' AND l.id = t.lane AND l.queue = ?1 LIMIT ?2)";
+
+/// Served by the primary key.
+const NEWEST: &str =
+    "SELECT coalesce((SELECT id FROM litework_task WHERE id <= ?1 ORDER BY id DESC LIMIT 1), 0)";
+
+const BYTES_USED: &str = "SELECT (page_count - freelist_count) * page_size \
+     FROM pragma_page_count, pragma_freelist_count, pragma_page_size";
+
+/// What is known of queues that have a limit. A rollback makes it untrue, as rows that were counted
+/// are gone then.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    queues: HashMap<Arc<str>, Counted>,
+}
+
+#[derive(Debug)]
+struct Counted {
+    /// How many waited; counting stopped at the limit.
+    found: u64,
+    limit: u64,
+    /// The newest row then.
+    newest: u64,
+    again_at: Instant,
+}
+
+impl Waiting {
+    /// Refuses a task for which there is no room; `waits`: it does not start at once.
+    pub(super) fn admit(
+        &mut self,
+        conn: &Connection,
+        task: &NewTask,
+        waits: bool,
+    ) -> Result<(), Error> {
+        if let Some(limit) = task.quota.file_bytes {
+            let used = number(conn, BYTES_USED, [])?;
+            if used.saturating_add(task.arguments.len() as u64) > limit {
+                let what = "the file (bytes in use)".to_owned();
+                return Err(Error::Overloaded { what, found: used, allowed: limit });
+            }
+        }
+        match task.quota.waiting.filter(|_| waits) {
+            None => Ok(()),
+            Some(limit) => self.admit_to_queue(conn, &task.queue, limit),
+        }
+    }
+
+    fn admit_to_queue(
+        &mut self,
+        conn: &Connection,
+        queue: &Arc<str>,
+        limit: u64,
+    ) -> Result<(), Error> {
+        let newest = number(conn, NEWEST, [i64::MAX])?;
+        if let Some(known) = self.queues.get(queue).filter(|known| known.limit == limit) {
+            if known.found + newest.saturating_sub(known.newest) < limit {
+                return Ok(());
+            }
+            if Instant::now() < known.again_at {
+                return Err(full(queue, limit));
+            }
+        }
+        let began = Instant::now();
+        let found = number(conn, COUNT, (&**queue, i64::try_from(limit).unwrap_or(i64::MAX)))?;
+        let took = began.elapsed();
+        let quick = took < QUICK || newest <= FEW_ROWS;
+        let pause = if quick { Duration::ZERO } else { took * 10 };
+        let counted = Counted { found, limit, newest, again_at: began + took + pause };
+        self.queues.insert(Arc::clone(queue), counted);
+        if found < limit { Ok(()) } else { Err(full(queue, limit)) }
+    }
+}
+
+fn full(queue: &str, limit: u64) -> Error {
+    let what = format!("the queue {queue} (tasks that have not started)");
+    Error::Overloaded { what, found: limit, allowed: limit }
+}
+
+fn number(conn: &Connection, sql: &str, params: impl Params) -> Result<u64, Error> {
+    conn.prepare_cached(sql)
+        .and_then(|mut read| read.query_row(params, |row| row.get::<_, i64>(0)))
+        .map(i64::unsigned_abs)
+        .map_err(not_stored)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LANE: &str = "INSERT INTO litework_lane VALUES (1, 'mail', 'a'), (2, 'sms', 'a')";
+
+    fn store(conn: &Connection, lane: i64, state: &str) {
+        let sql = "INSERT INTO litework_task (tag, lane, state, reason, rank, priority, due_at, \
+                   enqueued_at, attempts_max, arguments) \
+                   VALUES (0, ?1, ?2, iif(?2 = 'scheduled', 'delayed', NULL), 0, 0, 0, 0, 1, '{}')";
+        conn.execute(sql, (lane, state)).expect("a row");
+    }
+
+    fn queue() -> (Connection, Arc<str>) {
+        let conn = Connection::open_in_memory().expect("a database");
+        conn.execute_batch(include_str!("schema.sql")).expect("the schema");
+        conn.execute_batch(LANE).expect("lanes");
+        (conn, "mail".into())
+    }
+
+    #[test]
+    fn tasks_are_counted_again_only_when_too_many_may_have_come() {
+        let (conn, mail) = queue();
+        let mut waiting = Waiting::default();
+        let counted_at = |waiting: &Waiting| waiting.queues[&mail].newest;
+        assert!(waiting.admit_to_queue(&conn, &mail, 3).is_ok());
+        store(&conn, 1, "ready");
+        store(&conn, 2, "ready");
+        assert!(waiting.admit_to_queue(&conn, &mail, 3).is_ok());
+        assert_eq!(counted_at(&waiting), 0, "two rows have come, so there is room for a third");
+        store(&conn, 1, "scheduled");
+        assert!(waiting.admit_to_queue(&conn, &mail, 3).is_ok());
+        assert_eq!(counted_at(&waiting), 3, "three have come, but one is another queue's");
+        store(&conn, 1, "ready");
+        assert!(waiting.admit_to_queue(&conn, &mail, 3).is_err());
+        assert!(waiting.admit_to_queue(&conn, &mail, 4).is_ok(), "another limit, another count");
+    }
+
+    #[test]
+    fn a_count_that_took_long_is_not_repeated_at_once() {
+        let (conn, mail) = queue();
+        let again_at = Instant::now() + Duration::from_secs(3_600);
+        let counted = Counted { found: 3, limit: 3, newest: 0, again_at };
+        let mut waiting = Waiting { queues: HashMap::from([(Arc::clone(&mail), counted)]) };
+        assert!(waiting.admit_to_queue(&conn, &mail, 3).is_err(), "though nothing waits by now");
+        assert!(waiting.admit_to_queue(&conn, &"sms".into(), 3).is_ok());
+    }
+}
