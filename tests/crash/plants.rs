@@ -2,6 +2,7 @@
 //! without it. With it the checker is content; without it the checker must object, or it could not
 //! see the defect if there was one.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::mpsc::channel;
@@ -132,6 +133,7 @@ pub(crate) fn act() {
     match var("LW_STORY").as_deref() {
         Some("order") => out_of_order(&db).unwrap(),
         Some("key") => the_same_key(&db).unwrap(),
+        Some("unknown pool") => all_end_whatever_is_unknown(&db).unwrap(),
         Some("unknown") => the_same_key_again(&db).unwrap(),
         Some("full") => a_full_disk(&db).unwrap(),
         _ => {}
@@ -269,13 +271,63 @@ fn a_call_of_unknown_outcome_that_is_sent_again_is_one_task_and_runs() {
 }
 
 /// G2, G3: one that was handed over to its own caller by a commit that cannot be told is not run by
-/// it; it comes back when that process has left.
+/// it; the next commit gives it back.
 #[test]
 fn a_task_handed_over_by_an_unknown_commit_comes_back() {
     // The first commits are those of `open` and of the caller's becoming a runner.
     let (answers, task) = answers_of_unknown(3, true);
     assert_eq!(answers, [UNKNOWN, "answer existing true"]);
     assert_eq!((task.state, task.attempt), (State::Succeeded, 1));
+}
+
+/// Each call is sent until it is answered, and waited for.
+fn all_end_whatever_is_unknown(db: &std::path::Path) -> std::result::Result<(), Error> {
+    let client = Client::builder(db).register(Deed::define()).workers(1).open()?;
+    for number in 0..6 {
+        let call = || deed("nothing").call().key(format!("k{number}"));
+        let handle = match client.enqueue(call()) {
+            Err(Error::Unknown { .. }) => {
+                say("an answer was not known");
+                client.enqueue(call())?
+            }
+            answer => answer?,
+        };
+        handle.wait(PATIENCE)?;
+    }
+    let many = (0..6).map(|_| deed("nothing"));
+    if let Ok(handles) = client.enqueue_many(many) {
+        handles.iter().try_for_each(|handle| handle.wait(PATIENCE).map(drop))?;
+    }
+    let unfinished = Filter::new().state(State::Running).state(State::Ready);
+    while client.count(&unfinished)? > 0 {
+        std::thread::yield_now();
+    }
+    // Its last commit may be the one.
+    let _unknown = client.shutdown(PATIENCE);
+    Ok(())
+}
+
+/// G2, G3: whichever commit of a pool is of unknown outcome, every task ends under the same process
+/// and runs once. Claims of such a commit belong to a process that lives, so no rescue would come.
+#[test]
+fn whichever_commit_of_a_pool_is_unknown_every_task_runs_once() {
+    let mut unknown_answers = 0;
+    // The first two make the pool a runner; failing them fails the opening.
+    for nth in 3..=18 {
+        let field = Field::default();
+        let mut variables = field.variables();
+        variables.push(("LW_STORY", "unknown pool".to_owned()));
+        variables.push(("LITEWORK_PLANT", format!("commit_unknown:{nth}")));
+        let mut child = Child::start("planted", &variables);
+        child.expect("done");
+        assert!(child.end().success());
+        unknown_answers += child.heard.iter().filter(|line| line.starts_with("an answer")).count();
+        let lines = field.lines();
+        let ran: HashSet<&String> = lines.iter().collect();
+        assert_eq!(ran.len(), lines.len(), "commit {nth}: {lines:#?}");
+        assert_eq!(faults(&look_into(&field.db())), Vec::<String>::new(), "commit {nth}");
+    }
+    assert!(unknown_answers > 3, "{unknown_answers} answers were not known");
 }
 
 /// Five small tasks and one that does not fit on the disk, in one merged transaction.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row};
 
-use super::core::{Core, NextDue, not_stored};
+use super::core::{Core, Doubt, NextDue, not_stored};
 use super::lanes::{Head, Lanes};
 use super::promote::{Unwritten, make_ready};
 use crate::backend::{Offer, Room};
@@ -140,6 +140,11 @@ pub(super) fn undo(offer: &dyn Offer, claimed: &[Claimed]) {
             offer.release_suspect();
         }
     }
+}
+
+/// What these would run under if their commit happened after all.
+pub(super) fn doubts(claimed: &[Claimed]) -> impl Iterator<Item = Doubt> {
+    claimed.iter().map(|task| Doubt { id: task.id, lease: task.lease, claimed_at: task.started_at })
 }
 
 /// Where a ready task stands.

@@ -15,7 +15,9 @@ use super::lanes::Lanes;
 use super::schema::{self, BUSY_DEADLINE};
 use crate::error::Error;
 use crate::fault;
+use crate::id::TaskId;
 use crate::options::Durability;
+use crate::record::Lease;
 use crate::time::Timestamp;
 
 /// While other connections commit, the lock is let go whenever it was held this long, for twice as long
@@ -35,6 +37,14 @@ pub(super) struct Effects {
     pub(super) cancel: Option<i64>,
     /// Rows whose waiters are to be woken.
     pub(super) changed: Vec<i64>,
+}
+
+/// A claim whose commit may have happened or not; nobody runs it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Doubt {
+    pub(super) id: TaskId,
+    pub(super) lease: Lease,
+    pub(super) claimed_at: Timestamp,
 }
 
 /// What is known of the next scheduled task.
@@ -62,6 +72,8 @@ pub(super) struct Core {
     pub(super) next_due: NextDue,
     pub(super) effects: Effects,
     pub(super) tags: Tags,
+    /// To be given back by the next transaction, before anybody can claim them again.
+    pub(super) doubts: Vec<Doubt>,
     path: PathBuf,
     level: Durability,
     data_version: i64,
@@ -85,6 +97,7 @@ impl Core {
             next_due: NextDue::Unknown,
             effects: Effects::default(),
             tags: Tags::default(),
+            doubts: Vec::new(),
             path,
             level,
             data_version: -1,
@@ -94,6 +107,15 @@ impl Core {
             released_at: Instant::now(),
             foreign_seen: false,
             checkpoint: checkpoint::Helper::default(),
+        }
+    }
+
+    /// Notes the claims of a transaction that failed, if it may have been committed all the same.
+    pub(super) fn doubt(&mut self, error: &Error, claims: impl IntoIterator<Item = Doubt>) {
+        if matches!(error, Error::Unknown { .. }) {
+            self.doubts.extend(claims);
+            // Whoever looks for work next gives them back.
+            self.effects.work |= !self.doubts.is_empty();
         }
     }
 

@@ -13,7 +13,7 @@ use std::sync::{Arc, LazyLock};
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension};
 
-use super::core::{Core, not_stored};
+use super::core::{Core, Doubt, not_stored};
 use super::lanes::{LANES_MAX, too_many_lanes};
 use super::promote::next_due;
 use super::waiting::Waiting;
@@ -118,6 +118,16 @@ impl Insert {
         if let (true, Some(offer)) = (std::mem::take(&mut self.reserved), &self.offer) {
             offer.release(&self.task.queue, self.task.arguments.len());
         }
+    }
+
+    /// What it would run under if its commit happened after all.
+    pub(super) fn doubt(&self) -> Option<Doubt> {
+        let Fate::Placed(Placed { start: Start::HandedOver { owner }, row, tag, .. }) = self.fate
+        else {
+            return None;
+        };
+        let lease = Lease { row, attempt: 1, owner };
+        Some(Doubt { id: TaskId::new(row, tag), lease, claimed_at: self.now })
     }
 
     /// Why it was refused, if it was.

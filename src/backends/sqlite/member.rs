@@ -88,6 +88,34 @@ pub(super) fn leave(core: &mut Core, now: Timestamp, owner: i64) -> Result<(), E
     Ok(())
 }
 
+/// Gives back what a commit of unknown outcome may have claimed: nobody runs it, and its lease would
+/// hold for as long as this process lives.
+pub(super) fn give_back_doubts(core: &mut Core) -> Result<(), Error> {
+    for doubt in core.doubts.clone() {
+        // The number may have gone to another task meanwhile, if that commit did not happen.
+        // Served by the primary key.
+        let stored = core
+            .conn
+            .prepare_cached("SELECT 1 FROM litework_task WHERE id = ?1 AND tag = ?2")
+            .and_then(|mut read| read.exists((doubt.id.row(), doubt.id.tag())))
+            .map_err(not_stored)?;
+        if !stored {
+            continue;
+        }
+        let started_at = doubt.claimed_at;
+        let held = Held { lease: doubt.lease, at_most_once: false, started_at };
+        let end = end_of(held, started_at, Outcome::GivenBack);
+        // A lease that does not hold was not stored; a row that is damaged must not keep others away.
+        let given = finish(core, started_at, &end);
+        if let Err(error) = given
+            && core.lost_transaction()
+        {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
 struct Other {
     worker: i64,
     seat: Option<(String, String, i64)>,

@@ -326,15 +326,14 @@ impl Backend for Sqlite {
             .map(|task| Insert::new(task, now, offer.clone(), self.durability))
             .collect();
         let level = inserts.iter().map(Insert::level).max().unwrap_or_default();
-        let stored = self
-            .inner
-            .writer
-            .turn()?
-            .transaction(level, |core| enqueue::store_all(core, &mut inserts));
+        let mut turn = self.inner.writer.turn()?;
+        let stored = turn.transaction(level, |core| enqueue::store_all(core, &mut inserts));
         if let Err(error) = stored {
+            turn.doubt(&error, inserts.iter().filter_map(Insert::doubt));
             inserts.iter_mut().for_each(Insert::undo);
             return Err(error);
         }
+        drop(turn);
         inserts.into_iter().map(Insert::into_stored).collect()
     }
 
@@ -383,7 +382,8 @@ impl Backend for Sqlite {
             }
             Ok(())
         });
-        if let (Err(_), Some(offer)) = (&answer, offer) {
+        if let (Err(error), Some(offer)) = (&answer, offer) {
+            turn.doubt(error, claim::doubts(&done.claimed));
             claim::undo(offer, &done.claimed);
         }
         answer?;
@@ -401,12 +401,15 @@ impl Backend for Sqlite {
     ) -> Result<Option<Claimed>, Error> {
         // The level is strict: the task may be one that must never start twice.
         let mut claimed_in_vain = None;
-        let answer = self.transaction(Durability::Full, |core| {
+        self.check_usable()?;
+        let mut turn = self.inner.writer.turn()?;
+        let answer = turn.transaction(Durability::Full, |core| {
             let claimed = claim::claim_one(core, now, id, offer)?;
             claimed_in_vain.clone_from(&claimed);
             Ok(claimed)
         });
-        if answer.is_err() {
+        if let Err(error) = &answer {
+            turn.doubt(error, claim::doubts(claimed_in_vain.as_slice()));
             claim::undo(offer, claimed_in_vain.as_slice());
         }
         answer

@@ -21,8 +21,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::core::Core;
+use super::core::{Core, Doubt};
 use super::enqueue::{Insert, store_each};
+use super::member;
 use super::schema::BUSY_DEADLINE;
 use crate::error::Error;
 use crate::fault;
@@ -221,6 +222,10 @@ impl Lead<'_> {
             return inserts.into_iter().map(Insert::into_stored).collect();
         };
         core.roll_back();
+        if let Failed::Together(error) = &failed {
+            core.doubt(error, inserts.iter().filter_map(Insert::doubt));
+            self.writer.publish(core);
+        }
         inserts.iter_mut().for_each(Insert::undo);
         match failed {
             Failed::Member(_) if inserts.len() > 1 => {
@@ -234,7 +239,7 @@ impl Lead<'_> {
     fn commit_together(&self, core: &mut Core, inserts: &mut Vec<Insert>) -> Result<(), Failed> {
         let mut filled_at = Instant::now();
         let mut lost_by_member = false;
-        let answer = core.transaction(self.batch.level, |core| {
+        let answer = transaction(core, self.batch.level, |core| {
             let began = Instant::now();
             let mut open = true;
             while open {
@@ -265,10 +270,11 @@ impl Lead<'_> {
     fn commit_alone(&self, core: &mut Core, insert: Insert) -> Result<Stored, Error> {
         let mut one = [insert];
         let alone = AssertUnwindSafe(|| {
-            core.transaction(self.batch.level, |core| store_each(core, &mut one))
+            transaction(core, self.batch.level, |core| store_each(core, &mut one))
         });
         let answer = catch_unwind(alone).unwrap_or_else(|_| Err(lost_leader()));
-        if answer.is_err() {
+        if let Err(error) = &answer {
+            core.doubt(error, one.iter().filter_map(Insert::doubt));
             one.iter_mut().for_each(Insert::undo);
         }
         self.writer.publish(core);
@@ -286,6 +292,22 @@ impl Lead<'_> {
         let patience = Duration::from_nanos(self.writer.commit_ns.load(Ordering::Relaxed));
         here < expected && since.elapsed() < patience.min(LINGER_MAX)
     }
+}
+
+/// A transaction that first gives back what an earlier one may have claimed for nobody.
+fn transaction<R>(
+    core: &mut Core,
+    level: Durability,
+    body: impl FnOnce(&mut Core) -> Result<R, Error>,
+) -> Result<R, Error> {
+    let answer = core.transaction(level, |core| {
+        member::give_back_doubts(core)?;
+        body(core)
+    });
+    if answer.is_ok() {
+        core.doubts.clear();
+    }
+    answer
 }
 
 /// Why a batch was not committed.
@@ -321,8 +343,14 @@ impl Turn<'_> {
         level: Durability,
         body: impl FnOnce(&mut Core) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        let answer = self.core.transaction(level, body);
+        let answer = transaction(&mut self.core, level, body);
         self.writer.publish(&mut self.core);
         answer
+    }
+
+    /// Notes claims of a transaction that failed, see [`Core::doubt`].
+    pub(super) fn doubt(&mut self, error: &Error, claims: impl IntoIterator<Item = Doubt>) {
+        self.core.doubt(error, claims);
+        self.writer.publish(&mut self.core);
     }
 }
