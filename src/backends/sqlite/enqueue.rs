@@ -171,7 +171,10 @@ impl Insert {
         let lane = core.lanes.of(&core.conn, &self.task.queue, &self.task.kind)?;
         let mut placed = self.place(core, lane)?;
         let waits = !matches!(placed.start, Start::HandedOver { .. });
-        core.lanes.waiting.admit(&core.conn, &self.task, waits)?;
+        let refusal = core.lanes.waiting.refusal(&core.conn, &self.task, waits);
+        if let Some(overloaded) = refusal.map_err(not_stored)? {
+            return Err(overloaded);
+        }
         let mut insert = core.conn.prepare_cached(INSERT).map_err(not_stored)?;
         self.bind(&mut insert, 0, placed).map_err(not_stored)?;
         insert.raw_execute().map_err(not_stored)?;
@@ -463,7 +466,10 @@ pub(super) fn insert_in(tx: &Connection, task: &NewTask, now: Timestamp) -> Resu
         return Ok(existing);
     }
     // The caller's transaction may end in any way, so nothing is remembered of it.
-    Waiting::default().admit(tx, task, true)?;
+    let refusal = Waiting::default().refusal(tx, task, true);
+    if let Some(overloaded) = refusal.map_err(not_stored)? {
+        return Err(overloaded);
+    }
     let step_ms = tx
         .query_row("SELECT value FROM litework_meta WHERE name = 'step_ms'", [], |row| row.get(0))
         .map_err(not_stored)?;

@@ -7,9 +7,6 @@
 
 use std::path::Path;
 
-use super::schema::bad_file;
-use crate::error::Error;
-
 /// Kinds whose files live on another host, or are shared with one.
 const SHARED: &[&str] = &[
     "9p",
@@ -47,16 +44,9 @@ const SHARED: &[&str] = &[
     "vmhgfs",
 ];
 
-/// Refuses a path on a disk that other hosts may share.
-pub(super) fn check(path: &Path) -> Result<(), Error> {
-    let Some(kind) = kind_of(path).filter(|kind| SHARED.contains(&kind.as_str())) else {
-        return Ok(());
-    };
-    let reason = format!(
-        "it lies on a file system of type {kind}, where two hosts can damage it; use a local disk, \
-         or take the risk with `allow_network_filesystem`"
-    );
-    Err(bad_file("unsafe_filesystem", path, reason, None))
+/// The kind of disk that a path lies on, where other hosts may share it.
+pub(super) fn shared_kind(path: &Path) -> Option<String> {
+    kind_of(path).filter(|kind| SHARED.contains(&kind.as_str()))
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -87,7 +87,7 @@ pub(super) fn prepare(path: &Path, settings: &Settings) -> Result<(Connection, M
     }
     check_path(path)?;
     if !settings.any_filesystem {
-        mounts::check(path)?;
+        check_disk(path)?;
     }
     create_private(path)?;
     let until = Instant::now() + OPEN_DEADLINE;
@@ -234,6 +234,15 @@ pub(super) fn check_path(path: &Path) -> Result<(), Error> {
         return refused("it has several hard links; SQLite would keep a journal for each name");
     }
     Ok(())
+}
+
+fn check_disk(path: &Path) -> Result<(), Error> {
+    let Some(kind) = mounts::shared_kind(path) else { return Ok(()) };
+    let reason = format!(
+        "it lies on a file system of type {kind}, where two hosts can damage it; use a local disk, \
+         or take the risk with `allow_network_filesystem`"
+    );
+    Err(bad_file("unsafe_filesystem", path, reason, None))
 }
 
 /// Makes the file readable by its owner only; `SQLite` gives -wal and -shm the same mode.

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Params};
 
-use super::core::not_stored;
 use crate::error::Error;
 use crate::record::NewTask;
 
@@ -55,49 +54,48 @@ struct Counted {
 }
 
 impl Waiting {
-    /// Refuses a task for which there is no room; `waits`: it does not start at once.
-    pub(super) fn admit(
+    /// Why a task is refused for want of room, if it is; `waits`: it does not start at once.
+    pub(super) fn refusal(
         &mut self,
         conn: &Connection,
         task: &NewTask,
         waits: bool,
-    ) -> Result<(), Error> {
+    ) -> rusqlite::Result<Option<Error>> {
         if let Some(limit) = task.quota.file_bytes {
             let used = number(conn, BYTES_USED, [])?;
             if used.saturating_add(task.arguments.len() as u64) > limit {
                 let what = "the file (bytes in use)".to_owned();
-                return Err(Error::Overloaded { what, found: used, allowed: limit });
+                return Ok(Some(Error::Overloaded { what, found: used, allowed: limit }));
             }
         }
-        match task.quota.waiting.filter(|_| waits) {
-            None => Ok(()),
-            Some(limit) => self.admit_to_queue(conn, &task.queue, limit),
-        }
+        let Some(limit) = task.quota.waiting.filter(|_| waits) else { return Ok(None) };
+        Ok(self.is_full(conn, &task.queue, limit)?.then(|| full(&task.queue, limit)))
     }
 
-    fn admit_to_queue(
+    fn is_full(
         &mut self,
         conn: &Connection,
         queue: &Arc<str>,
         limit: u64,
-    ) -> Result<(), Error> {
+    ) -> rusqlite::Result<bool> {
         let newest = number(conn, NEWEST, [i64::MAX])?;
         if let Some(known) = self.queues.get(queue).filter(|known| known.limit == limit) {
             if known.found + newest.saturating_sub(known.newest) < limit {
-                return Ok(());
+                return Ok(false);
             }
             if Instant::now() < known.again_at {
-                return Err(full(queue, limit));
+                return Ok(true);
             }
         }
         let began = Instant::now();
-        let found = number(conn, COUNT, (&**queue, i64::try_from(limit).unwrap_or(i64::MAX)))?;
+        let most = i64::try_from(limit).unwrap_or(i64::MAX);
+        let found = number(conn, COUNT, (&**queue, most))?;
         let took = began.elapsed();
         let quick = took < QUICK || newest <= FEW_ROWS;
         let pause = if quick { Duration::ZERO } else { took * 10 };
         let counted = Counted { found, limit, newest, again_at: began + took + pause };
         self.queues.insert(Arc::clone(queue), counted);
-        if found < limit { Ok(()) } else { Err(full(queue, limit)) }
+        Ok(found >= limit)
     }
 }
 
@@ -106,11 +104,9 @@ fn full(queue: &str, limit: u64) -> Error {
     Error::Overloaded { what, found: limit, allowed: limit }
 }
 
-fn number(conn: &Connection, sql: &str, params: impl Params) -> Result<u64, Error> {
-    conn.prepare_cached(sql)
-        .and_then(|mut read| read.query_row(params, |row| row.get::<_, i64>(0)))
-        .map(i64::unsigned_abs)
-        .map_err(not_stored)
+fn number(conn: &Connection, sql: &str, params: impl Params) -> rusqlite::Result<u64> {
+    let mut read = conn.prepare_cached(sql)?;
+    read.query_row(params, |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
 }
 
 #[cfg(test)]
@@ -133,22 +129,26 @@ mod tests {
         (conn, "mail".into())
     }
 
+    fn is_full(waiting: &mut Waiting, conn: &Connection, queue: &Arc<str>, limit: u64) -> bool {
+        waiting.is_full(conn, queue, limit).expect("a count")
+    }
+
     #[test]
     fn tasks_are_counted_again_only_when_too_many_may_have_come() {
         let (conn, mail) = queue();
         let mut waiting = Waiting::default();
         let counted_at = |waiting: &Waiting| waiting.queues[&mail].newest;
-        assert!(waiting.admit_to_queue(&conn, &mail, 3).is_ok());
+        assert!(!is_full(&mut waiting, &conn, &mail, 3));
         store(&conn, 1, "ready");
         store(&conn, 2, "ready");
-        assert!(waiting.admit_to_queue(&conn, &mail, 3).is_ok());
+        assert!(!is_full(&mut waiting, &conn, &mail, 3));
         assert_eq!(counted_at(&waiting), 0, "two rows have come, so there is room for a third");
         store(&conn, 1, "scheduled");
-        assert!(waiting.admit_to_queue(&conn, &mail, 3).is_ok());
+        assert!(!is_full(&mut waiting, &conn, &mail, 3));
         assert_eq!(counted_at(&waiting), 3, "three have come, but one is another queue's");
         store(&conn, 1, "ready");
-        assert!(waiting.admit_to_queue(&conn, &mail, 3).is_err());
-        assert!(waiting.admit_to_queue(&conn, &mail, 4).is_ok(), "another limit, another count");
+        assert!(is_full(&mut waiting, &conn, &mail, 3));
+        assert!(!is_full(&mut waiting, &conn, &mail, 4), "another limit, another count");
     }
 
     #[test]
@@ -157,7 +157,7 @@ mod tests {
         let again_at = Instant::now() + Duration::from_secs(3_600);
         let counted = Counted { found: 3, limit: 3, newest: 0, again_at };
         let mut waiting = Waiting { queues: HashMap::from([(Arc::clone(&mail), counted)]) };
-        assert!(waiting.admit_to_queue(&conn, &mail, 3).is_err(), "though nothing waits by now");
-        assert!(waiting.admit_to_queue(&conn, &"sms".into(), 3).is_ok());
+        assert!(is_full(&mut waiting, &conn, &mail, 3), "though nothing waits by now");
+        assert!(!is_full(&mut waiting, &conn, &"sms".into(), 3));
     }
 }
