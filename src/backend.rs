@@ -15,9 +15,25 @@ use crate::record::{
 use crate::time::Timestamp;
 use crate::watch::Signal;
 
-/// What to do when an engine has all the lanes that it may have.
-pub(crate) const LANES_INSTEAD: &str =
-    "a lane is never given up, so use fewer queues or another file";
+/// An engine has all the lanes that it may have.
+pub(crate) fn too_many_lanes(of: &str, limit: usize) -> Error {
+    Error::Overloaded {
+        what: format!("{of} (pairs of queue and kind)"),
+        found: limit as u64,
+        allowed: limit as u64,
+        instead: "a lane is never given up, so use fewer queues or another file",
+        passes: false,
+    }
+}
+
+/// As many tasks of a queue wait as may.
+pub(crate) fn queue_full(queue: &str, limit: u64) -> Error {
+    let what = format!("the queue {queue} (tasks that have not started)");
+    Error::Overloaded { what, found: limit, allowed: limit, instead: TRY_LATER, passes: true }
+}
+
+/// What to do where room comes by itself.
+pub(crate) const TRY_LATER: &str = "try again later";
 
 /// What an engine can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

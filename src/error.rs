@@ -122,11 +122,11 @@ pub enum Error {
         /// The task that has the key.
         existing: TaskId,
     },
-    /// Something is full that does not empty by itself; nothing was stored.
+    /// Something is full; nothing was stored.
     #[error("overloaded: {what} holds {found} of at most {allowed}; {instead}")]
     #[non_exhaustive]
     Overloaded {
-        /// What is full: the list of lanes.
+        /// What is full: a queue, the file, or its list of lanes.
         what: String,
         /// How much it holds.
         found: u64,
@@ -134,6 +134,8 @@ pub enum Error {
         allowed: u64,
         /// What to do about it.
         instead: &'static str,
+        /// Whether there is room again once tasks have run.
+        passes: bool,
     },
     /// Nothing was stored; the call may be repeated.
     #[error("not_stored: {reason}")]
@@ -278,6 +280,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Item { source, .. } => source.is_retryable(),
+            Self::Overloaded { passes, .. } => *passes,
             _ => matches!(self, Self::NotStored { .. } | Self::Timeout { .. }),
         }
     }

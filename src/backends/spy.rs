@@ -140,7 +140,7 @@ impl Backend for Spy {
         self.inner.count(filter, limit)
     }
 
-    fn serves(&self, kind: &str) -> Result<bool, Error> {
-        self.inner.serves(kind)
+    fn serves(&self, queue: &str, kind: &str) -> Result<bool, Error> {
+        self.inner.serves(queue, kind)
     }
 }

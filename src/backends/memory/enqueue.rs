@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::task::{Start, Task};
 use super::{Book, Effects, Lane};
-use crate::backend::{LANES_INSTEAD, Offer, Room};
+use crate::backend::{Offer, Room, queue_full, too_many_lanes};
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::json;
@@ -109,12 +109,7 @@ impl Book {
     fn open_lane(&mut self, new: &NewTask, row: i64) -> Result<(), Error> {
         let name = (Arc::clone(&new.queue), Arc::clone(&new.kind));
         if self.lanes.len() >= LANES_MAX && !self.lanes.contains_key(&name) {
-            return Err(Error::Overloaded {
-                what: "the lanes (pairs of queue and kind)".to_owned(),
-                found: LANES_MAX as u64,
-                allowed: LANES_MAX as u64,
-                instead: LANES_INSTEAD,
-            });
+            return Err(too_many_lanes("the lanes", LANES_MAX));
         }
         self.lanes.entry(name).or_insert_with(|| Lane { first_row: row, ready: BTreeSet::new() });
         Ok(())
@@ -130,8 +125,7 @@ impl Book {
         if (self.tasks.values().filter(waits).count() as u64) < limit {
             return Ok(());
         }
-        let what = format!("the queue {} (tasks that have not started)", new.queue);
-        Err(Error::Overloaded { what, found: limit, allowed: limit })
+        Err(queue_full(&new.queue, limit))
     }
 
     fn start(&self, now: Timestamp, new: &NewTask, rank: i64, offer: Option<&dyn Offer>) -> Start {

@@ -14,7 +14,7 @@ use rusqlite::Connection;
 
 use super::core::not_stored;
 use super::waiting::Waiting;
-use crate::backend::{LANES_INSTEAD, Offer};
+use crate::backend::{self, Offer};
 use crate::error::Error;
 
 /// A file has at most this many lanes.
@@ -30,12 +30,7 @@ const HEADS: &str = "SELECT rank, id FROM litework_task \
      WHERE state = 'ready' AND lane = ?1 AND (rank, id) > (?2, ?3) ORDER BY rank, id LIMIT ?4";
 
 pub(super) fn too_many_lanes() -> Error {
-    Error::Overloaded {
-        what: "the file's list of lanes (pairs of queue and kind)".to_owned(),
-        found: LANES_MAX as u64,
-        allowed: LANES_MAX as u64,
-        instead: LANES_INSTEAD,
-    }
+    backend::too_many_lanes("the file's list of lanes", LANES_MAX)
 }
 
 /// A ready task's place in the order.

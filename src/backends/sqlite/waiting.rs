@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Params};
 
+use crate::backend::{TRY_LATER, queue_full};
 use crate::error::Error;
 use crate::record::NewTask;
 
@@ -65,11 +66,12 @@ impl Waiting {
             let used = number(conn, BYTES_USED, [])?;
             if used.saturating_add(task.arguments.len() as u64) > limit {
                 let what = "the file (bytes in use)".to_owned();
-                return Ok(Some(Error::Overloaded { what, found: used, allowed: limit }));
+                let (found, allowed, instead) = (used, limit, TRY_LATER);
+                return Ok(Some(Error::Overloaded { what, found, allowed, instead, passes: true }));
             }
         }
         let Some(limit) = task.quota.waiting.filter(|_| waits) else { return Ok(None) };
-        Ok(self.is_full(conn, &task.queue, limit)?.then(|| full(&task.queue, limit)))
+        Ok(self.is_full(conn, &task.queue, limit)?.then(|| queue_full(&task.queue, limit)))
     }
 
     fn is_full(
@@ -97,11 +99,6 @@ impl Waiting {
         self.queues.insert(Arc::clone(queue), counted);
         Ok(found >= limit)
     }
-}
-
-fn full(queue: &str, limit: u64) -> Error {
-    let what = format!("the queue {queue} (tasks that have not started)");
-    Error::Overloaded { what, found: limit, allowed: limit }
 }
 
 fn number(conn: &Connection, sql: &str, params: impl Params) -> rusqlite::Result<u64> {
