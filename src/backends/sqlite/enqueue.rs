@@ -77,6 +77,12 @@ enum Fate {
     Refused(Error),
 }
 
+/// An insert that is not refused.
+enum Admitted {
+    Existing(Stored),
+    New { lane: usize, placed: Placed },
+}
+
 /// Where a new task begins.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Start {
@@ -149,32 +155,35 @@ impl Insert {
             && core.lanes.find(&self.task.queue, &self.task.kind).is_some()
     }
 
-    /// Writes it alone; an outer error means that the transaction is lost.
+    /// Writes it alone. It may be refused before its row is written; an error afterwards, or one that
+    /// has ended the transaction, concerns all.
     fn store(&mut self, core: &mut Core) -> Result<(), Error> {
-        self.fate = match self.store_alone(core) {
-            Ok(fate) => fate,
-            Err(error) => {
-                self.undo();
-                if core.lost_transaction() {
-                    return Err(error);
-                }
-                Fate::Refused(error)
-            }
-        };
+        let admitted = self.admit(core);
+        if admitted.is_err() {
+            self.undo();
+        }
+        match admitted {
+            Err(error) if core.lost_transaction() => return Err(error),
+            Err(error) => self.fate = Fate::Refused(error),
+            Ok(Admitted::Existing(stored)) => self.fate = Fate::Existing(stored),
+            Ok(Admitted::New { lane, placed }) => self.write(core, lane, placed)?,
+        }
         Ok(())
     }
 
-    fn store_alone(&mut self, core: &mut Core) -> Result<Fate, Error> {
+    fn admit(&mut self, core: &mut Core) -> Result<Admitted, Error> {
         if let Some(existing) = self.existing(&core.conn)? {
-            return Ok(Fate::Existing(existing));
+            return Ok(Admitted::Existing(existing));
         }
         let lane = core.lanes.of(&core.conn, &self.task.queue, &self.task.kind)?;
-        let mut placed = self.place(core, lane)?;
+        let placed = self.place(core, lane)?;
         let waits = !matches!(placed.start, Start::HandedOver { .. });
         let refusal = core.lanes.waiting.refusal(&core.conn, &self.task, waits);
-        if let Some(overloaded) = refusal.map_err(not_stored)? {
-            return Err(overloaded);
-        }
+        let refusal = refusal.map_err(not_stored)?;
+        refusal.map_or(Ok(Admitted::New { lane, placed }), Err)
+    }
+
+    fn write(&mut self, core: &mut Core, lane: usize, mut placed: Placed) -> Result<(), Error> {
         let mut insert = core.conn.prepare_cached(INSERT).map_err(not_stored)?;
         self.bind(&mut insert, 0, placed).map_err(not_stored)?;
         insert.raw_execute().map_err(not_stored)?;
@@ -182,7 +191,8 @@ impl Insert {
         placed.row = core.conn.last_insert_rowid();
         self.store_payload(&core.conn, placed.row)?;
         self.note(core, lane, placed);
-        Ok(Fate::Placed(placed))
+        self.fate = Fate::Placed(placed);
+        Ok(())
     }
 
     /// How it begins, but for its row.
