@@ -13,7 +13,6 @@ use tracing::Level;
 
 use crate::client::Client;
 use crate::context::{Context, StopReason, Token};
-use crate::hub::inside;
 use crate::options::RunOptions;
 use crate::outcome::{Outcome, Report};
 use crate::record::{Claimed, Finish};
@@ -110,7 +109,7 @@ fn call(client: &Client, registry: &Registry, handler: &Handler, prepared: &Prep
         Arc::clone(&prepared.token),
         Arc::clone(&registry.states),
     );
-    let (called, place) = inside(task.id, || {
+    let (called, place) = client.hub.inside(task.id, || {
         noting_panics(|| handler.run(&ctx, &task.arguments, &registry.layers, client.hub.limits))
     });
     match called {

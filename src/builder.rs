@@ -7,7 +7,6 @@
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use crate::catalog::Catalog;
 use crate::client::Client;
 use crate::context::{Context, States};
 use crate::error::Error;
-use crate::hub::{Hub, Mode, PendingRunner, Runner};
+use crate::hub::{Hub, Life, Mode, PendingRunner, Runner};
 use crate::json::JsonLimits;
 use crate::options::{Durability, check_name};
 use crate::outcome::Result as TaskResult;
@@ -449,8 +448,7 @@ impl Builder {
             path,
             runner: OnceLock::new(),
             pending: OnceLock::new(),
-            closed: AtomicBool::new(false),
-            over: AtomicBool::new(false),
+            life: Life::default(),
         });
         // What a dead process left behind comes back before anything new is stored.
         hub.backend.rescue(hub.clock.now(), 0)?;

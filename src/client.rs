@@ -16,11 +16,18 @@ use crate::id::TaskId;
 use crate::json;
 use crate::record::{AttemptRecord, Cursor, Filter, NewTask, Page, Stored, TaskRecord};
 use crate::task::{CallOptions, IntoCall, Signature, TaskRef};
+use crate::time::Timestamp;
 
 /// Tasks of one `enqueue_many` at most.
 pub const BATCH_MAX: usize = 100_000;
 
 /// A handle on an open queue; clones share it, and the last one to go shuts it down.
+///
+/// That last drop waits like [`shutdown`](Client::shutdown) with a grace of [`GRACE_DEFAULT`]
+/// (10 s), and cannot tell what it came to. It does **not** wait where waiting is not allowed:
+/// inside a task's body, and inside a tokio runtime (feature `tokio`). There a thread of its own
+/// shuts down while the program goes on, and a program that ends at once may cut that thread short.
+/// In async programs call `shutdown_async` before the end.
 ///
 /// ```
 /// use litework::{Client, Context, Result, task};
@@ -56,6 +63,9 @@ struct Lifeline {
 impl Drop for Lifeline {
     fn drop(&mut self) {
         let hub = Arc::clone(&self.hub);
+        if hub.is_closed() {
+            return;
+        }
         if hub::is_inside_any() || in_runtime() {
             // A body cannot wait for its own end, nor an executor's thread for anything.
             let _detached = std::thread::Builder::new()
@@ -127,7 +137,7 @@ impl Client {
     pub fn enqueue<C: IntoCall>(&self, call: C) -> Result<Handle<C::Task>, Error> {
         let now = self.hub.clock.now();
         let task = self.hub.prepare(&call.into_call(), now)?;
-        let stored = self.hub.store(now, vec![task])?;
+        let stored = self.store(now, vec![task])?;
         stored.into_iter().next().map(|stored| self.handle_of(&stored)).ok_or(Error::Closed)
     }
 
@@ -173,7 +183,7 @@ impl Client {
             return Ok(Vec::new());
         }
         let single = tasks.len() == 1;
-        let stored = self.hub.store(now, tasks).map_err(|error| item_of(single, error))?;
+        let stored = self.store(now, tasks).map_err(|error| item_of(single, error))?;
         Ok(stored.iter().map(|stored| self.handle_of(stored)).collect())
     }
 
@@ -190,7 +200,7 @@ impl Client {
         let arguments = json::check(arguments, self.hub.limits)?.to_owned();
         let now = self.hub.clock.now();
         let task = self.hub.prepare_encoded(kind, &CallOptions::default(), arguments, now)?;
-        let stored = self.hub.store(now, vec![task])?;
+        let stored = self.store(now, vec![task])?;
         stored.first().map_or(Err(Error::Closed), |stored| self.get(stored.id))
     }
 
@@ -203,6 +213,17 @@ impl Client {
     /// The client that a body is given; once the program has dropped its own, it answers `closed`.
     pub(crate) fn inner(hub: Arc<Hub>) -> Self {
         Self { hub, lifeline: None }
+    }
+
+    /// `closed` once the queue is shut down; the client of a body is let through while bodies have
+    /// the grace to end.
+    fn check_open(&self) -> Result<(), Error> {
+        self.hub.check_open_to(self.lifeline.is_none())
+    }
+
+    fn store(&self, now: Timestamp, tasks: Vec<NewTask>) -> Result<Vec<Stored>, Error> {
+        self.check_open()?;
+        self.hub.store(now, tasks)
     }
 
     pub(crate) fn handle_of<T>(&self, stored: &Stored) -> Handle<T> {
@@ -331,12 +352,13 @@ impl Client {
     /// # Errors
     /// `not_found`; `closed`; `not_stored` and `unknown_outcome` from the engine.
     pub fn cancel(&self, id: impl AsTaskId) -> Result<Cancelled, Error> {
-        self.hub.check_open()?;
+        self.check_open()?;
         self.hub.backend.cancel(self.hub.clock.now(), id.as_task_id()?)
     }
 
     /// Runs what is due in this thread, best first, until nothing more is; a task that fails does
-    /// not stop the rest.
+    /// not stop the rest. Works in every mode. When another thread shuts the client down, it claims
+    /// nothing more and returns what it did until then.
     ///
     /// ```
     /// # use litework::{Client, Mode, Pending, task};
@@ -353,25 +375,36 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// `unknown_kind` for a name in `pending` that the program does not know; `not_stored`,
-    /// `unknown_outcome` from the engine: what has run is kept for the next commit; `closed`,
-    /// `forked_process`, `reentrant`.
+    /// `unknown_kind` for a name in `pending` that the program does not know; `closed`, `forked_process`;
+    /// `reentrant` while this thread is inside a transaction with tasks in it; `not_stored` and
+    /// `unknown_outcome` from the engine: an end that could not be stored is kept for the next call or
+    /// for [`shutdown`](Client::shutdown). What a task fails with is no error here, but is counted.
     pub fn run_pending(&self, pending: &Pending) -> Result<Ran, Error> {
-        self.hub.check_open()?;
+        self.check_open()?;
         for kind in pending.only.iter().chain(&pending.except) {
             self.hub.catalog.get(kind)?;
         }
         self.hub.pending.get().map_or(Ok(Ran::default()), |runner| runner.run_pending(pending))
     }
 
-    /// Stops claiming, lets running tasks end for `grace`, then asks them to stop, waits 1 s more, and
-    /// hands back what is left. Later calls that would store something answer `closed`; a second
-    /// shutdown does nothing and answers with zeros. `examples/worker.rs` shows it at Ctrl-C.
+    /// Shuts down, whoever runs tasks here: the pool, callers in mode `inline`, `run_pending`.
+    ///
+    /// From now on nothing is claimed and no body begins. What runs has `grace`, at most a year, to
+    /// end; then it is asked to stop, and has 1 s for that; then its lease is taken. What was held
+    /// and had not begun is handed back with its attempt, as is what stopped.
+    ///
+    /// Calls that would store something answer `closed`, but for those of the bodies that are
+    /// let end: what they enqueue is stored, and waits for the next program.
+    ///
+    /// A call that comes while another shuts down waits for it; that one and each later call have
+    /// the same answer. `examples/worker.rs` shows a shutdown at Ctrl-C.
     ///
     /// # Errors
-    /// `not_stored`, `unknown_outcome` and the like when the last finishes could not be written. The
-    /// client is closed all the same; others on this host take back what it held.
+    /// `reentrant` inside a body of this client and inside a write transaction, which it would wait
+    /// for; `not_stored`, `unknown_outcome` and the like when the last ends could not be written: the
+    /// client is closed all the same, and a further call tries to write them again.
     pub fn shutdown(&self, grace: Duration) -> Result<Stopped, Error> {
+        self.hub.check_may_close()?;
         self.hub.close(grace)
     }
 
@@ -447,6 +480,17 @@ impl Client {
         let (client, calls) = (self.clone(), calls.collect::<Vec<_>>());
         off_runtime(move || client.enqueue_many(calls)).await
     }
+
+    /// [`Client::shutdown`] on a thread where blocking is allowed. Needs a tokio runtime. A future
+    /// that is dropped does not take the shutdown back.
+    ///
+    /// # Errors
+    /// Those of [`Client::shutdown`].
+    pub async fn shutdown_async(&self, grace: Duration) -> Result<Stopped, Error> {
+        self.hub.check_may_close()?;
+        let hub = Arc::clone(&self.hub);
+        off_runtime(move || hub.close(grace)).await
+    }
 }
 
 /// Calls that are stored when [`Outbox::send`] is called; see [`Client::outbox`].
@@ -497,10 +541,9 @@ impl Outbox {
         if self.tasks.is_empty() {
             return Ok(Vec::new());
         }
-        let hub = &self.client.hub;
+        let now = self.client.hub.clock.now();
         let single = self.tasks.len() == 1;
-        let stored =
-            hub.store(hub.clock.now(), self.tasks).map_err(|error| item_of(single, error))?;
+        let stored = self.client.store(now, self.tasks).map_err(|error| item_of(single, error))?;
         Ok(stored.into_iter().map(|stored| stored.id).collect())
     }
 }

@@ -5,9 +5,9 @@
 
 use std::cell::RefCell;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -68,7 +68,8 @@ impl std::str::FromStr for Mode {
     }
 }
 
-/// What [`Client::shutdown`](crate::Client::shutdown) came to.
+/// What [`Client::shutdown`](crate::Client::shutdown) came to, over all that ran: the pool, callers
+/// in mode `inline`, and `run_pending`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stopped {
@@ -130,34 +131,46 @@ pub(crate) trait Runner: Send + Sync {
     fn take(&self, claimed: Vec<Claimed>) -> Vec<(TaskId, Finished)>;
     /// Runs one stored task now, if this runner is one that runs in the caller.
     fn run_stored(&self, id: TaskId);
-    /// Ends the runner.
-    fn shutdown(&self, grace: Duration) -> Result<Stopped, Error>;
+    /// Its own end; none where it is the pending runner too, which every client has.
+    fn as_stops(&self) -> Option<&dyn Stops>;
 }
 
 /// Runs what is due in the calling thread, and returns.
-pub(crate) trait PendingRunner: Send + Sync {
+pub(crate) trait PendingRunner: Stops {
     fn run_pending(&self, pending: &Pending) -> Result<Ran, Error>;
-    /// Ends the runner.
-    fn leave(&self) -> Result<(), Error>;
+    /// Whether a thread of this client has a task of this row in hand, or is about to try it again.
+    fn holds(&self, row: i64) -> bool;
+}
+
+/// The end of a runner, step by step, so that all runners of a client share one grace.
+pub(crate) trait Stops: Send + Sync {
+    /// Claims and begins nothing more.
+    fn drain(&self);
+    /// Waits until nothing runs; false when `until` came first.
+    fn wait_idle(&self, until: Instant) -> bool;
+    /// Asks the bodies that run to stop.
+    fn ask(&self);
+    /// Stores what is left to store, takes the leases of what still runs, and leaves. After an
+    /// error it may be called again, and says then what the whole came to.
+    fn leave(&self) -> Result<Stopped, Error>;
+}
+
+/// A body that a thread is inside of.
+struct Inside {
+    /// The address of its hub, which outlives the body.
+    hub: usize,
+    id: TaskId,
 }
 
 thread_local! {
-    /// The tasks whose bodies this thread is inside of, innermost last.
-    static INSIDE: RefCell<Vec<TaskId>> = const { RefCell::new(Vec::new()) };
+    /// The bodies that this thread is inside of, innermost last.
+    static INSIDE: RefCell<Vec<Inside>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Looks at the bodies of this thread. A thread that is going away, and may drop a client as it
 /// goes, is inside of none.
-fn with_inside<R: Default>(look: impl FnOnce(&mut Vec<TaskId>) -> R) -> R {
+fn with_inside<R: Default>(look: impl FnOnce(&mut Vec<Inside>) -> R) -> R {
     INSIDE.try_with(|inside| look(&mut inside.borrow_mut())).unwrap_or_default()
-}
-
-/// Runs a body, so that the thread knows what it is inside of.
-pub(crate) fn inside<R>(id: TaskId, body: impl FnOnce() -> R) -> R {
-    with_inside(|inside| inside.push(id));
-    let answer = body();
-    with_inside(Vec::pop);
-    answer
 }
 
 /// Whether this thread is inside any body.
@@ -167,7 +180,75 @@ pub(crate) fn is_inside_any() -> bool {
 
 /// Whether this thread is inside the body of that task.
 pub(crate) fn is_inside(id: TaskId) -> bool {
-    with_inside(|inside| inside.contains(&id))
+    with_inside(|inside| inside.iter().any(|inside| inside.id == id))
+}
+
+/// How far a client is on its way to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Phase {
+    Open,
+    /// What runs may end, and may store what comes next.
+    Draining,
+    Closed,
+    /// Whatever ran has ended or was handed back.
+    Over,
+}
+
+/// What a shutdown came to, for those that come later.
+#[derive(Default)]
+enum Closing {
+    /// Not begun, or it failed and may be repeated.
+    #[default]
+    Due,
+    UnderWay,
+    Done(Stopped),
+}
+
+/// The phase of a client, and the one shutdown that there is at a time.
+#[derive(Default)]
+pub(crate) struct Life {
+    phase: AtomicU8,
+    closing: Mutex<Closing>,
+    closed: Condvar,
+}
+
+/// The one who shuts down. When it goes without an answer, the next may try.
+struct Closer<'a> {
+    life: &'a Life,
+    answer: Closing,
+}
+
+impl Drop for Closer<'_> {
+    fn drop(&mut self) {
+        let answer = std::mem::take(&mut self.answer);
+        *self.life.closing.lock().unwrap_or_else(PoisonError::into_inner) = answer;
+        self.life.closed.notify_all();
+    }
+}
+
+impl Life {
+    fn is(&self, phase: Phase) -> bool {
+        self.phase.load(Ordering::SeqCst) == phase as u8
+    }
+
+    /// A phase that has been left does not come again.
+    fn advance(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::SeqCst);
+    }
+
+    /// Makes this thread the one who shuts down, or waits for the answer of the one who does.
+    fn begin_closing(&self) -> Result<Closer<'_>, Stopped> {
+        let closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
+        let under_way = |closing: &mut Closing| matches!(closing, Closing::UnderWay);
+        let waited = self.closed.wait_while(closing, under_way);
+        let mut closing = waited.unwrap_or_else(PoisonError::into_inner);
+        if let Closing::Done(stopped) = *closing {
+            return Err(stopped);
+        }
+        *closing = Closing::UnderWay;
+        Ok(Closer { life: self, answer: Closing::Due })
+    }
 }
 
 /// What all handles of one open client share.
@@ -181,13 +262,15 @@ pub(crate) struct Hub {
     pub(crate) path: Option<PathBuf>,
     pub(crate) runner: OnceLock<Arc<dyn Runner>>,
     pub(crate) pending: OnceLock<Arc<dyn PendingRunner>>,
-    pub(crate) closed: AtomicBool,
-    /// Closed, and whatever ran has ended or was handed back.
-    pub(crate) over: AtomicBool,
+    pub(crate) life: Life,
 }
 
 /// The default grace of a client that is dropped without `shutdown`.
 pub const GRACE_DEFAULT: Duration = Duration::from_secs(10);
+/// A grace is at most a year.
+const GRACE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// How long bodies have between the word to stop and the loss of their lease, in a shutdown.
+pub(crate) const STOP_DELAY: Duration = Duration::from_secs(1);
 
 impl Drop for Hub {
     fn drop(&mut self) {
@@ -197,31 +280,104 @@ impl Drop for Hub {
 }
 
 impl Hub {
-    pub(crate) fn check_open(&self) -> Result<(), Error> {
-        if self.closed.load(Ordering::SeqCst) { Err(Error::Closed) } else { Ok(()) }
+    /// Runs a body of this hub, so that the thread knows what it is inside of.
+    pub(crate) fn inside<R>(&self, id: TaskId, body: impl FnOnce() -> R) -> R {
+        with_inside(|inside| inside.push(Inside { hub: self.address(), id }));
+        let answer = body();
+        with_inside(Vec::pop);
+        answer
     }
 
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Whether this thread is inside a body of this hub.
+    fn is_inside_own(&self) -> bool {
+        with_inside(|inside| inside.iter().any(|inside| inside.hub == self.address()))
+    }
+
+    /// `closed` once the client is shut down, but for bodies while they have the grace to end.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        self.check_open_to(false)
+    }
+
+    /// The same, where the call may come from a body in another thread than its own.
+    pub(crate) fn check_open_to(&self, body: bool) -> Result<(), Error> {
+        let open = self.life.is(Phase::Open)
+            || self.life.is(Phase::Draining) && (body || self.is_inside_own());
+        if open { Ok(()) } else { Err(Error::Closed) }
+    }
+
+    /// Whether it was shut down, to the end.
+    pub(crate) fn is_closed(&self) -> bool {
+        let closing = self.life.closing.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(*closing, Closing::Done(_))
+    }
+
+    /// Refuses a shutdown that would wait for the body it is called in.
+    pub(crate) fn check_may_close(&self) -> Result<(), Error> {
+        if self.is_inside_own() {
+            return Err(Error::Reentrant {
+                what: "a task that shuts its own client down would wait for its own end",
+                instead: "let another thread shut it down, and return",
+            });
+        }
+        self.backend.check_usable()
+    }
+
+    /// Shuts down; one that comes second waits for the first and has its answer.
     pub(crate) fn close(&self, grace: Duration) -> Result<Stopped, Error> {
         if let Err(error @ Error::Forked { .. }) = self.backend.check_usable() {
             // Threads do not come along into a forked child, so nobody there would end them.
             return Err(error);
         }
-        if self.closed.swap(true, Ordering::SeqCst) {
-            return Ok(Stopped::default());
-        }
-        let stopped = match self.runner.get() {
-            Some(runner) => runner.shutdown(grace),
-            None => Ok(Stopped::default()),
+        let mut closer = match self.life.begin_closing() {
+            Ok(closer) => closer,
+            Err(stopped) => return Ok(stopped),
         };
-        let left = self.pending.get().map_or(Ok(()), |pending| pending.leave());
-        self.over.store(true, Ordering::SeqCst);
+        let answer = self.end_runners(grace);
+        if let Ok(stopped) = answer {
+            closer.answer = Closing::Done(stopped);
+        }
+        self.life.advance(Phase::Over);
         self.backend.signal().wake_all();
-        left.and(stopped)
+        answer
+    }
+
+    fn end_runners(&self, grace: Duration) -> Result<Stopped, Error> {
+        let until = Instant::now() + grace.min(GRACE_MAX);
+        let mut runners: Vec<&dyn Stops> = Vec::new();
+        runners.extend(self.runner.get().and_then(|runner| runner.as_stops()));
+        runners.extend(self.pending.get().map(|pending| &**pending as &dyn Stops));
+        for runner in &runners {
+            runner.drain();
+        }
+        // Whoever is told `closed` knows that nothing more is claimed.
+        self.life.advance(Phase::Draining);
+        if !runners.iter().all(|runner| runner.wait_idle(until)) {
+            for runner in &runners {
+                runner.ask();
+            }
+            let until = Instant::now() + STOP_DELAY;
+            // Those that did not stop lose their leases below.
+            let _some_stay = runners.iter().all(|runner| runner.wait_idle(until));
+        }
+        self.life.advance(Phase::Closed);
+        // Each leaves, even if another cannot.
+        let answers: Vec<_> = runners.iter().map(|runner| runner.leave()).collect();
+        answers.into_iter().try_fold(Stopped::default(), |all, answer| {
+            answer.map(|stopped| Stopped {
+                finished: all.finished + stopped.finished,
+                handed_back: all.handed_back + stopped.handed_back,
+                still_running: all.still_running + stopped.still_running,
+            })
+        })
     }
 
     /// Whether nothing more comes of waiting for a task that has not ended.
     pub(crate) fn is_over(&self) -> bool {
-        self.over.load(Ordering::SeqCst)
+        self.life.is(Phase::Over)
     }
 
     /// Checks a call and encodes it.
@@ -275,14 +431,17 @@ impl Hub {
         })
     }
 
-    /// Stores tasks, all or none, and starts those that were handed over.
+    /// Stores tasks, all or none, and starts those that were handed over. The caller has made sure
+    /// that the client is open to him.
     pub(crate) fn store(&self, now: Timestamp, tasks: Vec<NewTask>) -> Result<Vec<Stored>, Error> {
-        self.check_open()?;
-        let runner = self.runner.get();
+        // What a body stores while the client is being shut down stays for the next program.
+        let runner = self.runner.get().filter(|_| self.life.is(Phase::Open));
         let offer = match runner {
             Some(runner) => runner.offer()?,
             None => None,
         };
+        // In mode `inline` it counts the caller until its tasks are held.
+        let _counted = if self.mode == Mode::Inline { offer.clone() } else { None };
         let mut stored = self.backend.enqueue(now, tasks, offer)?;
         if let Some(runner) = runner {
             let claimed: Vec<Claimed> =
@@ -300,7 +459,25 @@ impl Hub {
 
     /// Whether waiting for this task makes no sense here.
     pub(crate) fn nobody_runs(&self, task: &TaskRecord) -> Result<bool, Error> {
-        let alone = matches!(self.mode, Mode::Inline | Mode::Hold) && task.state != State::Running;
-        Ok(alone && !self.backend.serves(&task.queue, &task.kind)?)
+        let alone = |state: State| {
+            matches!(self.mode, Mode::Inline | Mode::Hold)
+                && !state.is_final()
+                && state != State::Running
+        };
+        let place = |task: &TaskRecord| (task.state, task.attempt, task.due_at);
+        let mut seen = place(task);
+        while alone(seen.0) {
+            let held = self.pending.get().is_some_and(|pending| pending.holds(task.id.row()));
+            if held || self.backend.serves(&task.queue, &task.kind)? {
+                return Ok(false);
+            }
+            // A caller may have had it in hand when it was read, and have let it go since.
+            let Some(now) = self.backend.get(task.id)? else { return Ok(false) };
+            if place(&now) == seen {
+                return Ok(true);
+            }
+            seen = place(&now);
+        }
+        Ok(false)
     }
 }

@@ -4,28 +4,29 @@
 //! same encoding and decoding as in a pool. When it fails and attempts are left, the next follow at
 //! once, without the back-off, for at most 10 s; what is left then is stored for later. Tasks
 //! enqueued by tasks run depth-first, up to 32 deep; deeper ones are stored.
+//!
+//! When the client is shut down, no caller claims or begins anything more: the rest of its batch is
+//! handed back, and `run_pending` returns what it did until then.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::minder::Minder;
-use super::stop::STOP_DELAY;
+use super::minder::{Minder, Visit};
 use super::{given_back, tell_lost};
 use crate::attempt;
 use crate::backend::{Backend, Offer, Room, next_view};
 use crate::client::Client;
-use crate::context::StopReason;
 use crate::error::Error;
-use crate::hub::{Hub, Pending, PendingRunner, Ran, Runner, Stopped};
+use crate::hub::{Hub, Pending, PendingRunner, Ran, Runner, Stopped, Stops};
 use crate::id::TaskId;
 use crate::outcome::Outcome;
 use crate::record::{Claimed, Finish, Finished, Member};
 use crate::registry::Registry;
 use crate::retry::Retry;
 use crate::state::{Reason, State};
-use crate::time::Clock;
+use crate::time::{Clock, Timestamp};
 
 /// Tasks within tasks run in place down to this depth.
 const DEPTH_MAX: u32 = 32;
@@ -42,20 +43,16 @@ pub(crate) struct Inline {
     backend: Arc<dyn Backend>,
     clock: Arc<dyn Clock>,
     registry: Arc<Registry>,
-    name: String,
     /// Whether attempts follow each other in place.
     retry_in_place: bool,
-    owner: Mutex<Option<i64>>,
     minder: Arc<Minder>,
     /// Finishes whose commit failed.
     unkept: Mutex<Vec<Finish>>,
-    /// Which slots of the slots file are taken.
-    slots: Mutex<Vec<bool>>,
 }
 
 /// What an inline caller offers: a place for its own task, whatever else waits.
 struct Caller {
-    owner: i64,
+    visit: Visit,
     view: u64,
     registry: Arc<Registry>,
     /// For `run_pending`: one place, and only for some kinds.
@@ -79,7 +76,7 @@ impl Caller {
 
 impl Offer for Caller {
     fn owner(&self) -> i64 {
-        self.owner
+        self.visit.owner
     }
 
     fn view(&self) -> u64 {
@@ -123,6 +120,20 @@ impl Offer for Caller {
     }
 }
 
+/// Since when attempts follow each other in place.
+struct InPlace {
+    began: Instant,
+    began_at: Timestamp,
+}
+
+impl InPlace {
+    /// Whether another attempt may follow: not when the time is over by either clock, so that a
+    /// clock set back does not make it longer.
+    fn may_go_on(&self, now: Timestamp) -> bool {
+        self.began.elapsed() < IN_PLACE && self.began_at.until(now) < IN_PLACE
+    }
+}
+
 impl Inline {
     pub(crate) fn new(
         hub: &Arc<Hub>,
@@ -130,43 +141,25 @@ impl Inline {
         name: String,
         retry_in_place: bool,
     ) -> Self {
+        let member = Member { name, threads: 1, kinds: registry.names(), ..Member::default() };
+        let (backend, clock) = (Arc::clone(&hub.backend), Arc::clone(&hub.clock));
         Self {
             hub: Arc::downgrade(hub),
-            backend: Arc::clone(&hub.backend),
-            clock: Arc::clone(&hub.clock),
+            minder: Minder::new(Arc::clone(&backend), Arc::clone(&clock), member),
+            backend,
+            clock,
             registry,
-            name,
             retry_in_place,
-            owner: Mutex::default(),
-            minder: Minder::new(Arc::clone(&hub.backend)),
             unkept: Mutex::default(),
-            slots: Mutex::default(),
         }
     }
 
-    /// Becomes an owner when it is first needed.
-    fn owner(&self) -> Result<i64, Error> {
-        let mut owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(owner) = *owner {
-            return Ok(owner);
-        }
-        let member = Member {
-            name: self.name.clone(),
-            threads: 1,
-            kinds: self.registry.names(),
-            ..Member::default()
-        };
-        let joined = self.backend.join(self.clock.now(), &member)?;
-        *owner = Some(joined);
-        Ok(joined)
-    }
-
+    /// What this thread offers; `closed` when the client is being shut down.
     fn caller(&self, pending: Option<Selected>) -> Result<Arc<Caller>, Error> {
-        let registry = Arc::clone(&self.registry);
         Ok(Arc::new(Caller {
-            owner: self.owner()?,
+            visit: self.minder.enter()?,
             view: next_view(),
-            registry,
+            registry: Arc::clone(&self.registry),
             pending,
             suspect: AtomicBool::new(false),
         }))
@@ -175,68 +168,115 @@ impl Inline {
     /// Runs one task, and while it fails and may be tried again, its next attempts; says what the
     /// last came to.
     fn run(&self, mut task: Claimed) -> Option<Finished> {
-        let began = Instant::now();
+        let in_place = InPlace { began: Instant::now(), began_at: self.clock.now() };
         loop {
-            let mut finish = self.attempt(&task)?;
+            let mut finish = self.attempt(&task);
             let retries = matches!(finish.outcome, Outcome::Retry { after: None, .. });
-            let again = retries && self.retry_in_place && began.elapsed() < IN_PLACE;
+            let again = retries
+                && self.retry_in_place
+                && in_place.may_go_on(self.clock.now())
+                && !self.minder.is_draining();
             if again {
                 finish.retry = Arc::new(Retry::ladder([]));
             }
-            let finished = self.record(finish);
-            self.minder.end(task.lease.row);
-            let finished = finished?;
-            if !again || finished.reason != Some(Reason::Retry) {
-                return Some(finished);
-            }
-            let claimed = self
-                .caller(None)
-                .and_then(|caller| self.backend.claim_one(self.clock.now(), task.id, &*caller));
-            match claimed {
-                Ok(Some(next)) => task = next,
-                Ok(None) => return Some(finished),
-                Err(error) => {
-                    tracing::error!(%error, "the next attempt could not be claimed");
-                    return Some(finished);
-                }
+            let finishes = [finish];
+            let came_to = self.record(&finishes).pop().flatten();
+            let failed = came_to.is_some_and(|came_to| came_to.reason == Some(Reason::Retry));
+            let next = if again && failed { self.claim(task.id) } else { None };
+            if let Some(next) = next {
+                // The next is held before the last is ended, so that whoever waits sees no gap.
+                self.minder.end(&finishes);
+                task = next;
+            } else {
+                self.end(&finishes, &[came_to]);
+                return came_to;
             }
         }
     }
 
-    /// One attempt; `None` when the client is closed.
-    fn attempt(&self, task: &Claimed) -> Option<Finish> {
-        let client = Client::inner(self.hub.upgrade()?);
-        let slot = self.take_slot();
-        self.backend.note_start(task.lease.owner, slot, task.lease.row, task.lease.attempt);
-        crate::fault::point("running");
-        DEPTH.set(DEPTH.get() + 1);
-        let prepared = attempt::prepare(&self.registry, task.clone());
-        self.minder.begin(task.lease.owner, task.lease.row, &prepared.token);
-        let finish = attempt::run(&client, &self.registry, &prepared);
-        DEPTH.set(DEPTH.get() - 1);
-        self.free_slot(slot);
-        Some(finish)
-    }
-
-    /// Commits a finish, and those that could not be committed before.
-    fn record(&self, finish: Finish) -> Option<Finished> {
-        let mut finishes = self.take_unkept();
-        finishes.push(finish);
-        match self.backend.exchange(self.clock.now(), &finishes, None) {
-            Ok(done) => {
-                for (finish, answer) in finishes.iter().zip(&done.finished) {
-                    if let Err(error) = answer {
-                        tell_lost(finish, error);
-                    }
-                }
-                done.finished.into_iter().next_back()?.ok()
-            }
+    /// Claims one task by name and holds it, unless the client is being shut down.
+    fn claim(&self, id: TaskId) -> Option<Claimed> {
+        let claimed = self.caller(None).and_then(|caller| {
+            let claimed = self.backend.claim_one(self.clock.now(), id, &*caller)?;
+            self.minder.hold(claimed.as_slice());
+            Ok(claimed)
+        });
+        match claimed {
+            Ok(claimed) => claimed,
+            Err(Error::Closed) => None,
             Err(error) => {
-                tracing::error!(%error, "a finish could not be stored; it is kept for the next commit");
-                self.unkept().extend(finishes);
+                tracing::error!(%error, %id, "a task could not be claimed to be run in place");
                 None
             }
         }
+    }
+
+    /// One attempt; handed back unrun when it must not begin.
+    fn attempt(&self, task: &Claimed) -> Finish {
+        let prepared = attempt::prepare(&self.registry, task.clone());
+        let (Some(hub), Ok(slot)) = (self.hub.upgrade(), self.minder.begin(task, &prepared.token))
+        else {
+            // If somebody cancelled it, the request in its row ends it.
+            return given_back(task, self.clock.now());
+        };
+        let client = Client::inner(hub);
+        self.backend.note_start(task.lease.owner, slot, task.lease.row, task.lease.attempt);
+        crate::fault::point("running");
+        DEPTH.set(DEPTH.get() + 1);
+        let finish = attempt::run(&client, &self.registry, &prepared);
+        DEPTH.set(DEPTH.get() - 1);
+        finish
+    }
+
+    /// Commits finishes, after those that could not be committed before; says what each came to,
+    /// as far as it is known.
+    fn record(&self, finishes: &[Finish]) -> Vec<Option<Finished>> {
+        let before = self.take_unkept();
+        let together = if before.is_empty() { Vec::new() } else { [&before, finishes].concat() };
+        let all = if before.is_empty() { finishes } else { &together };
+        match self.backend.exchange(self.clock.now(), all, None) {
+            Ok(done) => {
+                self.tell(all, &done.finished);
+                done.finished.into_iter().skip(before.len()).map(Result::ok).collect()
+            }
+            Err(error) => {
+                tracing::error!(%error, "a finish could not be stored; it is kept for the next commit");
+                self.unkept().extend_from_slice(all);
+                vec![None; finishes.len()]
+            }
+        }
+    }
+
+    /// Tells of finishes that were not kept, and looks whether this process was given up.
+    fn tell(&self, finishes: &[Finish], answers: &[Result<Finished, Error>]) {
+        let mut lost = false;
+        for (finish, answer) in finishes.iter().zip(answers) {
+            if let Err(error) = answer {
+                tell_lost(finish, error);
+                lost |= matches!(error, Error::LeaseLost { .. });
+            }
+        }
+        if lost {
+            self.minder.renew();
+        }
+    }
+
+    /// Ends what this thread held. Whoever waits for a task that goes on later looks again, as
+    /// there may be nobody now who runs it.
+    fn end(&self, finishes: &[Finish], answers: &[Option<Finished>]) {
+        self.minder.end(finishes);
+        let goes_on = |answer: &Option<Finished>| answer.is_none_or(|came| !came.state.is_final());
+        let open = finishes.iter().zip(answers).filter(|(_, answer)| goes_on(answer));
+        self.backend.signal().changed(open.map(|(finish, _)| finish.lease.row));
+    }
+
+    /// Hands tasks back that have not begun; says what became of each.
+    fn hand_back(&self, tasks: &[Claimed]) -> Vec<(TaskId, Finished)> {
+        let now = self.clock.now();
+        let finishes: Vec<Finish> = tasks.iter().map(|task| given_back(task, now)).collect();
+        let answers = self.record(&finishes);
+        self.end(&finishes, &answers);
+        tasks.iter().zip(answers).filter_map(|(task, answer)| Some((task.id, answer?))).collect()
     }
 
     fn unkept(&self) -> MutexGuard<'_, Vec<Finish>> {
@@ -247,19 +287,56 @@ impl Inline {
         std::mem::take(&mut *self.unkept())
     }
 
-    fn take_slot(&self) -> usize {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let slot = slots.iter().position(|taken| !taken).unwrap_or(slots.len());
-        if slot == slots.len() {
-            slots.push(true);
-        } else {
-            slots[slot] = true;
+    /// Commits what could not be committed before.
+    fn flush_unkept(&self) -> Result<(), Error> {
+        let finishes = self.take_unkept();
+        if finishes.is_empty() {
+            return Ok(());
         }
-        slot
+        match self.backend.exchange(self.clock.now(), &finishes, None) {
+            Ok(done) => {
+                self.tell(&finishes, &done.finished);
+                Ok(())
+            }
+            Err(error) => {
+                self.unkept().extend(finishes);
+                Err(error)
+            }
+        }
     }
 
-    fn free_slot(&self, slot: usize) {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)[slot] = false;
+    /// What `run_pending` offers: one place at a time.
+    fn pending_caller(&self, pending: &Pending) -> Result<Arc<Caller>, Error> {
+        self.caller(Some(Selected {
+            only: pending.only.clone(),
+            except: pending.except.clone(),
+            taken: AtomicBool::new(false),
+        }))
+    }
+
+    /// Whether `run_pending` may claim more: not at the end, and not under a number that was given
+    /// up. For that one it joins again, once it has nothing in hand.
+    fn may_claim(
+        &self,
+        caller: &mut Arc<Caller>,
+        pending: &Pending,
+        empty_handed: bool,
+    ) -> Result<bool, Error> {
+        if self.minder.is_draining() {
+            return Ok(false);
+        }
+        if self.minder.is_current(caller.owner()) {
+            return Ok(true);
+        }
+        if !empty_handed {
+            return Ok(false);
+        }
+        match self.pending_caller(pending) {
+            Ok(joined) => *caller = joined,
+            Err(Error::Closed) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        Ok(true)
     }
 }
 
@@ -268,90 +345,117 @@ impl Runner for Inline {
         if DEPTH.get() >= DEPTH_MAX {
             return Ok(None);
         }
-        self.caller(None).map(|caller| Some(caller as Arc<dyn Offer>))
+        match self.caller(None) {
+            Ok(caller) => Ok(Some(caller as Arc<dyn Offer>)),
+            // A body may still store what it enqueues.
+            Err(Error::Closed) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn take(&self, claimed: Vec<Claimed>) -> Vec<(TaskId, Finished)> {
-        claimed.into_iter().filter_map(|task| Some((task.id, self.run(task)?))).collect()
+        if claimed.len() > 1 {
+            self.minder.hold(&claimed);
+        }
+        let mut ran = Vec::with_capacity(claimed.len());
+        let mut rest = claimed.into_iter();
+        while let Some(task) = rest.next() {
+            if self.minder.is_draining() {
+                let left: Vec<Claimed> = std::iter::once(task).chain(rest).collect();
+                ran.extend(self.hand_back(&left));
+                break;
+            }
+            let id = task.id;
+            ran.extend(self.run(task).map(|finished| (id, finished)));
+        }
+        ran
     }
 
     fn run_stored(&self, id: TaskId) {
         if DEPTH.get() >= DEPTH_MAX {
             return;
         }
-        let claimed = self
-            .caller(None)
-            .and_then(|caller| self.backend.claim_one(self.clock.now(), id, &*caller));
-        match claimed {
-            // What became of it is in its row.
-            Ok(Some(task)) => drop(self.run(task)),
-            Ok(None) => {}
-            Err(error) => tracing::error!(%error, "a stored task could not be run in place"),
+        if let Some(task) = self.claim(id) {
+            let _in_its_row = self.run(task);
         }
     }
 
-    /// Bodies in other threads have the grace to end; this thread's own cannot be waited for.
-    fn shutdown(&self, grace: Duration) -> Result<Stopped, Error> {
-        let own = DEPTH.get() as usize;
-        let others = self.minder.count().saturating_sub(own);
-        let mut left = self.minder.wait_for(own, grace);
-        if left > 0 {
-            self.minder.stop_all(StopReason::Shutdown);
-            left = self.minder.wait_for(own, STOP_DELAY);
+    fn as_stops(&self) -> Option<&dyn Stops> {
+        None
+    }
+}
+
+impl Stops for Inline {
+    fn drain(&self) {
+        self.minder.drain();
+    }
+
+    fn wait_idle(&self, until: Instant) -> bool {
+        self.minder.wait_idle(until)
+    }
+
+    fn ask(&self) {
+        self.minder.ask();
+    }
+
+    fn leave(&self) -> Result<Stopped, Error> {
+        self.flush_unkept()?;
+        self.minder.leave()
+    }
+}
+
+/// Counts what attempts came to. What was handed back is as if it had not run.
+fn tally(ran: &mut Ran, finishes: &[Finish], answers: &[Option<Finished>]) {
+    for (finish, answer) in finishes.iter().zip(answers) {
+        match answer {
+            Some(_) if finish.outcome == Outcome::GivenBack => {}
+            Some(Finished { state: State::Succeeded, .. }) => ran.succeeded += 1,
+            Some(Finished { state, .. }) if state.is_final() => ran.failed += 1,
+            Some(_) => ran.postponed += 1,
+            None => {}
         }
-        self.leave()?;
-        Ok(Stopped { finished: others - left, handed_back: left, still_running: left })
     }
 }
 
 impl PendingRunner for Inline {
-    fn leave(&self) -> Result<(), Error> {
-        self.minder.stop();
-        let owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner).take();
-        owner.map_or(Ok(()), |owner| self.backend.leave(self.clock.now(), owner))
+    fn holds(&self, row: i64) -> bool {
+        self.minder.holds(row)
     }
 
     fn run_pending(&self, pending: &Pending) -> Result<Ran, Error> {
-        let owner = self.owner()?;
-        self.backend.rescue(self.clock.now(), owner)?;
-        let selected = Selected {
-            only: pending.only.clone(),
-            except: pending.except.clone(),
-            taken: AtomicBool::new(false),
-        };
-        let caller = self.caller(Some(selected))?;
+        let mut caller = self.pending_caller(pending)?;
+        self.flush_unkept()?;
+        self.backend.rescue(self.clock.now(), caller.owner())?;
         let mut ran = Ran::default();
-        let mut finishes = self.take_unkept();
+        let mut finishes: Vec<Finish> = Vec::new();
         loop {
-            let exchanged = self.backend.exchange(self.clock.now(), &finishes, Some(&*caller));
-            for finish in &finishes {
-                self.minder.end(finish.lease.row);
+            let may_claim = self.may_claim(&mut caller, pending, finishes.is_empty())?;
+            if !may_claim && finishes.is_empty() {
+                return Ok(ran);
             }
-            let done = match exchanged {
+            let offer = may_claim.then_some(&*caller as &dyn Offer);
+            let done = match self.backend.exchange(self.clock.now(), &finishes, offer) {
                 Ok(done) => done,
                 Err(error) => {
+                    self.minder.end(&finishes);
                     self.unkept().extend(finishes);
                     return Err(error);
                 }
             };
-            for (finish, answer) in finishes.iter().zip(&done.finished) {
-                match answer {
-                    Ok(Finished { state: State::Succeeded, .. }) => ran.succeeded += 1,
-                    Ok(Finished { state, .. }) if state.is_final() => ran.failed += 1,
-                    Ok(_) => ran.postponed += 1,
-                    Err(error) => tell_lost(finish, error),
-                }
-            }
+            self.tell(&finishes, &done.finished);
+            let answers: Vec<_> = done.finished.into_iter().map(Result::ok).collect();
+            tally(&mut ran, &finishes, &answers);
+            self.end(&finishes, &answers);
             finishes.clear();
             for task in &done.claimed {
-                finishes.extend(self.attempt(task));
+                finishes.push(self.attempt(task));
                 caller.release(&task.queue, task.arguments.len());
             }
             for task in &done.unflushed {
                 finishes.push(given_back(task, self.clock.now()));
                 caller.release(&task.queue, task.arguments.len());
             }
-            if done.claimed.is_empty() && finishes.is_empty() {
+            if may_claim && finishes.is_empty() {
                 return Ok(ran);
             }
         }

@@ -3,7 +3,8 @@
 //! - `pool`: worker threads that claim, run and finish; `places` is what it offers, `part` how it parts
 //!   with tasks, `stop` its end;
 //! - `keeper`: the one thread that keeps the pool's time: due tasks, leases, time-outs, rescues;
-//! - `inline`: the calling thread, in mode `inline` and for `run_pending`; `minder` keeps its lease.
+//! - `inline`: the calling thread, in mode `inline` and for `run_pending`; `minder` knows what such
+//!   threads hold and keeps their lease.
 //!
 //! All three run the same attempts and write through the same contract.
 

@@ -27,7 +27,7 @@ use crate::backend::{Backend, Offer};
 use crate::client::Client;
 use crate::context::Token;
 use crate::error::Error;
-use crate::hub::{Hub, Runner, Stopped};
+use crate::hub::{Hub, Runner, Stopped, Stops};
 use crate::id::TaskId;
 use crate::outcome::Outcome;
 use crate::record::{Claimed, Finish, Finished, Lease, Member};
@@ -210,6 +210,7 @@ impl Pool {
 
     /// One worker thread, from start to end.
     fn work(self: Arc<Self>, slot: usize) {
+        self.mark_worker();
         while self.next(slot) {
             self.run_chunk(slot);
         }
@@ -558,7 +559,7 @@ impl Runner for Pool {
 
     fn run_stored(&self, _id: TaskId) {}
 
-    fn shutdown(&self, grace: Duration) -> Result<Stopped, Error> {
-        self.stop(grace)
+    fn as_stops(&self) -> Option<&dyn Stops> {
+        Some(self)
     }
 }

@@ -1,26 +1,30 @@
-//! Run: the end of a pool: drain, ask, hand back, leave.
+//! Run: the end of a pool: drain, ask, hand back, leave. The order is the hub's.
 
+use std::cell::Cell;
 use std::sync::PoisonError;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::pool::Pool;
 use super::state::{FINISH_DELAY, Phase, State};
 use crate::attempt;
 use crate::context::StopReason;
 use crate::error::Error;
-use crate::hub::Stopped;
+use crate::hub::{STOP_DELAY, Stopped, Stops};
 use crate::record::Claimed;
 
-/// How long bodies have between the word to stop and the loss of their lease, in a shutdown.
-pub(super) const STOP_DELAY: Duration = Duration::from_secs(1);
+thread_local! {
+    /// The address of the pool whose worker this thread is; 0 for any other thread.
+    static WORKS_FOR: Cell<usize> = const { Cell::new(0) };
+}
 
-impl Pool {
-    /// Stops claiming, lets running bodies end for `grace`, asks them to stop, and hands back what is
-    /// left.
-    pub(super) fn stop(&self, grace: Duration) -> Result<Stopped, Error> {
-        let until = Instant::now() + grace.min(Duration::from_secs(365 * 24 * 60 * 60));
+impl Stops for Pool {
+    /// What is held and has not started goes back.
+    fn drain(&self) {
         let mut held: Vec<Claimed> = {
             let mut state = self.state();
+            if state.phase != Phase::Running {
+                return;
+            }
             state.phase = Phase::Draining;
             state.counts = Stopped::default();
             state.held.drain(..).map(|held| held.task).collect()
@@ -28,25 +32,62 @@ impl Pool {
         held.extend(self.take_chunks(|_| true));
         self.hand_back(&held);
         self.wake.notify_all();
-        if !self.wait_until(until, |_| self.runs_none()) {
-            self.stop_running();
+    }
+
+    fn wait_idle(&self, until: Instant) -> bool {
+        self.wait_until(until, |_| self.runs_none())
+    }
+
+    fn ask(&self) {
+        for slot in self.slots() {
+            if let Some(running) = &slot.running {
+                running.token.stop(StopReason::Shutdown);
+            }
         }
+    }
+
+    fn leave(&self) -> Result<Stopped, Error> {
+        if !self.is_over() {
+            self.end();
+        }
+        self.flush_all();
+        if !self.state().finishes.is_empty() {
+            // Under their leases they can still be stored; to leave would take those away.
+            return Err(Error::NotStored {
+                reason: "what has ended could not be stored; shut down again to store it".into(),
+                source: None,
+            });
+        }
+        if let Some(owner) = self.owner() {
+            self.backend.leave(self.clock.now(), owner)?;
+        }
+        Ok(self.state().counts)
+    }
+}
+
+impl Pool {
+    /// Gives up what still runs, and ends the threads.
+    fn end(&self) {
         let slots = 0..self.config.threads;
-        let still_running =
-            slots.filter(|slot| self.abandon(*slot, attempt::stopped, false)).count();
-        self.state().phase = Phase::Over;
+        let stuck = slots.filter(|slot| self.abandon(*slot, attempt::stopped, false)).count();
+        {
+            let mut state = self.state();
+            state.phase = Phase::Over;
+            state.counts.still_running = stuck;
+            state.counts.handed_back += stuck;
+        }
         self.wake.notify_all();
         self.keeper.ring();
-        self.end_threads(still_running);
-        self.flush_all();
-        let answer = match self.owner() {
-            Some(owner) => self.backend.leave(self.clock.now(), owner),
-            None => Ok(()),
-        };
-        let mut stopped = self.state().counts;
-        stopped.handed_back += still_running;
-        stopped.still_running = still_running;
-        answer.map(|()| stopped)
+        self.end_threads(stuck);
+    }
+
+    /// Notes that the calling thread is one of this pool's workers.
+    pub(super) fn mark_worker(&self) {
+        WORKS_FOR.set(self.address());
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     /// Waits for a condition that workers signal; false when `until` came first.
@@ -66,21 +107,10 @@ impl Pool {
         }
     }
 
-    fn stop_running(&self) {
-        for slot in self.slots() {
-            if let Some(running) = &slot.running {
-                running.token.stop(StopReason::Shutdown);
-            }
-        }
-        // Those that did not stop are told apart by the caller.
-        let _some_stay = self.wait_until(Instant::now() + STOP_DELAY, |_| self.runs_none());
-    }
-
     /// Waits until the threads that can end have ended. The last drop of a client may come from a
     /// worker thread itself, which cannot be waited for.
     fn end_threads(&self, stuck: usize) {
-        let own = std::thread::current().name().is_some_and(|name| name.starts_with("litework-"));
-        let left = stuck + usize::from(own);
+        let left = stuck + usize::from(WORKS_FOR.get() == self.address());
         let until = Instant::now() + STOP_DELAY;
         let _stuck_threads_stay = self.wait_until(until, |state| state.threads_left <= left);
     }

@@ -16,7 +16,7 @@ use crate::catalog::Catalog;
 use crate::client::Client;
 use crate::context::{Context, States, StopReason};
 use crate::error::Error;
-use crate::hub::{Mode, Runner};
+use crate::hub::{Mode, Runner, Stops};
 use crate::outcome::Result as TaskResult;
 use crate::registry::{Definition, Registry, Task};
 use crate::watch::Notice;
@@ -188,7 +188,9 @@ fn what_was_handed_over_under_a_number_that_was_given_up_is_run_all_the_same() {
         let task = place.client.get(id).expect("it is there");
         assert_eq!((task.attempt, task.worker), (1, pool.owner()), "it ran under the new number");
     }
-    pool.shutdown(LONG).expect("it ends");
+    pool.drain();
+    assert!(pool.wait_idle(Instant::now() + LONG));
+    pool.leave().expect("it ends");
 }
 
 #[test]

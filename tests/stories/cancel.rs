@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use litework::{Cancelled, Client, Context, Mode, Reason, Result, State, StopReason, task};
 
-use crate::common::{Gate, LONG, Lab, Log, Runs, eventually};
+use crate::common::{Gate, LONG, Lab, Log, eventually};
 
 /// How long a body looks out for its token before it gives up.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -83,6 +83,7 @@ fn warm_up(client: &Client) {
     }
 }
 
+/// Only a pool takes tasks ahead; the next story is the caller's.
 #[test]
 fn a_task_that_a_pool_holds_and_has_not_started_does_not_run_once_cancelled() {
     let (lab, log, gate) = (Lab::pool(), Log::default(), Gate::default());
@@ -102,6 +103,39 @@ fn a_task_that_a_pool_holds_and_has_not_started_does_not_run_once_cancelled() {
     assert_eq!(log.len(), before, "its body did not run");
 }
 
+#[test]
+fn a_task_of_a_batch_in_the_caller_does_not_run_once_cancelled() {
+    #[task]
+    fn step(ctx: &Context, n: u32) -> Result<()> {
+        ctx.state::<Log>()?.note(n.to_string());
+        if n == 0 {
+            ctx.state::<Gate>()?.pass();
+        }
+        Ok(())
+    }
+    let (lab, log, gate) = (Lab::inline(), Log::default(), Gate::default());
+    let builder = lab.builder().register(step).state(log.clone()).state(gate.clone());
+    let client = builder.open().unwrap();
+    let other = lab.builder().mode(Mode::Enqueue).register(step).open().unwrap();
+    std::thread::scope(|scope| {
+        let batch = scope.spawn(|| client.enqueue_many((0..4).map(step::with)).unwrap());
+        gate.wait_for(1);
+        let mut ids: Vec<_> = other.list(&litework::Filter::new(), None, 4).unwrap().tasks;
+        ids.reverse();
+        assert_eq!(client.cancel(ids[1].id).unwrap(), Cancelled::Requested);
+        assert_eq!(other.cancel(ids[3].id).unwrap(), Cancelled::Requested);
+        gate.open();
+        let handles = batch.join().unwrap();
+        assert_eq!(log.words(), ["0", "2"], "their bodies did not run");
+        for at in [1, 3] {
+            let task = handles[at].refresh().unwrap();
+            let stand = (task.state, task.reason, task.attempt);
+            assert_eq!(stand, (State::Cancelled, Some(Reason::Asked), 0));
+        }
+    });
+}
+
+/// Only a pool gathers finishes; a caller commits each at once.
 #[test]
 fn a_slow_task_among_quick_ones_hears_its_token_and_holds_up_no_finish() {
     let (lab, log, gate) = (Lab::pool(), Log::default(), Gate::default());
@@ -136,11 +170,13 @@ fn a_body_that_is_not_asked_to_stop_sees_no_reason() {
 
 #[test]
 fn a_time_out_and_a_cancel_are_told_apart_by_the_first() {
-    let (lab, log) = (Lab::pool(), Log::default());
-    let client = client(&lab, &log, &Gate::default());
-    let handle = client.enqueue(patient::with().timeout(Duration::from_millis(30))).unwrap();
-    let _ended = handle.wait(LONG);
-    assert_eq!(log.words(), ["runs", &format!("{:?}", StopReason::Timeout)]);
-    assert_eq!(handle.refresh().unwrap().reason, Some(Reason::Timeout));
-    assert!(lab.runs(Runs::Pool));
+    Lab::each_way(|lab| {
+        let log = Log::default();
+        let client = client(lab, &log, &Gate::default());
+        let handle = client.enqueue(patient::with().timeout(Duration::from_millis(30))).unwrap();
+        lab.settle(&client);
+        let _ended = handle.wait(LONG);
+        assert_eq!(log.words(), ["runs", &format!("{:?}", StopReason::Timeout)]);
+        assert_eq!(handle.refresh().unwrap().reason, Some(Reason::Timeout));
+    });
 }

@@ -1,12 +1,15 @@
 //! Without a pool a task runs in its caller, before `enqueue` returns: the same row, the same
 //! accounting, the same result.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use litework::sqlite::{ClientExt, WriteError};
-use litework::{Context, Error, Failure, Filter, Reason, Result, State, task};
+use litework::testing::ManualClock;
+use litework::{Clock, Context, Error, Failure, Filter, Reason, Result, State, Timestamp, task};
+use rusqlite::Connection;
 
-use crate::common::{LONG, Lab, Log, eventually};
+use crate::common::{Gate, LONG, Lab, Log, eventually};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -255,4 +258,137 @@ fn a_task_that_was_cancelled_while_it_ran_is_not_tried_again() {
     let task = client.list(&Filter::new(), None, 1).unwrap().tasks.remove(0);
     assert_eq!((task.state, task.reason), (State::Cancelled, Some(Reason::Asked)));
     assert!(log.len() < 1_000);
+}
+
+/// Fails, and takes its time over it.
+#[task(attempts = 9, retry = [1h])]
+fn fail_slowly(ctx: &Context) -> Result<()> {
+    ctx.state::<Log>()?.note(ctx.attempt().to_string());
+    ctx.state::<Arc<ManualClock>>()?.advance(Duration::from_secs(4));
+    Err("no")?
+}
+
+#[test]
+fn attempts_follow_in_place_for_10_s_and_the_rest_is_stored() {
+    let (lab, log) = (Lab::inline(), Log::default());
+    let builder = lab.builder().register(fail_slowly).state(log.clone());
+    let client = builder.state(Arc::clone(&lab.clock)).open().unwrap();
+    let handle = client.enqueue(fail_slowly::with()).unwrap();
+    assert_eq!(log.words(), ["1", "2", "3"], "the third ends 12 s after the first began");
+    let task = handle.refresh().unwrap();
+    assert_eq!((task.state, task.reason, task.attempt), (State::Scheduled, Some(Reason::Retry), 3));
+    assert_eq!(task.due_at, lab.now().after(HOUR), "with the back-off");
+    assert!(handle.needs_runner());
+    assert_eq!(handle.wait(LONG).unwrap_err().code(), "nobody_runs");
+}
+
+type Look = Box<dyn FnMut() + Send>;
+
+/// A clock that lets somebody look around whenever it is read.
+#[derive(Default)]
+struct Spy(Mutex<Option<Look>>);
+
+impl Clock for Spy {
+    fn now(&self) -> Timestamp {
+        // Taken out, so that a look that reads the clock does not look again.
+        let look = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut look) = look {
+            look();
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(look);
+        }
+        Timestamp::from_millis(1_767_225_600_000).unwrap_or_default()
+    }
+}
+
+#[test]
+fn waiting_goes_on_between_two_attempts_in_place() {
+    let (lab, log, spy) = (Lab::inline(), Log::default(), Arc::new(Spy::default()));
+    let builder = lab.builder().clock(Arc::clone(&spy) as Arc<dyn Clock>).register(fail);
+    let client = builder.state(log.clone()).open().unwrap();
+    let answers = Log::default();
+    let look: Look = {
+        let (client, answers) = (client.clone(), answers.clone());
+        Box::new(move || {
+            let between = Filter::new().state(State::Scheduled);
+            let Some(task) = client.list(&between, None, 1).unwrap().tasks.pop() else { return };
+            let handle = client.handle::<fail>(task.id).unwrap();
+            let waiting = std::thread::spawn(move || handle.wait(Duration::ZERO));
+            answers.note(waiting.join().unwrap().unwrap_err().code());
+        })
+    };
+    *spy.0.lock().unwrap() = Some(look);
+    client.enqueue(fail::with()).unwrap();
+    let look = spy.0.lock().unwrap().take();
+    drop(look);
+    assert_eq!(log.words(), ["1", "2", "3"]);
+    assert!(answers.len() >= 2, "there is a moment between two attempts");
+    let all: Vec<_> = answers.words().into_iter().filter(|code| code != "timeout").collect();
+    assert_eq!(all, Vec::<String>::new(), "the next attempt follows at once");
+}
+
+#[test]
+fn whoever_waits_hears_that_the_rest_needs_a_runner() {
+    #[task]
+    fn doze(ctx: &Context) -> Result<()> {
+        ctx.state::<Gate>()?.pass();
+        Err(Failure::snooze(HOUR))
+    }
+    let (lab, gate) = (Lab::inline(), Gate::default());
+    let client = lab.builder().register(doze).state(gate.clone()).open().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| client.enqueue(doze::with()).map(|_| ()));
+        gate.wait_for(1);
+        let id = client.list(&Filter::new(), None, 1).unwrap().tasks[0].id;
+        let handle = client.handle::<doze>(id).unwrap();
+        let waiting = scope.spawn(move || handle.wait(LONG).unwrap_err().code());
+        gate.open();
+        assert_eq!(waiting.join().unwrap(), "nobody_runs");
+    });
+}
+
+/// What another process does to one that hangs: it ends it and takes its tasks back.
+fn give_up(lab: &Lab) {
+    let sql = "UPDATE litework_task SET state = 'ready' WHERE state = 'running';
+               UPDATE litework_worker SET left_at = 1 WHERE left_at IS NULL;";
+    Connection::open(lab.path()).unwrap().execute_batch(sql).unwrap();
+}
+
+fn live_runners(lab: &Lab) -> Vec<i64> {
+    let theirs = Connection::open(lab.path()).unwrap();
+    let mut read = theirs.prepare("SELECT id FROM litework_worker WHERE left_at IS NULL").unwrap();
+    read.query_map([], |row| row.get(0)).unwrap().map(|id| id.unwrap()).collect()
+}
+
+#[test]
+fn a_caller_that_was_given_up_joins_again() {
+    #[task]
+    fn hang(ctx: &Context) -> Result<u32> {
+        ctx.state::<Gate>()?.pass();
+        Ok(ctx.attempt())
+    }
+    Lab::each_way(|lab| {
+        if lab.runs(crate::common::Runs::Pool) {
+            return; // A pool has a keeper, which joins again in its time.
+        }
+        let (log, gate) = (Log::default(), Gate::default());
+        let builder = lab.builder().register(hang).register(note).state(log.clone());
+        let client = builder.state(gate.clone()).open().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                client.enqueue(hang::with()).unwrap();
+                lab.settle(&client);
+            });
+            gate.wait_for(1);
+            give_up(lab);
+            gate.open();
+        });
+        client.enqueue(note::with("next")).unwrap();
+        lab.settle(&client);
+        assert_eq!(log.words(), ["next"]);
+        let tasks = client.list(&Filter::new(), None, 9).unwrap().tasks;
+        assert!(tasks.iter().all(|task| task.state == State::Succeeded), "{tasks:?}");
+        assert_eq!(live_runners(lab).len(), 1, "it has a number that others take for alive");
+        client.shutdown(LONG).unwrap();
+        assert_eq!(live_runners(lab), Vec::<i64>::new());
+    });
 }
