@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use litework::{Builder, Client, Context, Failure, Handle, Mode, Result, Task};
+use litework::{Builder, Client, Context, Failure, Handle, Mode, Pending, Result, Task};
 use serde::{Deserialize, Serialize};
 
 use super::child::{
@@ -57,6 +57,10 @@ fn act(what: &str, ctx: &Context) -> Result<()> {
         "wait" => {
             say("at body");
             wait_for_word();
+        }
+        "read" => {
+            say("at body");
+            read_word();
         }
         "until stopped" => return until_stopped(ctx),
         _ => {}
@@ -159,6 +163,13 @@ pub(crate) fn serve() {
         let call = deed(&what).call().at_most_once(number("LW_ONCE") > 0);
         answered(client.enqueue(call.attempts(if attempts > 0 { attempts } else { 5 })));
     }
+    if let Some(what) = var("LW_THEN") {
+        answered(client.enqueue(deed(&what)));
+    }
+    if number("LW_PENDING") > 0 {
+        client.run_pending(&Pending::all()).unwrap();
+        say("ran");
+    }
     rest();
     client.shutdown(Duration::ZERO).unwrap();
     say("shut down");
@@ -174,6 +185,13 @@ fn answered(handle: Result<Handle<Deed>, litework::Error>) {
 /// A child with a pool of one thread.
 pub(crate) fn pool(field: &Field, more: &[(&'static str, String)]) -> Child {
     start("pool", field, more)
+}
+
+/// A child that runs its tasks in its own call, and what others have left to it when it has none.
+pub(crate) fn inline(field: &Field, more: &[(&'static str, String)]) -> Child {
+    let mut variables = vec![("LW_PENDING", "1".to_owned())];
+    variables.extend_from_slice(more);
+    start("inline", field, &variables)
 }
 
 pub(crate) fn start(role: &str, field: &Field, more: &[(&'static str, String)]) -> Child {

@@ -20,6 +20,9 @@ struct Way {
 
 const BY_ITSELF: Way = Way { start: deeds::pool, end: Child::wait };
 
+/// The same for one that runs the body in its own call.
+const INLINE_BY_ITSELF: Way = Way { start: deeds::inline, end: Child::wait };
+
 /// The error of an attempt whose process died.
 fn died(report: Option<&Report>) {
     let report = report.unwrap();
@@ -127,6 +130,14 @@ fn a_body_that_aborts_is_tried_again_and_quarantined_the_third_time() {
     let field = Field::default();
     assert_eq!(victim(&field, &BY_ITSELF, &[does("abort")]).signal(), Some(6));
     all_stories("abort", &BY_ITSELF);
+}
+
+/// G3, G5: a caller that is killed in the middle of its own task leaves it to the next program.
+#[test]
+fn a_body_that_aborts_in_its_caller_is_tried_again_and_quarantined_the_third_time() {
+    let field = Field::default();
+    assert_eq!(victim(&field, &INLINE_BY_ITSELF, &[does("abort")]).signal(), Some(6));
+    all_stories("abort", &INLINE_BY_ITSELF);
 }
 
 /// G3, G5: an exit with success is a crash all the same.
@@ -247,6 +258,38 @@ fn a_process_that_is_stopped_for_longer_than_its_lease_loses_its_tasks() {
     let next = client.enqueue(deed("nothing")).unwrap();
     assert!(next.wait(PATIENCE).unwrap().ends_with(&child.pid().to_string()));
     assert_eq!(client.get(id).unwrap(), task, "the stale finish changed nothing");
+    drop(client);
+    clean(&field);
+}
+
+/// G4, G13: the same for a caller: it has lost its task, and joins again for the next.
+#[test]
+#[ignore = "needs 40 s"]
+fn a_caller_that_is_stopped_for_longer_than_its_lease_loses_its_task_and_joins_again() {
+    let field = Field::default();
+    let mut child = deeds::inline(&field, &[does("read"), ("LW_THEN", "read".to_owned())]);
+    child.expect("at body");
+    child.signal("STOP");
+    let client = builder(&field).workers(1).open().unwrap();
+    let id = only_task(&client).id;
+    let value = client.handle::<Deed>(id).unwrap().wait(Duration::from_secs(60)).unwrap();
+    assert!(value.ends_with(&std::process::id().to_string()), "{value}");
+    let task = client.get(id).unwrap();
+    assert_eq!(stand(&task), (State::Succeeded, None, 2, 1));
+    client.shutdown(Duration::from_secs(10)).unwrap();
+    drop(client);
+    child.signal("CONT");
+    child.tell("go on");
+    // Its next body is under way, and a program that looks for the dead leaves it alone.
+    child.expect("at body");
+    let client = builder(&field).open().unwrap();
+    assert_eq!(client.run_pending(&Pending::all()).unwrap(), litework::Ran::default());
+    child.tell("go on");
+    child.expect("ran");
+    let page = client.list(&litework::Filter::new(), None, 10).unwrap();
+    assert_eq!(stand(&page.tasks[0]), (State::Succeeded, None, 1, 0), "the new number holds it");
+    assert_eq!(client.get(id).unwrap(), task, "the stale finish changed nothing");
+    assert!(child.end().success());
     drop(client);
     clean(&field);
 }

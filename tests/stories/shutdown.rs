@@ -498,3 +498,45 @@ fn nothing_is_left_beside_the_file() {
         eventually("the folder of seats is gone", || !folder.exists());
     });
 }
+
+#[cfg(feature = "tokio")]
+mod on_tokio {
+    use super::*;
+
+    #[task]
+    async fn shut_own_client(ctx: &Context) -> Result<String> {
+        let client = ctx.client().ok_or("no client")?;
+        Ok(client.shutdown_async(LONG).await.err().ok_or("it went on")?.code().to_owned())
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().build().unwrap()
+    }
+
+    #[test]
+    fn a_shutdown_inside_a_runtime_waits_for_what_runs() {
+        let (lab, log, gate) = (Lab::pool(), Log::default(), Gate::default());
+        runtime().block_on(async {
+            let client = client(&lab, &log, &gate);
+            let id = client.enqueue_async(hold::with()).await.unwrap().id();
+            gate.wait_for(1);
+            let other = client.clone();
+            let stopping = tokio::spawn(async move { other.shutdown_async(LONG).await });
+            while client.cancel("1-0000000000000").is_err_and(|error| error.code() != "closed") {
+                tokio::task::yield_now().await;
+            }
+            gate.open();
+            assert_eq!(counts(stopping.await.unwrap().unwrap()), (1, 0, 0));
+            assert_eq!(client.get(id).unwrap().state, State::Succeeded);
+        });
+    }
+
+    #[test]
+    fn an_async_body_that_would_shut_down_its_own_client_is_refused() {
+        Lab::each_way(|lab| {
+            let client = lab.builder().register(shut_own_client).open().unwrap();
+            let handle = client.enqueue(shut_own_client::with()).unwrap();
+            assert_eq!(lab.wait(&client, &handle).unwrap(), "reentrant");
+        });
+    }
+}

@@ -59,7 +59,9 @@ pub trait ClientExt {
     ///
     /// Begin that transaction as IMMEDIATE. Call [`Pending::committed`] after its commit, which
     /// wakes the workers at once. Without it they notice by themselves: within some 20 ms on Linux, where
-    /// the system reports the write, and within 500 ms elsewhere.
+    /// the system reports the write, and within 500 ms elsewhere. In mode `inline` it is what runs the
+    /// task: without it the task stays ready until somebody calls `run_pending`, or a pool of another
+    /// process takes it.
     ///
     /// # Errors
     /// `bad_transaction` when the connection is on another file, in no transaction, or in a deferred
