@@ -452,3 +452,118 @@ impl Listener for Minder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::backends::memory::Memory;
+    use crate::id::TaskId;
+    use crate::time::{SystemClock, Timestamp};
+
+    fn minder() -> Arc<Minder> {
+        Minder::new(Arc::new(Memory::new()), Arc::new(SystemClock), Member::default())
+    }
+
+    fn task(row: i64, attempt: u32, owner: i64) -> Claimed {
+        Claimed {
+            lease: Lease { row, attempt, owner },
+            id: TaskId::new(row, 0),
+            kind: "kind".into(),
+            queue: "default".into(),
+            rank: 0,
+            priority: 0,
+            attempts_max: 5,
+            crashes: 0,
+            at_most_once: false,
+            started_at: Timestamp::MIN,
+            options: None,
+            arguments: String::new(),
+        }
+    }
+
+    fn begin(minder: &Arc<Minder>, task: &Claimed) -> Result<usize, StopReason> {
+        minder.begin(task, &Arc::default())
+    }
+
+    fn end(minder: &Minder, task: &Claimed) {
+        minder.end(&[super::super::given_back(task, Timestamp::MIN)]);
+    }
+
+    fn is_idle(minder: &Minder) -> bool {
+        minder.wait_idle(Instant::now())
+    }
+
+    #[test]
+    fn a_cancel_that_comes_before_its_task_is_held_reaches_it() {
+        let minder = minder();
+        let visit = minder.enter().expect("it is open");
+        minder.notice(Notice::Cancel(7));
+        assert_eq!(begin(&minder, &task(7, 1, visit.owner)), Err(StopReason::Cancelled));
+        assert_eq!(begin(&minder, &task(8, 1, visit.owner)), Ok(0));
+    }
+
+    #[test]
+    fn a_cancel_of_what_is_not_ours_is_forgotten() {
+        let minder = minder();
+        minder.notice(Notice::Cancel(7));
+        let first = minder.enter().expect("it is open");
+        minder.notice(Notice::Cancel(8));
+        drop(first);
+        let owner = minder.enter().expect("it is open").owner;
+        for row in [7, 8] {
+            assert!(begin(&minder, &task(row, 1, owner)).is_ok());
+        }
+    }
+
+    #[test]
+    fn two_attempts_of_one_row_are_two() {
+        let minder = minder();
+        let owner = minder.enter().expect("it is open").owner;
+        let [first, second] = [1, 2].map(|attempt| task(7, attempt, owner));
+        assert_eq!(begin(&minder, &first), Ok(0));
+        assert_eq!(begin(&minder, &second), Ok(1));
+        end(&minder, &first);
+        assert!(minder.holds(7) && !is_idle(&minder));
+        end(&minder, &second);
+        assert!(!minder.holds(7) && is_idle(&minder));
+    }
+
+    #[test]
+    fn the_end_waits_for_a_caller_that_may_claim_and_nothing_begins_after_it() {
+        let minder = minder();
+        let visit = minder.enter().expect("it is open");
+        minder.drain();
+        assert!(!is_idle(&minder));
+        let late = task(7, 1, visit.owner);
+        assert_eq!(begin(&minder, &late), Err(StopReason::Shutdown));
+        end(&minder, &late);
+        std::thread::scope(|scope| {
+            let waiting =
+                scope.spawn(|| minder.wait_idle(Instant::now() + Duration::from_secs(20)));
+            drop(visit);
+            assert!(waiting.join().expect("it does not panic"));
+        });
+        assert!(minder.enter().is_err());
+        let stopped = minder.leave().expect("memory is never busy");
+        assert_eq!((stopped.finished, stopped.handed_back, stopped.still_running), (0, 1, 0));
+        assert_eq!(minder.leave().expect("it may be repeated"), stopped);
+    }
+
+    #[test]
+    fn a_number_that_was_given_up_begins_nothing_more() {
+        let minder = minder();
+        let owner = minder.enter().expect("it is open").owner;
+        let token = Arc::new(Token::default());
+        minder.begin(&task(7, 1, owner), &token).expect("it may begin");
+        minder.hold(&[task(8, 1, owner)]);
+        minder.backend.leave(Timestamp::MIN, owner).expect("memory is never busy");
+        minder.renew();
+        assert_eq!(token.reason(), Some(StopReason::LeaseLost));
+        assert_eq!(begin(&minder, &task(8, 1, owner)), Err(StopReason::LeaseLost));
+        let next = minder.enter().expect("it is open").owner;
+        assert_ne!(next, owner);
+        assert!(begin(&minder, &task(9, 1, next)).is_ok());
+    }
+}

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
 
+use litework::sqlite::{ClientExt, WriteError};
 use litework::{
     Client, Context, Filter, Handle, IntoCall, Mode, Pending, Result, State, Stopped, TaskRecord,
     task,
@@ -196,6 +197,18 @@ fn a_body_may_shut_down_a_client_of_its_own() {
         let handle = client.enqueue(visit::with()).unwrap();
         lab.wait(&client, &handle).unwrap();
     });
+}
+
+#[test]
+fn a_shutdown_inside_a_write_transaction_is_refused_and_changes_nothing() {
+    let (lab, log) = (Lab::pool(), Log::default());
+    let client = client(&lab, &log, &Gate::default());
+    let code = client.write(|tx| {
+        tx.enqueue(quick::with())?;
+        Ok::<_, WriteError>(client.shutdown(LONG).unwrap_err().code())
+    });
+    assert_eq!(code.unwrap(), "reentrant");
+    eventually("the pool goes on", || log.len() == 1);
 }
 
 /// A client of each mode, in which `run_pending` alone runs tasks.
@@ -513,6 +526,7 @@ mod on_tokio {
         tokio::runtime::Builder::new_current_thread().build().unwrap()
     }
 
+    /// With a pool only: who runs it matters to no runtime.
     #[test]
     fn a_shutdown_inside_a_runtime_waits_for_what_runs() {
         let (lab, log, gate) = (Lab::pool(), Log::default(), Gate::default());
