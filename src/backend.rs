@@ -29,11 +29,9 @@ pub(crate) fn too_many_lanes(of: &str, limit: usize) -> Error {
 /// As many tasks of a queue wait as may.
 pub(crate) fn queue_full(queue: &str, limit: u64) -> Error {
     let what = format!("the queue {queue} (tasks that have not started)");
-    Error::Overloaded { what, found: limit, allowed: limit, instead: TRY_LATER, passes: true }
+    let instead = "try again later";
+    Error::Overloaded { what, found: limit, allowed: limit, instead, passes: true }
 }
-
-/// What to do where room comes by itself.
-pub(crate) const TRY_LATER: &str = "try again later";
 
 /// What an engine can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

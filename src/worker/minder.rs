@@ -460,10 +460,11 @@ mod tests {
     use super::*;
     use crate::backends::memory::Memory;
     use crate::id::TaskId;
+    use crate::state::STEP_STRICT_MS;
     use crate::time::{SystemClock, Timestamp};
 
     fn minder() -> Arc<Minder> {
-        Minder::new(Arc::new(Memory::new()), Arc::new(SystemClock), Member::default())
+        Minder::new(Arc::new(Memory::new(STEP_STRICT_MS)), Arc::new(SystemClock), Member::default())
     }
 
     fn task(row: i64, attempt: u32, owner: i64) -> Claimed {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Params};
 
-use crate::backend::{TRY_LATER, queue_full};
+use crate::backend::queue_full;
 use crate::error::Error;
 use crate::record::NewTask;
 
@@ -66,8 +66,9 @@ impl Waiting {
             let used = number(conn, BYTES_USED, [])?;
             if used.saturating_add(task.arguments.len() as u64) > limit {
                 let what = "the file (bytes in use)".to_owned();
-                let (found, allowed, instead) = (used, limit, TRY_LATER);
-                return Ok(Some(Error::Overloaded { what, found, allowed, instead, passes: true }));
+                let instead = "raise the limit or begin another file";
+                let (found, allowed, passes) = (used, limit, false);
+                return Ok(Some(Error::Overloaded { what, found, allowed, instead, passes }));
             }
         }
         let Some(limit) = task.quota.waiting.filter(|_| waits) else { return Ok(None) };
