@@ -135,7 +135,10 @@ impl Offer for Places {
     }
 
     fn room(&self) -> usize {
-        (self.threads + AHEAD_MAX).saturating_sub(self.held.load(Ordering::SeqCst))
+        // Until something is held beyond the threads, no run time may be known.
+        let held = self.held.load(Ordering::SeqCst);
+        let ahead = if self.full_at.load(Ordering::SeqCst) > self.threads { AHEAD_MAX } else { 0 };
+        (self.threads + ahead).saturating_sub(held)
     }
 
     fn reserve(&self, queue: &str, kind: &str, bytes: usize) -> Room {

@@ -14,6 +14,8 @@ use crate::time::Timestamp;
 
 /// How many tasks one exchange promotes at most.
 const SLICE: usize = 2_000;
+/// And at least.
+const SLICE_MIN: usize = 256;
 
 /// What a claimed row turned out to be.
 enum Found {
@@ -28,7 +30,7 @@ impl Book {
     /// Promotes what is due and returns when the next task is.
     pub(super) fn promote(&mut self, now: Timestamp, offer: &dyn Offer) -> Option<Timestamp> {
         let due = self.scheduled.iter().take_while(|(due_at, _)| *due_at <= now);
-        let slice = offer.room().clamp(1, SLICE);
+        let slice = offer.room().clamp(SLICE_MIN, SLICE);
         let rows: Vec<i64> = due.take(slice).map(|(_, row)| *row).collect();
         for row in rows {
             self.make_ready(row);

@@ -208,6 +208,28 @@ impl Lanes {
         Ok(self.list[index].known == Known::All)
     }
 
+    /// How many tasks are ready in the lanes that are open; `usize::MAX` for more than are
+    /// remembered.
+    pub(super) fn count_ready(
+        &mut self,
+        conn: &Connection,
+        offer: &dyn Offer,
+    ) -> rusqlite::Result<usize> {
+        self.read_list(conn)?;
+        let mut count = 0;
+        for index in 0..self.list.len() {
+            if self.is_open(index, offer) {
+                self.head(conn, index)?;
+                let lane = &self.list[index];
+                if lane.known == Known::Front {
+                    return Ok(usize::MAX);
+                }
+                count += lane.heads.len();
+            }
+        }
+        Ok(count)
+    }
+
     /// Whether the first head of a lane is not remembered.
     pub(super) fn must_be_read(&self, index: usize) -> bool {
         let lane = &self.list[index];

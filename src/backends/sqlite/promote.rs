@@ -16,6 +16,9 @@ use crate::time::Timestamp;
 /// How many tasks one transaction promotes at most: about 5 ms under the write lock.
 const SLICE: u32 = 2_000;
 
+/// And at least: what is due may go before all that is ready.
+const SLICE_MIN: u32 = 256;
+
 /// Served by `litework_task_scheduled`.
 pub(super) const NEXT_DUE: &str =
     "SELECT due_at FROM litework_task WHERE state = 'scheduled' ORDER BY due_at LIMIT 1";
@@ -46,7 +49,10 @@ pub(super) fn promote(
         return Ok(unwritten);
     }
     core.next_due = NextDue::Unknown;
-    let slice = u32::try_from(offer.room()).unwrap_or(SLICE).clamp(1, SLICE);
+    // Where enough is ready, promoting much more would only write it twice.
+    let ready = core.lanes.count_ready(&core.conn, offer).map_err(not_stored)?;
+    let wanted = offer.room().saturating_sub(ready);
+    let slice = u32::try_from(wanted).unwrap_or(SLICE).clamp(SLICE_MIN, SLICE);
     let rows = due(core, now, slice)?;
     let mut heads = Vec::with_capacity(rows.len());
     let mut at_once = Unwritten::new();

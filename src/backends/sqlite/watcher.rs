@@ -108,12 +108,13 @@ mod linux {
     ];
 
     /// Looks after a report that was most likely of this process's own commit.
-    const WIDE: [Duration; 4] = [
-        Duration::from_millis(1),
-        Duration::from_millis(3),
-        Duration::from_millis(8),
-        Duration::from_millis(25),
-    ];
+    const WIDE: [Duration; 2] = [Duration::from_millis(8), Duration::from_millis(25)];
+
+    /// After such a report others are not heard for this long, and for twice as long each time that
+    /// the next is of the same kind: this process's own transactions see what others have committed.
+    const DEAF: Duration = Duration::from_millis(1);
+    /// It is doubled at most so often.
+    const DEAF_DOUBLED_MAX: u32 = 3;
 
     /// And then after these, unless something new is reported: a flush can take seconds.
     const LATE: [Duration; 5] = [
@@ -184,7 +185,7 @@ mod linux {
     }
 
     pub(super) fn run(inner: &Weak<Inner>, events: &Events) {
-        let mut own = 0;
+        let (mut own, mut streak) = (0, 0);
         // A commit that was under way when the watch began makes no report either.
         let mut pauses = CLOSE[..].iter().chain(&LATE);
         loop {
@@ -202,9 +203,15 @@ mod linux {
                 None => return,
                 Some(Look::Foreign) => none,
                 Some(_) if !reported => continue,
-                Some(Look::Own) => &WIDE,
                 Some(Look::Nothing) => &CLOSE,
+                Some(Look::Own) => {
+                    std::thread::sleep(DEAF * (1 << streak));
+                    streak = DEAF_DOUBLED_MAX.min(streak + 1);
+                    pauses = WIDE[..].iter().chain(&LATE);
+                    continue;
+                }
             };
+            streak = 0;
             pauses = close.iter().chain(&LATE);
         }
     }
