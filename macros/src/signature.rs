@@ -1,7 +1,7 @@
 //! The function's signature: which parameter is stored how, and what the task returns.
 
 use syn::{
-    Attribute, FnArg, Generics, Ident, Pat, PatType, ReturnType, Signature, Type, TypePath,
+    Attribute, FnArg, Generics, Ident, Pat, PatType, ReturnType, Safety, Signature, Type, TypePath,
     TypeReference,
 };
 
@@ -89,7 +89,7 @@ fn check_kind(sig: &Signature, errors: &mut Errors) {
     if let Some(word) = &sig.constness {
         errors.push(word, "a task runs later, in a worker: drop `const`");
     }
-    if let Some(word) = &sig.unsafety {
+    if let Safety::Unsafe(word) = &sig.safety {
         errors.push(
             word,
             "nobody is there to keep an unsafe task's promise: write a plain fn with the `unsafe` \

@@ -13,7 +13,7 @@ const AHEAD: Duration = Duration::from_millis(20);
 /// … at most this many tasks …
 pub(super) const AHEAD_MAX: usize = 2_048;
 /// … and at most this many bytes of arguments.
-const AHEAD_BYTES_MAX: usize = 8 * 1024 * 1024;
+const AHEAD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Threads of a pool at most.
 pub(crate) const WORKERS_MAX: usize = 1_024;
 

@@ -93,40 +93,49 @@ mod linux {
 
     use super::{Inner, Look, Path, Weak, look};
 
+    /// How to spend the time until the next look.
+    #[derive(Debug, Clone, Copy)]
+    enum Pause {
+        /// Reports that come meanwhile are one report.
+        Deaf(Duration),
+        /// A report ends it.
+        Listening(Duration),
+    }
+
+    const fn deaf(micros: u64) -> Pause {
+        Pause::Deaf(Duration::from_micros(micros))
+    }
+
+    const fn listening(millis: u64) -> Pause {
+        Pause::Listening(Duration::from_millis(millis))
+    }
+
     /// Looks after a report that may announce a commit of another process: it can be seen only after
     /// its flush, and nothing reports that moment.
-    const CLOSE: [Duration; 9] = [
-        Duration::from_micros(50),
-        Duration::from_micros(100),
-        Duration::from_micros(150),
-        Duration::from_micros(250),
-        Duration::from_micros(400),
-        Duration::from_millis(1),
-        Duration::from_millis(2),
-        Duration::from_millis(8),
-        Duration::from_millis(25),
+    const CLOSE: [Pause; 9] = [
+        deaf(50),
+        deaf(100),
+        deaf(150),
+        deaf(250),
+        deaf(400),
+        deaf(1_000),
+        listening(2),
+        listening(8),
+        listening(25),
     ];
 
-    /// Looks after a report that was most likely of this process's own commit.
-    const WIDE: [Duration; 2] = [Duration::from_millis(8), Duration::from_millis(25)];
-
-    /// After such a report others are not heard for this long, and for twice as long each time that
-    /// the next is of the same kind: this process's own transactions see what others have committed.
-    const DEAF: Duration = Duration::from_millis(1);
-    /// It is doubled at most so often.
-    const DEAF_DOUBLED_MAX: u32 = 3;
+    /// Looks after a report that was most likely of this process's own commit; wider apart each time
+    /// that the next is of the same kind. Its own transactions see what others have committed.
+    const OWN: [[Pause; 3]; 4] = [
+        [deaf(1_000), listening(8), listening(25)],
+        [deaf(2_000), listening(8), listening(25)],
+        [deaf(4_000), listening(8), listening(25)],
+        [deaf(8_000), listening(8), listening(25)],
+    ];
 
     /// And then after these, unless something new is reported: a flush can take seconds.
-    const LATE: [Duration; 5] = [
-        Duration::from_millis(60),
-        Duration::from_millis(150),
-        Duration::from_millis(500),
-        Duration::from_secs(2),
-        Duration::from_secs(8),
-    ];
-
-    /// Reports that come within so short a pause are one report.
-    const TOGETHER: Duration = Duration::from_millis(1);
+    const LATE: [Pause; 5] =
+        [listening(60), listening(150), listening(500), listening(2_000), listening(8_000)];
 
     /// The reports of the system, and the bell.
     pub(super) struct Events {
@@ -158,15 +167,24 @@ mod linux {
             self.bell.try_clone().map(Bell)
         }
 
-        /// Waits for a report, so long if not for ever; an error if it is no use to wait.
-        fn wait(&self, patience: Option<Duration>) -> rustix::io::Result<()> {
+        /// Spends the pause, or waits for a report without end; whether there was one. An error if it is
+        /// no use to wait.
+        fn pause(&self, pause: Option<Pause>) -> rustix::io::Result<bool> {
+            let patience = match pause {
+                Some(Pause::Deaf(pause)) => {
+                    std::thread::sleep(pause);
+                    return Ok(false);
+                }
+                Some(Pause::Listening(pause)) => Some(pause),
+                None => None,
+            };
             let patience = patience.map(|patience| Timespec {
                 tv_sec: patience.as_secs().try_into().unwrap_or(i64::MAX),
                 tv_nsec: patience.subsec_nanos().into(),
             });
             let mut both = [&self.reports, &self.bell].map(|fd| PollFd::new(fd, PollFlags::IN));
             match poll(&mut both, patience.as_ref()) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+                Ok(_) | Err(rustix::io::Errno::INTR) => Ok(self.take()),
                 Err(error) => Err(error),
             }
         }
@@ -189,30 +207,20 @@ mod linux {
         // A commit that was under way when the watch began makes no report either.
         let mut pauses = CLOSE[..].iter().chain(&LATE);
         loop {
-            let pause = pauses.next();
-            let reported = match pause {
-                Some(pause) if *pause <= TOGETHER => {
-                    std::thread::sleep(*pause);
-                    false
-                }
-                _ if events.wait(pause.copied()).is_ok() => events.take(),
-                _ => return super::poll(inner),
+            let Ok(reported) = events.pause(pauses.next().copied()) else {
+                return super::poll(inner);
             };
-            let none: &[Duration] = &[];
-            let close = match look(inner, &mut own) {
-                None => return,
-                Some(Look::Foreign) => none,
-                Some(_) if !reported => continue,
-                Some(Look::Nothing) => &CLOSE,
-                Some(Look::Own) => {
-                    std::thread::sleep(DEAF * (1 << streak));
-                    streak = DEAF_DOUBLED_MAX.min(streak + 1);
-                    pauses = WIDE[..].iter().chain(&LATE);
-                    continue;
-                }
+            let Some(found) = look(inner, &mut own) else { return };
+            if found != Look::Foreign && !reported {
+                continue;
+            }
+            let next: &[Pause] = match found {
+                Look::Foreign => &[],
+                Look::Nothing => &CLOSE,
+                Look::Own => &OWN[streak],
             };
-            streak = 0;
-            pauses = close.iter().chain(&LATE);
+            streak = if found == Look::Own { (streak + 1).min(OWN.len() - 1) } else { 0 };
+            pauses = next.iter().chain(&LATE);
         }
     }
 }
