@@ -17,10 +17,6 @@ const FILE_LINES_MAX: usize = 600;
 /// Imports inside one folder that close a circle, `(folder, module, what it uses)`, and how each could
 /// go. The list may only shrink: an entry that closes no circle any more must be struck out.
 const KNOWN_CIRCLES: &[(&str, &str, &str)] = &[
-    // The write connection keeps the table of tags; it could stand in a file below both.
-    ("src/backends/sqlite", "core", "enqueue"),
-    // The lanes borrow `not_stored`; the words for SQLite's errors could stand below both.
-    ("src/backends/sqlite", "lanes", "core"),
     // The pool starts the thread that keeps its time, and that thread works on the pool.
     ("src/worker", "pool", "keeper"),
 ];

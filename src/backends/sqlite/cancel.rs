@@ -2,7 +2,8 @@
 
 use rusqlite::OptionalExtension;
 
-use super::core::{Core, NextDue, not_stored};
+use super::core::{Core, NextDue};
+use super::errors::not_stored;
 use crate::backend::Cancelled;
 use crate::error::Error;
 use crate::id::TaskId;

@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row};
 
-use super::core::{Core, Doubt, NextDue, not_stored};
+use super::core::{Core, Doubt, NextDue};
+use super::errors::not_stored;
 use super::lanes::{Head, Lanes};
 use super::promote::{Unwritten, make_ready};
 use crate::backend::{Offer, Room};

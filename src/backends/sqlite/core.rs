@@ -7,12 +7,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::Connection;
 
 use super::checkpoint::{self, Need};
-use super::enqueue::Tags;
+use super::errors::{is_busy, not_stored};
 use super::lanes::Lanes;
-use super::schema::{self, BUSY_DEADLINE};
+use super::schema;
+use super::tags::Tags;
 use crate::error::Error;
 use crate::fault;
 use crate::id::TaskId;
@@ -316,20 +317,4 @@ impl RawExecute for rusqlite::CachedStatement<'_> {
     fn raw_execute_checked(&mut self) -> rusqlite::Result<()> {
         self.raw_execute().map(|_rows| ())
     }
-}
-
-pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
-}
-
-/// For errors before the commit, where it is certain that nothing was stored.
-pub(super) fn not_stored(error: rusqlite::Error) -> Error {
-    let reason = match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            format!("busy: another program held the file for {} s", BUSY_DEADLINE.as_secs())
-        }
-        Some(ErrorCode::DiskFull) => "disk_full: there is no room for it".to_owned(),
-        _ => error.to_string(),
-    };
-    Error::NotStored { reason, source: Some(error.into()) }
 }

@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, TransactionState};
 
-use super::core::{Core as WriteCore, is_busy, not_stored};
+use super::core::Core as WriteCore;
 use super::enqueue::insert_in;
+use super::errors::{is_busy, not_stored};
 use super::{Holding, Sqlite, file_key, schema, without_holding};
 use crate::client::Client;
 use crate::error::Error;

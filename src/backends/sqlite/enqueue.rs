@@ -13,9 +13,11 @@ use std::sync::{Arc, LazyLock};
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension};
 
-use super::core::{Core, Doubt, not_stored};
+use super::core::{Core, Doubt};
+use super::errors::not_stored;
 use super::lanes::{LANES_MAX, too_many_lanes};
 use super::promote::next_due;
+use super::tags::Tags;
 use super::waiting::Waiting;
 use crate::backend::{Offer, Room};
 use crate::error::Error;
@@ -439,34 +441,6 @@ fn is_next(core: &mut Core, now: Timestamp, offer: &dyn Offer, rank: i64) -> Res
         return Ok(false);
     }
     core.lanes.is_next(&core.conn, offer, rank).map_err(not_stored)
-}
-
-/// The 64-bit tags of ids, from the operating system's generator, fetched in blocks.
-pub(super) struct Tags {
-    block: [u8; 1024],
-    used: usize,
-}
-
-impl Default for Tags {
-    fn default() -> Self {
-        Self { block: [0; 1024], used: 1024 }
-    }
-}
-
-impl Tags {
-    fn next(&mut self) -> Result<i64, Error> {
-        if self.used + 8 > self.block.len() {
-            getrandom::fill(&mut self.block).map_err(|error| Error::NotStored {
-                reason: format!("the system gives no random numbers: {error}"),
-                source: None,
-            })?;
-            self.used = 0;
-        }
-        let mut tag = [0; 8];
-        tag.copy_from_slice(&self.block[self.used..self.used + 8]);
-        self.used += 8;
-        Ok(i64::from_ne_bytes(tag))
-    }
 }
 
 /// Stores one task through a connection that is not ours; it never hands over.

@@ -9,8 +9,9 @@ use std::sync::LazyLock;
 
 use rusqlite::{CachedStatement, OptionalExtension};
 
-use super::core::{Core, not_stored};
+use super::core::Core;
 use super::enqueue::{INLINE_BYTES_MAX, INSERT_PAYLOAD};
+use super::errors::not_stored;
 use crate::error::Error;
 use crate::fault;
 use crate::outcome::{Outcome, Report};

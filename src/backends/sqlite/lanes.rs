@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use super::core::not_stored;
+use super::errors::not_stored;
 use super::waiting::Waiting;
 use crate::backend::{self, Offer};
 use crate::error::Error;

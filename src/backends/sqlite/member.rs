@@ -8,7 +8,8 @@ use std::path::Path;
 
 use rusqlite::OptionalExtension;
 
-use super::core::{Core, not_stored};
+use super::core::Core;
+use super::errors::not_stored;
 use super::finish::finish;
 use super::seats::{self, Beats, Life};
 use crate::backend::Rescued;

@@ -10,6 +10,7 @@ mod claim;
 mod core;
 pub(crate) mod doors;
 mod enqueue;
+mod errors;
 mod finish;
 mod lanes;
 mod member;
@@ -19,6 +20,7 @@ mod query;
 mod row;
 mod schema;
 mod seats;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod waiting;

@@ -8,7 +8,8 @@ use std::collections::HashSet;
 
 use rusqlite::Connection;
 
-use super::core::{Core, NextDue, not_stored};
+use super::core::{Core, NextDue};
+use super::errors::not_stored;
 use crate::backend::Offer;
 use crate::error::Error;
 use crate::time::Timestamp;
