@@ -1572,7 +1572,7 @@ impl Lab {
 }
 
 #[test]
-#[ignore = "the row of entry 33 runs it in a process of its own"]
+#[ignore = "a row of the table runs it in a process of its own"]
 fn a_stranger_opens_what_is_not_his() {
     let Some(folder) = std::env::var_os("STRANGERS_FOLDER").map(PathBuf::from) else { return };
     for name in ["new.db", "foreign.db"] {
@@ -1606,7 +1606,7 @@ impl Lab {
 }
 
 #[test]
-#[ignore = "the row of entry 34 runs it in a process of its own"]
+#[ignore = "a row of the table runs it in a process of its own"]
 fn a_process_opens_on_a_network_disk() {
     let Some(folder) = std::env::var_os("NETWORK_FOLDER").map(PathBuf::from) else { return };
     let path = folder.join("a.db");
@@ -1631,7 +1631,7 @@ impl Lab {
 }
 
 #[test]
-#[ignore = "the row of entry 26 runs it in a process of its own"]
+#[ignore = "a row of the table runs it in a process of its own"]
 fn a_process_forks_with_a_queue_open() {
     let Some(path) = std::env::var_os("FORKED_QUEUE").map(PathBuf::from) else { return };
     let bodies = Bodies::new(path.clone());
