@@ -168,7 +168,16 @@ impl Insert {
             Err(error) if core.lost_transaction() => return Err(error),
             Err(error) => self.fate = Fate::Refused(error),
             Ok(Admitted::Existing(stored)) => self.fate = Fate::Existing(stored),
-            Ok(Admitted::New { lane, placed }) => self.write(core, lane, placed)?,
+            Ok(Admitted::New { lane, placed }) => {
+                if let Err(error) = self.write(core, lane, placed) {
+                    // The planted defect takes it for a refusal of this one.
+                    if !crate::fault::planted("autocommit_check_off") {
+                        return Err(error);
+                    }
+                    self.undo();
+                    self.fate = Fate::Refused(error);
+                }
+            }
         }
         Ok(())
     }
