@@ -5,21 +5,21 @@
 //! rule on code is not tripped by a comment.
 #![allow(clippy::unwrap_used)]
 
+#[path = "tidy/imports.rs"]
+mod imports;
+#[path = "tidy/source.rs"]
+mod source;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use source::{Literal, Source, has_word, words};
 
 /// A function has at most this many lines, signature and closing brace included.
 const FN_LINES_MAX: usize = 70;
 /// A file in `src` has at most this many lines outside its tests.
 const FILE_LINES_MAX: usize = 600;
-
-/// Imports inside one folder that close a circle, `(folder, module, what it uses)`, and how each could
-/// go. The list may only shrink: an entry that closes no circle any more must be struck out.
-const KNOWN_CIRCLES: &[(&str, &str, &str)] = &[
-    // The pool starts the thread that keeps its time, and that thread works on the pool.
-    ("src/worker", "pool", "keeper"),
-];
 
 /// Hosts that texts of this project may point to. Add one that everybody can reach.
 const PUBLIC_HOSTS: &[&str] = &[
@@ -55,197 +55,6 @@ const REJECTED_WORDS: &[(&str, &str)] = &[
     ("tube", "queue"),
     ("nack", "finish"),
 ];
-
-/// One string literal and the code just before it.
-#[derive(Debug)]
-struct Literal {
-    line: usize,
-    text: String,
-    before: String,
-}
-
-/// One source file, taken apart. Lines are counted from 0 here and shown from 1.
-#[derive(Debug, Default)]
-struct Source {
-    path: String,
-    /// Code with strings and comments blanked out, a line each.
-    code: Vec<String>,
-    /// Comments, a line each.
-    comments: Vec<String>,
-    literals: Vec<Literal>,
-    /// Which lines belong to `#[cfg(test)]` items.
-    in_test: Vec<bool>,
-    first_line: String,
-}
-
-/// Where the scanner is.
-#[derive(Clone, Copy, PartialEq)]
-enum Place {
-    Code,
-    LineComment,
-    BlockComment(usize),
-    Text { raw: Option<usize> },
-}
-
-impl Source {
-    fn read(path: &str, text: &str) -> Self {
-        let mut source = Self {
-            path: path.to_owned(),
-            first_line: text.lines().next().unwrap_or_default().to_owned(),
-            ..Self::default()
-        };
-        source.scan(&text.chars().collect::<Vec<_>>());
-        source.mark_tests();
-        source
-    }
-
-    fn scan(&mut self, text: &[char]) {
-        let mut place = Place::Code;
-        let (mut at, mut code, mut comment) = (0, String::new(), String::new());
-        while at < text.len() {
-            let rest = &text[at..];
-            if rest[0] == '\n' {
-                self.code.push(std::mem::take(&mut code));
-                self.comments.push(std::mem::take(&mut comment));
-                if place == Place::LineComment {
-                    place = Place::Code;
-                }
-                if let (Place::Text { .. }, Some(literal)) = (place, self.literals.last_mut()) {
-                    literal.text.push('\n');
-                }
-                at += 1;
-                continue;
-            }
-            let (next, taken) = step(place, rest, &code);
-            match (place, next) {
-                (Place::Code, Place::Code) if taken == 1 => code.push(rest[0]),
-                (Place::Code, Place::Code) => code.push_str("' '"),
-                (Place::Code, Place::Text { .. }) => {
-                    self.begin_literal(&code);
-                    code.push('"');
-                }
-                (Place::Text { .. }, Place::Text { .. }) => {
-                    if let Some(literal) = self.literals.last_mut() {
-                        literal.text.extend(&rest[..taken]);
-                    }
-                }
-                (Place::Text { .. }, _) => code.push('"'),
-                _ => comment.extend(&rest[..taken]),
-            }
-            place = next;
-            at += taken;
-        }
-        self.code.push(code);
-        self.comments.push(comment);
-    }
-
-    fn begin_literal(&mut self, code: &str) {
-        let earlier = self.code.last().map(|line| line.trim()).unwrap_or_default();
-        let before = if code.trim().is_empty() { earlier } else { code.trim() };
-        let before = before.trim_end_matches(['r', '#', 'b']).to_owned();
-        self.literals.push(Literal { line: self.code.len(), text: String::new(), before });
-    }
-
-    /// Marks each item under `#[cfg(test)]`, to its closing brace or semicolon.
-    fn mark_tests(&mut self) {
-        self.in_test = vec![self.path.ends_with("/tests.rs"); self.code.len()];
-        let mut line = 0;
-        while line < self.code.len() {
-            if self.code[line].trim_start().starts_with("#[cfg(test)]") {
-                let last = self.end_of_item(line);
-                self.in_test[line..=last].fill(true);
-                line = last;
-            }
-            line += 1;
-        }
-    }
-
-    /// The line on which the item that starts here ends.
-    fn end_of_item(&self, first: usize) -> usize {
-        let (mut round, mut curly) = (0_i32, 0_i32);
-        for (line, code) in self.code.iter().enumerate().skip(first) {
-            for c in code.chars() {
-                match c {
-                    '(' | '[' => round += 1,
-                    ')' | ']' => round -= 1,
-                    '{' => curly += 1,
-                    '}' => curly -= 1,
-                    _ => {}
-                }
-                if round == 0 && curly == 0 && matches!(c, ';' | '}') {
-                    return line;
-                }
-            }
-        }
-        self.code.len() - 1
-    }
-
-    fn report(&self, line: usize, rule: &str) -> String {
-        format!("{}:{}: {rule}", self.path, line + 1)
-    }
-
-    /// Lines of code outside tests.
-    fn shipped(&self) -> impl Iterator<Item = (usize, &str)> {
-        let shipped = |(line, _): &(usize, &String)| !self.in_test[*line];
-        self.code.iter().enumerate().filter(shipped).map(|(line, code)| (line, code.as_str()))
-    }
-}
-
-/// What stands at the start of `rest`, and how many characters it takes.
-fn step(place: Place, rest: &[char], code: &str) -> (Place, usize) {
-    let starts = |text: &str| rest.iter().copied().take(text.len()).eq(text.chars());
-    match place {
-        Place::LineComment => (Place::LineComment, 1),
-        Place::BlockComment(1) if starts("*/") => (Place::Code, 2),
-        Place::BlockComment(depth) if starts("*/") => (Place::BlockComment(depth - 1), 2),
-        Place::BlockComment(depth) if starts("/*") => (Place::BlockComment(depth + 1), 2),
-        Place::Text { raw: None } if rest[0] == '\\' && rest.len() > 1 && rest[1] != '\n' => {
-            (place, 2)
-        }
-        Place::Text { raw: None } if rest[0] == '"' => (Place::Code, 1),
-        Place::Text { raw: Some(hashes) }
-            if rest[0] == '"' && rest[1..].iter().take_while(|c| **c == '#').count() >= hashes =>
-        {
-            (Place::Code, 1 + hashes)
-        }
-        Place::BlockComment(_) | Place::Text { .. } => (place, 1),
-        Place::Code if starts("//") => (Place::LineComment, 2),
-        Place::Code if starts("/*") => (Place::BlockComment(1), 2),
-        Place::Code if rest[0] == '"' => (Place::Text { raw: raw_hashes(code) }, 1),
-        Place::Code if rest[0] == '\'' => (Place::Code, character(rest)),
-        Place::Code => (Place::Code, 1),
-    }
-}
-
-/// How many hashes a raw string that begins after this code has; `None` where it is not raw.
-fn raw_hashes(code: &str) -> Option<usize> {
-    let before = code.trim_end_matches('#');
-    let mut last = before.chars().rev();
-    let raw = last.next() == Some('r')
-        && last.next().is_none_or(|c| c == 'b' || !(c.is_alphanumeric() || c == '_'));
-    raw.then_some(code.len() - before.len())
-}
-
-/// The length of a character literal, or 1 for the quote of a lifetime.
-fn character(rest: &[char]) -> usize {
-    match rest {
-        [_, '\\', ..] => rest.iter().skip(3).position(|c| *c == '\'').map_or(1, |at| at + 4),
-        [_, _, '\'', ..] => 3,
-        _ => 1,
-    }
-}
-
-/// The names that stand as words in a text, with where each begins.
-fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let is_name = |c: char| c.is_alphanumeric() || c == '_';
-    text.split(move |c| !is_name(c))
-        .filter(|word| !word.is_empty())
-        .map(move |word| (word.as_ptr() as usize - text.as_ptr() as usize, word))
-}
-
-fn has_word(text: &str, wanted: &str) -> bool {
-    words(text).any(|(_, word)| word == wanted)
-}
 
 /// A call that is banned in what ships, where it may stand all the same, and what to write instead.
 struct Ban {
@@ -452,143 +261,6 @@ fn tests_are_sentences(source: &Source) -> Vec<String> {
     found
 }
 
-/// The modules of `src/lib.rs` in their order, which is the order of the journey.
-fn module_list(lib: &Source) -> Vec<String> {
-    let declared = lib.shipped().filter_map(|(_, code)| {
-        let code = code.trim().trim_start_matches("pub ").trim_start_matches("(crate) ");
-        code.strip_prefix("mod ")?.strip_suffix(';').map(str::to_owned)
-    });
-    declared.collect()
-}
-
-/// Each path into the crate leads to a module that stands before one's own. `fault` is for tests
-/// and may be named anywhere.
-fn module_order(source: &Source, modules: &[String]) -> Vec<String> {
-    let inside = source.path.trim_start_matches("src/").trim_end_matches(".rs");
-    let own = inside.split('/').next().unwrap_or_default();
-    let place = |name: &str| modules.iter().position(|known| known == name);
-    let Some(own_place) = place(own) else { return Vec::new() };
-    let mut found = Vec::new();
-    for (line, name) in crate_paths(source) {
-        let Some(there) = place(&name).filter(|_| name != "fault") else { continue };
-        if there > own_place {
-            let rule = format!("`{own}` uses `{name}`, which stands after it in src/lib.rs");
-            found.push(source.report(line, &rule));
-        }
-    }
-    found
-}
-
-/// One module uses another of its folder.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Use {
-    folder: String,
-    from: String,
-    to: String,
-}
-
-/// Which modules of one folder use which, by paths that begin with `super::` or with the folder's
-/// own. What stands in `mod.rs` itself is not looked at: it knows its parts, and they know it. Nor is a
-/// method that one file adds to another's type, as no path names its file.
-fn uses_inside(sources: &[Source]) -> Vec<Use> {
-    let split = |source: &Source| {
-        let (folder, name) = source.path.trim_end_matches(".rs").rsplit_once('/')?;
-        Some((folder.to_owned(), name.to_owned()))
-    };
-    let modules: Vec<_> = sources.iter().filter_map(split).filter(|at| at.0 != "src").collect();
-    let mut found = Vec::new();
-    for source in sources {
-        let Some((folder, from)) = split(source).filter(|at| at.0 != "src" && at.1 != "mod") else {
-            continue;
-        };
-        let own = format!("{}::", folder.replacen("src", "crate", 1).replace('/', "::"));
-        for prefix in ["super::", &own] {
-            for (_, to) in paths_after(source, prefix) {
-                if to != from && modules.contains(&(folder.clone(), to.clone())) {
-                    found.push(Use { folder: folder.clone(), from: from.clone(), to });
-                }
-            }
-        }
-    }
-    found.sort();
-    found.dedup();
-    found
-}
-
-/// The uses that close a circle: from what is used, uses lead back.
-fn circles(uses: &[Use]) -> Vec<&Use> {
-    let leads_back = |closing: &&Use| {
-        let (mut reached, mut at) = (vec![closing.to.as_str()], 0);
-        while at < reached.len() {
-            let from = reached[at];
-            let next = uses.iter().filter(|u| u.folder == closing.folder && u.from == from);
-            let new: Vec<&str> =
-                next.map(|u| u.to.as_str()).filter(|to| !reached.contains(to)).collect();
-            reached.extend(new);
-            at += 1;
-        }
-        reached.contains(&closing.from.as_str())
-    };
-    uses.iter().filter(leads_back).collect()
-}
-
-/// Circles that are not known, and known ones that are gone.
-fn circle_faults(uses: &[Use], known: &[(&str, &str, &str)]) -> Vec<String> {
-    let is = |u: &Use, known: &(&str, &str, &str)| (&*u.folder, &*u.from, &*u.to) == *known;
-    let others: Vec<Use> =
-        uses.iter().filter(|u| !known.iter().any(|known| is(u, known))).cloned().collect();
-    let mut found: Vec<String> = circles(&others)
-        .into_iter()
-        .map(|u| format!("{}/{}.rs: it uses `{}`, which leads back to it", u.folder, u.from, u.to))
-        .collect();
-    let all = circles(uses);
-    for gone in known.iter().filter(|known| !all.iter().any(|u| is(u, known))) {
-        found.push(format!("{gone:?} closes no circle any more: strike it from KNOWN_CIRCLES"));
-    }
-    found
-}
-
-/// The first name after each `crate::`, also in `use crate::{a, b::c}`, outside tests.
-fn crate_paths(source: &Source) -> Vec<(usize, String)> {
-    paths_after(source, "crate::")
-}
-
-/// The first name after each such beginning of a path, also in groups, outside tests.
-fn paths_after(source: &Source, prefix: &str) -> Vec<(usize, String)> {
-    let mut found = Vec::new();
-    for (line, code) in source.shipped() {
-        for (at, _) in code.match_indices(prefix) {
-            let rest = &code[at + prefix.len()..];
-            if let Some(group) = rest.strip_prefix('{') {
-                let mut text = group.to_owned();
-                for more in &source.code[line + 1..=source.end_of_item(line)] {
-                    text.push_str(more);
-                }
-                found.extend(top_names(&text).into_iter().map(|name| (line, name)));
-            } else if let Some((0, name)) = words(rest).next() {
-                found.push((line, name.to_owned()));
-            }
-        }
-    }
-    found
-}
-
-/// The first names of the items of a `{…}` group whose opening brace has been read.
-fn top_names(group: &str) -> Vec<String> {
-    let (mut depth, mut item, mut names) = (0, String::new(), Vec::new());
-    for c in group.chars() {
-        match c {
-            '{' => depth += 1,
-            '}' if depth == 0 => break,
-            '}' => depth -= 1,
-            ',' if depth == 0 => names.push(std::mem::take(&mut item)),
-            _ => item.push(c),
-        }
-    }
-    names.push(item);
-    names.iter().filter_map(|item| words(item).next().map(|(_, name)| name.to_owned())).collect()
-}
-
 /// Text that names somebody's machine, or a host that not everybody can reach.
 fn private_places(path: &str, text: &str) -> Vec<String> {
     // In halves, so that this file does not name what it looks for.
@@ -696,22 +368,6 @@ fn tests_do_not_sleep_and_are_sentences() {
         .flat_map(|source| [no_sleep_in_tests(source), tests_are_sentences(source)].concat());
     assert_none(found);
     check(&["src", "macros/src"], &[tests_are_sentences]);
-}
-
-#[test]
-fn modules_know_only_those_before_them() {
-    let lib = Source::read("src/lib.rs", &fs::read_to_string(root().join("src/lib.rs")).unwrap());
-    let modules = module_list(&lib);
-    assert!(modules.len() > 10, "the list in src/lib.rs was not found: {modules:?}");
-    let found = sources("src").into_iter().flat_map(|source| module_order(&source, &modules));
-    assert_none(found);
-}
-
-#[test]
-fn modules_of_one_folder_form_no_circle() {
-    let uses = uses_inside(&sources("src"));
-    assert!(uses.len() > 20, "the uses inside folders were not found: {uses:?}");
-    assert_none(circle_faults(&uses, KNOWN_CIRCLES));
 }
 
 /// The numbers in the first column of the README's table of promises.
@@ -888,49 +544,6 @@ fn each_other_rule_catches_its_planted_fault() {
     for rule in cases.iter().map(|case| case.0) {
         assert_eq!(strikes(rule, "src/a.rs", clean), 0, "{clean}");
     }
-}
-
-#[test]
-fn an_import_from_a_later_module_is_caught() {
-    let modules = ["id", "client", "worker"].map(str::to_owned);
-    let strikes = |path: &str, text: &str| module_order(&Source::read(path, text), &modules).len();
-    assert_eq!(strikes("src/client.rs", "use crate::worker::Pool;\n"), 1);
-    assert_eq!(
-        strikes("src/id.rs", "use crate::{client::Client,\n    worker::{Pool, Line}};\n"),
-        2
-    );
-    assert_eq!(strikes("src/id.rs", "fn f() { crate::worker::g() }\n"), 1);
-    assert_eq!(
-        strikes("src/worker/pool.rs", "use crate::client::Client;\nuse crate::worker::A;\n"),
-        0
-    );
-    assert_eq!(strikes("src/id.rs", "#[cfg(test)]\nmod t { use crate::worker::A; }\n"), 0);
-    let lib = Source::read("src/lib.rs", "mod id;\n#[cfg(a)]\npub mod client;\nmod x { mod y; }\n");
-    assert_eq!(module_list(&lib), ["id", "client"]);
-}
-
-#[test]
-fn a_circle_inside_a_folder_is_caught_and_a_known_one_must_be_there() {
-    let read = |path: &str, text: &str| Source::read(path, text);
-    let sources = [
-        read("src/a/mod.rs", "mod b;\nmod c;\nmod d;\nuse self::b::B;\n"),
-        read("src/a/b.rs", "use super::{Whole, c::C};\nuse crate::e::E;\n"),
-        read("src/a/c.rs", "fn f() { crate::a::d::g() }\n"),
-        read("src/a/d.rs", "use super::Whole;\n#[cfg(test)]\nmod t { use super::super::b; }\n"),
-        read("src/e.rs", "use crate::a::Whole;\n"),
-    ];
-    let edge = |from: &str, to: &str| Use {
-        folder: "src/a".to_owned(),
-        from: from.to_owned(),
-        to: to.to_owned(),
-    };
-    let mut uses = uses_inside(&sources);
-    assert_eq!(uses, [edge("b", "c"), edge("c", "d")]);
-    assert_eq!(circle_faults(&uses, &[]), Vec::<String>::new());
-    assert_eq!(circle_faults(&uses, &[("src/a", "b", "c")]).len(), 1, "it is no circle");
-    uses.push(edge("d", "b"));
-    assert_eq!(circle_faults(&uses, &[]).len(), 3);
-    assert_eq!(circle_faults(&uses, &[("src/a", "d", "b")]), Vec::<String>::new());
 }
 
 #[test]

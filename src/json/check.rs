@@ -219,7 +219,7 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// Reads `uXXXX`.
+    /// Reads the `u` of an escape and its four hex digits.
     fn unit(&mut self) -> Result<u32, JsonError> {
         let mut unit = 0;
         for _ in 0..4 {
