@@ -208,6 +208,28 @@ pub(crate) struct NewTask {
     pub(crate) quota: Quota,
 }
 
+#[cfg(test)]
+impl NewTask {
+    /// A task for tests of the engines: due, of priority 0, with nothing set that may be left out.
+    pub(crate) fn plain(queue: &str, kind: &str) -> Self {
+        Self {
+            kind: kind.into(),
+            queue: queue.into(),
+            priority: 0,
+            due_at: Timestamp::clamped(0),
+            expires_at: None,
+            attempts_max: 3,
+            at_most_once: false,
+            arguments: "{}".to_owned(),
+            key: None,
+            tags: None,
+            meta: None,
+            options: None,
+            quota: Quota::default(),
+        }
+    }
+}
+
 /// What became of a [`NewTask`].
 #[derive(Debug, Clone)]
 pub(crate) struct Stored {
@@ -250,6 +272,30 @@ pub(crate) struct Finish {
     pub(crate) chance: f64,
     pub(crate) durability: Option<Durability>,
     pub(crate) stuck: bool,
+}
+
+impl Finish {
+    /// An end to which no back-off applies: the default policy, without jitter.
+    pub(crate) fn plain(
+        id: TaskId,
+        lease: Lease,
+        started_at: Timestamp,
+        finished_at: Timestamp,
+        outcome: Outcome,
+    ) -> Self {
+        let retry = Arc::new(Retry::default());
+        Self {
+            id,
+            lease,
+            started_at,
+            finished_at,
+            outcome,
+            retry,
+            chance: 0.0,
+            durability: None,
+            stuck: false,
+        }
+    }
 }
 
 /// What a finish came to.

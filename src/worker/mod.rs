@@ -21,11 +21,9 @@ mod stop;
 mod tests;
 
 use crate::error::Error;
-use std::sync::Arc;
 
 use crate::outcome::Outcome;
 use crate::record::{Claimed, Finish};
-use crate::retry::Retry;
 use crate::time::Timestamp;
 
 /// A finish whose lease was lost is no error of the runner: somebody else holds the task by now.
@@ -35,17 +33,7 @@ pub(crate) fn tell_lost(finish: &Finish, error: &Error) {
 
 /// The finish of a task that is handed back unrun.
 fn given_back(task: &Claimed, now: Timestamp) -> Finish {
-    Finish {
-        id: task.id,
-        lease: task.lease,
-        started_at: task.started_at,
-        finished_at: now,
-        outcome: Outcome::GivenBack,
-        retry: Arc::new(Retry::default()),
-        chance: fastrand::f64(),
-        durability: None,
-        stuck: false,
-    }
+    Finish::plain(task.id, task.lease, task.started_at, now, Outcome::GivenBack)
 }
 
 fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<(), Error> {

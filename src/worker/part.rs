@@ -50,6 +50,7 @@ impl Pool {
         let finish = Finish {
             outcome: outcome(&prepared),
             retry: Arc::clone(&prepared.retry),
+            chance: fastrand::f64(),
             stuck,
             ..given_back(&prepared.task, self.clock.now())
         };

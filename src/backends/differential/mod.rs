@@ -16,7 +16,6 @@ mod steps;
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 use self::compare::Pair;
 use self::offer::{KINDS, Places, QUEUES, Terms};
@@ -25,9 +24,7 @@ use crate::backend::Backend;
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::outcome::{Outcome, Report};
-use crate::quota::Quota;
 use crate::record::{Claimed, Finish, NewTask, TaskRecord};
-use crate::retry::Retry;
 use crate::state::{Reason, State};
 use crate::time::Timestamp;
 
@@ -86,21 +83,7 @@ fn at(ms: i64) -> Timestamp {
 
 /// A task of the first queue that is due.
 fn task(kind: &str) -> NewTask {
-    NewTask {
-        kind: kind.into(),
-        queue: QUEUES[0].into(),
-        priority: 0,
-        due_at: at(0),
-        expires_at: None,
-        attempts_max: 2,
-        at_most_once: false,
-        arguments: "{}".to_owned(),
-        key: None,
-        tags: None,
-        meta: None,
-        options: None,
-        quota: Quota::default(),
-    }
+    NewTask { attempts_max: 2, ..NewTask::plain(QUEUES[0], kind) }
 }
 
 fn store(engine: &dyn Backend, tasks: Vec<NewTask>) -> Vec<TaskId> {
@@ -114,17 +97,8 @@ fn claim(engine: &dyn Backend, now_ms: i64, terms: Terms) -> Vec<Claimed> {
 }
 
 fn end(engine: &dyn Backend, task: &Claimed, outcome: Outcome) {
-    let end = Finish {
-        id: task.id,
-        lease: task.lease,
-        started_at: task.started_at,
-        finished_at: at(7),
-        outcome,
-        retry: Arc::new(Retry::default()),
-        chance: 0.5,
-        durability: None,
-        stuck: true,
-    };
+    let plain = Finish::plain(task.id, task.lease, task.started_at, at(7), outcome);
+    let end = Finish { chance: 0.5, stuck: true, ..plain };
     let done = engine.exchange(at(7), &[end], None).expect("it answers");
     assert!(done.finished[0].is_ok(), "{done:?}");
 }

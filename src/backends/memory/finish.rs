@@ -3,15 +3,12 @@
 //! Where task, attempt and owner no longer hold together, nothing is changed and the answer is
 //! `LeaseLost`.
 
-use std::sync::Arc;
-
 use super::Book;
 use crate::backend::Cancelled;
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::outcome::{Outcome, Report};
 use crate::record::{Finish, Finished, Lease, TaskRecord};
-use crate::retry::Retry;
 use crate::settle::{Spent, settle};
 use crate::state::{Reason, State};
 use crate::time::Timestamp;
@@ -94,16 +91,10 @@ impl Book {
     pub(super) fn leave(&mut self, now: Timestamp, owner: i64) {
         let held: Vec<Finish> = self
             .held_by(owner)
-            .map(|task| Finish {
-                id: task.id,
-                lease: Lease { row: task.id.row(), attempt: task.attempt, owner },
-                started_at: task.started_at.unwrap_or(now),
-                finished_at: now,
-                outcome: left_running(task),
-                retry: Arc::new(Retry::default()),
-                chance: 0.0,
-                durability: None,
-                stuck: false,
+            .map(|task| {
+                let lease = Lease { row: task.id.row(), attempt: task.attempt, owner };
+                let started_at = task.started_at.unwrap_or(now);
+                Finish::plain(task.id, lease, started_at, now, left_running(task))
             })
             .collect();
         for end in &held {

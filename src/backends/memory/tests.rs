@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::*;
 use crate::backend::Room;
 use crate::outcome::{Outcome, Report};
-use crate::quota::Quota;
 use crate::record::{Finished, Lease};
 use crate::retry::Retry;
 use crate::state::Reason;
@@ -72,21 +71,7 @@ fn at(ms: i64) -> Timestamp {
 }
 
 fn task(due_ms: i64, priority: i8) -> NewTask {
-    NewTask {
-        kind: "add".into(),
-        queue: "default".into(),
-        priority,
-        due_at: at(due_ms),
-        expires_at: None,
-        attempts_max: 3,
-        at_most_once: false,
-        arguments: "{}".to_owned(),
-        key: None,
-        tags: None,
-        meta: None,
-        options: None,
-        quota: Quota::default(),
-    }
+    NewTask { priority, due_at: at(due_ms), ..NewTask::plain("default", "add") }
 }
 
 fn keyed(key: &str, arguments: &str) -> NewTask {
@@ -95,15 +80,9 @@ fn keyed(key: &str, arguments: &str) -> NewTask {
 
 fn end(task: &Claimed, outcome: Outcome) -> Finish {
     Finish {
-        id: task.id,
-        lease: task.lease,
-        started_at: task.started_at,
-        finished_at: at(50),
-        outcome,
         retry: Arc::new(Retry::ladder([Duration::from_millis(10)])),
         chance: 0.5,
-        durability: None,
-        stuck: false,
+        ..Finish::plain(task.id, task.lease, task.started_at, at(50), outcome)
     }
 }
 

@@ -18,7 +18,6 @@ use crate::fault;
 use crate::id::TaskId;
 use crate::outcome::{Outcome, Report};
 use crate::record::{Finish, Lease, Member};
-use crate::retry::Retry;
 use crate::time::Timestamp;
 
 /// Leases read at a time.
@@ -303,15 +302,6 @@ fn held(core: &Core, owner: i64) -> Result<Vec<Held>, Error> {
 }
 
 fn end_of(held: Held, now: Timestamp, outcome: Outcome) -> Finish {
-    Finish {
-        id: TaskId::new(held.lease.row, 0),
-        lease: held.lease,
-        started_at: held.started_at,
-        finished_at: now,
-        outcome,
-        retry: std::sync::Arc::new(Retry::default()),
-        chance: 0.0,
-        durability: None,
-        stuck: false,
-    }
+    let id = TaskId::new(held.lease.row, 0);
+    Finish::plain(id, held.lease, held.started_at, now, outcome)
 }

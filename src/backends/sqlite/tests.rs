@@ -5,8 +5,6 @@ use rusqlite::Connection;
 use super::*;
 use crate::backend::Room;
 use crate::outcome::Outcome;
-use crate::quota::Quota;
-use crate::retry::Retry;
 use crate::state::{Reason, State};
 
 const NOW: i64 = 1_000;
@@ -82,35 +80,12 @@ fn at(ms: i64) -> Timestamp {
 }
 
 fn task(due_at: i64) -> NewTask {
-    NewTask {
-        kind: "k".into(),
-        queue: "q".into(),
-        priority: 0,
-        due_at: at(due_at),
-        expires_at: None,
-        attempts_max: 1,
-        at_most_once: false,
-        arguments: "{}".to_owned(),
-        key: None,
-        tags: None,
-        meta: None,
-        options: None,
-        quota: Quota::default(),
-    }
+    NewTask { attempts_max: 1, due_at: at(due_at), ..NewTask::plain("q", "k") }
 }
 
 fn success(task: &Claimed) -> Finish {
-    Finish {
-        id: task.id,
-        lease: task.lease,
-        started_at: task.started_at,
-        finished_at: at(NOW),
-        outcome: Outcome::Succeeded { result: task.lease.row.to_string() },
-        retry: Arc::new(Retry::default()),
-        chance: 0.0,
-        durability: None,
-        stuck: false,
-    }
+    let outcome = Outcome::Succeeded { result: task.lease.row.to_string() };
+    Finish::plain(task.id, task.lease, task.started_at, at(NOW), outcome)
 }
 
 #[test]
