@@ -4,7 +4,8 @@
 //! and a slots file, in which each thread notes the task it is about to start. The kernel frees the
 //! lock at death, so a free lock means dead, at once. A held lock whose lease has not been renewed
 //! for 30 s of the observer's own monotonic clock means hung. That clock stands still while the machine
-//! sleeps, but not on Windows, where a process may be taken for hung after a sleep. A missing lock file proves nothing, and the lease decides.
+//! sleeps, but not on Windows, where a process may be taken for hung after a sleep. A missing lock
+//! file proves nothing, and the lease decides.
 //!
 //! The slots say which tasks had started: only those are charged for a crash. After a reboot nobody
 //! is, as the crash was not the task's.
