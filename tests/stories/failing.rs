@@ -126,12 +126,17 @@ fn an_error_that_comes_after_the_time_out_is_kept_whole() {
 
 #[test]
 fn a_panic_that_was_caught_lends_its_place_to_no_other() {
-    let lab = Lab::inline();
-    let client = lab.builder().register(brave).register(hand_on).open().unwrap();
-    assert!(client.enqueue(brave::with()).unwrap().ready().unwrap());
-    let handle = client.enqueue(hand_on::with()).unwrap();
-    let report = handle.refresh().unwrap().error.unwrap();
-    assert_eq!((report.message.as_str(), report.backtrace), ("panicked: from elsewhere", None));
+    Lab::each_way(|lab| {
+        // One thread runs both, so that one could lend to the other.
+        let builder = lab.builder().workers(1).register(brave).register(hand_on);
+        let client = builder.open().unwrap();
+        let first = client.enqueue(brave::with()).unwrap();
+        lab.wait(&client, &first).unwrap();
+        let handle = client.enqueue(hand_on::with()).unwrap();
+        let report = lab.ended(&client, &handle).error.unwrap();
+        let told = (report.message.as_str(), report.backtrace);
+        assert_eq!(told, ("panicked: from elsewhere", None));
+    });
 }
 
 #[test]

@@ -19,5 +19,6 @@ mod overload;
 mod pending;
 mod sharing;
 mod shutdown;
+mod under_way;
 mod waiting;
 mod workers;

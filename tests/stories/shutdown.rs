@@ -1,17 +1,14 @@
 //! A program that ends loses nothing: what runs may end, what has not started goes back.
 
 use std::sync::{Arc, Mutex};
-use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 use litework::sqlite::{ClientExt, WriteError};
-use litework::{
-    Client, Context, Filter, Handle, IntoCall, Mode, Pending, Result, State, Stopped, TaskRecord,
-    task,
-};
+use litework::{Client, Context, Filter, Mode, Pending, Result, State, Stopped, task};
 use rusqlite::Connection;
 
 use crate::common::{Gate, LONG, Lab, Log, Place, Runs, eventually};
+use crate::under_way::{begin, newest};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -61,30 +58,6 @@ fn client(lab: &Lab, log: &Log, gate: &Gate) -> Client {
     let builder = lab.builder().workers(1).register(hold).register(quick).register(polite);
     let builder = builder.register(step).register(lead);
     builder.state(log.clone()).state(gate.clone()).open().unwrap()
-}
-
-/// Enqueues in a thread of its own, as it runs there where nobody else does.
-fn begin<'scope, C: IntoCall + Send + 'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    lab: &'scope Lab,
-    client: &'scope Client,
-    call: C,
-) -> ScopedJoinHandle<'scope, Handle<C::Task>>
-where
-    C::Task: 'scope,
-{
-    scope.spawn(move || {
-        let handle = client.enqueue(call).unwrap();
-        if lab.runs(Runs::RunPending) {
-            lab.settle(client);
-        }
-        handle
-    })
-}
-
-/// The newest task of a kind.
-fn newest(client: &Client, kind: &str) -> TaskRecord {
-    client.list(&Filter::new().kind(kind), None, 1).unwrap().tasks.remove(0)
 }
 
 /// Waits until the client takes no calls any more.

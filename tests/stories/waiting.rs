@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use litework::{Client, Context, Mode, Result, State, TaskId, Timestamp, task};
+use litework::{Client, Context, Mode, Pending, Result, State, TaskId, Timestamp, task};
 
-use crate::common::{Gate, LONG, Lab, Log, block_on, eventually};
+use crate::common::{Gate, LONG, Lab, Log, Runs, block_on, eventually};
+use crate::under_way::{begin, newest};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -43,37 +44,47 @@ fn a_handle_can_be_awaited_on_any_executor() {
 
 #[test]
 fn an_awaited_handle_wakes_when_the_task_ends() {
-    let (lab, gate) = (Lab::pool(), Gate::default());
-    let client = client(&lab, &gate);
-    let handle = client.enqueue(hold::with()).unwrap();
-    gate.wait_for(1);
-    std::thread::scope(|scope| {
-        let awaiting: Vec<_> = (0..4)
-            .map(|_| {
-                let handle = handle.clone();
-                scope.spawn(move || block_on(async { handle.await }))
-            })
-            .collect();
-        gate.open();
-        for waiting in awaiting {
-            assert_eq!(waiting.join().unwrap().unwrap(), 7);
-        }
+    Lab::each_way(|lab| {
+        let gate = Gate::default();
+        let client = client(lab, &gate);
+        std::thread::scope(|scope| {
+            begin(scope, lab, &client, hold::with());
+            gate.wait_for(1);
+            let handle = client.handle::<hold>(newest(&client, "hold").id).unwrap();
+            let awaiting: Vec<_> = (0..4)
+                .map(|_| {
+                    let handle = handle.clone();
+                    scope.spawn(move || block_on(async { handle.await }))
+                })
+                .collect();
+            gate.open();
+            for waiting in awaiting {
+                assert_eq!(waiting.join().unwrap().unwrap(), 7);
+            }
+        });
     });
 }
 
 #[test]
 fn many_threads_wait_for_one_task() {
-    let (lab, gate) = (Lab::pool(), Gate::default());
-    let client = client(&lab, &gate);
-    let handle = client.enqueue(hold::with()).unwrap();
-    gate.wait_for(1);
-    assert_eq!(handle.wait(Duration::ZERO).unwrap_err().code(), "timeout");
-    std::thread::scope(|scope| {
-        let waiting: Vec<_> = (0..8).map(|_| scope.spawn(|| handle.wait(LONG))).collect();
-        gate.open();
-        for waiting in waiting {
-            assert_eq!(waiting.join().unwrap().unwrap(), 7);
-        }
+    Lab::each_way(|lab| {
+        let gate = Gate::default();
+        let client = client(lab, &gate);
+        std::thread::scope(|scope| {
+            begin(scope, lab, &client, hold::with());
+            gate.wait_for(1);
+            let handle = client.handle::<hold>(newest(&client, "hold").id).unwrap();
+            assert_eq!(handle.wait(Duration::ZERO).unwrap_err().code(), "timeout");
+            let wait = || {
+                let handle = handle.clone();
+                scope.spawn(move || handle.wait(LONG))
+            };
+            let waiting: Vec<_> = (0..8).map(|_| wait()).collect();
+            gate.open();
+            for waiting in waiting {
+                assert_eq!(waiting.join().unwrap().unwrap(), 7);
+            }
+        });
     });
 }
 
@@ -167,17 +178,21 @@ fn two_clients_of_one_file_see_the_same_tasks() {
 
 #[test]
 fn a_waiter_in_another_client_wakes_when_the_task_ends() {
-    let (lab, gate) = (Lab::pool(), Gate::default());
-    let runner = client(&lab, &gate);
-    let web = lab.builder().mode(Mode::Enqueue).register(hold).open().unwrap();
-    let handle = web.enqueue(hold::with()).unwrap();
-    gate.wait_for(1);
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| handle.wait(LONG));
-        gate.open();
-        assert_eq!(waiting.join().unwrap().unwrap(), 7);
+    Lab::each_way(|lab| {
+        let gate = Gate::default();
+        let runner = client(lab, &gate);
+        let web = lab.builder().mode(Mode::Enqueue).register(hold).open().unwrap();
+        let handle = web.enqueue(hold::with()).unwrap();
+        std::thread::scope(|scope| {
+            if !lab.runs(Runs::Pool) {
+                scope.spawn(|| runner.run_pending(&Pending::all()).unwrap());
+            }
+            gate.wait_for(1);
+            let waiting = scope.spawn(|| handle.wait(LONG));
+            gate.open();
+            assert_eq!(waiting.join().unwrap().unwrap(), 7);
+        });
     });
-    drop(runner);
 }
 
 #[cfg(feature = "tokio")]
