@@ -35,11 +35,14 @@ CREATE TABLE litework_task (
   cancel_requested INTEGER NOT NULL DEFAULT 0,
   stuck            INTEGER NOT NULL DEFAULT 0,
   worker           INTEGER,                         -- litework_worker.id of the newest attempt
-  parent           INTEGER,
+  batch            INTEGER,                         -- the task that sums it up
   owner            TEXT,                            -- whose task it is
   key              TEXT,                            -- idempotency key, for as long as the row is kept
   unique_key       TEXT,                            -- cleared when the task leaves the states it covers
-  wait_key         TEXT,                            -- what a waiting task waits for
+  wait_key         TEXT,                            -- its gate: a lock, a limit or a rate
+  ties             TEXT,                            -- JSON object: what its start or end means to others
+  name             TEXT,                            -- what people call it, where that is not the kind
+  trace            TEXT,                            -- W3C traceparent
   tags             TEXT,                            -- JSON array of text, sorted
   meta             TEXT,                            -- JSON object
   options          TEXT,                            -- JSON object: where this call differs
@@ -69,14 +72,50 @@ CREATE TABLE litework_task (
 -- owner or a parent only if it has one.
 CREATE INDEX litework_task_ready     ON litework_task (lane, rank)          WHERE state = 'ready';
 CREATE INDEX litework_task_scheduled ON litework_task (due_at)              WHERE state = 'scheduled';
-CREATE INDEX litework_task_waiting   ON litework_task (wait_key, rank)      WHERE state = 'waiting';
-CREATE INDEX litework_task_running   ON litework_task (worker)              WHERE state = 'running';
+CREATE INDEX litework_task_waiting   ON litework_task (lane)                WHERE state = 'waiting';
+CREATE INDEX litework_task_running   ON litework_task (worker, lane)        WHERE state = 'running';
 CREATE INDEX litework_task_finished  ON litework_task (finished_at)         WHERE finished_at IS NOT NULL;
 CREATE INDEX litework_task_failed    ON litework_task (finished_at)         WHERE state = 'failed';
 CREATE UNIQUE INDEX litework_task_key    ON litework_task (key)             WHERE key IS NOT NULL;
 CREATE UNIQUE INDEX litework_task_unique ON litework_task (unique_key)      WHERE unique_key IS NOT NULL;
+CREATE INDEX litework_task_gate      ON litework_task (wait_key, state, rank)
+  WHERE wait_key IS NOT NULL AND finished_at IS NULL;
 CREATE INDEX litework_task_owner     ON litework_task (owner, id)           WHERE owner IS NOT NULL;
-CREATE INDEX litework_task_parent    ON litework_task (parent)              WHERE parent IS NOT NULL;
+CREATE INDEX litework_task_batch     ON litework_task (batch)               WHERE batch IS NOT NULL;
+
+-- One task waits for another. Both ends are kept until they are pruned, so that a batch can be run again.
+CREATE TABLE litework_edge (
+  before INTEGER NOT NULL,                          -- must end first
+  after  INTEGER NOT NULL,                          -- waits for it
+  policy TEXT    NOT NULL CHECK (policy = 'success' OR policy = 'finish'),
+  open   INTEGER NOT NULL DEFAULT 1,                -- 0: `before` has ended
+  PRIMARY KEY (before, after)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX litework_edge_after ON litework_edge (after, open);
+
+-- What holds for a queue, a kind, or all tasks with one rate key.
+CREATE TABLE litework_rule (
+  scope        TEXT    NOT NULL CHECK (CASE scope WHEN 'queue' THEN 1 WHEN 'kind' THEN 1 WHEN 'key' THEN 1 END IS TRUE),
+  name         TEXT    NOT NULL,
+  paused_at    INTEGER,                             -- since when nothing of it is started
+  max_running  INTEGER,                             -- in all processes together
+  rate_count   INTEGER,                             -- so many starts …
+  rate_ms      INTEGER,                             -- … in so long …
+  rate_burst   INTEGER,                             -- … of which so many at once
+  next_at      INTEGER NOT NULL DEFAULT 0,          -- microseconds: when the rate is even again
+  closed_until INTEGER,                             -- a task said: not before
+  edited_at    INTEGER,                             -- by a person; the program's wish no longer counts
+  PRIMARY KEY (scope, name)
+) STRICT, WITHOUT ROWID;
+
+-- Results of the steps of a task.
+CREATE TABLE litework_step (
+  task      INTEGER NOT NULL,
+  name      TEXT    NOT NULL,
+  value     TEXT    NOT NULL,                       -- JSON
+  stored_at INTEGER NOT NULL,
+  PRIMARY KEY (task, name)
+) STRICT, WITHOUT ROWID;
 
 -- Arguments (2 * task) and results (2 * task + 1) over 2 KiB, so that claim and finish never
 -- rewrite them.
