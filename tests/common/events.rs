@@ -16,9 +16,22 @@ impl Events {
     /// Runs a part of a test and collects what is said on this thread meanwhile.
     pub(crate) fn of(part: impl FnOnce()) -> Vec<(Level, String)> {
         let events = Self::default();
-        let collector = Collector { events: events.clone(), spans: AtomicU64::new(1) };
-        tracing::subscriber::with_default(collector, part);
-        events.0.lock().unwrap().clone()
+        tracing::subscriber::with_default(events.collector(), part);
+        events.take()
+    }
+
+    /// Collects what is said on this thread from now on until the thread ends.
+    pub(crate) fn collect(&self) {
+        std::mem::forget(tracing::subscriber::set_default(self.collector()));
+    }
+
+    /// What was collected since it was last taken.
+    pub(crate) fn take(&self) -> Vec<(Level, String)> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+
+    fn collector(&self) -> Collector {
+        Collector { events: self.clone(), spans: AtomicU64::new(1) }
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use litework::{Client, Context, Failure, Filter, Mode, Pending, Reason, Result, State, task};
+use litework::{
+    Client, Context, Error, Failure, Filter, Mode, Pending, Reason, Result, State, task,
+};
 use tracing::Level;
 
-use crate::common::{Events, Gate, LONG, Lab, Log, eventually};
+use crate::common::{Events, Gate, LONG, Lab, Log, Runs, eventually};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -65,6 +67,7 @@ fn client(lab: &Lab, log: &Log, gate: &Gate) -> Client {
     builder.state(log.clone()).state(gate.clone()).open().unwrap()
 }
 
+/// Only a pool takes a lease away; in the caller a body keeps it however late it ends.
 #[test]
 fn a_body_that_ignores_its_time_out_loses_its_lease_and_is_marked_stuck() {
     let (lab, log, gate) = (Lab::pool(), Log::default(), Gate::default());
@@ -85,6 +88,7 @@ fn a_body_that_ignores_its_time_out_loses_its_lease_and_is_marked_stuck() {
     assert_eq!((after.state, after.result), (State::Failed, None), "a late answer is not kept");
 }
 
+/// Only a pool marks a task as stuck.
 #[test]
 fn a_task_with_a_crash_on_record_starts_when_the_stuck_one_before_it_has_gone() {
     let (lab, log, gate) = (Lab::pool(), Log::default(), Gate::default());
@@ -142,28 +146,70 @@ fn a_panic_that_was_caught_lends_its_place_to_no_other() {
 #[test]
 fn a_snooze_without_a_span_does_not_go_round_for_ever() {
     #[task]
-    fn nap() -> Result<()> {
+    fn nap(ctx: &Context) -> Result<()> {
+        ctx.state::<Log>()?.note("nap");
         Err(Failure::snooze(Duration::ZERO))
     }
-    let lab = Lab::inline();
-    let client = lab.builder().mode(Mode::Hold).register(nap).open().unwrap();
-    let handle = client.enqueue(nap::with()).unwrap();
-    assert_eq!(client.run_pending(&Pending::all()).unwrap().postponed, 1);
-    assert_eq!(lab.now().until(handle.refresh().unwrap().due_at), MILLISECOND);
+    Lab::each_way(|lab| {
+        let log = Log::default();
+        let client = lab.builder().register(nap).state(log.clone()).open().unwrap();
+        let handle = client.enqueue(nap::with()).unwrap();
+        if lab.runs(Runs::RunPending) {
+            assert_eq!(client.run_pending(&Pending::all()).unwrap().postponed, 1);
+        }
+        let napped = || handle.refresh().unwrap().reason == Some(Reason::Snoozed);
+        eventually("it has been put off", napped);
+        let task = handle.refresh().unwrap();
+        assert_eq!((task.state, lab.now().until(task.due_at)), (State::Scheduled, MILLISECOND));
+        assert_eq!(log.words(), ["nap"]);
+    });
+}
+
+#[test]
+fn a_panic_is_recorded_and_the_handle_returned() {
+    #[task]
+    fn burst() {
+        panic!("it burst");
+    }
+    Lab::each_way(|lab| {
+        let client = lab.builder().register(burst).open().unwrap();
+        let handle = client.enqueue(burst::with().attempts(1)).unwrap();
+        assert!(handle.ready().unwrap() || !lab.runs(Runs::Inline));
+        lab.ended(&client, &handle);
+        match handle.value().unwrap_err() {
+            Error::Failed { report, .. } => assert_eq!(report.kind, "panic"),
+            other => panic!("{other}"),
+        }
+    });
 }
 
 #[test]
 fn an_expected_error_is_told_as_information_and_any_other_as_a_warning() {
-    let lab = Lab::inline();
-    let client = lab.builder().register(refuse).register(fine).open().unwrap();
-    let told = |run: &dyn Fn()| -> Vec<(Level, String)> {
-        let events = Events::of(run).into_iter();
-        events.filter(|(_, message)| message.starts_with("task")).collect()
-    };
-    let expected = told(&|| drop(client.enqueue(refuse::with(true)).unwrap()));
-    assert_eq!(expected, [(Level::INFO, "task attempt failed".to_owned())]);
-    let other = told(&|| drop(client.enqueue(refuse::with(false)).unwrap()));
-    assert_eq!(other, [(Level::WARN, "task attempt failed".to_owned())]);
-    let none = told(&|| drop(client.enqueue(fine::with()).unwrap()));
-    assert_eq!(none, [(Level::DEBUG, "task succeeded".to_owned())]);
+    /// From now on what is said on the thread that runs it is collected.
+    #[task]
+    fn listen(ctx: &Context) -> Result<()> {
+        ctx.state::<Events>()?.collect();
+        Ok(())
+    }
+    Lab::each_way(|lab| {
+        let events = Events::default();
+        // One thread runs all, so that what it says is heard.
+        let builder = lab.builder().workers(1).register(listen).register(refuse).register(fine);
+        let client = builder.state(events.clone()).open().unwrap();
+        let listening = client.enqueue(listen::with()).unwrap();
+        lab.wait(&client, &listening).unwrap();
+        let told = || -> Vec<(Level, String)> {
+            let events = events.take().into_iter();
+            events.filter(|(_, message)| message.starts_with("task")).collect()
+        };
+        told();
+        for (expected, level) in [(true, Level::INFO), (false, Level::WARN)] {
+            let handle = client.enqueue(refuse::with(expected)).unwrap();
+            lab.ended(&client, &handle);
+            assert_eq!(told(), [(level, "task attempt failed".to_owned())]);
+        }
+        let handle = client.enqueue(fine::with()).unwrap();
+        lab.wait(&client, &handle).unwrap();
+        assert_eq!(told(), [(Level::DEBUG, "task succeeded".to_owned())]);
+    });
 }

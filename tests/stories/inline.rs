@@ -48,18 +48,13 @@ fn fail(ctx: &Context) -> Result<()> {
 }
 
 #[task]
-fn burst() {
-    panic!("it burst");
-}
-
-#[task]
 fn nap() -> Result<()> {
     Err(Failure::snooze(HOUR))
 }
 
 fn client(lab: &Lab, log: &Log) -> litework::Client {
     let builder = lab.builder().register(note).register(nest).register(nest_in_write);
-    builder.register(fail).register(burst).register(nap).state(log.clone()).open().unwrap()
+    builder.register(fail).register(nap).state(log.clone()).open().unwrap()
 }
 
 #[test]
@@ -145,17 +140,6 @@ fn on_request_the_next_attempts_are_stored_and_need_a_runner() {
     assert_eq!(handle.wait(LONG).unwrap_err().code(), "nobody_runs");
     assert!(handle.needs_runner(), "the reply says that the rest needs a runner");
     assert_eq!(handle.due_at(), lab.now().after(HOUR), "and when");
-}
-
-#[test]
-fn a_panic_is_recorded_and_the_handle_returned() {
-    let lab = Lab::inline();
-    let client = client(&lab, &Log::default());
-    let handle = client.enqueue(burst::with().attempts(1)).unwrap();
-    match handle.value().unwrap_err() {
-        Error::Failed { report, .. } => assert_eq!(report.kind, "panic"),
-        other => panic!("{other}"),
-    }
 }
 
 #[test]
