@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use litework::sqlite::{ClientExt, WriteError};
 use litework::testing::ManualClock;
-use litework::{Clock, Context, Error, Failure, Filter, Reason, Result, State, Timestamp, task};
+use litework::{Clock, Context, Error, Filter, Reason, Result, State, Timestamp, task};
 use rusqlite::Connection;
 
 use crate::common::{Gate, LONG, Lab, Log, eventually};
@@ -47,14 +47,9 @@ fn fail(ctx: &Context) -> Result<()> {
     Err("no")?
 }
 
-#[task]
-fn nap() -> Result<()> {
-    Err(Failure::snooze(HOUR))
-}
-
 fn client(lab: &Lab, log: &Log) -> litework::Client {
     let builder = lab.builder().register(note).register(nest).register(nest_in_write);
-    builder.register(fail).register(nap).state(log.clone()).open().unwrap()
+    builder.register(fail).state(log.clone()).open().unwrap()
 }
 
 #[test]
@@ -140,51 +135,6 @@ fn on_request_the_next_attempts_are_stored_and_need_a_runner() {
     assert_eq!(handle.wait(LONG).unwrap_err().code(), "nobody_runs");
     assert!(handle.needs_runner(), "the reply says that the rest needs a runner");
     assert_eq!(handle.due_at(), lab.now().after(HOUR), "and when");
-}
-
-#[test]
-fn a_delayed_task_needs_a_runner_and_waiting_for_it_says_so_at_once() {
-    let lab = Lab::inline();
-    let client = client(&lab, &Log::default());
-    let handle = client.enqueue(note::with("later").run_after(HOUR)).unwrap();
-    assert!(handle.needs_runner());
-    match handle.wait(LONG).unwrap_err() {
-        Error::NobodyRuns { due_at, .. } => assert_eq!(due_at, lab.now().after(HOUR)),
-        other => panic!("{other}"),
-    }
-    lab.advance(&client, HOUR);
-    handle.wait(LONG).unwrap();
-}
-
-#[test]
-fn a_snoozed_task_needs_a_runner_and_the_reply_says_so() {
-    let lab = Lab::inline();
-    let client = client(&lab, &Log::default());
-    let handle = client.enqueue(nap::with()).unwrap();
-    let task = handle.refresh().unwrap();
-    assert_eq!((task.state, task.reason), (State::Scheduled, Some(Reason::Snoozed)));
-    assert_eq!(handle.wait(LONG).unwrap_err().code(), "nobody_runs");
-    assert!(handle.needs_runner(), "the reply says that the task needs a runner");
-    assert_eq!(handle.due_at(), lab.now().after(HOUR));
-}
-
-#[test]
-fn waiting_for_a_delayed_task_goes_on_while_a_pool_serves_its_kind() {
-    let lab = Lab::inline();
-    let log = Log::default();
-    let client = client(&lab, &log);
-    let handle = client.enqueue(note::with("later").run_after(HOUR)).unwrap();
-    let pool = lab.builder().mode(litework::Mode::Pool).workers(1).register(note);
-    let pool = pool.state(log.clone()).open().unwrap();
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| handle.wait(LONG));
-        lab.clock.advance(HOUR);
-        waiting.join().unwrap().unwrap();
-    });
-    pool.shutdown(LONG).unwrap();
-    drop(pool);
-    let handle = client.enqueue(note::with("later still").run_after(HOUR)).unwrap();
-    assert_eq!(handle.wait(LONG).unwrap_err().code(), "nobody_runs");
 }
 
 #[test]
@@ -308,26 +258,6 @@ fn waiting_goes_on_between_two_attempts_in_place() {
     assert!(answers.len() >= 2, "there is a moment between two attempts");
     let all: Vec<_> = answers.words().into_iter().filter(|code| code != "timeout").collect();
     assert_eq!(all, Vec::<String>::new(), "the next attempt follows at once");
-}
-
-#[test]
-fn whoever_waits_hears_that_the_rest_needs_a_runner() {
-    #[task]
-    fn doze(ctx: &Context) -> Result<()> {
-        ctx.state::<Gate>()?.pass();
-        Err(Failure::snooze(HOUR))
-    }
-    let (lab, gate) = (Lab::inline(), Gate::default());
-    let client = lab.builder().register(doze).state(gate.clone()).open().unwrap();
-    std::thread::scope(|scope| {
-        scope.spawn(|| client.enqueue(doze::with()).map(|_| ()));
-        gate.wait_for(1);
-        let id = client.list(&Filter::new(), None, 1).unwrap().tasks[0].id;
-        let handle = client.handle::<doze>(id).unwrap();
-        let waiting = scope.spawn(move || handle.wait(LONG).unwrap_err().code());
-        gate.open();
-        assert_eq!(waiting.join().unwrap(), "nobody_runs");
-    });
 }
 
 /// What another process does to one that hangs: it ends it and takes its tasks back.

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use litework::{Client, Context, Mode, Pending, Result, State, TaskId, Timestamp, task};
+use litework::{
+    Client, Context, Error, Failure, Filter, Mode, Pending, Reason, Result, State, TaskId,
+    Timestamp, task,
+};
 
 use crate::common::{Gate, LONG, Lab, Log, Runs, block_on, eventually};
 use crate::under_way::{begin, newest};
@@ -88,54 +91,166 @@ fn many_threads_wait_for_one_task() {
     });
 }
 
+/// A pool in another client, so that waiting makes sense also where nobody runs what is delayed.
+fn pool_beside(lab: &Lab) -> Client {
+    let builder = lab.builder().mode(Mode::Pool).workers(1).register(double).register(hold);
+    builder.state(Gate::default()).open().unwrap()
+}
+
 #[test]
 fn a_waiter_hears_that_the_task_was_cancelled_or_the_client_closed() {
-    let lab = Lab::pool();
-    let client = client(&lab, &Gate::default());
-    let cancelled = client.enqueue(double::with(1).run_after(HOUR)).unwrap();
-    let orphan = client.enqueue(double::with(2).run_after(HOUR)).unwrap();
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| cancelled.wait(LONG));
-        cancelled.cancel().unwrap();
-        assert_eq!(waiting.join().unwrap().unwrap_err().code(), "cancelled");
-        let waiting = scope.spawn(|| orphan.wait(LONG));
-        let awaiting = scope.spawn(|| block_on(async { orphan.clone().await }));
-        client.shutdown(LONG).unwrap();
-        assert_eq!(waiting.join().unwrap().unwrap_err().code(), "closed");
-        assert_eq!(awaiting.join().unwrap().unwrap_err().code(), "closed");
+    Lab::each_way(|lab| {
+        let client = client(lab, &Gate::default());
+        let beside = (!lab.runs(Runs::Pool)).then(|| pool_beside(lab));
+        let cancelled = client.enqueue(double::with(1).run_after(HOUR)).unwrap();
+        let orphan = client.enqueue(double::with(2).run_after(HOUR)).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| cancelled.wait(LONG));
+            cancelled.cancel().unwrap();
+            assert_eq!(waiting.join().unwrap().unwrap_err().code(), "cancelled");
+            let waiting = scope.spawn(|| orphan.wait(LONG));
+            let awaiting = scope.spawn(|| block_on(async { orphan.clone().await }));
+            client.shutdown(LONG).unwrap();
+            assert_eq!(waiting.join().unwrap().unwrap_err().code(), "closed");
+            assert_eq!(awaiting.join().unwrap().unwrap_err().code(), "closed");
+        });
+        drop(beside);
     });
 }
 
 #[test]
 fn a_waiter_gets_what_ends_while_the_client_shuts_down() {
-    let (lab, gate) = (Lab::pool(), Gate::default());
-    let client = client(&lab, &gate);
-    let handle = client.enqueue(hold::with()).unwrap();
-    let later = client.enqueue(double::with(1).run_after(HOUR)).unwrap();
-    gate.wait_for(1);
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| handle.wait(LONG));
-        let awaiting = scope.spawn(|| block_on(async { handle.clone().await }));
-        let stopping = scope.spawn(|| client.shutdown(LONG).unwrap());
-        let refused = |error: litework::Error| error.code() == "closed";
-        eventually("it is closed", || client.cancel(handle.id()).is_err_and(refused));
-        // Whoever comes only now waits as well.
-        let late = scope.spawn(|| handle.wait(LONG));
-        assert_eq!(handle.wait(Duration::ZERO).unwrap_err().code(), "timeout");
-        gate.open();
-        for waiting in [waiting, awaiting, late] {
-            assert_eq!(waiting.join().unwrap().unwrap(), 7);
-        }
-        stopping.join().unwrap();
+    Lab::each_way(|lab| {
+        let gate = Gate::default();
+        let client = client(lab, &gate);
+        let later = client.enqueue(double::with(1).run_after(HOUR)).unwrap();
+        let handle = std::thread::scope(|scope| {
+            begin(scope, lab, &client, hold::with());
+            gate.wait_for(1);
+            let handle = client.handle::<hold>(newest(&client, "hold").id).unwrap();
+            let wait = || {
+                let handle = handle.clone();
+                scope.spawn(move || handle.wait(LONG))
+            };
+            let (waiting, awaited) = (wait(), handle.clone());
+            let awaiting = scope.spawn(|| block_on(async { awaited.await }));
+            let stopping = scope.spawn(|| client.shutdown(LONG).unwrap());
+            let refused = |error: Error| error.code() == "closed";
+            eventually("it is closed", || client.cancel(handle.id()).is_err_and(refused));
+            // Whoever comes only now waits as well.
+            let late = wait();
+            assert_eq!(handle.wait(Duration::ZERO).unwrap_err().code(), "timeout");
+            gate.open();
+            for waiting in [waiting, awaiting, late] {
+                assert_eq!(waiting.join().unwrap().unwrap(), 7);
+            }
+            stopping.join().unwrap();
+            handle
+        });
+        // What has ended can be read; what has not, nobody runs any more.
+        assert_eq!(handle.wait(LONG).unwrap(), 7);
+        assert_eq!(handle.value().unwrap(), 7);
+        assert!(handle.ready().unwrap() && !later.ready().unwrap());
+        assert_eq!(later.wait(LONG).unwrap_err().code(), "closed");
+        assert_eq!(later.cancel().unwrap_err().code(), "closed");
+        drop(client);
+        assert_eq!(handle.value().unwrap_err().code(), "closed");
     });
-    // What has ended can be read; what has not, nobody runs any more.
-    assert_eq!(handle.wait(LONG).unwrap(), 7);
-    assert_eq!(handle.value().unwrap(), 7);
-    assert!(handle.ready().unwrap() && !later.ready().unwrap());
-    assert_eq!(later.wait(LONG).unwrap_err().code(), "closed");
-    assert_eq!(later.cancel().unwrap_err().code(), "closed");
-    drop(client);
-    assert_eq!(handle.value().unwrap_err().code(), "closed");
+}
+
+#[test]
+fn a_delayed_task_needs_a_runner_and_waiting_for_it_says_so_at_once() {
+    Lab::each_way(|lab| {
+        let client = client(lab, &Gate::default());
+        let handle = client.enqueue(double::with(4).run_after(HOUR)).unwrap();
+        assert_eq!(handle.needs_runner(), !lab.runs(Runs::Pool));
+        assert_eq!(handle.due_at(), lab.now().after(HOUR));
+        if lab.runs(Runs::Pool) {
+            assert_eq!(handle.wait(Duration::ZERO).unwrap_err().code(), "timeout");
+        } else {
+            match handle.wait(LONG).unwrap_err() {
+                Error::NobodyRuns { due_at, .. } => assert_eq!(due_at, lab.now().after(HOUR)),
+                other => panic!("{other}"),
+            }
+        }
+        lab.advance(&client, HOUR);
+        assert_eq!(handle.wait(LONG).unwrap(), 8);
+    });
+}
+
+#[test]
+fn waiting_for_a_delayed_task_goes_on_while_a_pool_serves_its_kind() {
+    Lab::each_way(|lab| {
+        let client = client(lab, &Gate::default());
+        let beside = pool_beside(lab);
+        let handle = client.enqueue(double::with(4).run_after(HOUR)).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| handle.wait(LONG));
+            lab.clock.advance(HOUR);
+            assert_eq!(waiting.join().unwrap().unwrap(), 8);
+        });
+        beside.shutdown(LONG).unwrap();
+        drop(beside);
+        let handle = client.enqueue(double::with(5).run_after(HOUR)).unwrap();
+        if lab.runs(Runs::Pool) {
+            assert_eq!(handle.wait(Duration::ZERO).unwrap_err().code(), "timeout");
+        } else {
+            assert_eq!(handle.wait(LONG).unwrap_err().code(), "nobody_runs");
+        }
+    });
+}
+
+#[task]
+fn doze(ctx: &Context) -> Result<()> {
+    ctx.state::<Gate>()?.pass();
+    Err(Failure::snooze(HOUR))
+}
+
+#[test]
+fn a_snoozed_task_needs_a_runner_and_the_reply_says_so() {
+    Lab::each_way(|lab| {
+        let gate = Gate::default();
+        gate.open();
+        let client = lab.builder().register(doze).state(gate).open().unwrap();
+        let handle = client.enqueue(doze::with()).unwrap();
+        if lab.runs(Runs::Inline) {
+            assert_eq!(handle.due_at(), lab.now().after(HOUR), "it has run before the reply");
+        }
+        assert_eq!(handle.needs_runner(), !lab.runs(Runs::Pool));
+        lab.settle(&client);
+        eventually("it is put off", || handle.refresh().unwrap().reason == Some(Reason::Snoozed));
+        let task = handle.refresh().unwrap();
+        assert_eq!((task.state, task.due_at), (State::Scheduled, lab.now().after(HOUR)));
+        if lab.runs(Runs::Pool) {
+            assert_eq!(handle.wait(Duration::ZERO).unwrap_err().code(), "timeout");
+        } else {
+            assert_eq!(handle.wait(LONG).unwrap_err().code(), "nobody_runs");
+        }
+    });
+}
+
+#[test]
+fn whoever_waits_hears_that_the_rest_needs_a_runner() {
+    Lab::each_way(|lab| {
+        let gate = Gate::default();
+        let client = lab.builder().register(doze).state(gate.clone()).open().unwrap();
+        std::thread::scope(|scope| {
+            begin(scope, lab, &client, doze::with());
+            gate.wait_for(1);
+            let id = newest(&client, "doze").id;
+            let handle = client.handle::<doze>(id).unwrap();
+            let waiting = scope.spawn(move || handle.wait(LONG).unwrap_err().code());
+            gate.open();
+            if lab.runs(Runs::Pool) {
+                // The pool would run the rest, so whoever waits goes on until it is cancelled.
+                let scheduled = Filter::new().state(State::Scheduled);
+                eventually("it is put off", || client.count(&scheduled).unwrap() == 1);
+                client.cancel(id).unwrap();
+            }
+            let hears = if lab.runs(Runs::Pool) { "cancelled" } else { "nobody_runs" };
+            assert_eq!(waiting.join().unwrap(), hears);
+        });
+    });
 }
 
 #[test]
@@ -224,36 +339,53 @@ mod on_tokio {
         });
     }
 
-    #[test]
-    fn callers_enqueue_and_await_inside_a_runtime() {
-        for lab in [Lab::pool(), Lab::inline()] {
-            let log = Log::default();
-            runtime().block_on(async {
-                let client = open(&lab, &log);
-                let handle = client.enqueue_async(double::with(21)).await.unwrap();
-                assert_eq!(handle.await.unwrap(), 42);
-                let handle = client.enqueue_async(later::with("word")).await.unwrap();
-                assert_eq!(handle.await.unwrap(), "WORD", "{:?}", lab.place.runs);
-                let many = client.enqueue_many_async((1..=3).map(double::with)).await.unwrap();
-                let mut values = Vec::new();
-                for handle in many {
-                    values.push(handle.await.unwrap());
-                }
-                assert_eq!(values, [2, 4, 6], "{:?}", lab.place.runs);
-            });
+    /// Runs what is due where nobody does it by himself, on a thread that may block.
+    async fn settle(lab: &Lab, client: &Client) {
+        if lab.runs(Runs::RunPending) {
+            let client = client.clone();
+            let running = tokio::task::spawn_blocking(move || client.run_pending(&Pending::all()));
+            running.await.unwrap().unwrap();
         }
     }
 
     #[test]
+    fn callers_enqueue_and_await_inside_a_runtime() {
+        Lab::each_way(|lab| {
+            let log = Log::default();
+            runtime().block_on(async {
+                let client = open(lab, &log);
+                let handle = client.enqueue_async(double::with(21)).await.unwrap();
+                settle(lab, &client).await;
+                assert_eq!(handle.await.unwrap(), 42);
+                let handle = client.enqueue_async(later::with("word")).await.unwrap();
+                settle(lab, &client).await;
+                assert_eq!(handle.await.unwrap(), "WORD");
+                let many = client.enqueue_many_async((1..=3).map(double::with)).await.unwrap();
+                settle(lab, &client).await;
+                let mut values = Vec::new();
+                for handle in many {
+                    values.push(handle.await.unwrap());
+                }
+                assert_eq!(values, [2, 4, 6]);
+            });
+        });
+    }
+
+    #[test]
     fn an_async_body_that_runs_in_a_caller_inside_a_runtime_does_not_panic() {
-        let (lab, log) = (Lab::inline(), Log::default());
-        runtime().block_on(async {
-            let client = open(&lab, &log);
-            // Refused at once or run: but never charged with a panic that is not its own.
-            match client.enqueue(later::with("word").attempts(1)) {
-                Ok(handle) => assert_eq!(handle.await.unwrap(), "WORD"),
-                Err(error) => assert_eq!(error.code(), "reentrant"),
-            }
+        Lab::each_way(|lab| {
+            let log = Log::default();
+            runtime().block_on(async {
+                let client = open(lab, &log);
+                // Refused at once or run: but never charged with a panic that is not its own.
+                match client.enqueue(later::with("word").attempts(1)) {
+                    Ok(handle) => {
+                        lab.settle(&client);
+                        assert_eq!(handle.await.unwrap(), "WORD");
+                    }
+                    Err(error) => assert_eq!(error.code(), "reentrant"),
+                }
+            });
         });
     }
 }
