@@ -1,4 +1,5 @@
 //! Who runs the tasks is decided by configuration alone: builder, then settings, then environment.
+//! Only a story whose mode is not set by itself runs in each way: here the way is the subject.
 
 use std::time::Duration;
 
@@ -133,16 +134,18 @@ fn in_mode_hold_tasks_are_stored_and_waiting_says_that_nobody_runs_them() {
 
 #[test]
 fn in_mode_enqueue_another_client_does_the_work() {
-    let lab = Lab::pool();
-    let web = lab.builder().mode(Mode::Enqueue).register(ping).open().unwrap();
-    let handle = web.enqueue(ping::with(7)).unwrap();
-    assert!(!handle.needs_runner());
-    assert_eq!(handle.wait(Duration::ZERO).unwrap_err().code(), "timeout");
-    let worker = lab.builder().register(ping).open().unwrap();
-    assert_eq!(handle.wait(LONG).unwrap(), 7);
-    let second = web.enqueue(ping::with(8)).unwrap();
-    assert_eq!(second.wait(LONG).unwrap(), 8);
-    drop(worker);
+    Lab::each_way(|lab| {
+        let web = lab.builder().mode(Mode::Enqueue).register(ping).open().unwrap();
+        let handle = web.enqueue(ping::with(7)).unwrap();
+        assert!(!handle.needs_runner());
+        assert_eq!(handle.wait(Duration::ZERO).unwrap_err().code(), "timeout");
+        let worker = lab.builder().register(ping).open().unwrap();
+        lab.settle(&worker);
+        assert_eq!(handle.wait(LONG).unwrap(), 7);
+        let second = web.enqueue(ping::with(8)).unwrap();
+        assert_eq!(lab.wait(&worker, &second).unwrap(), 8);
+        drop(worker);
+    });
 }
 
 #[test]

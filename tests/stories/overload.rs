@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use litework::sqlite::{ClientExt, WriteError};
-use litework::{Context, Error, Filter, Mode, Result, State, task};
+use litework::{Call, Context, Error, Filter, Mode, Result, State, TaskRef, task};
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::common::{Gate, LONG, Lab, Runs};
+use crate::under_way::{begin, newest};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -61,57 +62,78 @@ fn a_queue_takes_no_more_waiting_tasks_than_it_may() {
 
 #[test]
 fn each_queue_has_its_own_share_and_a_task_that_starts_at_once_needs_none() {
-    let (lab, gate) = (Lab::pool(), Gate::default());
-    let builder = lab.builder().workers(1).register(keep).register(hold).state(gate.clone());
-    let client = builder.max_waiting_each(1).open().unwrap();
-    let held = client.enqueue(hold::with()).unwrap();
-    gate.wait_for(1);
-    for queue in ["a", "b"] {
-        client.enqueue(keep::with("").queue(queue)).unwrap();
-        refusal(client.enqueue(keep::with("").queue(queue)));
-    }
-    gate.open();
-    held.wait(LONG).unwrap();
+    Lab::each_way(|lab| {
+        let gate = Gate::default();
+        let builder = lab.builder().workers(1).register(keep).register(hold).state(gate.clone());
+        let client = builder.max_waiting_each(1).open().unwrap();
+        if !lab.runs(Runs::RunPending) {
+            client.enqueue(keep::with("").run_after(HOUR)).unwrap();
+            refusal(client.enqueue(keep::with("").run_after(HOUR)));
+        }
+        std::thread::scope(|scope| {
+            begin(scope, lab, &client, hold::with());
+            gate.wait_for(1);
+            for queue in ["a", "b"] {
+                let call = || match lab.place.runs {
+                    Runs::Inline => keep::with("").queue(queue).run_after(HOUR),
+                    Runs::Pool | Runs::RunPending => keep::with("").queue(queue),
+                };
+                client.enqueue(call()).unwrap();
+                refusal(client.enqueue(call()));
+            }
+            gate.open();
+        });
+        lab.settle(&client);
+        let held = client.handle::<hold>(newest(&client, "hold").id).unwrap();
+        held.wait(LONG).unwrap();
+    });
+}
+
+/// A call that waits for its start, whoever would run it.
+fn waiting(lab: &Lab) -> Call<<keep as TaskRef>::Task> {
+    let call = keep::with("x").queue("mail");
+    if lab.runs(Runs::RunPending) { call } else { call.run_after(HOUR) }
 }
 
 #[test]
 fn tasks_of_other_programs_and_of_transactions_count() {
-    let lab = Lab::new(crate::common::Place::file(Runs::RunPending));
-    let client = lab.builder().register(keep).max_waiting("mail", 3).open().unwrap();
-    let free = lab.builder().register(keep).mode(Mode::Hold).open().unwrap();
-    let call = || keep::with("x").queue("mail");
-    client.enqueue(call()).unwrap();
-    free.enqueue(call()).unwrap();
-    let written = client.write(|tx| {
-        tx.enqueue(call())?;
-        assert_eq!(refusal(tx.enqueue(call())), FULL);
-        Ok::<_, WriteError>(())
+    Lab::each_way(|lab| {
+        let client = lab.builder().register(keep).max_waiting("mail", 3).open().unwrap();
+        let free = lab.builder().register(keep).mode(Mode::Hold).open().unwrap();
+        client.enqueue(waiting(lab)).unwrap();
+        free.enqueue(waiting(lab)).unwrap();
+        let written = client.write(|tx| {
+            tx.enqueue(waiting(lab))?;
+            assert_eq!(refusal(tx.enqueue(waiting(lab))), FULL);
+            Ok::<_, WriteError>(())
+        });
+        written.unwrap();
+        let mut conn = Connection::open(lab.path()).unwrap();
+        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+        assert_eq!(refusal(client.enqueue_in(&tx, waiting(lab))), FULL);
+        tx.execute("DELETE FROM litework_task WHERE id = 1", []).unwrap();
+        tx.commit().unwrap();
+        client.enqueue(waiting(lab)).unwrap();
+        assert_eq!(refusal(client.enqueue(waiting(lab))), FULL);
+        free.enqueue(waiting(lab)).expect("a program's limits are its own");
     });
-    written.unwrap();
-    let mut conn = Connection::open(lab.path()).unwrap();
-    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
-    assert_eq!(refusal(client.enqueue_in(&tx, call())), FULL);
-    tx.execute("DELETE FROM litework_task WHERE id = 1", []).unwrap();
-    tx.commit().unwrap();
-    client.enqueue(call()).unwrap();
-    assert_eq!(refusal(client.enqueue(call())), FULL);
-    free.enqueue(call()).expect("a program's limits are its own");
 }
 
 #[test]
 fn a_call_that_was_taken_back_leaves_its_room_to_others() {
-    let lab = Lab::new(crate::common::Place::file(Runs::RunPending));
-    let client = lab.builder().register(keep).max_waiting("mail", 3).open().unwrap();
-    let call = || keep::with("x").queue("mail");
-    let failed = client.write(|tx| {
-        tx.enqueue(call())?;
-        tx.enqueue(call())?;
-        Err::<(), WriteError>(Error::Closed.into())
+    Lab::each_way(|lab| {
+        let client = lab.builder().register(keep).max_waiting("mail", 3).open().unwrap();
+        let failed = client.write(|tx| {
+            tx.enqueue(waiting(lab))?;
+            tx.enqueue(waiting(lab))?;
+            Err::<(), WriteError>(Error::Closed.into())
+        });
+        failed.unwrap_err();
+        let calls = |many: usize| (0..many).map(|_| waiting(lab));
+        refusal(client.enqueue_many(calls(4)));
+        client.enqueue_many(calls(3)).unwrap();
+        assert_eq!(refusal(client.enqueue(waiting(lab))), FULL);
     });
-    failed.unwrap_err();
-    refusal(client.enqueue_many([call(), call(), call(), call()]));
-    client.enqueue_many([call(), call(), call()]).unwrap();
-    assert_eq!(refusal(client.enqueue(call())), FULL);
 }
 
 #[test]
@@ -143,20 +165,21 @@ fn a_full_file_refuses_new_tasks_and_still_ends_those_it_has() {
 
 #[test]
 fn a_limit_that_is_none_is_refused() {
-    let lab = Lab::inline();
-    let word = |builder: litework::Builder| builder.open().map(drop).unwrap_err().to_string();
-    let builder = || lab.builder().register(keep);
-    let told = [
-        word(builder().max_waiting("a b", 1)),
-        word(builder().max_waiting("mail", 0)),
-        word(builder().max_waiting_each(1_000_000_001)),
-        word(builder().max_file_bytes(4_096)),
-    ];
-    let expected = [
-        "bad_queue: queue name is \"a b\"; it has a character at byte 1 that is not allowed; 1–64 of A–Z a–z 0–9 . _ -",
-        "out_of_range: max_waiting of queue mail is 0; 1 to 1000000000",
-        "out_of_range: max_waiting_each is 1000000001; 1 to 1000000000",
-        "out_of_range: max_file_bytes is 4096; 1048576 to 281474976710656",
-    ];
-    assert_eq!(told, expected);
+    Lab::each_way(|lab| {
+        let word = |builder: litework::Builder| builder.open().map(drop).unwrap_err().to_string();
+        let builder = || lab.builder().register(keep);
+        let told = [
+            word(builder().max_waiting("a b", 1)),
+            word(builder().max_waiting("mail", 0)),
+            word(builder().max_waiting_each(1_000_000_001)),
+            word(builder().max_file_bytes(4_096)),
+        ];
+        let expected = [
+            "bad_queue: queue name is \"a b\"; it has a character at byte 1 that is not allowed; 1–64 of A–Z a–z 0–9 . _ -",
+            "out_of_range: max_waiting of queue mail is 0; 1 to 1000000000",
+            "out_of_range: max_waiting_each is 1000000001; 1 to 1000000000",
+            "out_of_range: max_file_bytes is 4096; 1048576 to 281474976710656",
+        ];
+        assert_eq!(told, expected);
+    });
 }

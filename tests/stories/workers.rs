@@ -6,6 +6,8 @@ use litework::{Client, Mode, State, task};
 
 use crate::common::{LONG, Lab};
 
+const MINUTE: Duration = Duration::from_secs(60);
+
 #[task(attempts = 1)]
 fn print(pages: u32) -> litework::Result<u32> {
     if pages == 0 { Err("no pages")? } else { Ok(pages) }
@@ -33,17 +35,23 @@ fn a_task_and_its_attempts_name_the_process_that_ran_them() {
 
 #[test]
 fn a_task_that_nobody_has_run_names_nobody() {
-    let lab = Lab::pool();
-    let client = holder(&lab);
-    let task = client.enqueue(print::with(3)).unwrap().refresh().unwrap();
-    assert_eq!((task.state, task.worker, task.worker_name), (State::Ready, None, None));
+    Lab::each_way(|lab| {
+        let holder = holder(lab);
+        let task = holder.enqueue(print::with(3)).unwrap().refresh().unwrap();
+        assert_eq!((task.state, task.worker, task.worker_name), (State::Ready, None, None));
+        let client = lab.builder().register(print).open().unwrap();
+        let delayed = client.enqueue(print::with(3).run_after(MINUTE)).unwrap();
+        let task = delayed.refresh().unwrap();
+        assert_eq!((task.state, task.worker, task.worker_name), (State::Scheduled, None, None));
+    });
 }
 
+/// Only a pool serves some queues.
 #[test]
 fn a_pool_of_other_queues_does_not_count_as_somebody_who_runs_it() {
     let lab = Lab::pool();
     let holder = holder(&lab);
-    let other = holder.enqueue(print::with(1).run_after(Duration::from_secs(60))).unwrap();
+    let other = holder.enqueue(print::with(1).run_after(MINUTE)).unwrap();
     let nobody = || other.wait(LONG).unwrap_err().code();
     let mail = lab.builder().register(print).serve(["mail"]).open().unwrap();
     assert_eq!(nobody(), "nobody_runs", "it serves one queue only");
