@@ -174,14 +174,17 @@ fn a_body_may_shut_down_a_client_of_its_own() {
 
 #[test]
 fn a_shutdown_inside_a_write_transaction_is_refused_and_changes_nothing() {
-    let (lab, log) = (Lab::pool(), Log::default());
-    let client = client(&lab, &log, &Gate::default());
-    let code = client.write(|tx| {
-        tx.enqueue(quick::with())?;
-        Ok::<_, WriteError>(client.shutdown(LONG).unwrap_err().code())
+    Lab::each_way(|lab| {
+        let log = Log::default();
+        let client = client(lab, &log, &Gate::default());
+        let code = client.write(|tx| {
+            tx.enqueue(quick::with())?;
+            Ok::<_, WriteError>(client.shutdown(LONG).unwrap_err().code())
+        });
+        assert_eq!(code.unwrap(), "reentrant");
+        lab.settle(&client);
+        eventually("whoever runs goes on", || log.len() == 1);
     });
-    assert_eq!(code.unwrap(), "reentrant");
-    eventually("the pool goes on", || log.len() == 1);
 }
 
 /// A client of each mode, in which `run_pending` alone runs tasks.
@@ -196,6 +199,7 @@ fn each_mode(story: fn(&Lab, &Client, &Log, &Gate)) {
     }
 }
 
+/// Only in `run_pending`, in each mode; for a pool see `what_is_held_and_has_not_started_goes_back…`.
 #[test]
 fn run_pending_stops_claiming_when_another_thread_shuts_down() {
     each_mode(|lab, client, log, gate| {
@@ -223,6 +227,7 @@ fn run_pending_stops_claiming_when_another_thread_shuts_down() {
     });
 }
 
+/// Only in `run_pending`, in each mode; the rest is `a_body_that_stops_when_it_is_asked…`.
 #[test]
 fn run_pending_asks_its_bodies_to_stop_when_the_grace_is_over() {
     for mode in [Mode::Pool, Mode::Inline, Mode::Enqueue, Mode::Hold] {
@@ -242,6 +247,7 @@ fn run_pending_asks_its_bodies_to_stop_when_the_grace_is_over() {
     }
 }
 
+/// Only a caller holds a batch that it has not begun.
 #[test]
 fn a_batch_in_the_caller_stops_too() {
     let (lab, log, gate) = (Lab::inline(), Log::default(), Gate::default());
@@ -397,7 +403,7 @@ fn a_body_that_ignores_the_word_loses_its_lease_and_is_counted() {
     });
 }
 
-/// With a pool only: who runs a task in his own call holds the client until it has ended.
+/// Only a pool runs on when its client goes: a caller holds the client until its task has ended.
 #[test]
 fn dropping_the_client_lets_what_runs_end() {
     let (lab, log, gate) = (Lab::pool(), Log::default(), Gate::default());
@@ -420,7 +426,7 @@ fn dropping_the_client_lets_what_runs_end() {
 #[derive(Clone, Default)]
 struct Last(Arc<Mutex<Option<Client>>>);
 
-/// With a pool only, for the same reason.
+/// Only a pool, for the same reason.
 #[test]
 fn a_body_may_drop_the_last_client() {
     #[task]
@@ -446,7 +452,7 @@ fn a_body_may_drop_the_last_client() {
 }
 
 #[test]
-fn a_task_that_runs_in_its_caller_may_end_while_another_thread_shuts_down() {
+fn what_takes_its_time_may_end_while_another_thread_shuts_down() {
     #[task]
     fn outlast(ctx: &Context) -> Result<u32> {
         let client = ctx.client().ok_or("no client")?;
@@ -459,16 +465,18 @@ fn a_task_that_runs_in_its_caller_may_end_while_another_thread_shuts_down() {
         (0..300).try_for_each(|_| client.get(id).map(|_| ()))?;
         Ok(ctx.attempt())
     }
-    let (lab, gate) = (Lab::inline(), Gate::default());
-    let client = lab.builder().register(outlast).state(gate.clone()).open().unwrap();
-    gate.open();
-    std::thread::scope(|scope| {
-        scope.spawn(|| client.enqueue(outlast::with()).map(|_| ()));
-        gate.wait_for(1);
-        client.shutdown(LONG).unwrap();
+    Lab::each_way(|lab| {
+        let gate = Gate::default();
+        let client = lab.builder().register(outlast).state(gate.clone()).open().unwrap();
+        gate.open();
+        std::thread::scope(|scope| {
+            begin(scope, lab, &client, outlast::with());
+            gate.wait_for(1);
+            client.shutdown(LONG).unwrap();
+        });
+        let task = newest(&client, "outlast");
+        assert_eq!(task.state, State::Succeeded, "what ran may end, and its end is kept");
     });
-    let task = client.list(&Filter::new(), None, 1).unwrap().tasks.remove(0);
-    assert_eq!(task.state, State::Succeeded, "what ran may end, and its end is kept");
 }
 
 #[test]
@@ -499,22 +507,26 @@ mod on_tokio {
         tokio::runtime::Builder::new_current_thread().build().unwrap()
     }
 
-    /// With a pool only: who runs it matters to no runtime.
     #[test]
     fn a_shutdown_inside_a_runtime_waits_for_what_runs() {
-        let (lab, log, gate) = (Lab::pool(), Log::default(), Gate::default());
-        runtime().block_on(async {
-            let client = client(&lab, &log, &gate);
-            let id = client.enqueue_async(hold::with()).await.unwrap().id();
-            gate.wait_for(1);
-            let other = client.clone();
-            let stopping = tokio::spawn(async move { other.shutdown_async(LONG).await });
-            while client.cancel("1-0000000000000").is_err_and(|error| error.code() != "closed") {
-                tokio::task::yield_now().await;
-            }
-            gate.open();
-            assert_eq!(counts(stopping.await.unwrap().unwrap()), (1, 0, 0));
-            assert_eq!(client.get(id).unwrap().state, State::Succeeded);
+        Lab::each_way(|lab| {
+            let (log, gate) = (Log::default(), Gate::default());
+            let client = client(lab, &log, &gate);
+            std::thread::scope(|scope| {
+                begin(scope, lab, &client, hold::with());
+                gate.wait_for(1);
+                runtime().block_on(async {
+                    let other = client.clone();
+                    let stopping = tokio::spawn(async move { other.shutdown_async(LONG).await });
+                    let closed = |error: litework::Error| error.code() == "closed";
+                    while !client.cancel("1-0000000000000").is_err_and(closed) {
+                        tokio::task::yield_now().await;
+                    }
+                    gate.open();
+                    assert_eq!(counts(stopping.await.unwrap().unwrap()), (1, 0, 0));
+                    assert_eq!(newest(&client, "hold").state, State::Succeeded);
+                });
+            });
         });
     }
 
