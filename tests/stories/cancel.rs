@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use litework::{Cancelled, Client, Context, Mode, Reason, Result, State, StopReason, task};
 
 use crate::common::{Gate, LONG, Lab, Log, eventually};
+use crate::under_way::{begin, newest};
 
 /// How long a body looks out for its token before it gives up.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -103,6 +104,7 @@ fn a_task_that_a_pool_holds_and_has_not_started_does_not_run_once_cancelled() {
     assert_eq!(log.len(), before, "its body did not run");
 }
 
+/// Only a caller holds a batch that it has not begun; the story before is the pool's.
 #[test]
 fn a_task_of_a_batch_in_the_caller_does_not_run_once_cancelled() {
     #[task]
@@ -178,5 +180,31 @@ fn a_time_out_and_a_cancel_are_told_apart_by_the_first() {
         let _ended = handle.wait(LONG);
         assert_eq!(log.words(), ["runs", &format!("{:?}", StopReason::Timeout)]);
         assert_eq!(handle.refresh().unwrap().reason, Some(Reason::Timeout));
+    });
+}
+
+#[test]
+fn what_fails_after_it_was_cancelled_is_not_tried_again() {
+    #[task(attempts = 3, retry = [0s])]
+    fn fail(ctx: &Context) -> Result<()> {
+        ctx.state::<Log>()?.note("fails");
+        ctx.state::<Gate>()?.pass();
+        Err("no")?
+    }
+    Lab::each_way(|lab| {
+        let (log, gate) = (Log::default(), Gate::default());
+        let builder = lab.builder().register(fail).state(log.clone()).state(gate.clone());
+        let client = builder.open().unwrap();
+        std::thread::scope(|scope| {
+            let enqueued = begin(scope, lab, &client, fail::with());
+            gate.wait_for(1);
+            assert_eq!(client.cancel(newest(&client, "fail").id).unwrap(), Cancelled::Requested);
+            gate.open();
+            let handle = enqueued.join().unwrap();
+            assert_eq!(handle.wait(LONG).unwrap_err().code(), "cancelled");
+            let task = handle.refresh().unwrap();
+            assert_eq!((task.state, task.reason), (State::Cancelled, Some(Reason::Asked)));
+        });
+        assert_eq!(log.words(), ["fails"]);
     });
 }

@@ -220,16 +220,57 @@ fn a_task_in_a_transaction_that_is_rolled_back_does_not_exist() {
 
 #[test]
 fn a_forgotten_pending_is_noticed_all_the_same() {
-    let (lab, log) = (Lab::pool(), Log::default());
-    let client = client(&lab, &log);
-    let mut conn = theirs(&lab);
-    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
-    let id = client.enqueue_in(&tx, ship::with(7)).unwrap().id();
-    tx.commit().unwrap();
-    crate::common::eventually("the pool has seen it", || {
-        client.get(id).unwrap().state == State::Succeeded
+    Lab::each_way(|lab| {
+        let log = Log::default();
+        let client = client(lab, &log);
+        let mut conn = theirs(lab);
+        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+        let id = client.enqueue_in(&tx, ship::with(7)).unwrap().id();
+        tx.commit().unwrap();
+        lab.settle(&client);
+        crate::common::eventually("whoever runs has seen it", || {
+            client.get(id).unwrap().state == State::Succeeded
+        });
+        assert_eq!(log.words(), ["7"]);
     });
-    assert_eq!(log.words(), ["7"]);
+}
+
+#[test]
+fn a_task_of_a_transaction_runs_after_its_commit() {
+    Lab::each_way(|lab| {
+        let log = Log::default();
+        let client = client(lab, &log);
+        let written = client.write(|tx| {
+            let handle = tx.enqueue(ship::with(7))?.handle().unwrap();
+            log.note("committing");
+            Ok::<_, WriteError>(handle)
+        });
+        let handle = written.unwrap();
+        if lab.runs(Runs::Inline) {
+            assert!(handle.ready().unwrap(), "it has run when `write` returns");
+        }
+        assert_eq!(handle.needs_runner(), lab.runs(Runs::RunPending));
+        assert_eq!(lab.wait(&client, &handle).unwrap(), 7);
+        assert_eq!(log.words(), ["committing", "7"]);
+    });
+}
+
+#[test]
+fn a_task_of_a_transaction_that_is_rolled_back_never_runs() {
+    Lab::each_way(|lab| {
+        let log = Log::default();
+        let client = client(lab, &log);
+        let answer = client.write(|tx| {
+            tx.enqueue(ship::with(7))?;
+            Err::<(), WriteError>(Error::Closed.into())
+        });
+        answer.unwrap_err();
+        lab.settle(&client);
+        assert_eq!((log.len(), tasks(&client)), (0, 0));
+        let next = client.enqueue(ship::with(8)).unwrap();
+        assert_eq!(lab.wait(&client, &next).unwrap(), 8);
+        assert_eq!(log.words(), ["8"]);
+    });
 }
 
 #[test]
@@ -405,6 +446,7 @@ fn a_late_call_in_the_callers_own_transaction_is_refused() {
     });
 }
 
+/// Only a refusal: nothing is stored that anybody could run.
 #[test]
 fn memory_has_no_transactions_and_says_so() {
     let client = Client::in_memory().register(bill).open().unwrap();
@@ -419,16 +461,17 @@ fn memory_has_no_transactions_and_says_so() {
 
 #[test]
 fn a_closed_client_stores_nothing_through_any_door() {
-    let lab = Lab::pool();
-    let client = client(&lab, &Log::default());
-    let mut outbox = client.outbox();
-    outbox.enqueue(ship::with(1)).unwrap();
-    client.shutdown(Duration::ZERO).unwrap();
-    let answer = client.write(|_| Ok::<_, WriteError>(()));
-    assert!(matches!(answer.unwrap_err(), WriteError::Queue(Error::Closed)));
-    assert_eq!(outbox.send().unwrap_err().code(), "closed");
-    let conn = theirs(&lab);
-    conn.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let refused = client.enqueue_in(&conn, ship::with(1)).map(|_| ()).unwrap_err();
-    assert_eq!(refused.code(), "closed");
+    Lab::each_way(|lab| {
+        let client = client(lab, &Log::default());
+        let mut outbox = client.outbox();
+        outbox.enqueue(ship::with(1)).unwrap();
+        client.shutdown(Duration::ZERO).unwrap();
+        let answer = client.write(|_| Ok::<_, WriteError>(()));
+        assert!(matches!(answer.unwrap_err(), WriteError::Queue(Error::Closed)));
+        assert_eq!(outbox.send().unwrap_err().code(), "closed");
+        let conn = theirs(lab);
+        conn.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let refused = client.enqueue_in(&conn, ship::with(1)).map(|_| ()).unwrap_err();
+        assert_eq!(refused.code(), "closed");
+    });
 }

@@ -28,7 +28,8 @@ fn storing(builder: Builder) -> Client {
 }
 
 /// G10: of any `n` starts in a row, a queue of weight `w` among weights that add up to `sum` has at
-/// least `n·w / sum − 2`, as long as it has work: it is never two turns behind its share.
+/// least `n·w / sum − 2`, as long as it has work: it is never two turns behind its share. Only a
+/// pool has weights.
 #[test]
 fn a_queue_with_a_weight_is_never_two_turns_behind_its_share() {
     const WEIGHTS: [(&str, u32); 3] = [("large", 5), ("middle", 2), ("small", 1)];

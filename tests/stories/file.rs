@@ -1,4 +1,5 @@
 //! What happens to the file and beside it while a client has it open.
+//! Only who waits and who reads is looked at: nobody runs a task here.
 
 use std::time::Duration;
 

@@ -1,12 +1,12 @@
 //! Without a pool a task runs in its caller, before `enqueue` returns: the same row, the same
-//! accounting, the same result.
+//! accounting, the same result. Only what a caller does and no other runner is told here.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use litework::sqlite::{ClientExt, WriteError};
+use litework::sqlite::ClientExt;
 use litework::testing::ManualClock;
-use litework::{Clock, Context, Error, Filter, Reason, Result, State, Timestamp, task};
+use litework::{Clock, Context, Filter, Reason, Result, State, Timestamp, task};
 use rusqlite::Connection;
 
 use crate::common::{Gate, LONG, Lab, Log, eventually};
@@ -135,36 +135,6 @@ fn on_request_the_next_attempts_are_stored_and_need_a_runner() {
     assert_eq!(handle.wait(LONG).unwrap_err().code(), "nobody_runs");
     assert!(handle.needs_runner(), "the reply says that the rest needs a runner");
     assert_eq!(handle.due_at(), lab.now().after(HOUR), "and when");
-}
-
-#[test]
-fn a_task_of_a_transaction_runs_after_its_commit_and_needs_no_runner() {
-    let lab = Lab::inline();
-    let log = Log::default();
-    let client = client(&lab, &log);
-    let written = client.write(|tx| {
-        let handle = tx.enqueue(note::with("in"))?.handle().unwrap();
-        log.note("committing");
-        Ok::<_, WriteError>(handle)
-    });
-    assert_eq!(log.words(), ["committing", "in"]);
-    let handle = written.unwrap();
-    assert!(handle.ready().unwrap());
-    assert!(!handle.needs_runner());
-}
-
-#[test]
-fn a_task_of_a_transaction_that_is_rolled_back_never_runs() {
-    let lab = Lab::inline();
-    let log = Log::default();
-    let client = client(&lab, &log);
-    let answer = client.write(|tx| {
-        tx.enqueue(note::with("in"))?;
-        Err::<(), WriteError>(Error::Closed.into())
-    });
-    answer.unwrap_err();
-    lab.settle(&client);
-    assert_eq!((log.len(), client.count(&Filter::new()).unwrap()), (0, 0));
 }
 
 #[test]
