@@ -108,6 +108,24 @@ fn a_task_with_a_crash_on_record_starts_when_the_stuck_one_before_it_has_gone() 
 }
 
 #[test]
+fn a_value_that_comes_after_the_time_out_is_kept_as_long_as_the_lease_is() {
+    Lab::each_way(|lab| {
+        let (log, gate) = (Log::default(), Gate::default());
+        gate.open();
+        let builder = lab.builder().register(deaf).state(log.clone()).state(gate);
+        // Only a pool would take the lease away, and that not before 10 s.
+        let pool = lab.runs(Runs::Pool);
+        let builder = if pool { builder } else { builder.stuck_after(MILLISECOND) };
+        let client = builder.open().unwrap();
+        let handle = client.enqueue(deaf::with()).unwrap();
+        assert_eq!(lab.wait(&client, &handle).unwrap(), 1);
+        let task = handle.refresh().unwrap();
+        assert_eq!((task.state, task.stuck, task.attempt), (State::Succeeded, false, 1));
+        assert_eq!(log.words(), ["Some(Timeout)"]);
+    });
+}
+
+#[test]
 fn an_error_that_comes_after_the_time_out_is_kept_whole() {
     Lab::each_way(|lab| {
         let client = lab.builder().register(late).open().unwrap();

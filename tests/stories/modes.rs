@@ -1,5 +1,5 @@
 //! Who runs the tasks is decided by configuration alone: builder, then settings, then environment.
-//! Only a story whose mode is not set by itself runs in each way: here the way is the subject.
+//! Only one story runs in each way; in the others the way itself is the subject.
 
 use std::time::Duration;
 
