@@ -247,18 +247,39 @@ fn no_sleep_in_tests(source: &Source) -> Vec<String> {
     sleeps.map(|(line, _)| source.report(line, rule)).collect()
 }
 
+/// Those of the functions that are tests.
+fn test_functions(source: &Source) -> impl Iterator<Item = (String, usize, usize)> {
+    functions(source).into_iter().filter(|(_, line, _)| {
+        let attributes = source.code[..*line].iter().rev().map(|code| code.trim());
+        attributes.take_while(|code| code.starts_with("#[")).any(|a| a == "#[test]")
+    })
+}
+
 /// A test is named by the sentence it holds.
 fn tests_are_sentences(source: &Source) -> Vec<String> {
-    let mut found = Vec::new();
-    for (name, line, _) in functions(source) {
-        let attributes = source.code[..line].iter().rev().map(|code| code.trim());
-        let is_test = attributes.take_while(|code| code.starts_with("#[")).any(|a| a == "#[test]");
-        if is_test && name.split('_').count() < 3 {
-            let rule = format!("`{name}`: name a test by the sentence it holds");
-            found.push(source.report(line, &rule));
-        }
+    let vague = test_functions(source).filter(|(name, ..)| name.split('_').count() < 3);
+    let rule = |name| format!("`{name}`: name a test by the sentence it holds");
+    vague.map(|(name, line, _)| source.report(line, &rule(name))).collect()
+}
+
+/// A story runs in each way, or a comment above it, or above its file, says `Only` what it is about.
+fn stories_run_in_each_way(source: &Source) -> Vec<String> {
+    let is_above = |at: &usize| {
+        let code = source.code[*at].trim();
+        code.starts_with("#[") || code.is_empty() && !source.comments[*at].is_empty()
+    };
+    let says_why = |at: usize| has_word(&source.comments[at], "Only");
+    if (0..source.code.len()).take_while(is_above).any(says_why) {
+        return Vec::new();
     }
-    found
+    let one_way = test_functions(source).filter(|(_, line, lines)| {
+        let mut body = source.code[*line..line + lines].iter();
+        let each = ["Lab::each_way(", "Lab::everywhere("];
+        !body.any(|code| each.iter().any(|way| code.contains(way)))
+            && !(0..*line).rev().take_while(is_above).any(says_why)
+    });
+    let rule = |name| format!("`{name}` runs one way: use `Lab::each_way`, or say `Only` why not");
+    one_way.map(|(name, line, _)| source.report(line, &rule(name))).collect()
 }
 
 /// Text that names somebody's machine, or a host that not everybody can reach.
@@ -368,6 +389,11 @@ fn tests_do_not_sleep_and_are_sentences() {
         .flat_map(|source| [no_sleep_in_tests(source), tests_are_sentences(source)].concat());
     assert_none(found);
     check(&["src", "macros/src"], &[tests_are_sentences]);
+}
+
+#[test]
+fn every_story_runs_in_each_way_or_says_why_not() {
+    check(&["tests/stories"], &[stories_run_in_each_way]);
 }
 
 /// The numbers in the first column of the README's table of promises.
@@ -536,6 +562,12 @@ fn each_other_rule_catches_its_planted_fault() {
         (rejected_words, "src/a.rs", "// FIXME: later\n"),
         (no_sleep_in_tests, "tests/a.rs", "fn f() { thread::sleep(a); }\n"),
         (tests_are_sentences, "src/a.rs", "#[test]\nfn enqueue() {}\n"),
+        (
+            stories_run_in_each_way,
+            "tests/stories/a.rs",
+            "//! A.\n\n/// Only a pool.\n#[test]\nfn a() {}\n\n#[test]\nfn b() {}\n\
+             #[test]\nfn c() {\n  Lab::each_way(|lab| ());\n}\n",
+        ),
     ];
     for (at, (rule, path, text)) in cases.iter().enumerate() {
         assert_eq!(strikes(*rule, path, text), 1, "case {at}: {text}");
