@@ -93,6 +93,7 @@ pub(crate) fn run(client: &Client, registry: &Registry, prepared: &Prepared) -> 
         chance: fastrand::f64(),
         durability: prepared.options.durability,
         stuck: false,
+        tied: task.is_tied(),
     }
 }
 

@@ -7,11 +7,13 @@
 use std::sync::Arc;
 
 use crate::error::Error;
+use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::record::{
     AttemptRecord, Claimed, Cursor, Filter, Finish, Finished, Member, NewTask, Page, Stored,
     TaskRecord,
 };
+use crate::rule::Scope;
 use crate::time::Timestamp;
 use crate::watch::Signal;
 
@@ -68,6 +70,11 @@ pub(crate) trait Offer: Send + Sync {
     /// About how many tasks it could take, at most: what is worth preparing for it.
     fn room(&self) -> usize {
         usize::MAX
+    }
+    /// Whether a task would begin at once. One that keeps others from starting while it is held is not
+    /// held ahead.
+    fn is_free(&self) -> bool {
+        true
     }
     /// Takes a place for one more task, if there is one.
     fn reserve(&self, queue: &str, kind: &str, bytes: usize) -> Room;
@@ -195,6 +202,13 @@ pub(crate) trait Backend: Send + Sync + 'static {
 
     /// Takes back the tasks of processes that died or hang.
     fn rescue(&self, now: Timestamp, owner: i64) -> Result<Rescued, Error>;
+
+    /// The limits that a program has for queues and kinds. What a person has set stays.
+    fn declare(&self, limits: &[(Scope, Limits)]) -> Result<(), Error>;
+
+    /// Lets those go on that wait at a gate which nobody holds any more: its lock has expired, or another
+    /// program has changed the rows. Writes nothing where all is well.
+    fn open_gates(&self, now: Timestamp) -> Result<(), Error>;
 
     /// Cancels a task that has not started, or asks a running one to stop.
     fn cancel(&self, now: Timestamp, id: TaskId) -> Result<Cancelled, Error>;

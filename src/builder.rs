@@ -7,6 +7,7 @@
 mod resolve;
 
 use std::any::{Any, TypeId};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::catalog::Catalog;
 use crate::client::Client;
 use crate::context::{Context, States};
 use crate::error::Error;
+use crate::gate::{Limits, Rate};
 use crate::hub::{Hub, Life, Mode, PendingRunner, Runner};
 use crate::json::JsonLimits;
 use crate::options::Durability;
@@ -71,6 +73,7 @@ pub struct Builder {
     retry_in_place: bool,
     limits: JsonLimits,
     quotas: Quotas,
+    queue_limits: HashMap<String, Limits>,
     clock: Arc<dyn Clock>,
     durability: Durability,
     step_ms: Option<i64>,
@@ -118,6 +121,7 @@ impl Builder {
             retry_in_place: true,
             limits: JsonLimits::default(),
             quotas: Quotas::default(),
+            queue_limits: HashMap::new(),
             clock: Arc::new(SystemClock),
             durability: Durability::default(),
             step_ms: None,
@@ -395,6 +399,34 @@ impl Builder {
         self
     }
 
+    /// At most this many tasks of a queue run at once in all processes, 1 to 1,000,000
+    /// (`out_of_range`). Kept in the file; what people have set there goes before it. Default: any
+    /// number.
+    pub fn max_running(mut self, queue: impl Into<String>, tasks: u32) -> Self {
+        self.queue_limits.entry(queue.into()).or_default().max_running = Some(tasks);
+        self
+    }
+
+    /// How many tasks of a queue start in a period, in all processes; see [`Rate`]. Kept in the file;
+    /// what people have set there goes before it. Default: any number.
+    ///
+    /// ```
+    /// # use litework::{Client, Mode, Pending, Rate, task};
+    /// # use std::time::Duration;
+    /// #[task(queue = "mail")]
+    /// fn send(to: &str) {}
+    ///
+    /// let rate = Rate::per(60, Duration::from_secs(60)).burst(2);
+    /// let tasks = Client::in_memory().mode(Mode::Hold).rate("mail", rate).register(send).open()?;
+    /// tasks.enqueue_many(["ada", "grace", "joan"].map(send::with))?;
+    /// assert_eq!(tasks.run_pending(&Pending::all())?.succeeded, 2); // the third may start in a second
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    pub fn rate(mut self, queue: impl Into<String>, rate: Rate) -> Self {
+        self.queue_limits.entry(queue.into()).or_default().rate = Some(rate);
+        self
+    }
+
     /// Refuses new tasks as `overloaded` once this many bytes of the file are in use, 1 MiB to 256 TiB;
     /// its -wal comes on top. What was stored still runs and ends, so results may make the file
     /// larger. Default: no limit, which costs nothing.
@@ -453,6 +485,8 @@ impl Builder {
         });
         // What a dead process left behind comes back before anything new is stored.
         hub.backend.rescue(hub.clock.now(), 0)?;
+        hub.backend.declare(&self.declared(&hub.catalog))?;
+        hub.backend.open_gates(hub.clock.now())?;
         self.start(&hub, registry)?;
         Ok(Client::open(hub))
     }

@@ -82,11 +82,17 @@ impl Catalog {
         Err(Error::invalid("unknown_queue", "queue name", queue, allowed))
     }
 
-    pub(crate) fn infos(&self) -> Vec<KindInfo> {
+    /// Every kind once.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = &Kind> {
         let own = self.by_name.iter().filter(|(name, kind)| **name == kind.name);
-        let mut infos: Vec<KindInfo> = own
-            .map(|(name, kind)| KindInfo {
-                name: name.to_string(),
+        own.map(|(_, kind)| &**kind)
+    }
+
+    pub(crate) fn infos(&self) -> Vec<KindInfo> {
+        let mut infos: Vec<KindInfo> = self
+            .kinds()
+            .map(|kind| KindInfo {
+                name: kind.name.to_string(),
                 aliases: kind.options.aliases().iter().map(ToString::to_string).collect(),
                 description: kind.options.described().map(str::to_owned),
                 queue: kind.plan.queue.to_string(),

@@ -432,7 +432,11 @@ impl Client {
 /// The engine names no position in a batch of one.
 fn item_of(single: bool, error: Error) -> Error {
     match error {
-        Error::KeyConflict { .. } | Error::Overloaded { .. } if single => error.at(0),
+        Error::KeyConflict { .. } | Error::NotUnique { .. } | Error::Overloaded { .. }
+            if single =>
+        {
+            error.at(0)
+        }
         error => error,
     }
 }

@@ -122,6 +122,13 @@ pub enum Error {
         /// The task that has the key.
         existing: TaskId,
     },
+    /// There is a task with the same unique key, and the call asked to be refused then.
+    #[error("not_unique: task {existing} has the same unique key")]
+    #[non_exhaustive]
+    NotUnique {
+        /// The task that has the key.
+        existing: TaskId,
+    },
     /// Something is full; nothing was stored.
     #[error("overloaded: {what} holds {found} of at most {allowed}; {instead}")]
     #[non_exhaustive]
@@ -263,6 +270,7 @@ impl Error {
             Self::Timeout { .. } => "timeout",
             Self::NobodyRuns { .. } => "nobody_runs",
             Self::KeyConflict { .. } => "key_conflict",
+            Self::NotUnique { .. } => "not_unique",
             Self::Overloaded { .. } => "overloaded",
             Self::NotStored { .. } => "not_stored",
             Self::Unknown { .. } => "unknown_outcome",

@@ -411,7 +411,14 @@ impl Hub {
             (with.options.over(&kind.options).checked()?, with.options.stored())
         };
         self.catalog.check_queue(&plan.queue)?;
-        let due_at = with.due.moment(now)?;
+        let mut due_at = with.due.moment(now)?;
+        let extra = match &plan.ties {
+            None => None,
+            Some(ties) => Some(Box::new(ties.resolve(&kind.name, &arguments, now)?)),
+        };
+        if let Some(quiet) = extra.as_ref().and_then(|extra| extra.claim.as_ref()?.delay) {
+            due_at = due_at.max(now.after(quiet));
+        }
         let meta =
             if with.meta.is_empty() { None } else { Some(json::encode(&with.meta, self.limits)?) };
         Ok(NewTask {
@@ -428,6 +435,7 @@ impl Hub {
             tags: with.tags_text()?,
             meta,
             options,
+            extra,
         })
     }
 

@@ -75,7 +75,12 @@ mod state;
 mod outcome;
 mod settle;
 mod error;
+mod key;
+mod unique;
+mod gate;
+mod ties;
 mod options;
+mod rule;
 mod task;
 mod quota;
 mod record;
@@ -100,24 +105,28 @@ pub use catalog::KindInfo;
 pub use client::{AsTaskId, BATCH_MAX, Client, Outbox};
 pub use context::{Context, StopReason};
 pub use error::Error;
+pub use gate::{Exclusive, Limit, Rate};
 pub use handle::Handle;
 pub use hub::{GRACE_DEFAULT, Mode, Pending, Ran, Stopped};
 pub use id::{BadId, TaskId};
 pub use json::{JsonError, JsonLimits};
+pub use key::KEY_BYTES_MAX;
 #[cfg(feature = "macros")]
 pub use litework_macros::task;
 pub use options::{
     ATTEMPTS_DEFAULT, ATTEMPTS_MAX, Durability, NAME_BYTES_MAX, Options, PRIORITY_MAX,
-    PRIORITY_MIN, QUEUE_DEFAULT, SPAN_MAX, TIMEOUT_MAX,
+    PRIORITY_MIN, QUEUE_DEFAULT, TIMEOUT_MAX,
 };
 pub use outcome::{Failure, REPORT_TEXT_BYTES_MAX, Report, Result};
 pub use record::{AttemptRecord, Cursor, Filter, Page, TaskRecord};
 pub use registry::{Definition, Layer, Next, Task};
 pub use retry::{RETRY_DELAY_MAX, Retry};
+pub use rule::Scope;
 pub use settle::CRASHES_MAX;
 pub use state::{Reason, State};
-pub use task::{Call, IntoCall, KEY_BYTES_MAX, Signature, TAG_BYTES_MAX, TAGS_MAX, TaskRef};
-pub use time::{Clock, SystemClock, Timestamp};
+pub use task::{Call, IntoCall, Signature, TAG_BYTES_MAX, TAGS_MAX, TaskRef};
+pub use time::{Clock, SPAN_MAX, SystemClock, Timestamp};
+pub use unique::{Replace, Unique};
 
 /// What only a queue file can do: tasks that belong to a transaction.
 #[cfg(feature = "sqlite")]

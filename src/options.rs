@@ -5,12 +5,18 @@
 //! reports one clear error. [`Plan`] is what remains when every gap is filled with its default.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::gate::{Exclusive, GateOption, Limit, Limits, Rate, check_running};
+use crate::key::Pattern;
 use crate::retry::{Retry, millis};
+use crate::ties::TiesOption;
+use crate::time::SPAN_MAX;
+use crate::unique::Unique;
 
 /// The queue of a task that names none.
 pub const QUEUE_DEFAULT: &str = "default";
@@ -24,8 +30,6 @@ pub const PRIORITY_MAX: i8 = 100;
 pub const ATTEMPTS_DEFAULT: u32 = 5;
 /// No task may have more attempts.
 pub const ATTEMPTS_MAX: u32 = 1_000;
-/// No expiry or retention is longer: 100 years of 365 days.
-pub const SPAN_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 /// No time-out is longer: 365 days.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -67,6 +71,11 @@ pub struct Options {
     expires_after: Option<Duration>,
     attempts: Option<u32>,
     at_most_once: Option<bool>,
+    unique: Option<Unique>,
+    /// At most one may be given.
+    gates: Vec<GateOption>,
+    max_running: Option<u32>,
+    rate: Option<Rate>,
     run: RunOptions,
 }
 
@@ -237,6 +246,56 @@ impl Options {
         self
     }
 
+    /// At most one task of this kind with the same key; see [`Unique`]. Default: any number.
+    #[must_use]
+    pub fn unique(mut self, unique: Unique) -> Self {
+        self.unique = Some(unique);
+        self
+    }
+
+    /// Runs only while it holds a lock; see [`Exclusive`]. A task has at most one of `exclusive`,
+    /// `limit` and `rate_per_key` (`one_gate`); one that a call names takes the place of the
+    /// definition's. Default: none.
+    #[must_use]
+    pub fn exclusive(mut self, exclusive: Exclusive) -> Self {
+        self.gates.push(GateOption::Exclusive(exclusive));
+        self
+    }
+
+    /// How many tasks of a key run at once; see [`Limit`]. Default: any number.
+    #[must_use]
+    pub fn limit(mut self, limit: Limit) -> Self {
+        self.gates.push(GateOption::Limit(limit));
+        self
+    }
+
+    /// How many tasks of a key start in a period; see [`Rate`]. The key is 1 to 200 bytes without
+    /// control characters (`bad_key`); `{name}` stands for the argument of that name. A task that is not
+    /// admitted yet is stored as `scheduled` or, behind others, as `waiting`, and stands in nobody's
+    /// way. Default: any number.
+    #[must_use]
+    pub fn rate_per_key(mut self, key: impl Into<Cow<'static, str>>, rate: Rate) -> Self {
+        self.gates.push(GateOption::Rate(Pattern::new(key), rate));
+        self
+    }
+
+    /// How many tasks of this kind run at once in all processes, 1 to 1,000,000 (`out_of_range`). It is
+    /// an option of the definition; what people have set in the file goes before it. Default: any
+    /// number.
+    #[must_use]
+    pub fn max_running(mut self, tasks: u32) -> Self {
+        self.max_running = Some(tasks);
+        self
+    }
+
+    /// How many tasks of this kind start in a period, in all processes; see [`Rate`]. It is an option
+    /// of the definition; what people have set in the file goes before it. Default: any number.
+    #[must_use]
+    pub fn rate(mut self, rate: Rate) -> Self {
+        self.rate = Some(rate);
+        self
+    }
+
     pub(crate) fn is_plain(&self) -> bool {
         *self == Self::default()
     }
@@ -252,6 +311,10 @@ impl Options {
             expires_after: self.expires_after.or(base.expires_after),
             attempts: self.attempts.or(base.attempts),
             at_most_once: self.at_most_once.or(base.at_most_once),
+            unique: self.unique.clone().or_else(|| base.unique.clone()),
+            gates: if self.gates.is_empty() { base.gates.clone() } else { self.gates.clone() },
+            max_running: self.max_running.or(base.max_running),
+            rate: self.rate.or(base.rate),
             run: self.run.over(&base.run),
         }
     }
@@ -309,7 +372,33 @@ impl Options {
             expires_after: self.expires_after,
             on_commit: self.on_commit.unwrap_or(true),
             at_most_once: self.at_most_once.unwrap_or(false),
+            ties: self.checked_ties()?,
         })
+    }
+
+    fn checked_ties(&self) -> Result<Option<Arc<TiesOption>>, Error> {
+        if let Some(max) = self.max_running {
+            check_running("max_running", max)?;
+        }
+        self.rate.map_or(Ok(()), |rate| rate.check().map(drop))?;
+        if self.unique.is_none() && self.gates.is_empty() {
+            return Ok(None);
+        }
+        let given =
+            self.gates.len() + usize::from(self.unique.as_ref().is_some_and(Unique::is_last));
+        if given > 1 {
+            let allowed = "one of exclusive, limit, rate_per_key and a unique key with `last`";
+            return Err(Error::invalid("one_gate", "number of gates", given, allowed));
+        }
+        self.unique.as_ref().map_or(Ok(()), Unique::check)?;
+        self.gates.iter().try_for_each(GateOption::check)?;
+        let gate = self.gates.first().cloned();
+        Ok(Some(Arc::new(TiesOption { unique: self.unique.clone(), gate })))
+    }
+
+    /// What holds for all tasks of this kind together.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { max_running: self.max_running, rate: self.rate }
     }
 
     pub(crate) fn aliases(&self) -> &[Cow<'static, str>] {
@@ -328,12 +417,14 @@ impl Options {
 /// Options that have been checked, every gap filled: what enqueuing needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Plan {
-    pub(crate) queue: std::sync::Arc<str>,
+    pub(crate) queue: Arc<str>,
     pub(crate) priority: i8,
     pub(crate) attempts_max: u32,
     pub(crate) expires_after: Option<Duration>,
     pub(crate) on_commit: bool,
     pub(crate) at_most_once: bool,
+    /// None for a plain task.
+    pub(crate) ties: Option<Arc<TiesOption>>,
 }
 
 /// 1–64 of `A–Z a–z 0–9 . _ -`.

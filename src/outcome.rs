@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::retry::RETRY_DELAY_MAX;
 use crate::state::Reason;
+use crate::time::Timestamp;
 
 /// Any error that may be boxed as a cause.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
@@ -116,6 +117,7 @@ enum Verdict {
     Retry { after: Option<Duration> },
     GiveUp,
     Snooze { after: Duration },
+    RateLimited { after: Duration },
     Cancelled,
 }
 
@@ -164,6 +166,27 @@ impl Failure {
         Self::new(Verdict::Snooze { after }, "snoozed")
     }
 
+    /// Somebody else refused me for doing too much: run me again after this long, and until then start
+    /// no other task of my key, where I have a [`rate_per_key`](crate::Options::rate_per_key), or else of
+    /// my queue. The attempt does not count. From 1 ms to [`RETRY_DELAY_MAX`]; what lies outside counts
+    /// as the nearest.
+    ///
+    /// ```
+    /// # use litework::{Failure, Result};
+    /// # use std::time::Duration;
+    /// fn fetch(status: u16, retry_after: Duration) -> Result<()> {
+    ///     match status {
+    ///         429 => Err(Failure::rate_limited(retry_after)),
+    ///         _ => Ok(()),
+    ///     }
+    /// }
+    /// # assert!(fetch(429, Duration::from_secs(3)).is_err());
+    /// ```
+    pub fn rate_limited(after: Duration) -> Self {
+        let after = after.clamp(SNOOZE_MIN, RETRY_DELAY_MAX);
+        Self::new(Verdict::RateLimited { after }, "rate limited")
+    }
+
     /// I was asked to stop and did.
     pub fn cancelled() -> Self {
         Self::new(Verdict::Cancelled, "cancelled")
@@ -204,6 +227,7 @@ impl Failure {
             Verdict::Retry { after } => Outcome::Retry { reason: Reason::Error, report, after },
             Verdict::GiveUp => Outcome::Failed { reason: Reason::GaveUp, report },
             Verdict::Snooze { after } => Outcome::Snoozed { after },
+            Verdict::RateLimited { after } => Outcome::RateLimited { after },
             Verdict::Cancelled => Outcome::Cancelled { report: None },
         }
     }
@@ -273,6 +297,11 @@ pub(crate) enum Outcome {
         /// How much later.
         after: Duration,
     },
+    /// It asked to be run later, and that nothing else of its rate or its queue starts before.
+    RateLimited {
+        /// How much later.
+        after: Duration,
+    },
     /// It was asked to stop and did.
     Cancelled {
         /// An error it ended with, if any.
@@ -288,6 +317,16 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
+    /// Whether it asked to be run later, at no cost.
+    pub(crate) fn is_snooze(&self) -> bool {
+        matches!(self, Self::Snoozed { .. } | Self::RateLimited { .. })
+    }
+
+    /// Until when it wants its rate or its queue closed.
+    pub(crate) fn closes_until(&self, now: Timestamp) -> Option<Timestamp> {
+        if let Self::RateLimited { after } = self { Some(now.after(*after)) } else { None }
+    }
+
     /// The error, where there is one.
     pub(crate) fn report(&self) -> Option<&Report> {
         match self {
@@ -295,7 +334,10 @@ impl Outcome {
                 Some(report)
             }
             Self::Cancelled { report } => report.as_deref(),
-            Self::Succeeded { .. } | Self::Snoozed { .. } | Self::GivenBack => None,
+            Self::Succeeded { .. }
+            | Self::Snoozed { .. }
+            | Self::RateLimited { .. }
+            | Self::GivenBack => None,
         }
     }
 }

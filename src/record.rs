@@ -6,13 +6,16 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::gate::Gate;
 use crate::id::TaskId;
 use crate::options::Durability;
 use crate::outcome::{Outcome, Report};
 use crate::quota::Quota;
 use crate::retry::Retry;
 use crate::state::{Reason, State};
+use crate::ties::Extra;
 use crate::time::Timestamp;
+use crate::unique::Claim;
 
 /// A stored task as it was when it was read; it does not change by itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -206,6 +209,20 @@ pub(crate) struct NewTask {
     pub(crate) options: Option<String>,
     /// When it is refused for want of room.
     pub(crate) quota: Quota,
+    /// None for a plain task.
+    pub(crate) extra: Option<Box<Extra>>,
+}
+
+impl NewTask {
+    /// Its wish to be the only one of its key.
+    pub(crate) fn claim(&self) -> Option<&Claim> {
+        self.extra.as_ref()?.claim.as_ref()
+    }
+
+    /// What it must pass before it starts, and the key under which it stands there.
+    pub(crate) fn gate(&self) -> Option<(&str, Gate)> {
+        self.extra.as_ref()?.gate()
+    }
 }
 
 #[cfg(test)]
@@ -226,6 +243,7 @@ impl NewTask {
             meta: None,
             options: None,
             quota: Quota::default(),
+            extra: None,
         }
     }
 }
@@ -236,7 +254,7 @@ pub(crate) struct Stored {
     pub(crate) id: TaskId,
     pub(crate) state: State,
     pub(crate) due_at: Timestamp,
-    /// Whether its key belonged to a task that was there already.
+    /// Whether its idempotency key or its unique key belonged to a task that was there already.
     pub(crate) existing: bool,
     /// Handed over at once: stored as running, for the process that enqueued it.
     pub(crate) claimed: Option<Claimed>,
@@ -257,6 +275,15 @@ pub(crate) struct Claimed {
     pub(crate) started_at: Timestamp,
     pub(crate) options: Option<String>,
     pub(crate) arguments: String,
+    /// None for a plain task.
+    pub(crate) extra: Option<Box<Extra>>,
+}
+
+impl Claimed {
+    /// Whether its start or its end concerns other tasks.
+    pub(crate) fn is_tied(&self) -> bool {
+        self.extra.as_ref().is_some_and(|extra| !extra.ties.are_none())
+    }
 }
 
 /// The end of one attempt, on its way into the store.
@@ -272,6 +299,8 @@ pub(crate) struct Finish {
     pub(crate) chance: f64,
     pub(crate) durability: Option<Durability>,
     pub(crate) stuck: bool,
+    /// Its end concerns other tasks, as far as was known when it started.
+    pub(crate) tied: bool,
 }
 
 impl Finish {
@@ -294,6 +323,7 @@ impl Finish {
             chance: 0.0,
             durability: None,
             stuck: false,
+            tied: false,
         }
     }
 }

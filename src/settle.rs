@@ -3,7 +3,8 @@
 //! Pure: the row's counters, the outcome, the policy, the time and a random number in; the next
 //! state out. Both engines ask it inside their transaction.
 
-use crate::outcome::Outcome;
+use crate::id::TaskId;
+use crate::outcome::{Outcome, Report};
 use crate::retry::Retry;
 use crate::state::{Reason, State};
 use crate::time::Timestamp;
@@ -24,6 +25,8 @@ pub(crate) struct Spent {
     pub(crate) at_most_once: bool,
     /// Whether somebody asked to cancel it while it ran.
     pub(crate) cancel_requested: bool,
+    /// Whether a newer task has the unique key that it has let go.
+    pub(crate) superseded: bool,
 }
 
 /// What becomes of a task when its attempt ends.
@@ -64,11 +67,28 @@ pub(crate) fn settle(
     now: Timestamp,
     chance: f64,
 ) -> Change {
+    let alone = settle_alone(spent, outcome, retry, now, chance);
+    if spent.superseded && !alone.state.is_final() {
+        return Change::end(State::Cancelled, Some(Reason::Superseded));
+    }
+    alone
+}
+
+/// The same where no other task has its key.
+fn settle_alone(
+    spent: Spent,
+    outcome: &Outcome,
+    retry: &Retry,
+    now: Timestamp,
+    chance: f64,
+) -> Change {
     match outcome {
         Outcome::Succeeded { .. } => Change::end(State::Succeeded, None),
         Outcome::Cancelled { .. } => Change::end(State::Cancelled, Some(Reason::Asked)),
         Outcome::Failed { reason, .. } => Change::end(State::Failed, Some(*reason)),
-        Outcome::Retry { .. } | Outcome::Snoozed { .. } if spent.cancel_requested => {
+        Outcome::Retry { .. } | Outcome::Snoozed { .. } | Outcome::RateLimited { .. }
+            if spent.cancel_requested =>
+        {
             Change::end(State::Cancelled, Some(Reason::Asked))
         }
         Outcome::Retry { reason, .. } if spent.at_most_once => {
@@ -82,12 +102,21 @@ pub(crate) fn settle(
             Change::later(Reason::Retry, now.after(delay), true)
         }
         Outcome::Snoozed { after } => Change::later(Reason::Snoozed, now.after(*after), false),
+        Outcome::RateLimited { after } => Change::later(Reason::Rate, now.after(*after), false),
         Outcome::GivenBack if spent.cancel_requested => {
             Change { charged: false, ..Change::end(State::Cancelled, Some(Reason::Asked)) }
         }
         Outcome::GivenBack => Change::again(false),
         Outcome::Crashed { .. } => crashed(spent),
     }
+}
+
+/// What a task says that found its lock held: no error, and who holds it.
+pub(crate) fn already_running(holder: TaskId) -> Report {
+    let mut report = Report::new("locked", "already running");
+    report.data = Some(serde_json::json!({ "holder": holder }));
+    report.expected = true;
+    report
 }
 
 /// The process died while the body ran: the attempt is spent, and the third time is the last.
@@ -108,7 +137,7 @@ fn crashed(spent: Spent) -> Change {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::{Failure, Report};
+    use crate::outcome::Failure;
     use crate::retry::RETRY_DELAY_MAX;
     use proptest::prelude::*;
     use std::time::Duration;
@@ -119,12 +148,14 @@ mod tests {
 
     fn spent() -> impl Strategy<Value = Spent> {
         let counts = (1..=6_u32, 1..=6_u32, 0..=4_u32);
-        (counts, any::<bool>(), any::<bool>()).prop_map(|(counts, at_most_once, asked)| Spent {
+        let marks = (any::<bool>(), any::<bool>(), any::<bool>());
+        (counts, marks).prop_map(|(counts, (at_most_once, cancel_requested, superseded))| Spent {
             attempt: counts.0,
             attempts_max: counts.1,
             crashes: counts.2,
             at_most_once,
-            cancel_requested: asked,
+            cancel_requested,
+            superseded,
         })
     }
 
@@ -142,6 +173,7 @@ mod tests {
             }),
             reason().prop_map(|reason| Outcome::Failed { reason, report: report() }),
             span().prop_map(|after| Outcome::Snoozed { after }),
+            span().prop_map(|after| Outcome::RateLimited { after }),
             any::<bool>().prop_map(|told| Outcome::Cancelled { report: told.then(report) }),
             Just(Outcome::GivenBack),
             Just(Outcome::Crashed { report: report() }),
@@ -180,9 +212,10 @@ mod tests {
         ) {
             let change = settle(spent, &outcome, &Retry::default(), now, chance);
             // A snooze that ends as cancelled is not repeated, so its attempt stays counted.
-            let snoozed = matches!(outcome, Outcome::Snoozed { .. }) && !spent.cancel_requested;
-            let free = snoozed || matches!(outcome, Outcome::GivenBack);
-            prop_assert_eq!(change.charged, !free);
+            let snoozed = outcome.is_snooze() && !spent.cancel_requested;
+            let handed_back = matches!(outcome, Outcome::GivenBack);
+            let superseded = change.reason == Some(Reason::Superseded);
+            prop_assert_eq!(change.charged, superseded || !(snoozed || handed_back));
         }
 
         /// G3: what failed is tried again exactly while attempts are left and nobody asked it to
@@ -196,6 +229,7 @@ mod tests {
             let now = Timestamp::clamped(1_000_000);
             let change = settle(spent, &outcome, &Retry::default(), now, chance);
             let again = !spent.cancel_requested
+                && !spent.superseded
                 && !spent.at_most_once
                 && spent.attempt < spent.attempts_max;
             prop_assert_eq!(change.reason == Some(Reason::Retry), again);
@@ -220,7 +254,7 @@ mod tests {
         /// G3, G13: a crash spends the attempt; the third is the last, whatever is left.
         #[test]
         fn a_crash_is_charged_and_the_third_quarantines(spent in spent()) {
-            let spent = Spent { at_most_once: false, ..spent };
+            let spent = Spent { at_most_once: false, superseded: false, ..spent };
             let change = after(spent, &Outcome::Crashed { report: report() });
             prop_assert!(change.charged);
             let expected = if spent.crashes >= CRASHES_MAX {
@@ -236,6 +270,28 @@ mod tests {
         }
     }
 
+    /// G12: two tasks with one key never both wait to be started.
+    #[test]
+    fn what_would_start_again_ends_where_a_newer_task_has_its_key() {
+        let spent = Spent {
+            attempt: 1,
+            attempts_max: 5,
+            crashes: 0,
+            at_most_once: false,
+            cancel_requested: false,
+            superseded: true,
+        };
+        let failed = Outcome::Retry { reason: Reason::Error, report: report(), after: None };
+        let snoozed = Outcome::Snoozed { after: Duration::from_secs(1) };
+        for outcome in [failed, snoozed, Outcome::GivenBack, Outcome::Crashed { report: report() }]
+        {
+            let change = after(spent, &outcome);
+            assert_eq!(ends(change), (State::Cancelled, Some(Reason::Superseded)), "{outcome:?}");
+        }
+        let done = after(spent, &Outcome::Succeeded { result: "1".to_owned() });
+        assert_eq!(ends(done), (State::Succeeded, None));
+    }
+
     #[test]
     fn a_body_that_answers_has_the_last_word_over_a_request_to_cancel() {
         let spent = Spent {
@@ -244,6 +300,7 @@ mod tests {
             crashes: 0,
             at_most_once: false,
             cancel_requested: true,
+            superseded: true,
         };
         let done = after(spent, &Outcome::Succeeded { result: "1".to_owned() });
         assert_eq!(ends(done), (State::Succeeded, None));

@@ -13,16 +13,17 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::error::Error;
+use crate::gate::{Exclusive, Limit, Rate};
+use crate::key::check_key;
 use crate::options::Options;
 use crate::retry::Retry;
 use crate::time::Timestamp;
+use crate::unique::Unique;
 
 /// Tags of one task at most.
 pub const TAGS_MAX: usize = 32;
 /// Bytes of one tag at most.
 pub const TAG_BYTES_MAX: usize = 64;
-/// Bytes of an idempotency key at most.
-pub const KEY_BYTES_MAX: usize = 200;
 
 /// The part of a task that enqueuing needs. Implement [`Task`](crate::Task) instead where the body
 /// is in the same program: it brings this along.
@@ -210,6 +211,26 @@ impl<T> Call<T> {
         self.options(|options| options.at_most_once(at_most_once))
     }
 
+    /// See [`Options::unique`].
+    pub fn unique(self, unique: Unique) -> Self {
+        self.options(|options| options.unique(unique))
+    }
+
+    /// See [`Options::exclusive`].
+    pub fn exclusive(self, exclusive: Exclusive) -> Self {
+        self.options(|options| options.exclusive(exclusive))
+    }
+
+    /// See [`Options::limit`].
+    pub fn limit(self, limit: Limit) -> Self {
+        self.options(|options| options.limit(limit))
+    }
+
+    /// See [`Options::rate_per_key`].
+    pub fn rate_per_key(self, key: impl Into<Cow<'static, str>>, rate: Rate) -> Self {
+        self.options(|options| options.rate_per_key(key, rate))
+    }
+
     /// Run it once this much time has passed, from zero up to the end of the year 9999
     /// (`time_out_of_range`).
     pub fn run_after(mut self, span: Duration) -> Self {
@@ -264,16 +285,8 @@ impl CallOptions {
 
     /// The key, in its range.
     pub(crate) fn checked_key(&self) -> Result<Option<&str>, Error> {
-        match self.key.as_deref() {
-            Some(key)
-                if key.is_empty()
-                    || key.len() > KEY_BYTES_MAX
-                    || key.contains(char::is_control) =>
-            {
-                let allowed = "1 to 200 bytes without control characters";
-                Err(Error::invalid("bad_key", "idempotency key", key, allowed))
-            }
-            key => Ok(key),
-        }
+        let key = self.key.as_deref();
+        key.map_or(Ok(()), |key| check_key("idempotency key", key))?;
+        Ok(key)
     }
 }

@@ -13,6 +13,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// No expiry, retention or period is longer: 100 years of 365 days.
+pub const SPAN_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// A moment: milliseconds since 1970-01-01T00:00:00Z, from 0 up to the end of the year 9999.
 ///
 /// serde writes it as it is displayed, as `2026-01-01T00:00:00.007Z`, and reads any RFC 3339 text, of

@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::memory::Memory;
 use crate::backend::{Backend, Cancelled, Capabilities, Exchanged, Offer, Rescued};
 use crate::error::Error;
+use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::record::{
     AttemptRecord, Claimed, Cursor, Filter, Finish, Member, NewTask, Page, Stored, TaskRecord,
 };
+use crate::rule::Scope;
 use crate::time::Timestamp;
 use crate::watch::Signal;
 
@@ -109,6 +111,14 @@ impl Backend for Spy {
     fn rescue(&self, now: Timestamp, owner: i64) -> Result<Rescued, Error> {
         count(&self.rescues);
         self.inner.rescue(now, owner)
+    }
+
+    fn declare(&self, limits: &[(Scope, Limits)]) -> Result<(), Error> {
+        self.inner.declare(limits)
+    }
+
+    fn open_gates(&self, now: Timestamp) -> Result<(), Error> {
+        self.inner.open_gates(now)
     }
 
     fn cancel(&self, now: Timestamp, id: TaskId) -> Result<Cancelled, Error> {

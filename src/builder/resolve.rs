@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use super::{Builder, Store};
 use crate::catalog::Catalog;
 use crate::error::Error;
+use crate::gate::{Limits, check_running};
 use crate::hub::Mode;
 use crate::options::check_name;
+use crate::rule::Scope;
 use crate::worker::places::{PoolConfig, WORKERS_MAX};
 
 impl Builder {
@@ -87,6 +89,7 @@ impl Builder {
         check_range("threads_for", &self.pool.threads_for, 1..=WORKERS_MAX, "1 to 1024")?;
         check_range("weight", &self.pool.weights, 1..=1_000, "1 to 1000")?;
         self.check_quotas()?;
+        self.check_limits()?;
         Ok(mode)
     }
 
@@ -99,6 +102,25 @@ impl Builder {
     /// What concerns the pool names only queues that may be used.
     pub(super) fn check_pool_queues(&self, catalog: &Catalog) -> Result<(), Error> {
         self.pool_queues().try_for_each(|queue| catalog.check_queue(queue))
+    }
+
+    /// The limits of queues and kinds, as this program has them.
+    pub(super) fn declared(&self, catalog: &Catalog) -> Vec<(Scope, Limits)> {
+        let queues = self.queue_limits.iter();
+        let queues = queues.map(|(queue, limits)| (Scope::queue(queue), *limits));
+        let kinds = catalog.kinds().map(|kind| (Scope::kind(&*kind.name), kind.options.limits()));
+        queues.chain(kinds).collect()
+    }
+
+    fn check_limits(&self) -> Result<(), Error> {
+        for (queue, limits) in &self.queue_limits {
+            check_name("bad_queue", "queue name", queue)?;
+            if let Some(max) = limits.max_running {
+                check_running(&format!("max_running of queue {queue}"), max)?;
+            }
+            limits.rate.map_or(Ok(()), |rate| rate.check().map(drop))?;
+        }
+        Ok(())
     }
 
     fn check_quotas(&self) -> Result<(), Error> {

@@ -481,6 +481,7 @@ mod tests {
             started_at: Timestamp::MIN,
             options: None,
             arguments: String::new(),
+            extra: None,
         }
     }
 

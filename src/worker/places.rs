@@ -141,6 +141,10 @@ impl Offer for Places {
         (self.threads + ahead).saturating_sub(held)
     }
 
+    fn is_free(&self) -> bool {
+        self.has_room()
+    }
+
     fn reserve(&self, queue: &str, kind: &str, bytes: usize) -> Room {
         let held = self.held.load(Ordering::SeqCst);
         let limited = self.limits.get(queue);

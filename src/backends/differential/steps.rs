@@ -227,6 +227,7 @@ impl<'a> History<'a> {
             meta: rng.bool().then(|| r#"{"m":1.5}"#.to_owned()),
             options: rng.bool().then(|| "{}".to_owned()),
             quota: Quota { waiting: (rng.u8(0..4) == 0).then(|| rng.u64(1..20)), file_bytes: None },
+            extra: None,
         }
     }
 
@@ -279,6 +280,7 @@ impl<'a> History<'a> {
             chance,
             durability: None,
             stuck,
+            tied: task.is_tied(),
         }))
     }
 

@@ -6,9 +6,11 @@ use std::collections::BTreeSet;
 
 use super::Book;
 use super::task::LaneName;
+use super::ties::Pass;
 use crate::backend::{Offer, Room};
 use crate::id::TaskId;
 use crate::record::Claimed;
+use crate::rule::Admits;
 use crate::state::{Reason, State};
 use crate::time::Timestamp;
 
@@ -22,20 +24,34 @@ enum Found {
     Task(Box<Claimed>),
     /// Ended without running.
     Ended,
+    /// Went back to its gate, or to the moment that its rate admits.
+    HeldBack,
+    /// It may pass its gate, but no thread is free.
+    Crowded,
     /// Has crashed a process before, and another such task runs here.
     Suspect,
 }
 
 impl Book {
-    /// Promotes what is due and returns when the next task is.
-    pub(super) fn promote(&mut self, now: Timestamp, offer: &dyn Offer) -> Option<Timestamp> {
+    /// Promotes what is due.
+    pub(super) fn promote(&mut self, now: Timestamp, offer: &dyn Offer) {
         let due = self.scheduled.iter().take_while(|(due_at, _)| *due_at <= now);
         let slice = offer.room().clamp(SLICE_MIN, SLICE);
         let rows: Vec<i64> = due.take(slice).map(|(_, row)| *row).collect();
         for row in rows {
             self.make_ready(row);
         }
-        self.scheduled.first().map(|(due_at, _)| *due_at)
+    }
+
+    /// When the next scheduled task is due, or a rule lets ready ones start.
+    pub(super) fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
+        let due_at = self.scheduled.first().map(|(due_at, _)| *due_at);
+        let ready = self.lanes.iter().filter(|(_, lane)| !lane.ready.is_empty());
+        let opens = ready.filter_map(|((queue, kind), _)| match self.admit(queue, kind, now) {
+            Admits::No(opens_at) => opens_at,
+            Admits::Yes => None,
+        });
+        due_at.into_iter().chain(opens).min()
     }
 
     fn make_ready(&mut self, row: i64) {
@@ -52,14 +68,22 @@ impl Book {
             names.filter(|(queue, kind)| offer.serves(queue, kind)).cloned().collect();
         let mut claimed = Vec::new();
         let mut suspects = BTreeSet::new();
+        let mut crowded = false;
         loop {
             let heads = open.iter().filter_map(|name| {
                 let mut ready = self.lanes.get(name)?.ready.iter();
                 let head = ready.find(|(_, row)| !suspects.contains(row))?;
                 Some((offer.turn_of(&name.0), *head, name))
             });
-            let Some((_, (_, row), name)) = heads.min() else { return (claimed, false) };
+            let Some((_, (_, row), name)) = heads.min() else { return (claimed, crowded) };
             let name = name.clone();
+            let free = offer.is_free();
+            let shut = self.admit(&name.0, &name.1, now) != Admits::Yes;
+            if shut || !free && self.are_scarce(&name.0, &name.1) {
+                crowded |= !shut;
+                open.retain(|lane| *lane != name);
+                continue;
+            }
             match offer.reserve(&name.0, &name.1, 0) {
                 Room::Taken => {}
                 Room::QueueFull => {
@@ -68,14 +92,19 @@ impl Book {
                 }
                 Room::Full => return (claimed, true),
             }
-            match self.take(now, row, offer) {
+            match self.take(now, row, offer, free) {
                 Found::Task(task) => {
                     offer.weigh(task.arguments.len());
                     offer.charge(&name.0);
+                    self.started(&name.0, &name.1, now);
                     claimed.push(*task);
                     continue;
                 }
-                Found::Ended => {}
+                Found::Ended | Found::HeldBack => {}
+                Found::Crowded => {
+                    crowded = true;
+                    open.retain(|lane| *lane != name);
+                }
                 Found::Suspect => {
                     suspects.insert(row);
                 }
@@ -96,23 +125,65 @@ impl Book {
         }
         let task = self.by_id(id).filter(|task| task.record.state == State::Ready)?;
         let (queue, kind) = task.lane.clone();
+        if self.admit(&queue, &kind, now) != Admits::Yes {
+            return None;
+        }
         if offer.reserve(&queue, &kind, 0) != Room::Taken {
             return None;
         }
-        match self.take(now, id.row(), offer) {
+        match self.take(now, id.row(), offer, true) {
             Found::Task(task) => {
                 offer.weigh(task.arguments.len());
+                self.started(&queue, &kind, now);
                 Some(*task)
             }
-            Found::Ended | Found::Suspect => {
+            Found::Ended | Found::HeldBack | Found::Crowded | Found::Suspect => {
                 offer.release(&queue, 0);
                 None
             }
         }
     }
 
+    /// What becomes of a task that may not pass its gate now; none where it may.
+    fn stop_at_gate(&mut self, now: Timestamp, row: i64, free: bool) -> Option<Found> {
+        let (key, gate) = self.tasks.get(&row)?.extra.as_ref()?.gate()?;
+        match self.pass(now, key, gate) {
+            Pass::Open if free => None,
+            Pass::Open => Some(Found::Crowded),
+            Pass::Held(holder) if gate.skips() => {
+                self.skip(now, row, holder);
+                Some(Found::Ended)
+            }
+            Pass::Held(_) => {
+                self.edit(row, |task| {
+                    task.record.state = State::Waiting;
+                    task.record.reason = Some(gate.reason());
+                });
+                Some(Found::HeldBack)
+            }
+            Pass::Later(opens_at) => {
+                self.postpone(row, opens_at);
+                Some(Found::HeldBack)
+            }
+        }
+    }
+
+    /// Notes that a task has passed its gate, and lets its unique key go where its start does.
+    fn pass_gate(&mut self, now: Timestamp, row: i64) {
+        let Some(extra) = self.tasks.get(&row).and_then(|task| task.extra.as_ref()) else { return };
+        let gate = extra.gate().map(|(key, gate)| (key.to_owned(), gate));
+        if self.key_let_go(row).is_some() {
+            self.let_go(row);
+        }
+        let Some((key, gate)) = gate else { return };
+        let fence = self.passed(now, &key, gate);
+        if let Some(extra) = self.tasks.get_mut(&row).and_then(|task| task.extra.as_mut()) {
+            extra.fence = fence;
+        }
+    }
+
     /// Turns a ready task into a running one, unless it has expired or must stay alone.
-    fn take(&mut self, now: Timestamp, row: i64, offer: &dyn Offer) -> Found {
+    fn take(&mut self, now: Timestamp, row: i64, offer: &dyn Offer, free: bool) -> Found {
         let task = self.tasks.get(&row).map(|task| &task.record);
         if task.and_then(|task| task.expires_at).is_some_and(|at| at <= now) {
             self.edit(row, |task| {
@@ -121,12 +192,18 @@ impl Book {
                 task.record.finished_at = Some(now);
             });
             self.effects.changed.push(row);
+            self.left(now, row);
             return Found::Ended;
         }
+        let is_suspect = task.is_some_and(|task| task.crashes > 0);
+        if let Some(stopped) = self.stop_at_gate(now, row, free) {
+            return stopped;
+        }
         let mut found = Found::Suspect;
-        if task.is_some_and(|task| task.crashes > 0) && !offer.reserve_suspect() {
+        if is_suspect && !offer.reserve_suspect() {
             return found;
         }
+        self.pass_gate(now, row);
         let owner = offer.owner();
         let name = self.names.get(&owner).cloned();
         self.edit(row, |task| {
@@ -138,6 +215,10 @@ impl Book {
             task.record.stuck = false;
             found = Found::Task(Box::new(task.claimed(owner, now)));
         });
+        if self.tasks.get(&row).is_some_and(|task| task.extra.is_some()) {
+            // The next of its rate is to be scheduled.
+            self.left(now, row);
+        }
         found
     }
 }

@@ -5,14 +5,17 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use super::task::{Start, Task};
+use super::ties::Pass;
 use super::{Book, Effects, Lane};
 use crate::backend::{Offer, Room, queue_full, too_many_lanes};
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::json;
 use crate::record::{NewTask, Stored, TaskRecord};
-use crate::state::{State, rank};
+use crate::rule::Admits;
+use crate::state::{Reason, State, rank};
 use crate::time::Timestamp;
+use crate::unique::Held;
 
 /// Lanes at most, as in a file.
 const LANES_MAX: usize = 1_000;
@@ -50,6 +53,7 @@ impl Book {
             if let Some(key) = &task.record.key {
                 self.keys.remove(key);
             }
+            self.ties.unique.retain(|_, row| *row < first_row);
             if let (State::Running, Some(offer)) = (task.record.state, offer) {
                 offer.release(&task.lane.0, task.record.arguments.len());
             }
@@ -61,17 +65,21 @@ impl Book {
     fn insert(
         &mut self,
         now: Timestamp,
-        new: NewTask,
+        mut new: NewTask,
         offer: Option<&dyn Offer>,
     ) -> Result<Stored, Error> {
         if let Some(existing) = self.existing(&new)? {
             return Ok(existing);
         }
+        if let Some(existing) = self.meet(now, &new)? {
+            return Ok(existing);
+        }
         let row = self.next_row();
         self.open_lane(&new, row)?;
+        let before = rank(new.due_at, new.priority, self.step_ms);
+        let start = self.start(now, &mut new, before, offer);
         let rank = rank(new.due_at, new.priority, self.step_ms);
-        let start = self.start(now, &new, rank, offer);
-        if !matches!(start, Start::HandedOver { .. }) {
+        if !matches!(start, Start::HandedOver { .. } | Start::Skipped { .. }) {
             self.check_quota(&new)?;
         }
         self.tags += 1;
@@ -79,15 +87,23 @@ impl Book {
         if let Some(key) = &new.key {
             self.keys.insert(key.clone(), row);
         }
+        let starts = matches!(start, Start::HandedOver { .. });
+        if let Some(claim) = new.claim()
+            && !matches!(start, Start::Skipped { .. })
+            && !(starts && claim.held == Held::Start)
+        {
+            let claim = claim.clone();
+            self.hold_key(&claim, row);
+        }
         let mut task = Task::new(now, new, id, rank, start);
         let claimed = match start {
-            Start::HandedOver { owner } => {
+            Start::HandedOver { owner, .. } => {
                 task.record.worker_name = self.names.get(&owner).cloned();
                 Some(task.claimed(owner, now))
             }
-            Start::Scheduled | Start::Ready => None,
+            _ => None,
         };
-        self.effects.work |= claimed.is_none();
+        self.effects.work |= matches!(start, Start::Scheduled(_) | Start::Ready);
         let (state, due_at) = (task.record.state, task.record.due_at);
         self.index(&task, true);
         self.tasks.insert(row, task);
@@ -128,15 +144,50 @@ impl Book {
         Err(queue_full(&new.queue, limit))
     }
 
-    fn start(&self, now: Timestamp, new: &NewTask, rank: i64, offer: Option<&dyn Offer>) -> Start {
+    fn start(
+        &mut self,
+        now: Timestamp,
+        new: &mut NewTask,
+        rank: i64,
+        offer: Option<&dyn Offer>,
+    ) -> Start {
         if new.due_at > now {
-            return Start::Scheduled;
+            return Start::Scheduled(Reason::Delayed);
+        }
+        let gate = new.gate().map(|(key, gate)| (key.to_owned(), gate));
+        let mut holder = None;
+        if let Some((key, gate)) = &gate {
+            match self.pass_new(now, key, *gate) {
+                Pass::Open => {}
+                Pass::Held(by) if gate.skips() => holder = by,
+                Pass::Held(_) => return Start::Waiting(gate.reason()),
+                Pass::Later(opens_at) => {
+                    new.due_at = opens_at;
+                    return Start::Scheduled(Reason::Rate);
+                }
+            }
         }
         let Some(offer) = offer else { return Start::Ready };
+        let scarce = gate.is_some() || self.are_scarce(&new.queue, &new.kind);
         let may = offer.serves(&new.queue, &new.kind)
-            && !(offer.in_order() && (self.is_any_due(now) || self.stands_behind(offer, rank)))
+            && self.admit(&new.queue, &new.kind, now) == Admits::Yes
+            && (!scarce || offer.is_free())
+            && !(offer.in_order()
+                && (self.is_any_due(now) || self.stands_behind(offer, now, rank)))
             && offer.reserve(&new.queue, &new.kind, new.arguments.len()) == Room::Taken;
-        if may { Start::HandedOver { owner: offer.owner() } } else { Start::Ready }
+        if !may {
+            return Start::Ready;
+        }
+        if let Some(holder) = holder {
+            offer.release(&new.queue, new.arguments.len());
+            return Start::Skipped { holder };
+        }
+        self.started(&new.queue, &new.kind, now);
+        let fence = gate.and_then(|(key, gate)| self.passed(now, &key, gate));
+        if let Some(extra) = &mut new.extra {
+            extra.fence = fence;
+        }
+        Start::HandedOver { owner: offer.owner() }
     }
 
     fn is_any_due(&self, now: Timestamp) -> bool {
@@ -144,10 +195,11 @@ impl Book {
     }
 
     /// Whether a ready task goes before a new one of this rank; the older of equal rank does.
-    fn stands_behind(&self, offer: &dyn Offer, rank: i64) -> bool {
+    fn stands_behind(&self, offer: &dyn Offer, now: Timestamp, rank: i64) -> bool {
         self.lanes.iter().any(|((queue, kind), lane)| {
             lane.ready.first().is_some_and(|(best, _)| offer.weighted() || *best <= rank)
                 && offer.serves(queue, kind)
+                && self.admit(queue, kind, now) == Admits::Yes
         })
     }
 }

@@ -27,8 +27,11 @@ impl Book {
                 task.record.result = Some(result.clone());
             });
             self.effects.changed.push(row);
+            self.left(now, row);
             return Ok(Finished { state: State::Succeeded, reason: None, due_at: None });
         }
+        let key = self.key_let_go(row);
+        let superseded = key.as_ref().is_some_and(|key| self.ties.unique.contains_key(key));
         let crashed = u32::from(matches!(end.outcome, Outcome::Crashed { .. }));
         let spent = Spent {
             attempt,
@@ -36,6 +39,7 @@ impl Book {
             crashes: task.record.crashes.saturating_add(crashed),
             at_most_once: task.record.at_most_once,
             cancel_requested: task.record.cancel_requested,
+            superseded,
         };
         let change = settle(spent, &end.outcome, &end.retry, now, end.chance);
         if !change.state.admits(change.reason) {
@@ -44,6 +48,13 @@ impl Book {
         }
         let step_ms = self.step_ms;
         self.edit(row, |task| task.settled(end, change, spent.crashes, step_ms));
+        if let Some(key) = key.filter(|_| !change.state.is_final()) {
+            self.ties.unique.insert(key, row);
+        }
+        if let Some(until) = end.outcome.closes_until(now) {
+            self.close_until(row, until);
+        }
+        self.left(now, row);
         if change.state.is_final() {
             self.effects.changed.push(row);
         } else {
@@ -85,6 +96,7 @@ impl Book {
             return Ok(Cancelled::Requested);
         }
         self.effects.changed.push(id.row());
+        self.left(now, id.row());
         Ok(Cancelled::Now)
     }
 

@@ -11,6 +11,7 @@ mod claim;
 mod enqueue;
 mod finish;
 mod task;
+mod ties;
 #[cfg(test)]
 mod tests;
 
@@ -20,12 +21,15 @@ use std::hash::RandomState;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use self::task::{LaneName, Task};
+use self::ties::Ties;
 use crate::backend::{Backend, Cancelled, Capabilities, Exchanged, Offer, Rescued};
 use crate::error::Error;
+use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::record::{
     AttemptRecord, Claimed, Cursor, Filter, Finish, Member, NewTask, Page, Stored, TaskRecord,
 };
+use crate::rule::Scope;
 use crate::state::{STEP_STRICT_MS, State};
 use crate::time::Timestamp;
 use crate::watch::{Notice, Signal};
@@ -56,6 +60,7 @@ struct Book {
     hasher: RandomState,
     tags: u64,
     effects: Effects,
+    ties: Ties,
     /// How much earlier one point of priority counts.
     step_ms: i64,
 }
@@ -120,6 +125,7 @@ impl Book {
 
     fn index(&mut self, task: &Task, stands: bool) {
         let row = task.record.id.row();
+        self.ties.index(task, stands);
         match (task.record.state, task.record.worker) {
             (State::Scheduled, _) => put(&mut self.scheduled, (task.record.due_at, row), stands),
             (State::Running, Some(owner)) => put(&mut self.running, (owner, row), stands),
@@ -214,8 +220,9 @@ impl Backend for Memory {
             let mut done = Exchanged::default();
             done.finished.extend(finishes.iter().map(|end| book.finish(now, end)));
             if let Some(offer) = offer {
-                done.next_due = book.promote(now, offer);
+                book.promote(now, offer);
                 (done.claimed, done.more) = book.claim(now, offer);
+                done.next_due = book.next_due(now);
             }
             Ok(done)
         })
@@ -236,6 +243,16 @@ impl Backend for Memory {
 
     fn rescue(&self, _now: Timestamp, _owner: i64) -> Result<Rescued, Error> {
         Ok(Rescued::default())
+    }
+
+    fn declare(&self, limits: &[(Scope, Limits)]) -> Result<(), Error> {
+        self.with(|book| book.declare(limits));
+        Ok(())
+    }
+
+    fn open_gates(&self, now: Timestamp) -> Result<(), Error> {
+        self.with(|book| book.open_gates(now));
+        Ok(())
     }
 
     fn cancel(&self, now: Timestamp, id: TaskId) -> Result<Cancelled, Error> {

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use crate::id::TaskId;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Report};
 use crate::record::{AttemptRecord, Claimed, Finish, Lease, NewTask, TaskRecord};
-use crate::settle::Change;
+use crate::settle::{Change, already_running};
 use crate::state::{Reason, State, rank};
+use crate::ties::Extra;
 use crate::time::Timestamp;
 
 /// Snoozes keep a count; of their records only this many stay.
@@ -24,6 +25,8 @@ pub(super) struct Task {
     pub(super) lane: LaneName,
     pub(super) rank: i64,
     options: Option<String>,
+    /// None for a plain task.
+    pub(super) extra: Option<Box<Extra>>,
     /// Those that did not simply succeed, oldest first.
     attempts: Vec<AttemptRecord>,
 }
@@ -31,15 +34,26 @@ pub(super) struct Task {
 /// Where a new task begins.
 #[derive(Clone, Copy)]
 pub(super) enum Start {
-    Scheduled,
+    /// For later, as the call says or as its rate admits it.
+    Scheduled(Reason),
+    /// At its gate.
+    Waiting(Reason),
     Ready,
-    HandedOver { owner: i64 },
+    HandedOver {
+        owner: i64,
+    },
+    /// It would start now, but another task holds its lock.
+    Skipped {
+        holder: TaskId,
+    },
 }
 
 impl Task {
     pub(super) fn new(now: Timestamp, new: NewTask, id: TaskId, rank: i64, start: Start) -> Self {
         let (state, reason, worker) = match start {
-            Start::Scheduled => (State::Scheduled, Some(Reason::Delayed), None),
+            Start::Scheduled(reason) => (State::Scheduled, Some(reason), None),
+            Start::Waiting(reason) => (State::Waiting, Some(reason), None),
+            Start::Skipped { .. } => (State::Skipped, Some(Reason::Locked), None),
             Start::Ready => (State::Ready, None, None),
             Start::HandedOver { owner } => (State::Running, None, Some(owner)),
         };
@@ -53,7 +67,7 @@ impl Task {
             due_at: new.due_at,
             enqueued_at: now,
             started_at: worker.map(|_| now),
-            finished_at: None,
+            finished_at: (state == State::Skipped).then_some(now),
             expires_at: new.expires_at,
             attempt: u32::from(worker.is_some()),
             attempts_max: new.attempts_max,
@@ -72,7 +86,12 @@ impl Task {
             error: None,
         };
         let lane = (new.queue, new.kind);
-        Self { record, lane, rank, options: new.options, attempts: Vec::new() }
+        let (options, extra) = (new.options, new.extra);
+        let mut task = Self { record, lane, rank, options, extra, attempts: Vec::new() };
+        if let Start::Skipped { holder } = start {
+            task.record_skip(now, already_running(holder));
+        }
+        task
     }
 
     pub(super) fn is_held_by(&self, lease: Lease) -> bool {
@@ -96,6 +115,7 @@ impl Task {
             started_at: now,
             options: self.options.clone(),
             arguments: task.arguments.clone(),
+            extra: self.extra.clone(),
         }
     }
 
@@ -107,7 +127,7 @@ impl Task {
         task.due_at = change.due_at.unwrap_or(task.due_at);
         task.attempt = end.lease.attempt.saturating_sub(u32::from(!change.charged));
         task.crashes = crashes;
-        task.snoozes += u32::from(matches!(end.outcome, Outcome::Snoozed { .. }));
+        task.snoozes += u32::from(end.outcome.is_snooze());
         task.stuck = end.stuck;
         self.rank = rank(task.due_at, task.priority, step_ms);
         if !matches!(end.outcome, Outcome::GivenBack) {
@@ -115,9 +135,23 @@ impl Task {
         }
     }
 
+    /// Notes why a task ended without running.
+    pub(super) fn record_skip(&mut self, now: Timestamp, report: Report) {
+        self.record.error = Some(report.clone());
+        self.attempts.push(AttemptRecord {
+            attempt: self.record.attempt,
+            outcome: State::Skipped.as_str().to_owned(),
+            started_at: None,
+            finished_at: Some(now),
+            worker: None,
+            worker_name: None,
+            error: Some(report),
+        });
+    }
+
     fn record_attempt(&mut self, end: &Finish, change: Change) {
         let word = match end.outcome {
-            Outcome::Snoozed { .. } => "snoozed",
+            Outcome::Snoozed { .. } | Outcome::RateLimited { .. } => "snoozed",
             Outcome::Crashed { .. } => "crashed",
             Outcome::Retry { .. } if change.state == State::Scheduled => "retry",
             _ => change.state.as_str(),

@@ -1,8 +1,9 @@
 //! Cancel: what has not started ends at once; what runs is asked to stop.
 
-use rusqlite::OptionalExtension;
+use rusqlite::{OptionalExtension, Row};
 
 use super::core::{Core, NextDue};
+use super::ends;
 use super::errors::not_stored;
 use crate::backend::Cancelled;
 use crate::error::Error;
@@ -11,7 +12,7 @@ use crate::state::State;
 use crate::time::Timestamp;
 
 /// Served by the primary key.
-const STATE: &str = "SELECT state FROM litework_task WHERE id = ?1 AND tag = ?2";
+const STATE: &str = "SELECT state, ties IS NOT NULL FROM litework_task WHERE id = ?1 AND tag = ?2";
 
 /// Served by the primary key.
 const REQUEST: &str = "UPDATE litework_task SET cancel_requested = 1 WHERE id = ?1";
@@ -21,12 +22,15 @@ const CANCEL: &str = "UPDATE litework_task SET state = 'cancelled', reason = 'as
      finished_at = ?2, cancel_requested = 1 WHERE id = ?1";
 
 pub(super) fn cancel(core: &mut Core, now: Timestamp, id: TaskId) -> Result<Cancelled, Error> {
-    let state: Option<String> = core
+    let found: Option<(String, bool)> = core
         .conn
         .prepare_cached(STATE)
-        .and_then(|mut read| read.query_row((id.row(), id.tag()), |row| row.get(0)).optional())
+        .and_then(|mut read| {
+            let found = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+            read.query_row((id.row(), id.tag()), found).optional()
+        })
         .map_err(not_stored)?;
-    let state = state.ok_or_else(|| Error::not_found(id))?;
+    let (state, tied) = found.ok_or_else(|| Error::not_found(id))?;
     match State::from_word(&state) {
         Some(State::Running) => {
             core.conn
@@ -47,6 +51,9 @@ pub(super) fn cancel(core: &mut Core, now: Timestamp, id: TaskId) -> Result<Canc
             core.lanes.forget();
             core.next_due = NextDue::Unknown;
             core.effects.changed.push(id.row());
+            if tied {
+                ends::left(core, now, id.row())?;
+            }
             Ok(Cancelled::Now)
         }
     }

@@ -12,20 +12,29 @@ use std::sync::Arc;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row};
 
 use super::core::{Core, Doubt, NextDue};
+use super::ends;
 use super::errors::not_stored;
+use super::gates::{self, Pass};
 use super::lanes::{Head, Lanes};
 use super::promote::{Unwritten, make_ready};
+use super::rules::Rules;
+use super::skip::skip;
+use super::unique;
 use crate::backend::{Offer, Room};
 use crate::error::Error;
+use crate::gate::Gate;
 use crate::id::TaskId;
 use crate::record::{Claimed, Lease};
+use crate::rule::Admits;
+use crate::ties::Extra;
 use crate::time::Timestamp;
+use crate::unique::Held;
 
 /// Served by the primary key. Read apart from the update: RETURNING would build a table of its own
 /// for each row, which costs more than the second look-up.
 pub(super) const READ: &str = "SELECT tag, priority, attempt + 1, attempts_max, crashes, \
      at_most_once, expires_at, options, arguments, \
-     finished_at IS NULL AND (reason IS NULL OR state = 'scheduled') \
+     finished_at IS NULL AND (reason IS NULL OR state = 'scheduled'), ties \
      FROM litework_task WHERE id = ?1 AND state = ?2";
 
 /// Served by the primary key. One statement for all rows of a claim, which costs a third less than
@@ -47,6 +56,9 @@ const PROMOTE_ONE: &str = "UPDATE litework_task SET state = 'ready', reason = NU
 const PLACE: &str =
     "SELECT lane, rank FROM litework_task WHERE id = ?1 AND tag = ?2 AND state = 'ready'";
 
+/// What a task has that is not plain. Served by the primary key.
+const EXTRA: &str = "SELECT owner, name, trace, wait_key, ties FROM litework_task WHERE id = ?1";
+
 /// Served by the primary key.
 const PAYLOAD: &str = "SELECT body FROM litework_payload WHERE id = ?1 * 2";
 
@@ -57,6 +69,10 @@ enum Found {
     Gone,
     /// Ended without running.
     Ended,
+    /// Went back to its gate, or to the moment that its rate admits.
+    HeldBack,
+    /// It may pass its gate, but no thread is free.
+    Crowded,
     /// Has crashed a process before, and another such task runs here.
     Suspect,
 }
@@ -69,17 +85,27 @@ pub(super) fn claim(
     unwritten: Unwritten,
     offer: &dyn Offer,
 ) -> Result<(Vec<Claimed>, bool), Error> {
-    let Core { conn, lanes, effects, .. } = core;
+    let Core { conn, lanes, rules, effects, step_ms, .. } = core;
     let mut claimed = Vec::new();
-    let mut taking = Claimer::new(conn, now, unwritten, offer)?;
-    let answer = taking.take_best(lanes, &mut claimed, &mut effects.changed);
+    rules.prepare(conn)?;
+    let mut taking = Claimer::new(conn, now, unwritten, offer, *step_ms)?;
+    let answer = taking.take_best(lanes, rules, &mut claimed, &mut effects.changed);
     let answer = answer.and_then(|more| {
         taking.write(&claimed, &mut effects.changed)?;
+        rules.write(conn)?;
         Ok(more)
     });
-    for lane in taking.passed_over {
+    let Aside { passed_over, left, postponed } = taking.aside();
+    for lane in passed_over {
         lanes.forget_heads(lane);
     }
+    let answer = answer.and_then(|more| {
+        for moment in postponed {
+            core.note_due(moment);
+        }
+        left.into_iter().try_for_each(|row| ends::left(core, now, row))?;
+        Ok(more)
+    });
     match answer {
         Ok(more) => Ok((claimed, more)),
         Err(error) => {
@@ -96,7 +122,7 @@ pub(super) fn claim_one(
     id: TaskId,
     offer: &dyn Offer,
 ) -> Result<Option<Claimed>, Error> {
-    let Core { conn, lanes, effects, next_due, .. } = core;
+    let Core { conn, lanes, rules, effects, next_due, step_ms, .. } = core;
     let promoted = conn
         .prepare_cached(PROMOTE_ONE)
         .and_then(|mut promote| promote.execute((id.row(), id.tag(), now.as_millis())))
@@ -114,23 +140,38 @@ pub(super) fn claim_one(
     let Some(lane) = lanes.by_id(conn, lane).map_err(not_stored)? else { return Ok(None) };
     let (queue, kind) = lanes.get(lane).name();
     lanes.forget_heads(lane);
+    rules.prepare(conn)?;
+    if rules.admit(&queue, &kind, now) != Admits::Yes {
+        return Ok(None);
+    }
     let place = Place { head: (rank, id.row()), queue: &queue, kind: &kind };
     if offer.reserve(&queue, &kind, 0) != Room::Taken {
         return Ok(None);
     }
-    let mut taking = Claimer::new(conn, now, Unwritten::new(), offer)?;
+    let mut taking = Claimer::new(conn, now, Unwritten::new(), offer, *step_ms)?;
     let claimed = match taking.take_reserved(&place)? {
-        Found::Task(task) => *task,
+        Found::Task(task) => {
+            let marked = taking.mark_running(std::slice::from_ref(&*task));
+            let started = marked.and_then(|()| {
+                rules.started(&queue, &kind, now);
+                rules.write(conn)
+            });
+            started.inspect_err(|_| undo(offer, std::slice::from_ref(&*task)))?;
+            Some(*task)
+        }
         Found::Ended => {
             effects.changed.push(id.row());
-            return Ok(None);
+            None
         }
-        Found::Gone | Found::Suspect => return Ok(None),
+        Found::HeldBack | Found::Gone | Found::Suspect | Found::Crowded => None,
     };
-    taking
-        .mark_running(std::slice::from_ref(&claimed))
-        .inspect_err(|_| undo(offer, std::slice::from_ref(&claimed)))?;
-    Ok(Some(claimed))
+    let Aside { left, postponed, .. } = taking.aside();
+    for moment in postponed {
+        core.note_due(moment);
+    }
+    let left = left.into_iter().try_for_each(|row| ends::left(core, now, row));
+    left.inspect_err(|_| undo(offer, claimed.as_slice()))?;
+    Ok(claimed)
 }
 
 /// After a rollback: the places are free again.
@@ -155,6 +196,16 @@ struct Place<'a> {
     kind: &'a Arc<str>,
 }
 
+/// What a claim has met beside what it took.
+struct Aside {
+    /// Lanes with a row that was left where it is.
+    passed_over: Vec<usize>,
+    /// Rows whose start or end concerns others.
+    left: Vec<i64>,
+    /// Moments to which rates have put tasks off.
+    postponed: Vec<Timestamp>,
+}
+
 /// The statements of one claim.
 struct Claimer<'a> {
     conn: &'a Connection,
@@ -163,10 +214,14 @@ struct Claimer<'a> {
     read: CachedStatement<'a>,
     /// Those of the heads that are written as scheduled.
     unwritten: Unwritten,
-    /// Lanes with a row that was left where it is.
-    passed_over: Vec<usize>,
+    aside: Aside,
     /// How many of the claimed are marked as running.
     marked: usize,
+    /// Whether a thread is free for the next.
+    free: bool,
+    /// Whether the row that is looked at is not plain.
+    tied: bool,
+    step_ms: i64,
 }
 
 impl<'a> Claimer<'a> {
@@ -175,9 +230,26 @@ impl<'a> Claimer<'a> {
         now: Timestamp,
         unwritten: Unwritten,
         offer: &'a dyn Offer,
+        step_ms: i64,
     ) -> Result<Self, Error> {
         let read = conn.prepare_cached(READ).map_err(not_stored)?;
-        Ok(Self { conn, now, offer, read, unwritten, passed_over: Vec::new(), marked: 0 })
+        Ok(Self {
+            conn,
+            now,
+            offer,
+            read,
+            unwritten,
+            aside: Aside { passed_over: Vec::new(), left: Vec::new(), postponed: Vec::new() },
+            marked: 0,
+            free: true,
+            tied: false,
+            step_ms,
+        })
+    }
+
+    /// Gives back the connection.
+    fn aside(self) -> Aside {
+        self.aside
     }
 
     /// Writes what is only remembered yet, so that the file can be read.
@@ -213,10 +285,12 @@ impl<'a> Claimer<'a> {
     fn take_best(
         &mut self,
         lanes: &mut Lanes,
+        rules: &mut Rules,
         claimed: &mut Vec<Claimed>,
         ended: &mut Vec<i64>,
     ) -> Result<bool, Error> {
         let mut best = BinaryHeap::new();
+        let mut crowded = false;
         for (head, lane) in lanes.open_heads(self.conn, self.offer).map_err(not_stored)? {
             best.push(Reverse((self.offer.turn_of(&lanes.get(lane).queue), head, lane)));
         }
@@ -225,6 +299,14 @@ impl<'a> Claimer<'a> {
             let turn_now = self.offer.turn_of(&queue);
             if turn_now != turn {
                 best.push(Reverse((turn_now, head, lane)));
+                continue;
+            }
+            if rules.admit(&queue, &kind, self.now) != Admits::Yes {
+                continue;
+            }
+            self.free = self.offer.is_free();
+            if !self.free && rules.are_scarce(&queue, &kind) {
+                crowded = true;
                 continue;
             }
             match self.offer.reserve(&queue, &kind, 0) {
@@ -236,16 +318,28 @@ impl<'a> Claimer<'a> {
             match self.take_reserved(&Place { head, queue: &queue, kind: &kind })? {
                 Found::Task(task) => {
                     self.offer.charge(&queue);
+                    rules.started(&queue, &kind, self.now);
+                    let tied = task.is_tied();
                     claimed.push(*task);
+                    if tied {
+                        // The next of its gate is to find it running.
+                        self.mark_running(claimed)?;
+                    }
                 }
                 Found::Ended => ended.push(head.1),
-                Found::Gone | Found::Suspect => self.passed_over.push(lane),
+                Found::HeldBack => {}
+                Found::Crowded => {
+                    lanes.put_back(lane, head);
+                    crowded = true;
+                    continue;
+                }
+                Found::Gone | Found::Suspect => self.aside.passed_over.push(lane),
             }
             if let Some(next) = self.next_head(lanes, lane, head, claimed, ended)? {
                 best.push(Reverse((self.offer.turn_of(&queue), next, lane)));
             }
         }
-        Ok(false)
+        Ok(crowded)
     }
 
     /// A lane with a row left behind is read on from there: the same row would come back.
@@ -261,7 +355,7 @@ impl<'a> Claimer<'a> {
             // What was taken must not be found again, and what is due must be found.
             self.write(claimed, ended)?;
         }
-        if self.passed_over.contains(&lane) {
+        if self.aside.passed_over.contains(&lane) {
             return lanes.head_after(self.conn, lane, head).map_err(not_stored);
         }
         lanes.head(self.conn, lane).map_err(not_stored)
@@ -284,9 +378,11 @@ impl<'a> Claimer<'a> {
         let now = self.now;
         let mut expires_at = None;
         let mut admitted = true;
+        let mut ties = None;
         let decoded = self.read.query_row((row, state), |found| {
             expires_at = found.get::<_, Option<i64>>(6)?;
             admitted = found.get(9)?;
+            ties = found.get::<_, Option<String>>(10)?;
             decode(found, owner, now, place)
         });
         let mut task = match decoded.optional() {
@@ -295,6 +391,13 @@ impl<'a> Claimer<'a> {
             Err(error) if is_decode_error(&error) => return self.fail(row, "bad_row"),
             Err(error) => return Err(not_stored(error)),
         };
+        self.tied = ties.is_some();
+        if self.tied {
+            match self.extra(row)? {
+                Some(extra) => task.extra = Some(Box::new(extra)),
+                None => return self.fail(row, "bad_row"),
+            }
+        }
         // Another program has stored what the schema does not admit, and marking it would fail.
         if !admitted {
             return self.fail(row, "bad_row");
@@ -308,11 +411,72 @@ impl<'a> Claimer<'a> {
                 None => return self.fail(row, "bad_row"),
             }
         }
+        if let Some(stopped) = self.stop_at_gate(row, &task)? {
+            return Ok(stopped);
+        }
         if task.crashes > 0 && !self.offer.reserve_suspect() {
             return Ok(Found::Suspect);
         }
         self.unwritten.remove(&row);
+        if let Some(extra) = &mut task.extra {
+            if let Some((key, gate)) = extra.gate() {
+                extra.fence = gates::passed(self.conn, self.now, key, gate)?;
+                if matches!(gate, Gate::Rate(_)) {
+                    // The next of its rate is to be scheduled.
+                    self.aside.left.push(row);
+                }
+            }
+            if extra.ties.unique.as_ref().is_some_and(|unique| unique.held == Held::Start) {
+                unique::let_go(self.conn, row)?;
+            }
+        }
         Ok(Found::Task(Box::new(task)))
+    }
+
+    /// What is known of a task that is not plain; none where another program has damaged it.
+    fn extra(&self, row: i64) -> Result<Option<Extra>, Error> {
+        let found = self.conn.prepare_cached(EXTRA).and_then(|mut read| {
+            read.query_row([row], |found| {
+                let ties: String = found.get(4)?;
+                let ties = serde_json::from_str(&ties).ok();
+                let (owner, name) = (found.get(0)?, found.get(1)?);
+                let (trace, wait_key) = (found.get(2)?, found.get(3)?);
+                let extra = |ties| Extra { owner, name, trace, wait_key, ties, ..Extra::default() };
+                Ok(ties.map(extra))
+            })
+        });
+        match found {
+            Err(error) if is_decode_error(&error) => Ok(None),
+            found => found.map_err(not_stored),
+        }
+    }
+
+    /// What becomes of a task that may not pass its gate now; none where it may.
+    fn stop_at_gate(&mut self, row: i64, task: &Claimed) -> Result<Option<Found>, Error> {
+        let Some((key, gate)) = task.extra.as_ref().and_then(|extra| extra.gate()) else {
+            return Ok(None);
+        };
+        match gates::pass(self.conn, self.now, key, gate)? {
+            Pass::Open if self.free => Ok(None),
+            Pass::Open => Ok(Some(Found::Crowded)),
+            Pass::Held(holder) if gate.skips() => {
+                self.unwritten.remove(&row);
+                self.aside.left.push(row);
+                skip(self.conn, row, holder, self.now)?;
+                Ok(Some(Found::Ended))
+            }
+            Pass::Held(_) => {
+                self.unwritten.remove(&row);
+                gates::hold_back(self.conn, row, gate)?;
+                Ok(Some(Found::HeldBack))
+            }
+            Pass::Later(opens_at) => {
+                self.unwritten.remove(&row);
+                gates::postpone(self.conn, row, opens_at, task.priority, self.step_ms)?;
+                self.aside.postponed.push(opens_at);
+                Ok(Some(Found::HeldBack))
+            }
+        }
     }
 
     fn payload(&self, row: i64) -> Result<Option<String>, Error> {
@@ -324,6 +488,9 @@ impl<'a> Claimer<'a> {
 
     fn fail(&mut self, row: i64, reason: &str) -> Result<Found, Error> {
         self.unwritten.remove(&row);
+        if self.tied {
+            self.aside.left.push(row);
+        }
         self.conn
             .prepare_cached(FAIL)
             .and_then(|mut fail| fail.execute((row, reason, self.now.as_millis())))
@@ -352,6 +519,7 @@ fn decode(
         started_at: now,
         options: row.get(7)?,
         arguments: row.get::<_, Option<String>>(8)?.unwrap_or_default(),
+        extra: None,
     })
 }
 

@@ -11,9 +11,12 @@ use rusqlite::Connection;
 
 use super::checkpoint::{self, Need};
 use super::errors::{is_busy, not_stored};
+use super::gates::{self, Freed};
 use super::lanes::Lanes;
+use super::rules::Rules;
 use super::schema;
 use super::tags::Tags;
+use super::unique::Touched;
 use crate::error::Error;
 use crate::fault;
 use crate::id::TaskId;
@@ -68,6 +71,7 @@ impl From<Option<Timestamp>> for NextDue {
 pub(super) struct Core {
     pub(super) conn: Connection,
     pub(super) lanes: Lanes,
+    pub(super) rules: Rules,
     pub(super) step_ms: i64,
     /// When the next scheduled task is due.
     pub(super) next_due: NextDue,
@@ -94,6 +98,7 @@ impl Core {
         Self {
             conn,
             lanes: Lanes::default(),
+            rules: Rules::default(),
             step_ms,
             next_due: NextDue::Unknown,
             effects: Effects::default(),
@@ -242,6 +247,50 @@ impl Core {
         };
     }
 
+    /// Remembers a task that this transaction has made ready.
+    pub(super) fn note_ready(&mut self, row: i64, lane: i64, rank: i64) -> Result<(), Error> {
+        if let Some(lane) = self.lanes.by_id(&self.conn, lane).map_err(not_stored)? {
+            self.lanes.note_ready(lane, (rank, row));
+        }
+        self.effects.work = true;
+        Ok(())
+    }
+
+    /// Lets those go on that wait at a gate, as far as there are places.
+    pub(super) fn release(&mut self, now: Timestamp, key: &str) -> Result<(), Error> {
+        for freed in gates::release(&self.conn, now, key, self.step_ms)? {
+            match freed {
+                Freed::Ready { row, lane, rank } => self.note_ready(row, lane, rank)?,
+                Freed::Due(due_at) => {
+                    self.note_due(due_at);
+                    self.effects.work = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets nothing start before this moment that a running task speaks for.
+    pub(super) fn close(&mut self, row: i64, lane: i64, until: Timestamp) -> Result<(), Error> {
+        if let Some(lane) = self.lanes.by_id(&self.conn, lane).map_err(not_stored)? {
+            gates::close(&self.conn, row, &self.lanes.get(lane).queue, until)?;
+            self.rules.forget();
+        }
+        Ok(())
+    }
+
+    /// Remembers what a call has made of a task that was there.
+    pub(super) fn note_touched(&mut self, now: Timestamp, touched: Touched) -> Result<(), Error> {
+        if let Some(lane) = self.lanes.by_id(&self.conn, touched.lane).map_err(not_stored)? {
+            self.lanes.forget_heads(lane);
+        }
+        if let Some(due_at) = touched.due_at {
+            self.note_due(due_at);
+        }
+        self.effects.work = true;
+        touched.left_gate.map_or(Ok(()), |key| self.release(now, &key))
+    }
+
     /// Somebody wrote through the connection past what is remembered.
     pub(super) fn wrote_around(&mut self) {
         self.forget();
@@ -253,6 +302,7 @@ impl Core {
     /// Drops all that was remembered of the file.
     fn forget(&mut self) {
         self.lanes.forget();
+        self.rules.forget();
         self.next_due = NextDue::Unknown;
     }
 

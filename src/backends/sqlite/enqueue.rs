@@ -4,20 +4,20 @@
 //! ready, is inserted as running and handed over: two row writes for its whole life instead of
 //! three, and no entry in the index of ready work. That no better task waits is checked in the
 //! inserting transaction.
-//!
-//! Inserts that come together are written in blocks of 32 and 8 rows, which costs little more than half
-//! of one statement for each. A task with a key, or of a lane that is new, is written alone, as it may
-//! be refused without the others.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension};
 
 use super::core::{Core, Doubt};
 use super::errors::not_stored;
+use super::gates::{self, Pass};
 use super::lanes::{LANES_MAX, too_many_lanes};
+use super::payload::{INLINE_BYTES_MAX, INSERT_PAYLOAD};
 use super::promote::next_due;
+use super::skip::record_skip;
 use super::tags::Tags;
+use super::unique::{self, Met};
 use super::waiting::Waiting;
 use crate::backend::{Offer, Room};
 use crate::error::Error;
@@ -26,31 +26,25 @@ use crate::json;
 use crate::options::Durability;
 use crate::quota::Quota;
 use crate::record::{Claimed, Lease, NewTask, Stored};
-use crate::state::{State, rank};
+use crate::rule::Admits;
+use crate::state::{Reason, State, rank};
+use crate::ties::Extra;
 use crate::time::Timestamp;
+use crate::unique::{Claim, Held};
 
-/// Arguments and results over this many bytes live in `litework_payload`.
-pub(super) const INLINE_BYTES_MAX: usize = 2 * 1024;
-
-const INSERT: &str = "INSERT INTO litework_task (tag, lane, state, reason, rank, priority, due_at, \
+pub(super) const INSERT: &str = "INSERT INTO litework_task (tag, lane, state, reason, rank, priority, due_at, \
      enqueued_at, started_at, expires_at, attempt, attempts_max, at_most_once, worker, key, tags, \
      meta, options, arguments) \
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
-/// Rows of a block, greatest first; few under test, so that random histories meet blocks of all kinds.
-const BLOCKS: [usize; 2] = if cfg!(test) { [4, 2] } else { [32, 8] };
+/// The same for a task that is not plain.
+const INSERT_EXTRA: &str = "INSERT INTO litework_task (tag, lane, state, reason, rank, priority, due_at, \
+     enqueued_at, started_at, expires_at, attempt, attempts_max, at_most_once, worker, key, tags, \
+     meta, options, arguments, finished_at, owner, name, trace, unique_key, wait_key, ties) \
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
-/// [`INSERT`] for as many rows as each of [`BLOCKS`] has.
-static INSERT_BLOCK: LazyLock<[String; 2]> = LazyLock::new(|| {
-    let (_, row) = INSERT.split_once("VALUES ").unwrap_or_default();
-    BLOCKS.map(|rows| INSERT.to_owned() + &format!(", {row}").repeat(rows - 1))
-});
-
-/// Served by the primary key.
-const LAST: &str = "SELECT id FROM litework_task WHERE id <= ?1 ORDER BY id DESC LIMIT 1";
-
-pub(super) const INSERT_PAYLOAD: &str =
-    "INSERT OR REPLACE INTO litework_payload (id, body) VALUES (?1, ?2)";
+/// Values of [`INSERT`].
+const PLAIN_COLUMNS: usize = 19;
 
 /// Served by the unique index `litework_task_key`.
 const FIND_KEY: &str = "SELECT t.id, t.tag, t.state, t.due_at, l.kind, \
@@ -65,12 +59,12 @@ pub(super) struct Insert {
     durability: Durability,
     /// Whether a place of the offer is taken for it.
     reserved: bool,
-    fate: Fate,
+    pub(super) fate: Fate,
 }
 
 /// What this transaction made of an insert.
 #[derive(Default)]
-enum Fate {
+pub(super) enum Fate {
     #[default]
     Open,
     /// The task that has its key.
@@ -87,21 +81,31 @@ enum Admitted {
 
 /// Where a new task begins.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Start {
-    Scheduled,
+pub(super) enum Start {
+    /// For later, as the call says or as its rate admits it.
+    Scheduled(Reason),
+    /// At its gate.
+    Waiting(Reason),
     Ready,
-    HandedOver { owner: i64 },
+    HandedOver {
+        owner: i64,
+        fence: Option<i64>,
+    },
+    /// It would start now, but another task holds its lock.
+    Skipped {
+        holder: TaskId,
+    },
 }
 
 /// What is known of a new task before it is written.
 #[derive(Clone, Copy)]
-struct Placed {
+pub(super) struct Placed {
     start: Start,
     /// The number of its lane in the file.
     lane: i64,
     rank: i64,
     tag: i64,
-    row: i64,
+    pub(super) row: i64,
 }
 
 impl Insert {
@@ -130,7 +134,8 @@ impl Insert {
 
     /// What it would run under if its commit happened after all.
     pub(super) fn doubt(&self) -> Option<Doubt> {
-        let Fate::Placed(Placed { start: Start::HandedOver { owner }, row, tag, .. }) = self.fate
+        let Fate::Placed(Placed { start: Start::HandedOver { owner, .. }, row, tag, .. }) =
+            self.fate
         else {
             return None;
         };
@@ -139,7 +144,7 @@ impl Insert {
     }
 
     /// Why it was refused, if it was.
-    fn take_refusal(&mut self) -> Option<Error> {
+    pub(super) fn take_refusal(&mut self) -> Option<Error> {
         match std::mem::take(&mut self.fate) {
             Fate::Refused(error) => Some(error),
             fate => {
@@ -150,16 +155,17 @@ impl Insert {
     }
 
     /// Whether nothing can refuse it but what refuses all.
-    fn is_plain(&self, core: &mut Core) -> bool {
+    pub(super) fn is_plain(&self, core: &mut Core) -> bool {
         let limited = self.task.quota != Quota::default();
         !limited
             && self.task.key.is_none()
+            && self.task.extra.is_none()
             && core.lanes.find(&self.task.queue, &self.task.kind).is_some()
     }
 
     /// Writes it alone. It may be refused before its row is written; an error afterwards, or one that
     /// has ended the transaction, concerns all.
-    fn store(&mut self, core: &mut Core) -> Result<(), Error> {
+    pub(super) fn store(&mut self, core: &mut Core) -> Result<(), Error> {
         let admitted = self.admit(core);
         if admitted.is_err() {
             self.undo();
@@ -186,45 +192,73 @@ impl Insert {
         if let Some(existing) = self.existing(&core.conn)? {
             return Ok(Admitted::Existing(existing));
         }
+        if let Some(existing) = self.meet(core)? {
+            return Ok(Admitted::Existing(existing));
+        }
         let lane = core.lanes.of(&core.conn, &self.task.queue, &self.task.kind)?;
         let placed = self.place(core, lane)?;
-        let waits = !matches!(placed.start, Start::HandedOver { .. });
+        let waits = !matches!(placed.start, Start::HandedOver { .. } | Start::Skipped { .. });
         let refusal = core.lanes.waiting.refusal(&core.conn, &self.task, waits);
         let refusal = refusal.map_err(not_stored)?;
         refusal.map_or(Ok(Admitted::New { lane, placed }), Err)
     }
 
-    fn write(&mut self, core: &mut Core, lane: usize, mut placed: Placed) -> Result<(), Error> {
-        let mut insert = core.conn.prepare_cached(INSERT).map_err(not_stored)?;
-        self.bind(&mut insert, 0, placed).map_err(not_stored)?;
-        insert.raw_execute().map_err(not_stored)?;
-        drop(insert);
-        placed.row = core.conn.last_insert_rowid();
-        self.store_payload(&core.conn, placed.row)?;
+    /// What becomes of the call where there is a task with its unique key.
+    fn meet(&self, core: &mut Core) -> Result<Option<Stored>, Error> {
+        let Some(claim) = self.task.claim() else { return Ok(None) };
+        let met = unique::meet(&core.conn, self.now, core.step_ms, &self.task, claim)?;
+        let Some(Met { stored, touched }) = met else { return Ok(None) };
+        if let Some(touched) = touched {
+            core.note_touched(self.now, touched)?;
+        }
+        Ok(Some(stored))
+    }
+
+    fn write(&mut self, core: &mut Core, lane: usize, placed: Placed) -> Result<(), Error> {
+        let placed = self.write_row(&core.conn, placed)?;
         self.note(core, lane, placed);
         self.fate = Fate::Placed(placed);
         Ok(())
     }
 
+    /// Writes its row alone, and what goes with that.
+    fn write_row(&self, conn: &Connection, mut placed: Placed) -> Result<Placed, Error> {
+        let sql = if self.task.extra.is_some() { INSERT_EXTRA } else { INSERT };
+        let mut insert = conn.prepare_cached(sql).map_err(not_stored)?;
+        self.bind(&mut insert, 0, placed).map_err(not_stored)?;
+        if let Some(extra) = &self.task.extra {
+            self.bind_extra(&mut insert, extra, placed.start).map_err(not_stored)?;
+        }
+        insert.raw_execute().map_err(not_stored)?;
+        drop(insert);
+        placed.row = conn.last_insert_rowid();
+        self.store_payload(conn, placed.row)?;
+        if let Start::Skipped { holder } = placed.start {
+            record_skip(conn, placed.row, holder, self.now)?;
+        }
+        Ok(placed)
+    }
+
     /// How it begins, but for its row.
-    fn place(&mut self, core: &mut Core, lane: usize) -> Result<Placed, Error> {
+    pub(super) fn place(&mut self, core: &mut Core, lane: usize) -> Result<Placed, Error> {
+        let before = rank(self.task.due_at, self.task.priority, core.step_ms);
+        let start = self.start(core, lane, before)?;
         let rank = rank(self.task.due_at, self.task.priority, core.step_ms);
-        let start = self.start(core, lane, rank)?;
         let tag = core.tags.next()?;
         Ok(Placed { start, lane: core.lanes.get(lane).id, rank, tag, row: 0 })
     }
 
     /// Remembers what it is to those that come after it.
-    fn note(&self, core: &mut Core, lane: usize, placed: Placed) {
+    pub(super) fn note(&self, core: &mut Core, lane: usize, placed: Placed) {
         match placed.start {
-            Start::Scheduled => core.note_due(self.task.due_at),
+            Start::Scheduled(_) => core.note_due(self.task.due_at),
             Start::Ready => core.lanes.note_ready(lane, (placed.rank, placed.row)),
-            Start::HandedOver { .. } => return,
+            Start::Waiting(_) | Start::HandedOver { .. } | Start::Skipped { .. } => return,
         }
         core.effects.work = true;
     }
 
-    fn store_payload(&self, conn: &Connection, row: i64) -> Result<(), Error> {
+    pub(super) fn store_payload(&self, conn: &Connection, row: i64) -> Result<(), Error> {
         if self.task.arguments.len() > INLINE_BYTES_MAX {
             conn.prepare_cached(INSERT_PAYLOAD)
                 .and_then(|mut insert| insert.execute((row * 2, &self.task.arguments)))
@@ -261,40 +295,96 @@ impl Insert {
 
     fn start(&mut self, core: &mut Core, lane: usize, rank: i64) -> Result<Start, Error> {
         if self.task.due_at > self.now {
-            return Ok(Start::Scheduled);
+            return Ok(Start::Scheduled(Reason::Delayed));
         }
-        let Some(offer) = &self.offer else { return Ok(Start::Ready) };
-        if !core.lanes.serves(lane, &**offer) {
+        let mut holder = None;
+        if let Some((key, gate)) = self.task.gate() {
+            match gates::pass_new(&core.conn, self.now, key, gate)? {
+                Pass::Open => {}
+                Pass::Held(by) if gate.skips() => holder = by,
+                Pass::Held(_) => return Ok(Start::Waiting(gate.reason())),
+                Pass::Later(opens_at) => {
+                    self.task.due_at = opens_at;
+                    return Ok(Start::Scheduled(Reason::Rate));
+                }
+            }
+        }
+        if !self.takes_place(core, lane, rank)? {
             return Ok(Start::Ready);
+        }
+        if let Some(holder) = holder {
+            self.undo();
+            return Ok(Start::Skipped { holder });
+        }
+        let fence = match self.task.gate() {
+            Some((key, gate)) => gates::passed(&core.conn, self.now, key, gate)?,
+            None => None,
+        };
+        if !core.rules.are_none() {
+            core.rules.started(&self.task.queue, &self.task.kind, self.now);
+            core.rules.write(&core.conn)?;
+        }
+        let owner = self.offer.as_ref().map_or(0, |offer| offer.owner());
+        Ok(Start::HandedOver { owner, fence })
+    }
+
+    /// The same where nobody can take it over.
+    fn start_in(&mut self, tx: &Connection) -> Result<Start, Error> {
+        if self.task.due_at > self.now {
+            return Ok(Start::Scheduled(Reason::Delayed));
+        }
+        let Some((key, gate)) = self.task.gate() else { return Ok(Start::Ready) };
+        Ok(match gates::pass_new(tx, self.now, key, gate)? {
+            Pass::Open => Start::Ready,
+            Pass::Held(_) if gate.skips() => Start::Ready,
+            Pass::Held(_) => Start::Waiting(gate.reason()),
+            Pass::Later(opens_at) => {
+                self.task.due_at = opens_at;
+                Start::Scheduled(Reason::Rate)
+            }
+        })
+    }
+
+    /// Takes a place of the offer, where there is one and nobody goes before it.
+    fn takes_place(&mut self, core: &mut Core, lane: usize, rank: i64) -> Result<bool, Error> {
+        let Some(offer) = &self.offer else { return Ok(false) };
+        if !core.lanes.serves(lane, &**offer) {
+            return Ok(false);
+        }
+        core.rules.prepare(&core.conn)?;
+        let (queue, kind) = (&self.task.queue, &self.task.kind);
+        if core.rules.admit(queue, kind, self.now) != Admits::Yes {
+            return Ok(false);
+        }
+        let scarce = self.task.gate().is_some() || core.rules.are_scarce(queue, kind);
+        if scarce && !offer.is_free() {
+            return Ok(false);
         }
         let in_order = offer.in_order() && !crate::fault::planted("rank_off");
         if in_order && !is_next(core, self.now, &**offer, rank)? {
-            return Ok(Start::Ready);
+            return Ok(false);
         }
-        let room = offer.reserve(&self.task.queue, &self.task.kind, self.task.arguments.len());
+        let room = offer.reserve(queue, kind, self.task.arguments.len());
         self.reserved = room == Room::Taken;
-        Ok(if self.reserved { Start::HandedOver { owner: offer.owner() } } else { Start::Ready })
+        Ok(self.reserved)
     }
 
     /// Binds one row of [`INSERT`], the `number`th of its block.
-    fn bind(
+    pub(super) fn bind(
         &self,
         insert: &mut CachedStatement<'_>,
         number: usize,
         placed: Placed,
     ) -> rusqlite::Result<()> {
         let task = &self.task;
-        let (state, reason, owner) = match placed.start {
-            Start::Scheduled => (State::Scheduled, Some("delayed"), None),
-            Start::Ready => (State::Ready, None, None),
-            Start::HandedOver { owner } => (State::Running, None, Some(owner)),
-        };
+        let (state, reason) = placed.start.state();
+        let owner = placed.start.owner();
         let inline = (task.arguments.len() <= INLINE_BYTES_MAX).then_some(&task.arguments);
         let row = rusqlite::params![
             placed.tag,
             placed.lane,
             state.as_str(),
-            reason,
+            reason.map(Reason::as_str),
             placed.rank,
             task.priority,
             task.due_at.as_millis(),
@@ -317,6 +407,31 @@ impl Insert {
             .try_for_each(|(column, value)| insert.raw_bind_parameter(first + column, value))
     }
 
+    /// Binds what [`INSERT_EXTRA`] has beyond [`INSERT`].
+    fn bind_extra(
+        &self,
+        insert: &mut CachedStatement<'_>,
+        extra: &Extra,
+        start: Start,
+    ) -> rusqlite::Result<()> {
+        let starts = matches!(start, Start::HandedOver { .. });
+        let covers = |claim: &&Claim| !(starts && claim.held == Held::Start);
+        let ended = matches!(start, Start::Skipped { .. });
+        let unique_key = extra.claim.as_ref().filter(covers).filter(|_| !ended);
+        let row = rusqlite::params![
+            ended.then(|| self.now.as_millis()),
+            extra.owner,
+            extra.name,
+            extra.trace,
+            unique_key.map(|claim| &claim.key),
+            extra.wait_key,
+            extra.ties.text(),
+        ];
+        row.iter()
+            .zip(PLAIN_COLUMNS + 1..)
+            .try_for_each(|(value, column)| insert.raw_bind_parameter(column, value))
+    }
+
     /// The answer, once the transaction is committed.
     pub(super) fn into_stored(self) -> Result<Stored, Error> {
         let placed = match self.fate {
@@ -330,11 +445,14 @@ impl Insert {
         };
         let task = self.task;
         let id = TaskId::new(placed.row, placed.tag);
-        let (state, claimed) = match placed.start {
-            Start::Scheduled => (State::Scheduled, None),
-            Start::Ready => (State::Ready, None),
-            Start::HandedOver { owner } => (
-                State::Running,
+        let (state, _) = placed.start.state();
+        let due_at = task.due_at;
+        let claimed = match placed.start {
+            Start::HandedOver { owner, fence } => {
+                let mut extra = task.extra;
+                if let Some(extra) = &mut extra {
+                    extra.fence = fence;
+                }
                 Some(Claimed {
                     lease: Lease { row: placed.row, attempt: 1, owner },
                     id,
@@ -348,99 +466,29 @@ impl Insert {
                     started_at: self.now,
                     options: task.options,
                     arguments: task.arguments,
-                }),
-            ),
+                    extra,
+                })
+            }
+            _ => None,
         };
-        Ok(Stored { id, state, due_at: task.due_at, existing: false, claimed })
+        Ok(Stored { id, state, due_at, existing: false, claimed })
     }
 }
 
-/// Writes these, each of which keeps what became of it; an error means that the transaction is to be
-/// given up.
-pub(super) fn store_each(core: &mut Core, inserts: &mut [Insert]) -> Result<(), Error> {
-    let mut done = 0;
-    while done < inserts.len() {
-        done += store_next(core, &mut inserts[done..])?;
-    }
-    Ok(())
-}
-
-/// Writes these, up to the first that is refused.
-pub(super) fn store_all(core: &mut Core, inserts: &mut [Insert]) -> Result<(), Error> {
-    let mut done = 0;
-    while done < inserts.len() {
-        let written = store_next(core, &mut inserts[done..])?;
-        if let Some(refused) = inserts[done].take_refusal() {
-            return Err(refused.at(done));
-        }
-        done += written;
-    }
-    Ok(())
-}
-
-/// Writes the first, or the block that it begins; returns how many those were. Only one that is
-/// written alone can be refused.
-fn store_next(core: &mut Core, inserts: &mut [Insert]) -> Result<usize, Error> {
-    if let Some(block) = block_of(core, inserts) {
-        let rows = BLOCKS[block];
-        if let Some(first) = free_rows(core, rows)? {
-            store_block(core, &mut inserts[..rows], first, &INSERT_BLOCK[block])?;
-            return Ok(rows);
+impl Start {
+    fn state(self) -> (State, Option<Reason>) {
+        match self {
+            Self::Scheduled(reason) => (State::Scheduled, Some(reason)),
+            Self::Waiting(reason) => (State::Waiting, Some(reason)),
+            Self::Ready => (State::Ready, None),
+            Self::HandedOver { .. } => (State::Running, None),
+            Self::Skipped { .. } => (State::Skipped, Some(Reason::Locked)),
         }
     }
-    inserts[0].store(core)?;
-    Ok(1)
-}
 
-/// The greatest block that those in front can fill.
-fn block_of(core: &mut Core, inserts: &[Insert]) -> Option<usize> {
-    if inserts.len() < BLOCKS[1] {
-        return None;
+    fn owner(self) -> Option<i64> {
+        if let Self::HandedOver { owner, .. } = self { Some(owner) } else { None }
     }
-    let front = inserts.iter().take(BLOCKS[0]);
-    let plain = front.take_while(|insert| insert.is_plain(core)).count();
-    BLOCKS.iter().position(|rows| *rows <= plain)
-}
-
-/// The first of so many new rows, which `SQLite` numbers one after the other; none where somebody has
-/// stored a row at the end of all numbers.
-fn free_rows(core: &Core, rows: usize) -> Result<Option<i64>, Error> {
-    let last: Option<i64> = core
-        .conn
-        .prepare_cached(LAST)
-        .and_then(|mut read| read.query_row([i64::MAX], |row| row.get(0)).optional())
-        .map_err(not_stored)?;
-    let rows = i64::try_from(rows).unwrap_or(i64::MAX);
-    let last = last.unwrap_or(0);
-    Ok(last.checked_add(rows).map(|_fits| last + 1))
-}
-
-/// One statement for all.
-fn store_block(core: &mut Core, block: &mut [Insert], first: i64, sql: &str) -> Result<(), Error> {
-    let mut next = first;
-    for insert in block.iter_mut() {
-        let lane = core.lanes.of(&core.conn, &insert.task.queue, &insert.task.kind)?;
-        let placed = Placed { row: next, ..insert.place(core, lane)? };
-        next += 1;
-        insert.note(core, lane, placed);
-        insert.fate = Fate::Placed(placed);
-    }
-    let mut statement = core.conn.prepare_cached(sql).map_err(not_stored)?;
-    for (number, insert) in block.iter().enumerate() {
-        if let Fate::Placed(placed) = insert.fate {
-            insert.bind(&mut statement, number, placed).map_err(not_stored)?;
-        }
-    }
-    statement.raw_execute().map_err(not_stored)?;
-    drop(statement);
-    if core.conn.last_insert_rowid() != next - 1 {
-        let reason = "bad_file: its tasks are not numbered one after the other".to_owned();
-        return Err(Error::NotStored { reason, source: None });
-    }
-    block.iter().try_for_each(|insert| match insert.fate {
-        Fate::Placed(placed) => insert.store_payload(&core.conn, placed.row),
-        _ => Ok(()),
-    })
 }
 
 /// Whether nothing that is ready or due goes before a new task of this rank. What is due is not yet in
@@ -449,7 +497,10 @@ fn is_next(core: &mut Core, now: Timestamp, offer: &dyn Offer, rank: i64) -> Res
     if next_due(core)?.is_some_and(|at| at <= now) {
         return Ok(false);
     }
-    core.lanes.is_next(&core.conn, offer, rank).map_err(not_stored)
+    let Core { conn, lanes, rules, .. } = core;
+    lanes
+        .is_next(conn, offer, rank, |queue, kind| rules.admit(queue, kind, now))
+        .map_err(not_stored)
 }
 
 /// Stores one task through a connection that is not ours; it never hands over.
@@ -458,27 +509,27 @@ pub(super) fn insert_in(tx: &Connection, task: &NewTask, now: Timestamp) -> Resu
     if let Some(existing) = insert.existing(tx)? {
         return Ok(existing);
     }
+    let step_ms = tx
+        .query_row("SELECT value FROM litework_meta WHERE name = 'step_ms'", [], |row| row.get(0))
+        .map_err(not_stored)?;
+    if let Some(claim) = task.claim()
+        && let Some(Met { stored, touched }) = unique::meet(tx, now, step_ms, task, claim)?
+    {
+        if let Some(key) = touched.and_then(|touched| touched.left_gate) {
+            gates::release(tx, now, &key, step_ms)?;
+        }
+        return Ok(stored);
+    }
     // The caller's transaction may end in any way, so nothing is remembered of it.
     let refusal = Waiting::default().refusal(tx, task, true);
     if let Some(overloaded) = refusal.map_err(not_stored)? {
         return Err(overloaded);
     }
-    let step_ms = tx
-        .query_row("SELECT value FROM litework_meta WHERE name = 'step_ms'", [], |row| row.get(0))
-        .map_err(not_stored)?;
     let lane = lane_in(tx, &task.queue, &task.kind)?;
-    let rank = rank(task.due_at, task.priority, step_ms);
-    let start = if task.due_at > now { Start::Scheduled } else { Start::Ready };
-    let mut placed = Placed { start, lane, rank, tag: Tags::default().next()?, row: 0 };
-    tx.prepare_cached(INSERT)
-        .and_then(|mut statement| {
-            insert.bind(&mut statement, 0, placed)?;
-            statement.raw_execute()
-        })
-        .map_err(not_stored)?;
-    placed.row = tx.last_insert_rowid();
-    insert.store_payload(tx, placed.row)?;
-    insert.fate = Fate::Placed(placed);
+    let start = insert.start_in(tx)?;
+    let rank = rank(insert.task.due_at, task.priority, step_ms);
+    let placed = Placed { start, lane, rank, tag: Tags::default().next()?, row: 0 };
+    insert.fate = Fate::Placed(insert.write_row(tx, placed)?);
     insert.into_stored()
 }
 

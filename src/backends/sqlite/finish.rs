@@ -10,18 +10,29 @@ use std::sync::LazyLock;
 use rusqlite::{CachedStatement, OptionalExtension};
 
 use super::core::Core;
-use super::enqueue::{INLINE_BYTES_MAX, INSERT_PAYLOAD};
+use super::ends;
 use super::errors::not_stored;
+use super::gates::ties_of;
+use super::payload::{INLINE_BYTES_MAX, INSERT_PAYLOAD};
+use super::unique;
 use crate::error::Error;
 use crate::fault;
 use crate::outcome::{Outcome, Report};
 use crate::record::{Finish, Finished};
 use crate::settle::{Change, Spent, settle};
 use crate::state::{Reason, State, rank};
+use crate::ties::Ties;
 use crate::time::Timestamp;
+use crate::unique::Held;
 
 /// Served by the primary key; the rest of the condition is the fence.
 pub(super) const SUCCEED: &str = "UPDATE litework_task \
+     SET state = 'succeeded', finished_at = ?4, result = ?5 \
+     WHERE id = ?1 AND state = 'running' AND attempt = ?2 AND worker = ?3 \
+     AND (ties IS NULL OR ties = '{}')";
+
+/// The same for a task whose end concerns others. Served by the primary key.
+pub(super) const SUCCEED_TIED: &str = "UPDATE litework_task \
      SET state = 'succeeded', finished_at = ?4, result = ?5 \
      WHERE id = ?1 AND state = 'running' AND attempt = ?2 AND worker = ?3";
 
@@ -30,7 +41,7 @@ pub(super) const SUCCEED_BLOCK: &str = "UPDATE litework_task \
      SET state = 'succeeded', finished_at = given.column4, result = given.column5 \
      FROM (VALUES {rows}) AS given \
      WHERE id = given.column1 AND state = 'running' AND attempt = given.column2 \
-     AND worker = given.column3";
+     AND worker = given.column3 AND (ties IS NULL OR ties = '{}')";
 
 /// Rows of a block of successes, few under test. A smaller one costs more than its rows one by one.
 const BLOCK: usize = if cfg!(test) { 2 } else { 64 };
@@ -48,16 +59,13 @@ const SUCCEED_UNFENCED: &str = "UPDATE litework_task \
      WHERE id = ?1";
 
 /// Served by the primary key.
-const SPENT: &str = "SELECT attempts_max, crashes, at_most_once, cancel_requested, priority, due_at \
-     FROM litework_task WHERE id = ?1 AND state = 'running' AND attempt = ?2 AND worker = ?3";
+const SPENT: &str = "SELECT attempts_max, crashes, at_most_once, cancel_requested, priority, due_at, \
+     ties, lane FROM litework_task WHERE id = ?1 AND state = 'running' AND attempt = ?2 AND worker = ?3";
 
 /// Served by the primary key.
 const SETTLE: &str = "UPDATE litework_task SET state = ?4, reason = ?5, finished_at = ?6, \
      due_at = ?7, rank = ?8, attempt = ?9, crashes = ?10, snoozes = snoozes + ?11, stuck = ?12 \
      WHERE id = ?1 AND state = 'running' AND attempt = ?2 AND worker = ?3";
-
-/// Served by the primary key.
-const LANE: &str = "SELECT lane FROM litework_task WHERE id = ?1";
 
 const RECORD: &str = "INSERT INTO litework_error \
      (task, attempt, outcome, started_at, finished_at, worker, report) \
@@ -97,7 +105,7 @@ fn finish_each(
 
 /// Whether it is a success that stands in the task's row.
 fn can_be_in_block(finish: &Finish) -> bool {
-    inline_result(finish).is_some() && !fault::planted("fence_off")
+    !finish.tied && inline_result(finish).is_some() && !fault::planted("fence_off")
 }
 
 /// The return value of a success, if it stands in the task's row.
@@ -108,7 +116,8 @@ fn inline_result(finish: &Finish) -> Option<&str> {
     }
 }
 
-/// False where a damaged row has refused the statement, and with it the others.
+/// False where each is to be looked at alone: a damaged row has refused the statement, and with it the
+/// others, or some lease does not hold, or other tasks wait for one of them by now.
 fn succeed_block(
     core: &mut Core,
     block: &[Finish],
@@ -125,9 +134,11 @@ fn succeed_block(
         Err(error) if core.lost_transaction() => return Err(not_stored(error)),
         Err(_refused) => return Ok(false),
     };
+    if kept < block.len() {
+        return Ok(false);
+    }
     for finish in block {
-        let kept = kept == block.len() || was_kept(core, finish)?;
-        answers.push(if kept { Ok(succeeded(core, finish)) } else { Err(lease_lost(finish)) });
+        answers.push(Ok(succeeded(core, finish)));
     }
     Ok(true)
 }
@@ -165,7 +176,7 @@ pub(super) fn finish(
     finish: &Finish,
 ) -> Result<Result<Finished, Error>, Error> {
     let answer = match &finish.outcome {
-        Outcome::Succeeded { result } => succeed(core, finish, result),
+        Outcome::Succeeded { result } => succeed(core, now, finish, result),
         outcome => settle_row(core, now, finish, outcome),
     };
     match answer {
@@ -178,23 +189,24 @@ fn lease_lost(finish: &Finish) -> Error {
     Error::LeaseLost { id: finish.id, attempt: finish.lease.attempt }
 }
 
-fn succeed(core: &mut Core, finish: &Finish, result: &str) -> Result<Finished, Error> {
-    let inline = (result.len() <= INLINE_BYTES_MAX).then_some(result);
+fn succeed(
+    core: &mut Core,
+    now: Timestamp,
+    finish: &Finish,
+    result: &str,
+) -> Result<Finished, Error> {
     let sql = if fault::planted("fence_off") { SUCCEED_UNFENCED } else { SUCCEED };
     let lease = finish.lease;
-    let changed = core
-        .conn
-        .prepare_cached(sql)
-        .and_then(|mut update| {
-            let at = finish.finished_at.as_millis();
-            update.execute((lease.row, lease.attempt, lease.owner, at, inline))
-        })
-        .map_err(not_stored)?;
-    if changed == 0 {
-        let kept = was_kept(core, finish)?;
-        return if kept { Ok(succeeded(core, finish)) } else { Err(lease_lost(finish)) };
+    if finish.tied || !write_success(core, sql, finish, result)? {
+        if was_kept(core, finish)? {
+            return Ok(succeeded(core, finish));
+        }
+        if !write_success(core, SUCCEED_TIED, finish, result)? {
+            return Err(lease_lost(finish));
+        }
+        ends::left(core, now, lease.row)?;
     }
-    if inline.is_none() {
+    if result.len() > INLINE_BYTES_MAX {
         core.conn
             .prepare_cached(INSERT_PAYLOAD)
             .and_then(|mut insert| insert.execute((lease.row * 2 + 1, result)))
@@ -203,11 +215,28 @@ fn succeed(core: &mut Core, finish: &Finish, result: &str) -> Result<Finished, E
     Ok(succeeded(core, finish))
 }
 
+/// Whether the lease held.
+fn write_success(core: &Core, sql: &str, finish: &Finish, result: &str) -> Result<bool, Error> {
+    let inline = (result.len() <= INLINE_BYTES_MAX).then_some(result);
+    let lease = finish.lease;
+    core.conn
+        .prepare_cached(sql)
+        .and_then(|mut update| {
+            let at = finish.finished_at.as_millis();
+            update.execute((lease.row, lease.attempt, lease.owner, at, inline))
+        })
+        .map(|changed| changed > 0)
+        .map_err(not_stored)
+}
+
 /// What the row says, beside what the finish says.
 struct Before {
     spent: Spent,
     priority: i8,
     due_at: Timestamp,
+    /// None for a plain task.
+    ties: Option<Ties>,
+    lane: i64,
 }
 
 fn settle_row(
@@ -216,9 +245,25 @@ fn settle_row(
     finish: &Finish,
     outcome: &Outcome,
 ) -> Result<Finished, Error> {
-    let before = read_before(core, finish)?.ok_or_else(|| lease_lost(finish))?;
+    let mut before = read_before(core, finish)?.ok_or_else(|| lease_lost(finish))?;
+    let row = finish.lease.row;
+    let key = before.ties.as_ref().and_then(|ties| ties.unique.as_ref());
+    // One that has let its key go takes it again, to start again.
+    let key = key.filter(|key| key.held == Held::Start).map(|key| key.key.clone());
+    if let Some(key) = &key {
+        before.spent.superseded = unique::is_taken(&core.conn, row, key)?;
+    }
     let change = settle(before.spent, outcome, &finish.retry, now, finish.chance);
     write_change(core, finish, outcome, &before, change)?;
+    if let Some(key) = key.filter(|_| !change.state.is_final()) {
+        unique::take_again(&core.conn, row, &key)?;
+    }
+    if let Some(until) = outcome.closes_until(now) {
+        core.close(row, before.lane, until)?;
+    }
+    if before.ties.is_some() {
+        ends::left(core, now, row)?;
+    }
     if !matches!(outcome, Outcome::GivenBack) {
         record(core, finish, outcome, change)?;
     }
@@ -243,9 +288,12 @@ fn read_before(core: &Core, finish: &Finish) -> Result<Option<Before>, Error> {
                     crashes: row.get::<_, u32>(1)?.saturating_add(crashed),
                     at_most_once: row.get(2)?,
                     cancel_requested: row.get(3)?,
+                    superseded: false,
                 };
                 let due_at = Timestamp::clamped(row.get(5)?);
-                Ok(Before { spent, priority: row.get(4)?, due_at })
+                let ties: Option<String> = row.get(6)?;
+                let ties = ties.map(|ties| ties_of(Some(ties)));
+                Ok(Before { spent, priority: row.get(4)?, due_at, ties, lane: row.get(7)? })
             })
             .optional()
         })
@@ -278,28 +326,15 @@ fn write_change(
                 rank,
                 attempt,
                 before.spent.crashes,
-                matches!(outcome, Outcome::Snoozed { .. }),
+                outcome.is_snooze(),
                 finish.stuck,
             ])
         })
         .map_err(not_stored)?;
     match change.state {
         State::Scheduled => core.note_due(due_at),
-        State::Ready => note_ready(core, lease.row, rank)?,
+        State::Ready => core.note_ready(lease.row, before.lane, rank)?,
         _ => {}
-    }
-    Ok(())
-}
-
-fn note_ready(core: &mut Core, row: i64, rank: i64) -> Result<(), Error> {
-    let lane = core
-        .conn
-        .prepare_cached(LANE)
-        .and_then(|mut read| read.query_row([row], |found| found.get(0)))
-        .and_then(|lane| core.lanes.by_id(&core.conn, lane))
-        .map_err(not_stored)?;
-    if let Some(lane) = lane {
-        core.lanes.note_ready(lane, (rank, row));
     }
     Ok(())
 }
@@ -307,7 +342,7 @@ fn note_ready(core: &mut Core, row: i64, rank: i64) -> Result<(), Error> {
 /// The word of an outcome in the list of attempts.
 fn word(outcome: &Outcome, change: Change) -> &'static str {
     match outcome {
-        Outcome::Snoozed { .. } => "snoozed",
+        Outcome::Snoozed { .. } | Outcome::RateLimited { .. } => "snoozed",
         Outcome::Crashed { .. } => "crashed",
         Outcome::Retry { .. } if change.state == State::Scheduled => "retry",
         _ => change.state.as_str(),
@@ -334,7 +369,7 @@ fn record(core: &Core, finish: &Finish, outcome: &Outcome, change: Change) -> Re
             ])
         })
         .map_err(not_stored)?;
-    if matches!(outcome, Outcome::Snoozed { .. }) {
+    if outcome.is_snooze() {
         core.conn
             .prepare_cached(
                 "DELETE FROM litework_error WHERE task = ?1 AND outcome = 'snoozed' AND id NOT IN \

@@ -16,6 +16,7 @@ use super::errors::not_stored;
 use super::waiting::Waiting;
 use crate::backend::{self, Offer};
 use crate::error::Error;
+use crate::rule::Admits;
 
 /// A file has at most this many lanes.
 pub(super) const LANES_MAX: usize = 1_000;
@@ -271,6 +272,11 @@ impl Lanes {
         self.list[index].heads.pop_front();
     }
 
+    /// Puts it back, because its task was not claimed after all.
+    pub(super) fn put_back(&mut self, index: usize, head: Head) {
+        self.list[index].heads.push_front(head);
+    }
+
     /// The heads of all lanes open to this offer: where a claim begins.
     pub(super) fn open_heads(
         &mut self,
@@ -290,18 +296,21 @@ impl Lanes {
     }
 
     /// Whether a task of this rank would be the next of all that are open: no other ready task
-    /// stands before it. A new task has the greatest id, so an equal rank stands before it too.
+    /// that a rule admits stands before it. A new task has the greatest id, so an equal rank stands before
+    /// it too.
     pub(super) fn is_next(
         &mut self,
         conn: &Connection,
         offer: &dyn Offer,
         rank: i64,
+        mut admit: impl FnMut(&str, &str) -> Admits,
     ) -> rusqlite::Result<bool> {
         self.read_list(conn)?;
         let any = offer.weighted();
         for index in 0..self.list.len() {
             if self.is_open(index, offer)
                 && self.head(conn, index)?.is_some_and(|(best, _)| any || best <= rank)
+                && admit(&self.list[index].queue, &self.list[index].kind) == Admits::Yes
             {
                 return Ok(false);
             }

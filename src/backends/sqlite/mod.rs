@@ -4,25 +4,32 @@
 //! the only way to that connection, `query` reads on connections of its own. This module wires them
 //! to the [`Backend`] contract.
 
+mod blocks;
 mod cancel;
 mod checkpoint;
 mod claim;
 mod core;
 pub(crate) mod doors;
+mod ends;
 mod enqueue;
 mod errors;
 mod finish;
+mod gates;
 mod lanes;
 mod member;
 mod mounts;
+mod payload;
 mod promote;
 mod query;
 mod row;
+mod rules;
 mod schema;
 mod seats;
+mod skip;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod unique;
 mod waiting;
 mod watcher;
 mod writer;
@@ -43,11 +50,13 @@ use self::seats::{Beats, Life, Seat};
 use self::writer::Writer;
 use crate::backend::{Backend, Cancelled, Capabilities, Exchanged, Offer, Rescued};
 use crate::error::Error;
+use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::options::Durability;
 use crate::record::{
     AttemptRecord, Claimed, Cursor, Filter, Finish, Member, NewTask, Page, Stored, TaskRecord,
 };
+use crate::rule::Scope;
 use crate::time::Timestamp;
 use crate::watch::Signal;
 
@@ -329,7 +338,7 @@ impl Backend for Sqlite {
             .collect();
         let level = inserts.iter().map(Insert::level).max().unwrap_or_default();
         let mut turn = self.inner.writer.turn()?;
-        let stored = turn.transaction(level, |core| enqueue::store_all(core, &mut inserts));
+        let stored = turn.transaction(level, |core| blocks::store_all(core, &mut inserts));
         if let Err(error) = stored {
             turn.doubt(&error, inserts.iter().filter_map(Insert::doubt));
             inserts.iter_mut().for_each(Insert::undo);
@@ -380,7 +389,8 @@ impl Backend for Sqlite {
             if let Some(offer) = offer {
                 let unwritten = promote::promote(core, now, offer)?;
                 (done.claimed, done.more) = claim::claim(core, now, unwritten, offer)?;
-                done.next_due = promote::next_due(core)?;
+                let due_at = promote::next_due(core)?;
+                done.next_due = due_at.into_iter().chain(core.rules.opens_at()).min();
             }
             Ok(())
         });
@@ -432,6 +442,29 @@ impl Backend for Sqlite {
             seats::remove(&self.inner.folder, stem);
         }
         Ok(rescued)
+    }
+
+    fn declare(&self, limits: &[(Scope, Limits)]) -> Result<(), Error> {
+        let differs = self.read("rules", |conn| Ok(rules::differ(conn, limits)?))?;
+        if !differs {
+            return Ok(());
+        }
+        self.transaction(self.durability, |core| {
+            rules::declare(&core.conn, limits)?;
+            core.rules.forget();
+            core.effects.work = true;
+            Ok(())
+        })
+    }
+
+    fn open_gates(&self, now: Timestamp) -> Result<(), Error> {
+        let keys = self.read("gates", |conn| Ok(gates::forgotten(conn, now)?))?;
+        if keys.is_empty() {
+            return Ok(());
+        }
+        self.transaction(self.durability, |core| {
+            keys.iter().try_for_each(|key| core.release(now, key))
+        })
     }
 
     fn cancel(&self, now: Timestamp, id: TaskId) -> Result<Cancelled, Error> {

@@ -336,6 +336,7 @@ fn migrate(conn: &mut Connection, path: &Path, settings: &Settings) -> Result<()
         for (name, value) in [
             ("schema", SCHEMA_VERSION),
             ("min_writer", SCHEMA_VERSION),
+            ("fence", 0),
             ("step_ms", settings.step_ms.unwrap_or(STEP_STRICT_MS)),
         ] {
             insert.execute((name, value)).map_err(sorted)?;

@@ -21,8 +21,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::blocks::store_each;
 use super::core::{Core, Doubt};
-use super::enqueue::{Insert, store_each};
+use super::enqueue::Insert;
 use super::member;
 use super::schema::BUSY_DEADLINE;
 use crate::error::Error;

@@ -1,0 +1,333 @@
+//! Claim and finish: what ties tasks to each other: unique keys, gates, rules.
+//!
+//! As in a file, whoever runs has passed its gate, and the rest wait outside of what is ready.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::task::Task;
+use super::{Book, put};
+use crate::error::Error;
+use crate::gate::{Gate, Limits, Rate};
+use crate::id::TaskId;
+use crate::record::{NewTask, Stored};
+use crate::rule::{Admits, Rule, Scope};
+use crate::settle::already_running;
+use crate::state::{Reason, State, rank};
+use crate::time::Timestamp;
+use crate::unique::{Claim, Held, OnConflict, Replace};
+
+/// What ties the tasks of a book.
+#[derive(Default)]
+pub(super) struct Ties {
+    /// Who has a unique key.
+    pub(super) unique: BTreeMap<String, i64>,
+    /// By gate, those that wait there: (rank, row).
+    waiting: BTreeMap<String, BTreeSet<(i64, i64)>>,
+    /// By gate, those that are ready, run, or are scheduled by their rate.
+    beyond: BTreeMap<String, BTreeSet<i64>>,
+    /// By key: when the rate is even again, and until when it is closed.
+    rates: BTreeMap<String, (i64, Timestamp)>,
+    fence: i64,
+    pub(super) rules: BTreeMap<Scope, Rule>,
+}
+
+/// Whether a task may pass its gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pass {
+    Open,
+    Held(Option<TaskId>),
+    Later(Timestamp),
+}
+
+impl Ties {
+    pub(super) fn index(&mut self, task: &Task, stands: bool) {
+        let Some((key, _)) = task.extra.as_ref().and_then(|extra| extra.gate()) else { return };
+        let row = task.record.id.row();
+        match (task.record.state, task.record.reason) {
+            (State::Waiting, _) => {
+                put(self.waiting.entry(key.to_owned()).or_default(), (task.rank, row), stands);
+            }
+            (State::Ready | State::Running, _) | (State::Scheduled, Some(Reason::Rate)) => {
+                put(self.beyond.entry(key.to_owned()).or_default(), row, stands);
+            }
+            _ => {}
+        }
+    }
+
+    fn opens_at(&self, key: &str, rate: Rate) -> Timestamp {
+        let (next_at, closed_until) = self.rates.get(key).copied().unwrap_or_default();
+        rate.opens_at(next_at).max(closed_until)
+    }
+}
+
+impl Book {
+    /// The tasks of a gate in this state that hold a place of it.
+    fn holders(&self, key: &str, state: State, now: Timestamp) -> impl Iterator<Item = &Task> {
+        let rows = self.ties.beyond.get(key).into_iter().flatten();
+        let tasks = rows.filter_map(|row| self.tasks.get(row));
+        tasks.filter(move |task| {
+            let gate = task.extra.as_ref().and_then(|extra| extra.ties.gate);
+            let since = task.record.started_at.unwrap_or(now);
+            task.record.state == state
+                && (state != State::Running || gate.is_none_or(|gate| gate.is_held(since, now)))
+        })
+    }
+
+    fn count(&self, key: &str, state: State, now: Timestamp) -> u32 {
+        u32::try_from(self.holders(key, state, now).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether a task that is about to start may.
+    pub(super) fn pass(&self, now: Timestamp, key: &str, gate: Gate) -> Pass {
+        if let Gate::Rate(rate) = gate {
+            let opens_at = self.ties.opens_at(key, rate);
+            return if opens_at > now { Pass::Later(opens_at) } else { Pass::Open };
+        }
+        let mut holders = self.holders(key, State::Running, now).map(|task| task.record.id);
+        match gate {
+            Gate::Lock { .. } => {
+                holders.next().map_or(Pass::Open, |holder| Pass::Held(Some(holder)))
+            }
+            _ if self.count(key, State::Running, now) < gate.places() => Pass::Open,
+            _ => Pass::Held(None),
+        }
+    }
+
+    /// The same for a new task, which also stands behind those that are ready.
+    pub(super) fn pass_new(&self, now: Timestamp, key: &str, gate: Gate) -> Pass {
+        let waiting = self.ties.waiting.get(key).is_some_and(|waiting| !waiting.is_empty());
+        let ready = self.count(key, State::Ready, now);
+        let before = match gate {
+            Gate::Rate(_) => waiting || ready > 0 || self.count(key, State::Scheduled, now) > 0,
+            Gate::Lock { wait: false, .. } => false,
+            Gate::Lock { .. } | Gate::Limit { .. } => {
+                self.count(key, State::Running, now) + ready >= gate.places()
+            }
+        };
+        if before { Pass::Held(None) } else { self.pass(now, key, gate) }
+    }
+
+    /// Notes that a task has passed its gate; the number of a lock's holder.
+    pub(super) fn passed(&mut self, now: Timestamp, key: &str, gate: Gate) -> Option<i64> {
+        match gate {
+            Gate::Limit { .. } => None,
+            Gate::Lock { .. } => {
+                self.ties.fence += 1;
+                Some(self.ties.fence)
+            }
+            Gate::Rate(rate) => {
+                let state = self.ties.rates.entry(key.to_owned()).or_default();
+                state.0 = rate.after_start(state.0, now);
+                None
+            }
+        }
+    }
+
+    /// Lets those that wait at a gate go on, as far as there are places.
+    fn release(&mut self, now: Timestamp, key: &str) {
+        loop {
+            let first = self.ties.waiting.get(key).and_then(|waiting| waiting.first());
+            let Some((_, row)) = first.copied() else { return };
+            let gate = self.tasks.get(&row).and_then(|task| task.extra.as_ref()?.ties.gate);
+            let gate = gate.unwrap_or(Gate::TURN);
+            let taken = self.count(key, State::Ready, now)
+                + match gate {
+                    Gate::Rate(_) => self.count(key, State::Scheduled, now),
+                    _ => self.count(key, State::Running, now),
+                };
+            if taken >= gate.places() {
+                return;
+            }
+            self.effects.work = true;
+            if let Pass::Later(opens_at) = self.pass(now, key, gate) {
+                return self.postpone(row, opens_at);
+            }
+            self.edit(row, |task| {
+                task.record.state = State::Ready;
+                task.record.reason = None;
+            });
+        }
+    }
+
+    /// Schedules a task for the moment at which its rate admits it.
+    pub(super) fn postpone(&mut self, row: i64, until: Timestamp) {
+        let step_ms = self.step_ms;
+        self.edit(row, |task| {
+            task.record.state = State::Scheduled;
+            task.record.reason = Some(Reason::Rate);
+            task.record.due_at = until;
+            task.rank = rank(until, task.record.priority, step_ms);
+        });
+    }
+
+    /// Lets others go on that a row has kept waiting.
+    pub(super) fn left(&mut self, now: Timestamp, row: i64) {
+        let Some(task) = self.tasks.get(&row) else { return };
+        let Some(extra) = &task.extra else { return };
+        let outlives =
+            matches!(extra.ties.unique.as_ref().map(|key| key.held), Some(Held::Until(_)));
+        let ended = task.record.state.is_final();
+        let wait_key = extra.wait_key.clone();
+        if ended && !outlives {
+            self.let_go(row);
+        }
+        if let Some(key) = wait_key {
+            self.release(now, &key);
+        }
+    }
+
+    /// A task leaves the states that its unique key covers.
+    pub(super) fn let_go(&mut self, row: i64) {
+        let key = self.key_of(row);
+        if let Some(key) = key.filter(|key| self.ties.unique.get(key) == Some(&row)) {
+            self.ties.unique.remove(&key);
+        }
+    }
+
+    fn key_of(&self, row: i64) -> Option<String> {
+        let extra = self.tasks.get(&row)?.extra.as_ref()?;
+        Some(extra.ties.unique.as_ref()?.key.clone())
+    }
+
+    /// The key that a task has let go when it started.
+    pub(super) fn key_let_go(&self, row: i64) -> Option<String> {
+        let extra = self.tasks.get(&row)?.extra.as_ref()?;
+        let unique = extra.ties.unique.as_ref()?;
+        (unique.held == Held::Start).then(|| unique.key.clone())
+    }
+
+    /// What becomes of a call where there is a task with its unique key.
+    pub(super) fn meet(&mut self, now: Timestamp, new: &NewTask) -> Result<Option<Stored>, Error> {
+        let Some(claim) = new.claim().cloned() else { return Ok(None) };
+        let Some(row) = self.ties.unique.get(&claim.key).copied() else { return Ok(None) };
+        let Some(task) = self.tasks.get(&row) else { return Ok(None) };
+        let held = task.extra.as_ref().and_then(|extra| Some(extra.ties.unique.as_ref()?.held));
+        let state = task.record.state;
+        let is_over = match held {
+            Some(Held::Until(moment)) => moment <= now.as_millis(),
+            Some(Held::Start | Held::End) => state.is_final(),
+            None => true,
+        };
+        if is_over {
+            self.ties.unique.remove(&claim.key);
+            return Ok(None);
+        }
+        let (id, waits) =
+            (task.record.id, matches!(state, State::Scheduled | State::Waiting | State::Ready));
+        match claim.on_conflict {
+            OnConflict::Refuse => return Err(Error::NotUnique { existing: id }),
+            OnConflict::Replace(what) if waits => self.replace(now, row, new, what),
+            OnConflict::Existing | OnConflict::Replace(_) => {}
+        }
+        let task = self.tasks.get(&row).map(|task| (task.record.state, task.record.due_at));
+        let (state, due_at) = task.unwrap_or((state, new.due_at));
+        Ok(Some(Stored { id, state, due_at, existing: true, claimed: None }))
+    }
+
+    /// Puts what a call says in the place of what is stored. A task that waits goes on waiting.
+    fn replace(&mut self, now: Timestamp, row: i64, new: &NewTask, what: Replace) {
+        let step_ms = self.step_ms;
+        let mut left = false;
+        self.edit(row, |task| {
+            let record = &mut task.record;
+            if what.arguments {
+                record.arguments.clone_from(&new.arguments);
+            }
+            if what.priority {
+                record.priority = new.priority;
+            }
+            if what.due {
+                (record.due_at, record.expires_at) = (new.due_at, new.expires_at);
+            }
+            let again = match record.state {
+                State::Scheduled => what.due,
+                State::Ready => record.due_at > now,
+                _ => false,
+            };
+            if again {
+                left = record.state == State::Ready;
+                (record.state, record.reason) = (State::Scheduled, Some(Reason::Delayed));
+            }
+            task.rank = rank(record.due_at, record.priority, step_ms);
+        });
+        self.effects.work = true;
+        if left {
+            self.left(now, row);
+        }
+    }
+
+    /// Notes who has a unique key from now on.
+    pub(super) fn hold_key(&mut self, claim: &Claim, row: i64) {
+        self.ties.unique.insert(claim.key.clone(), row);
+    }
+
+    /// Ends a task that has found its lock held.
+    pub(super) fn skip(&mut self, now: Timestamp, row: i64, holder: Option<TaskId>) {
+        self.edit(row, |task| {
+            task.record.state = State::Skipped;
+            task.record.reason = Some(Reason::Locked);
+            task.record.finished_at = Some(now);
+            if let Some(holder) = holder {
+                task.record_skip(now, already_running(holder));
+            }
+        });
+        self.effects.changed.push(row);
+        self.left(now, row);
+    }
+
+    /// Whether a task of this queue and kind may start now.
+    pub(super) fn admit(&self, queue: &str, kind: &str, now: Timestamp) -> Admits {
+        let rules = self.ties.rules.iter().filter(|(scope, _)| scope.covers(queue, kind));
+        rules.fold(Admits::Yes, |admits, (scope, rule)| {
+            let running = self.running.iter().filter_map(|(_, row)| self.tasks.get(row));
+            let running = running.filter(|task| scope.covers(&task.lane.0, &task.lane.1)).count();
+            admits.and(rule.admits(u32::try_from(running).unwrap_or(u32::MAX), now))
+        })
+    }
+
+    /// Whether tasks of this queue and kind are not to be held ahead of a free thread.
+    pub(super) fn are_scarce(&self, queue: &str, kind: &str) -> bool {
+        let mut rules = self.ties.rules.iter();
+        rules.any(|(scope, rule)| scope.covers(queue, kind) && rule.is_scarce())
+    }
+
+    /// Counts a start.
+    pub(super) fn started(&mut self, queue: &str, kind: &str, now: Timestamp) {
+        for (scope, rule) in &mut self.ties.rules {
+            if scope.covers(queue, kind) {
+                rule.start(now);
+            }
+        }
+    }
+
+    /// The program's wishes; what a person has set stays.
+    pub(super) fn declare(&mut self, limits: &[(Scope, Limits)]) {
+        for (scope, limits) in limits {
+            let rule = self.ties.rules.entry(scope.clone()).or_default();
+            (rule.max_running, rule.rate) = (limits.max_running, limits.rate);
+        }
+        self.ties.rules.retain(|_, rule| *rule != Rule::default());
+    }
+
+    /// Lets those go on whose lock has expired.
+    pub(super) fn open_gates(&mut self, now: Timestamp) {
+        let keys: Vec<String> = self.ties.waiting.keys().cloned().collect();
+        for key in keys {
+            self.release(now, &key);
+        }
+    }
+
+    /// A task said that nothing of its key, or of its queue, is to start before this moment.
+    pub(super) fn close_until(&mut self, row: i64, until: Timestamp) {
+        let Some(task) = self.tasks.get(&row) else { return };
+        let gate = task.extra.as_ref().and_then(|extra| extra.gate());
+        if let Some((key, Gate::Rate(_))) = gate {
+            let state = self.ties.rates.entry(key.to_owned()).or_default();
+            state.1 = state.1.max(until);
+        } else {
+            let scope = Scope::queue(&*task.lane.0);
+            let rule = self.ties.rules.entry(scope).or_default();
+            rule.closed_until = rule.closed_until.max(Some(until));
+        }
+    }
+}

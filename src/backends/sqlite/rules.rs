@@ -1,0 +1,221 @@
+//! Claim: what holds for a whole queue or kind: paused, closed for a while, so many at once, so many in a
+//! period.
+//!
+//! A rule decides which lanes are open; no task is ever written for it. Rules are remembered until another
+//! connection commits; how many run is read from the running rows each time, but only where a rule asks.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::errors::not_stored;
+use crate::error::Error;
+use crate::gate::{Limits, Rate};
+use crate::rule::{Admits, Rule, Scope};
+use crate::time::Timestamp;
+
+/// Served by the primary key of `litework_rule`.
+const RULES: &str = "SELECT scope, name, paused_at, max_running, rate_count, rate_ms, rate_burst, \
+     next_at, closed_until FROM litework_rule WHERE scope = 'kind' OR scope = 'queue'";
+
+/// What runs. Served by `litework_task_running`.
+const RUNNING: &str = "SELECT l.queue, l.kind FROM litework_task t \
+     CROSS JOIN litework_lane l ON l.id = t.lane WHERE t.state = 'running'";
+
+const STARTED: &str = "UPDATE litework_rule SET next_at = ?3 WHERE scope = ?1 AND name = ?2";
+
+/// One rule, as it is remembered.
+#[derive(Debug)]
+struct Known {
+    rule: Rule,
+    /// How many run, as counted in this transaction.
+    running: u32,
+    /// `next_at` is not written yet.
+    moved: bool,
+}
+
+/// The rules of a file.
+#[derive(Debug, Default)]
+pub(super) struct Rules {
+    known: bool,
+    queues: HashMap<String, Known>,
+    kinds: HashMap<String, Known>,
+    /// Whether any limits how many run.
+    counts: bool,
+    /// The next moment at which a lane opens that was found shut.
+    opens_at: Option<Timestamp>,
+}
+
+impl Rules {
+    /// Others may have changed them.
+    pub(super) fn forget(&mut self) {
+        self.known = false;
+    }
+
+    /// Whether there are none, which is what most files have.
+    pub(super) fn are_none(&self) -> bool {
+        self.queues.is_empty() && self.kinds.is_empty()
+    }
+
+    /// Reads what a transaction needs that is going to start tasks.
+    pub(super) fn prepare(&mut self, conn: &Connection) -> Result<(), Error> {
+        self.opens_at = None;
+        if !self.known {
+            self.read(conn).map_err(not_stored)?;
+        }
+        if self.counts { self.count(conn).map_err(not_stored) } else { Ok(()) }
+    }
+
+    fn read(&mut self, conn: &Connection) -> rusqlite::Result<()> {
+        (self.queues, self.kinds) = (HashMap::new(), HashMap::new());
+        let mut read = conn.prepare_cached(RULES)?;
+        let mut rows = read.query([])?;
+        while let Some(row) = rows.next()? {
+            let (scope, name): (String, String) = (row.get(0)?, row.get(1)?);
+            let rules = if scope == "queue" { &mut self.queues } else { &mut self.kinds };
+            rules.insert(name, Known { rule: rule(row)?, running: 0, moved: false });
+        }
+        let mut all = self.queues.values().chain(self.kinds.values());
+        self.counts = all.any(|known| known.rule.max_running.is_some());
+        self.known = true;
+        Ok(())
+    }
+
+    fn count(&mut self, conn: &Connection) -> rusqlite::Result<()> {
+        let all = self.queues.values_mut().chain(self.kinds.values_mut());
+        all.for_each(|known| known.running = 0);
+        let mut read = conn.prepare_cached(RUNNING)?;
+        let mut rows = read.query([])?;
+        while let Some(row) = rows.next()? {
+            let (queue, kind): (String, String) = (row.get(0)?, row.get(1)?);
+            for known in self.of(&queue, &kind) {
+                known.running += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn of(&mut self, queue: &str, kind: &str) -> impl Iterator<Item = &mut Known> {
+        self.queues.get_mut(queue).into_iter().chain(self.kinds.get_mut(kind))
+    }
+
+    /// Whether a task of this queue and kind may start now.
+    pub(super) fn admit(&mut self, queue: &str, kind: &str, now: Timestamp) -> Admits {
+        if self.are_none() {
+            return Admits::Yes;
+        }
+        let verdicts = self.of(queue, kind).map(|known| known.rule.admits(known.running, now));
+        let verdict = verdicts.fold(Admits::Yes, Admits::and);
+        if let Admits::No(Some(until)) = verdict {
+            self.opens_at = Some(self.opens_at.map_or(until, |known| known.min(until)));
+        }
+        verdict
+    }
+
+    /// Whether tasks of this queue and kind are not to be held ahead of a free thread: each that is held
+    /// counts as running.
+    pub(super) fn are_scarce(&mut self, queue: &str, kind: &str) -> bool {
+        !self.are_none() && self.of(queue, kind).any(|known| known.rule.is_scarce())
+    }
+
+    /// Counts a start.
+    pub(super) fn started(&mut self, queue: &str, kind: &str, now: Timestamp) {
+        if self.are_none() {
+            return;
+        }
+        for known in self.of(queue, kind) {
+            known.running += 1;
+            known.moved |= known.rule.start(now);
+        }
+    }
+
+    /// When the first of the lanes opens that were found shut.
+    pub(super) fn opens_at(&self) -> Option<Timestamp> {
+        self.opens_at
+    }
+
+    /// Writes what the starts of this transaction have changed.
+    pub(super) fn write(&mut self, conn: &Connection) -> Result<(), Error> {
+        if self.are_none() {
+            return Ok(());
+        }
+        let queues = self.queues.iter_mut().map(|(name, known)| ("queue", name, known));
+        let kinds = self.kinds.iter_mut().map(|(name, known)| ("kind", name, known));
+        for (scope, name, known) in queues.chain(kinds).filter(|(_, _, known)| known.moved) {
+            conn.prepare_cached(STARTED)
+                .and_then(|mut update| update.execute((scope, name, known.rule.next_at)))
+                .map_err(not_stored)?;
+            known.moved = false;
+        }
+        Ok(())
+    }
+}
+
+/// Served by the primary key of `litework_rule`.
+const DECLARED: &str = "SELECT max_running, rate_count, rate_ms, rate_burst, edited_at \
+     FROM litework_rule WHERE scope = ?1 AND name = ?2";
+
+const DECLARE: &str = "INSERT INTO litework_rule \
+     (scope, name, max_running, rate_count, rate_ms, rate_burst) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+     ON CONFLICT (scope, name) DO UPDATE SET max_running = excluded.max_running, \
+     rate_count = excluded.rate_count, rate_ms = excluded.rate_ms, \
+     rate_burst = excluded.rate_burst WHERE edited_at IS NULL";
+
+/// Whether the file has other limits than a program declares.
+pub(super) fn differ(conn: &Connection, limits: &[(Scope, Limits)]) -> rusqlite::Result<bool> {
+    let mut read = conn.prepare_cached(DECLARED)?;
+    for (scope, wanted) in limits {
+        let found = read
+            .query_row((scope.word(), scope.name()), |row| {
+                let edited = row.get::<_, Option<i64>>(4)?.is_some();
+                let rate = rate(row.get(1)?, row.get(2)?, row.get(3)?);
+                Ok((edited, Limits { max_running: row.get(0)?, rate }))
+            })
+            .optional()?;
+        let (edited, found) = found.unwrap_or_default();
+        if !edited && found != *wanted {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Writes the limits that a program declares, but for those that a person has edited.
+pub(super) fn declare(conn: &Connection, limits: &[(Scope, Limits)]) -> Result<(), Error> {
+    for (scope, limits) in limits {
+        let rate = limits.rate.map(Rate::parts);
+        conn.prepare_cached(DECLARE)
+            .and_then(|mut declare| {
+                declare.execute(rusqlite::params![
+                    scope.word(),
+                    scope.name(),
+                    limits.max_running,
+                    rate.map(|(count, _, _)| count),
+                    rate.map(|(_, period_ms, _)| i64::try_from(period_ms).unwrap_or(i64::MAX)),
+                    rate.map(|(_, _, burst)| burst),
+                ])
+            })
+            .map_err(not_stored)?;
+    }
+    Ok(())
+}
+
+/// Reads a row of [`RULES`]. A rate that is not in its range is none.
+fn rule(row: &Row<'_>) -> rusqlite::Result<Rule> {
+    let rate = rate(row.get(4)?, row.get(5)?, row.get(6)?);
+    let moment = |at| row.get::<_, Option<i64>>(at).map(|ms| ms.map(Timestamp::clamped));
+    Ok(Rule {
+        paused_at: moment(2)?,
+        max_running: row.get(3)?,
+        rate,
+        next_at: row.get(7)?,
+        closed_until: moment(8)?,
+    })
+}
+
+/// A rate as it stands in the file.
+fn rate(count: Option<u32>, period_ms: Option<i64>, burst: Option<u32>) -> Option<Rate> {
+    let period = Duration::from_millis(u64::try_from(period_ms?).ok()?);
+    Rate::per(count?, period).burst(burst.unwrap_or(1)).check().ok()
+}

@@ -1,0 +1,206 @@
+//! Enqueue: what becomes of a call that meets a task with its unique key.
+//!
+//! The key is a column with a unique index, so the look-up here only decides what to do; that there is
+//! never a second holder is what the index says.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::errors::not_stored;
+use super::gates::ties_of;
+use super::payload::{INLINE_BYTES_MAX, INSERT_PAYLOAD};
+use crate::error::Error;
+use crate::id::TaskId;
+use crate::record::{NewTask, Stored};
+use crate::state::{Reason, State, rank};
+use crate::time::Timestamp;
+use crate::unique::{Claim, Held, OnConflict, Replace};
+
+/// Served by `litework_task_unique`.
+pub(super) const HOLDER: &str = "SELECT id, tag, state, due_at, priority, ties, lane, arguments IS NULL, \
+     wait_key, reason FROM litework_task WHERE unique_key = ?1";
+
+/// Served by the primary key.
+const LET_GO: &str = "UPDATE litework_task SET unique_key = NULL WHERE id = ?1";
+
+/// Served by the primary key.
+const TAKE_AGAIN: &str = "UPDATE litework_task SET unique_key = ?2 WHERE id = ?1";
+
+/// Served by the primary key.
+const REPLACE: &str = "UPDATE litework_task SET state = ?2, reason = ?3, due_at = ?4, priority = ?5, \
+     rank = ?6, expires_at = CASE WHEN ?7 THEN ?8 ELSE expires_at END \
+     WHERE id = ?1 AND (state = 'scheduled' OR state = 'waiting' OR state = 'ready')";
+
+/// Served by the primary key.
+const REPLACE_ARGUMENTS: &str = "UPDATE litework_task SET arguments = ?2 WHERE id = ?1";
+
+/// The task that a call has met.
+pub(super) struct Met {
+    pub(super) stored: Stored,
+    /// What the call has changed.
+    pub(super) touched: Option<Touched>,
+}
+
+/// A stored task that a call has changed.
+pub(super) struct Touched {
+    pub(super) lane: i64,
+    /// Where it is scheduled: for when.
+    pub(super) due_at: Option<Timestamp>,
+    /// It was ready and is not any more: the key of its gate.
+    pub(super) left_gate: Option<String>,
+}
+
+/// The task that has a key.
+struct Holder {
+    id: TaskId,
+    state: State,
+    reason: Option<Reason>,
+    due_at: Timestamp,
+    priority: i8,
+    held: Option<Held>,
+    lane: i64,
+    has_payload: bool,
+    wait_key: Option<String>,
+}
+
+/// Looks for a task with the key of a call, and does what the call wants then.
+pub(super) fn meet(
+    conn: &Connection,
+    now: Timestamp,
+    step_ms: i64,
+    task: &NewTask,
+    claim: &Claim,
+) -> Result<Option<Met>, Error> {
+    let Some(holder) = holder(conn, &claim.key)? else { return Ok(None) };
+    let is_over = match holder.held {
+        Some(Held::Until(moment)) => moment <= now.as_millis(),
+        Some(Held::Start | Held::End) => holder.state.is_final(),
+        None => true,
+    };
+    if is_over {
+        let_go(conn, holder.id.row())?;
+        return Ok(None);
+    }
+    let waits = matches!(holder.state, State::Scheduled | State::Waiting | State::Ready);
+    match claim.on_conflict {
+        OnConflict::Refuse => Err(Error::NotUnique { existing: holder.id }),
+        OnConflict::Replace(what) if waits => {
+            replace(conn, now, step_ms, task, holder, what).map(Some)
+        }
+        OnConflict::Existing | OnConflict::Replace(_) => {
+            let stored = existing(holder.id, holder.state, holder.due_at);
+            Ok(Some(Met { stored, touched: None }))
+        }
+    }
+}
+
+fn existing(id: TaskId, state: State, due_at: Timestamp) -> Stored {
+    Stored { id, state, due_at, existing: true, claimed: None }
+}
+
+fn holder(conn: &Connection, key: &str) -> Result<Option<Holder>, Error> {
+    conn.prepare_cached(HOLDER)
+        .and_then(|mut find| {
+            find.query_row([key], |row| {
+                let state: String = row.get(2)?;
+                let reason: Option<String> = row.get(9)?;
+                Ok(Holder {
+                    id: TaskId::new(row.get(0)?, row.get(1)?),
+                    state: State::from_word(&state).unwrap_or(State::Failed),
+                    reason: reason.as_deref().and_then(Reason::from_word),
+                    due_at: Timestamp::clamped(row.get(3)?),
+                    priority: row.get(4)?,
+                    held: ties_of(row.get(5)?).unique.map(|key| key.held),
+                    lane: row.get(6)?,
+                    has_payload: row.get(7)?,
+                    wait_key: row.get(8)?,
+                })
+            })
+            .optional()
+        })
+        .map_err(not_stored)
+}
+
+/// Puts what a call says in the place of what is stored. A task that waits goes on waiting.
+fn replace(
+    conn: &Connection,
+    now: Timestamp,
+    step_ms: i64,
+    task: &NewTask,
+    holder: Holder,
+    what: Replace,
+) -> Result<Met, Error> {
+    let row = holder.id.row();
+    let due_at = if what.due { task.due_at } else { holder.due_at };
+    let priority = if what.priority { task.priority } else { holder.priority };
+    let (state, reason) = match holder.state {
+        // What is due by now is found by the next claim, in its order.
+        State::Scheduled if what.due => (State::Scheduled, Some(Reason::Delayed)),
+        State::Ready if due_at > now => (State::Scheduled, Some(Reason::Delayed)),
+        state => (state, holder.reason),
+    };
+    conn.prepare_cached(REPLACE)
+        .and_then(|mut update| {
+            update.execute(rusqlite::params![
+                row,
+                state.as_str(),
+                reason.map(Reason::as_str),
+                due_at.as_millis(),
+                priority,
+                rank(due_at, priority, step_ms),
+                what.due,
+                task.expires_at.map(Timestamp::as_millis),
+            ])
+        })
+        .map_err(not_stored)?;
+    if what.arguments {
+        replace_arguments(conn, row, &task.arguments, holder.has_payload)?;
+    }
+    let left_gate = if holder.state == state { None } else { holder.wait_key };
+    let touched = Touched {
+        lane: holder.lane,
+        due_at: (state == State::Scheduled).then_some(due_at),
+        left_gate,
+    };
+    Ok(Met { stored: existing(holder.id, state, due_at), touched: Some(touched) })
+}
+
+fn replace_arguments(
+    conn: &Connection,
+    row: i64,
+    arguments: &str,
+    had_payload: bool,
+) -> Result<(), Error> {
+    let inline = (arguments.len() <= INLINE_BYTES_MAX).then_some(arguments);
+    let write = || -> rusqlite::Result<()> {
+        conn.prepare_cached(REPLACE_ARGUMENTS)?.execute((row, inline))?;
+        if inline.is_none() {
+            conn.prepare_cached(INSERT_PAYLOAD)?.execute((row * 2, arguments))?;
+        } else if had_payload {
+            conn.prepare_cached("DELETE FROM litework_payload WHERE id = ?1")?
+                .execute([row * 2])?;
+        }
+        Ok(())
+    };
+    write().map_err(not_stored)
+}
+
+/// A task leaves the states that its key covers.
+pub(super) fn let_go(conn: &Connection, row: i64) -> Result<(), Error> {
+    conn.prepare_cached(LET_GO)
+        .and_then(|mut update| update.execute([row]))
+        .map(drop)
+        .map_err(not_stored)
+}
+
+/// Whether another task has a key by now.
+pub(super) fn is_taken(conn: &Connection, row: i64, key: &str) -> Result<bool, Error> {
+    Ok(holder(conn, key)?.is_some_and(|holder| holder.id.row() != row))
+}
+
+/// A task that has let its key go has to start again.
+pub(super) fn take_again(conn: &Connection, row: i64, key: &str) -> Result<(), Error> {
+    conn.prepare_cached(TAKE_AGAIN)
+        .and_then(|mut update| update.execute((row, key)))
+        .map(drop)
+        .map_err(not_stored)
+}
