@@ -445,11 +445,12 @@ impl Backend for Sqlite {
     }
 
     fn declare(&self, limits: &[(Scope, Limits)]) -> Result<(), Error> {
-        let differs = self.read("rules", |conn| Ok(rules::differ(conn, limits)?))?;
-        if !differs {
+        self.check_usable()?;
+        let mut turn = self.inner.writer.turn()?;
+        if !turn.look(|conn| rules::differ(conn, limits))? {
             return Ok(());
         }
-        self.transaction(self.durability, |core| {
+        turn.transaction(self.durability, |core| {
             rules::declare(&core.conn, limits)?;
             core.rules.forget();
             core.effects.work = true;
@@ -458,11 +459,13 @@ impl Backend for Sqlite {
     }
 
     fn open_gates(&self, now: Timestamp) -> Result<(), Error> {
-        let keys = self.read("gates", |conn| Ok(gates::forgotten(conn, now)?))?;
+        self.check_usable()?;
+        let mut turn = self.inner.writer.turn()?;
+        let keys = turn.look(|conn| gates::forgotten(conn, now))?;
         if keys.is_empty() {
             return Ok(());
         }
-        self.transaction(self.durability, |core| {
+        turn.transaction(self.durability, |core| {
             keys.iter().try_for_each(|key| core.release(now, key))
         })
     }

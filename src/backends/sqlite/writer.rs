@@ -20,10 +20,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
+use rusqlite::Connection;
 
 use super::blocks::store_each;
 use super::core::{Core, Doubt};
 use super::enqueue::Insert;
+use super::errors::not_stored;
 use super::member;
 use super::schema::BUSY_DEADLINE;
 use crate::error::Error;
@@ -338,6 +340,14 @@ pub(super) struct Turn<'a> {
 }
 
 impl Turn<'_> {
+    /// Looks through the connection, without a transaction.
+    pub(super) fn look<R>(
+        &self,
+        look: impl FnOnce(&Connection) -> rusqlite::Result<R>,
+    ) -> Result<R, Error> {
+        look(&self.core.conn).map_err(not_stored)
+    }
+
     /// Runs `body` in a transaction of its own and tells the world after its commit.
     pub(super) fn transaction<R>(
         &mut self,
