@@ -16,6 +16,7 @@ use crate::backends::sqlite::{Settings, Sqlite};
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::options::Durability;
+use crate::outcome::Report;
 use crate::record::{Claimed, Filter, Finished, Page, Stored, TaskRecord};
 use crate::time::Timestamp;
 use crate::watch::{Heard, Listener, Notice, Subscription};
@@ -123,7 +124,13 @@ impl Pair {
     /// One task, by its id.
     pub(super) fn check_task(&self, id: Both<TaskId>) {
         self.agree("a task", |engine, which| Ok(engine.get(id[which])?.map(blanked)));
-        self.agree("attempts", |engine, which| engine.attempts(id[which]));
+        self.agree("attempts", |engine, which| {
+            let mut attempts = engine.attempts(id[which])?;
+            for attempt in &mut attempts {
+                attempt.error = attempt.error.take().map(without_tag);
+            }
+            Ok(attempts)
+        });
     }
 
     /// What is asked about keys, owners and kinds.
@@ -136,7 +143,11 @@ impl Pair {
             self.agree("a key", |engine, _| Ok(engine.find(&key)?.map(blanked)));
         }
         for owner in owners {
-            self.agree("asked to stop", |engine, _| engine.cancel_requests(owner));
+            self.agree("asked to stop, in whatever order", |engine, _| {
+                let mut rows = engine.cancel_requests(owner)?;
+                rows.sort_unstable();
+                Ok(rows)
+            });
         }
         for kind in KINDS {
             for queue in QUEUES {
@@ -174,13 +185,24 @@ pub(super) fn check_same<T: Debug + PartialEq>(what: &str, [file, model]: &Both<
     assert!(file == model, "{what} differs:\n{}", shown());
 }
 
-fn blanked(task: TaskRecord) -> TaskRecord {
+fn blanked(mut task: TaskRecord) -> TaskRecord {
+    task.error = task.error.map(without_tag);
     TaskRecord { id: TaskId::new(task.id.row(), 0), ..task }
+}
+
+/// A report may name the holder of a lock.
+fn without_tag(mut report: Report) -> Report {
+    if let Some(holder) = report.data.as_mut().and_then(|data| data.get_mut("holder")) {
+        let id: Option<TaskId> = holder.as_str().and_then(|text| text.parse().ok());
+        *holder = id.map(TaskId::row).into();
+    }
+    report
 }
 
 pub(super) fn shown_error(error: &Error) -> String {
     match error {
         Error::KeyConflict { existing } => format!("key_conflict with {}", existing.row()),
+        Error::NotUnique { existing } => format!("not_unique with {}", existing.row()),
         Error::LeaseLost { id, attempt } => format!("lease_lost of {}, {attempt}", id.row()),
         Error::Item { index, source } => format!("item {index}: {}", shown_error(source)),
         other => other.code().to_owned(),
@@ -188,7 +210,11 @@ pub(super) fn shown_error(error: &Error) -> String {
 }
 
 pub(super) fn shown_claim(task: &Claimed) -> String {
-    let blanked = Claimed { id: TaskId::new(task.id.row(), 0), ..task.clone() };
+    let mut blanked = Claimed { id: TaskId::new(task.id.row(), 0), ..task.clone() };
+    if let Some(extra) = &mut blanked.extra {
+        // A wish of the call, which is of no use once it is stored.
+        extra.claim = None;
+    }
     format!("{blanked:?}")
 }
 

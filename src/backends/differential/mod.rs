@@ -29,9 +29,9 @@ use crate::state::{Reason, State};
 use crate::time::Timestamp;
 
 /// Few tasks and fewer places, so that every limit is met.
-const NARROW: Plot = Plot { steps: 80, weights: false, tasks: 0, places_max: 4 };
+const NARROW: Plot = Plot { steps: 80, weights: false, ties: false, tasks: 0, places_max: 4 };
 /// Lanes deeper than what is read of them at once, and places for most of it.
-const DEEP: Plot = Plot { steps: 30, weights: true, tasks: 800, places_max: 400 };
+const DEEP: Plot = Plot { steps: 30, weights: true, ties: false, tasks: 800, places_max: 400 };
 
 /// More than the heads of a lane that are read at once.
 const DEEP_LANE: usize = 400;
@@ -64,6 +64,11 @@ fn both_engines_agree_on_random_histories() {
 #[test]
 fn both_engines_agree_where_queues_share_by_weight() {
     run(seeds(60), Plot { weights: true, ..NARROW });
+}
+
+#[test]
+fn both_engines_agree_where_tasks_are_tied() {
+    run(seeds(120), Plot { ties: true, ..NARROW });
 }
 
 #[test]

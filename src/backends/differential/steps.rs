@@ -14,13 +14,17 @@ use super::compare::{
 };
 use super::offer::{ALL_LANES, KINDS, Places, QUEUES, Terms};
 use crate::backend::{Offer, next_view};
+use crate::gate::{Gate, Limits, Rate};
 use crate::id::TaskId;
 use crate::outcome::{Outcome, Report};
 use crate::quota::Quota;
 use crate::record::{Claimed, Filter, Finish, Lease, Member, NewTask};
 use crate::retry::Retry;
+use crate::rule::Scope;
 use crate::state::{Reason, State};
+use crate::ties::{Extra, Key};
 use crate::time::Timestamp;
+use crate::unique::{Claim, Held, OnConflict, Replace};
 
 /// Different idempotency keys; few, so that they meet.
 const KEYS: u8 = 8;
@@ -35,6 +39,8 @@ pub(super) struct Plot {
     pub(super) steps: usize,
     /// Whether queues may share by weight.
     pub(super) weights: bool,
+    /// Whether tasks are tied to each other.
+    pub(super) ties: bool,
     /// Tasks of the first queue that are there from the beginning.
     pub(super) tasks: usize,
     /// Places of an offer at most.
@@ -124,6 +130,7 @@ impl<'a> History<'a> {
             36..40 => self.claim_one(),
             40..44 => self.cancel(),
             44..46 => self.read(),
+            46 if self.plot.ties && self.rng.bool() => self.declare(),
             46 => self.look_elsewhere(),
             _ => self.leave(),
         }
@@ -227,8 +234,64 @@ impl<'a> History<'a> {
             meta: rng.bool().then(|| r#"{"m":1.5}"#.to_owned()),
             options: rng.bool().then(|| "{}".to_owned()),
             quota: Quota { waiting: (rng.u8(0..4) == 0).then(|| rng.u64(1..20)), file_bytes: None },
-            extra: None,
+            extra: if self.plot.ties { self.extra() } else { None },
         }
+    }
+
+    /// A unique key, a gate, both or none.
+    fn extra(&mut self) -> Option<Box<Extra>> {
+        let now = self.now();
+        let rng = &mut self.rng;
+        let mut extra = Extra { owner: rng.bool().then(|| "ada".to_owned()), ..Extra::default() };
+        if rng.bool() {
+            let held = match rng.u8(0..3) {
+                0 => Held::Start,
+                1 => Held::End,
+                _ => Held::Until(now.as_millis() + rng.i64(0..20)),
+            };
+            let on_conflict = match rng.u8(0..4) {
+                0 => OnConflict::Existing,
+                1 => OnConflict::Refuse,
+                _ => OnConflict::Replace(Replace {
+                    arguments: rng.bool(),
+                    due: rng.bool(),
+                    priority: rng.bool(),
+                }),
+            };
+            let key = format!("u{}", rng.u8(0..3));
+            extra.ties.unique = Some(Key { key: key.clone(), held });
+            extra.claim = Some(Claim { key, held, on_conflict, delay: None });
+        }
+        if rng.bool() {
+            let rate = Rate::per(2, Duration::from_millis(10)).burst(rng.u32(1..3));
+            let (name, gate) = match rng.u8(0..4) {
+                0 => ("lock:a", Gate::Lock { wait: false, expires_ms: None }),
+                1 => {
+                    let expires_ms = rng.bool().then(|| rng.u64(1..9));
+                    ("lock:a", Gate::Lock { wait: true, expires_ms })
+                }
+                2 => ("limit:a", Gate::Limit { max: rng.u32(1..4) }),
+                _ => ("rate:a", Gate::Rate(rate)),
+            };
+            extra.wait_key = Some(name.to_owned());
+            extra.ties.gate = Some(gate);
+        }
+        (extra.claim.is_some() || extra.wait_key.is_some()).then(|| Box::new(extra))
+    }
+
+    /// The program's limits for queues and kinds.
+    fn declare(&mut self) {
+        let limits: Vec<(Scope, Limits)> = [Scope::queue(QUEUES[0]), Scope::kind(KINDS[1])]
+            .into_iter()
+            .map(|scope| {
+                let max_running = self.rng.bool().then(|| self.rng.u32(1..4));
+                let rate = Rate::per(3, Duration::from_millis(9));
+                let rate = self.rng.bool().then(|| rate.burst(self.rng.u32(1..4)));
+                (scope, Limits { max_running, rate })
+            })
+            .collect();
+        self.note(&format!("declare {limits:?}"));
+        self.pair.agree("what was declared", |engine, _| engine.declare(&limits));
     }
 
     /// A task of the first queue, without a key or a quota, as one refusal would refuse all.
@@ -289,6 +352,7 @@ impl<'a> History<'a> {
         let mut report = Box::new(Report::new("Broken", format!("at {}", self.now_ms)));
         report.data = Some(json!({"f": 0.1}));
         match self.rng.u8(0..12) {
+            0 if self.plot.ties && self.rng.bool() => Outcome::RateLimited { after },
             0 => Outcome::Succeeded { result: "1".to_owned() },
             1 => Outcome::Succeeded { result: json!("z".repeat(LONG)).to_string() },
             2 => Outcome::Retry { reason: Reason::Error, report, after: Some(after) },

@@ -43,15 +43,10 @@ impl Book {
         }
     }
 
-    /// When the next scheduled task is due, or a rule lets ready ones start.
-    pub(super) fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
+    /// When the next scheduled task is due, or a lane opens that the claim has found shut.
+    pub(super) fn next_due(&mut self) -> Option<Timestamp> {
         let due_at = self.scheduled.first().map(|(due_at, _)| *due_at);
-        let ready = self.lanes.iter().filter(|(_, lane)| !lane.ready.is_empty());
-        let opens = ready.filter_map(|((queue, kind), _)| match self.admit(queue, kind, now) {
-            Admits::No(opens_at) => opens_at,
-            Admits::Yes => None,
-        });
-        due_at.into_iter().chain(opens).min()
+        due_at.into_iter().chain(self.opens_at.take()).min()
     }
 
     fn make_ready(&mut self, row: i64) {
@@ -63,6 +58,19 @@ impl Book {
 
     /// Claims what there is room for. The second value says whether ready work was left behind.
     pub(super) fn claim(&mut self, now: Timestamp, offer: &dyn Offer) -> (Vec<Claimed>, bool) {
+        let taken = self.take_best(now, offer);
+        self.let_others_go_on(now);
+        taken
+    }
+
+    /// What the claim has ended or started may let others go on.
+    fn let_others_go_on(&mut self, now: Timestamp) {
+        for row in std::mem::take(&mut self.aside) {
+            self.left(now, row);
+        }
+    }
+
+    fn take_best(&mut self, now: Timestamp, offer: &dyn Offer) -> (Vec<Claimed>, bool) {
         let names = self.lanes.keys();
         let mut open: Vec<LaneName> =
             names.filter(|(queue, kind)| offer.serves(queue, kind)).cloned().collect();
@@ -78,7 +86,11 @@ impl Book {
             let Some((_, (_, row), name)) = heads.min() else { return (claimed, crowded) };
             let name = name.clone();
             let free = offer.is_free();
-            let shut = self.admit(&name.0, &name.1, now) != Admits::Yes;
+            let admits = self.admit(&name.0, &name.1, now);
+            if let Admits::No(Some(until)) = admits {
+                self.opens_at = Some(self.opens_at.map_or(until, |known| known.min(until)));
+            }
+            let shut = admits != Admits::Yes;
             if shut || !free && self.are_scarce(&name.0, &name.1) {
                 crowded |= !shut;
                 open.retain(|lane| *lane != name);
@@ -131,7 +143,9 @@ impl Book {
         if offer.reserve(&queue, &kind, 0) != Room::Taken {
             return None;
         }
-        match self.take(now, id.row(), offer, true) {
+        let found = self.take(now, id.row(), offer, true);
+        self.let_others_go_on(now);
+        match found {
             Found::Task(task) => {
                 offer.weigh(task.arguments.len());
                 self.started(&queue, &kind, now);
@@ -152,6 +166,7 @@ impl Book {
             Pass::Open => Some(Found::Crowded),
             Pass::Held(holder) if gate.skips() => {
                 self.skip(now, row, holder);
+                self.aside.push(row);
                 Some(Found::Ended)
             }
             Pass::Held(_) => {
@@ -192,7 +207,7 @@ impl Book {
                 task.record.finished_at = Some(now);
             });
             self.effects.changed.push(row);
-            self.left(now, row);
+            self.aside.push(row);
             return Found::Ended;
         }
         let is_suspect = task.is_some_and(|task| task.crashes > 0);
@@ -215,10 +230,8 @@ impl Book {
             task.record.stuck = false;
             found = Found::Task(Box::new(task.claimed(owner, now)));
         });
-        if self.tasks.get(&row).is_some_and(|task| task.extra.is_some()) {
-            // The next of its rate is to be scheduled.
-            self.left(now, row);
-        }
+        // The next of its rate is to be scheduled.
+        self.aside.push(row);
         found
     }
 }

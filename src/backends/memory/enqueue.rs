@@ -33,27 +33,33 @@ impl Book {
     ) -> Result<Vec<Stored>, Error> {
         let first_row = self.next_row();
         let many = tasks.len() > 1;
+        let kept = many.then(|| self.ties.kept.clone());
+        self.before = many.then(Vec::new);
         let mut stored = Vec::with_capacity(tasks.len());
         for (index, task) in tasks.into_iter().enumerate() {
             match self.insert(now, task, offer) {
                 Ok(one) => stored.push(one),
                 Err(error) => {
                     self.undo(first_row, offer);
+                    self.ties.kept = kept.unwrap_or_else(|| std::mem::take(&mut self.ties.kept));
                     return Err(if many { error.at(index) } else { error });
                 }
             }
         }
+        self.before = None;
         Ok(stored)
     }
 
     /// Takes out all that was inserted from this row on.
     fn undo(&mut self, first_row: i64, offer: Option<&dyn Offer>) {
+        for task in self.before.take().into_iter().flatten().rev() {
+            self.edit(task.record.id.row(), |changed| *changed = task);
+        }
         for task in self.tasks.split_off(&first_row).into_values() {
             self.index(&task, false);
             if let Some(key) = &task.record.key {
                 self.keys.remove(key);
             }
-            self.ties.unique.retain(|_, row| *row < first_row);
             if let (State::Running, Some(offer)) = (task.record.state, offer) {
                 offer.release(&task.lane.0, task.record.arguments.len());
             }

@@ -31,7 +31,7 @@ impl Book {
             return Ok(Finished { state: State::Succeeded, reason: None, due_at: None });
         }
         let key = self.key_let_go(row);
-        let superseded = key.as_ref().is_some_and(|key| self.ties.unique.contains_key(key));
+        let superseded = key.as_ref().is_some_and(|key| self.ties.kept.unique.contains_key(key));
         let crashed = u32::from(matches!(end.outcome, Outcome::Crashed { .. }));
         let spent = Spent {
             attempt,
@@ -49,7 +49,7 @@ impl Book {
         let step_ms = self.step_ms;
         self.edit(row, |task| task.settled(end, change, spent.crashes, step_ms));
         if let Some(key) = key.filter(|_| !change.state.is_final()) {
-            self.ties.unique.insert(key, row);
+            self.ties.kept.unique.insert(key, row);
         }
         if let Some(until) = end.outcome.closes_until(now) {
             self.close_until(row, until);

@@ -61,6 +61,12 @@ struct Book {
     tags: u64,
     effects: Effects,
     ties: Ties,
+    /// When the first lane opens that the claim has found shut.
+    opens_at: Option<Timestamp>,
+    /// Rows that a claim has ended or started.
+    aside: Vec<i64>,
+    /// Tasks as they were before a call that may be taken back as a whole.
+    before: Option<Vec<Task>>,
     /// How much earlier one point of priority counts.
     step_ms: i64,
 }
@@ -117,6 +123,9 @@ impl Book {
     fn edit(&mut self, row: i64, change: impl FnOnce(&mut Task)) {
         if let Some(mut task) = self.tasks.remove(&row) {
             self.index(&task, false);
+            if let Some(before) = &mut self.before {
+                before.push(task.clone());
+            }
             change(&mut task);
             self.index(&task, true);
             self.tasks.insert(row, task);
@@ -222,7 +231,7 @@ impl Backend for Memory {
             if let Some(offer) = offer {
                 book.promote(now, offer);
                 (done.claimed, done.more) = book.claim(now, offer);
-                done.next_due = book.next_due(now);
+                done.next_due = book.next_due();
             }
             Ok(done)
         })

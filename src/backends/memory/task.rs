@@ -20,6 +20,7 @@ const SNOOZES_KEPT: usize = 20;
 /// One (queue, kind).
 pub(super) type LaneName = (Arc<str>, Arc<str>);
 
+#[derive(Clone)]
 pub(super) struct Task {
     pub(super) record: TaskRecord,
     pub(super) lane: LaneName,

@@ -19,12 +19,18 @@ use crate::unique::{Claim, Held, OnConflict, Replace};
 /// What ties the tasks of a book.
 #[derive(Default)]
 pub(super) struct Ties {
-    /// Who has a unique key.
-    pub(super) unique: BTreeMap<String, i64>,
+    pub(super) kept: Kept,
     /// By gate, those that wait there: (rank, row).
     waiting: BTreeMap<String, BTreeSet<(i64, i64)>>,
     /// By gate, those that are ready, run, or are scheduled by their rate.
     beyond: BTreeMap<String, BTreeSet<i64>>,
+}
+
+/// What does not follow from the tasks alone.
+#[derive(Default, Clone)]
+pub(super) struct Kept {
+    /// Who has a unique key.
+    pub(super) unique: BTreeMap<String, i64>,
     /// By key: when the rate is even again, and until when it is closed.
     rates: BTreeMap<String, (i64, Timestamp)>,
     fence: i64,
@@ -55,7 +61,7 @@ impl Ties {
     }
 
     fn opens_at(&self, key: &str, rate: Rate) -> Timestamp {
-        let (next_at, closed_until) = self.rates.get(key).copied().unwrap_or_default();
+        let (next_at, closed_until) = self.kept.rates.get(key).copied().unwrap_or_default();
         rate.opens_at(next_at).max(closed_until)
     }
 }
@@ -112,11 +118,11 @@ impl Book {
         match gate {
             Gate::Limit { .. } => None,
             Gate::Lock { .. } => {
-                self.ties.fence += 1;
-                Some(self.ties.fence)
+                self.ties.kept.fence += 1;
+                Some(self.ties.kept.fence)
             }
             Gate::Rate(rate) => {
-                let state = self.ties.rates.entry(key.to_owned()).or_default();
+                let state = self.ties.kept.rates.entry(key.to_owned()).or_default();
                 state.0 = rate.after_start(state.0, now);
                 None
             }
@@ -179,8 +185,8 @@ impl Book {
     /// A task leaves the states that its unique key covers.
     pub(super) fn let_go(&mut self, row: i64) {
         let key = self.key_of(row);
-        if let Some(key) = key.filter(|key| self.ties.unique.get(key) == Some(&row)) {
-            self.ties.unique.remove(&key);
+        if let Some(key) = key.filter(|key| self.ties.kept.unique.get(key) == Some(&row)) {
+            self.ties.kept.unique.remove(&key);
         }
     }
 
@@ -199,7 +205,7 @@ impl Book {
     /// What becomes of a call where there is a task with its unique key.
     pub(super) fn meet(&mut self, now: Timestamp, new: &NewTask) -> Result<Option<Stored>, Error> {
         let Some(claim) = new.claim().cloned() else { return Ok(None) };
-        let Some(row) = self.ties.unique.get(&claim.key).copied() else { return Ok(None) };
+        let Some(row) = self.ties.kept.unique.get(&claim.key).copied() else { return Ok(None) };
         let Some(task) = self.tasks.get(&row) else { return Ok(None) };
         let held = task.extra.as_ref().and_then(|extra| Some(extra.ties.unique.as_ref()?.held));
         let state = task.record.state;
@@ -209,7 +215,7 @@ impl Book {
             None => true,
         };
         if is_over {
-            self.ties.unique.remove(&claim.key);
+            self.ties.kept.unique.remove(&claim.key);
             return Ok(None);
         }
         let (id, waits) =
@@ -258,7 +264,7 @@ impl Book {
 
     /// Notes who has a unique key from now on.
     pub(super) fn hold_key(&mut self, claim: &Claim, row: i64) {
-        self.ties.unique.insert(claim.key.clone(), row);
+        self.ties.kept.unique.insert(claim.key.clone(), row);
     }
 
     /// Ends a task that has found its lock held.
@@ -272,12 +278,11 @@ impl Book {
             }
         });
         self.effects.changed.push(row);
-        self.left(now, row);
     }
 
     /// Whether a task of this queue and kind may start now.
     pub(super) fn admit(&self, queue: &str, kind: &str, now: Timestamp) -> Admits {
-        let rules = self.ties.rules.iter().filter(|(scope, _)| scope.covers(queue, kind));
+        let rules = self.ties.kept.rules.iter().filter(|(scope, _)| scope.covers(queue, kind));
         rules.fold(Admits::Yes, |admits, (scope, rule)| {
             let running = self.running.iter().filter_map(|(_, row)| self.tasks.get(row));
             let running = running.filter(|task| scope.covers(&task.lane.0, &task.lane.1)).count();
@@ -287,13 +292,13 @@ impl Book {
 
     /// Whether tasks of this queue and kind are not to be held ahead of a free thread.
     pub(super) fn are_scarce(&self, queue: &str, kind: &str) -> bool {
-        let mut rules = self.ties.rules.iter();
+        let mut rules = self.ties.kept.rules.iter();
         rules.any(|(scope, rule)| scope.covers(queue, kind) && rule.is_scarce())
     }
 
     /// Counts a start.
     pub(super) fn started(&mut self, queue: &str, kind: &str, now: Timestamp) {
-        for (scope, rule) in &mut self.ties.rules {
+        for (scope, rule) in &mut self.ties.kept.rules {
             if scope.covers(queue, kind) {
                 rule.start(now);
             }
@@ -303,10 +308,12 @@ impl Book {
     /// The program's wishes; what a person has set stays.
     pub(super) fn declare(&mut self, limits: &[(Scope, Limits)]) {
         for (scope, limits) in limits {
-            let rule = self.ties.rules.entry(scope.clone()).or_default();
+            let rule = self.ties.kept.rules.entry(scope.clone()).or_default();
+            let before = Limits { max_running: rule.max_running, rate: rule.rate };
+            self.effects.work |= before != *limits;
             (rule.max_running, rule.rate) = (limits.max_running, limits.rate);
         }
-        self.ties.rules.retain(|_, rule| *rule != Rule::default());
+        self.ties.kept.rules.retain(|_, rule| *rule != Rule::default());
     }
 
     /// Lets those go on whose lock has expired.
@@ -322,11 +329,11 @@ impl Book {
         let Some(task) = self.tasks.get(&row) else { return };
         let gate = task.extra.as_ref().and_then(|extra| extra.gate());
         if let Some((key, Gate::Rate(_))) = gate {
-            let state = self.ties.rates.entry(key.to_owned()).or_default();
+            let state = self.ties.kept.rates.entry(key.to_owned()).or_default();
             state.1 = state.1.max(until);
         } else {
             let scope = Scope::queue(&*task.lane.0);
-            let rule = self.ties.rules.entry(scope).or_default();
+            let rule = self.ties.kept.rules.entry(scope).or_default();
             rule.closed_until = rule.closed_until.max(Some(until));
         }
     }

@@ -284,9 +284,8 @@ impl Core {
         if let Some(lane) = self.lanes.by_id(&self.conn, touched.lane).map_err(not_stored)? {
             self.lanes.forget_heads(lane);
         }
-        if let Some(due_at) = touched.due_at {
-            self.note_due(due_at);
-        }
+        // It may have been the next that is due.
+        self.next_due = NextDue::Unknown;
         self.effects.work = true;
         touched.left_gate.map_or(Ok(()), |key| self.release(now, &key))
     }

@@ -12,8 +12,9 @@ use crate::time::Timestamp;
 const SKIP: &str = "UPDATE litework_task SET state = 'skipped', reason = 'locked', finished_at = ?2 \
      WHERE id = ?1 AND (state = 'ready' OR state = 'scheduled')";
 
+/// Served by the primary key.
 const RECORD: &str = "INSERT INTO litework_error (task, attempt, outcome, finished_at, report) \
-     VALUES (?1, 0, 'skipped', ?2, ?3)";
+     SELECT ?1, attempt, 'skipped', ?2, ?3 FROM litework_task WHERE id = ?1";
 
 /// Ends a task that is about to start.
 pub(super) fn skip(

@@ -43,8 +43,6 @@ pub(super) struct Met {
 /// A stored task that a call has changed.
 pub(super) struct Touched {
     pub(super) lane: i64,
-    /// Where it is scheduled: for when.
-    pub(super) due_at: Option<Timestamp>,
     /// It was ready and is not any more: the key of its gate.
     pub(super) left_gate: Option<String>,
 }
@@ -156,11 +154,7 @@ fn replace(
         replace_arguments(conn, row, &task.arguments, holder.has_payload)?;
     }
     let left_gate = if holder.state == state { None } else { holder.wait_key };
-    let touched = Touched {
-        lane: holder.lane,
-        due_at: (state == State::Scheduled).then_some(due_at),
-        left_gate,
-    };
+    let touched = Touched { lane: holder.lane, left_gate };
     Ok(Met { stored: existing(holder.id, state, due_at), touched: Some(touched) })
 }
 
