@@ -12,13 +12,14 @@ use std::time::{Duration, Instant};
 use tracing::Level;
 
 use crate::client::Client;
-use crate::context::{Context, StopReason, Token};
+use crate::context::{Completion, Context, Hold, StopReason, Token};
+use crate::json;
 use crate::options::RunOptions;
 use crate::outcome::{Outcome, Report};
-use crate::record::{Claimed, Finish};
+use crate::record::{Claimed, Finish, Finished};
 use crate::registry::{BodyError, Handler, Registry};
 use crate::retry::Retry;
-use crate::state::Reason;
+use crate::state::{Reason, State};
 
 /// What is known before a body starts.
 pub(crate) struct Prepared {
@@ -64,8 +65,21 @@ pub(crate) fn prepare(registry: &Registry, task: Claimed) -> Prepared {
     Prepared { task, handler, retry, options, token, bad_options }
 }
 
+/// What an attempt came to.
+pub(crate) struct Ended {
+    pub(crate) finish: Finish,
+    /// What its own finishing transaction has made of the task: there is nothing to record.
+    pub(crate) kept: Option<Finished>,
+}
+
+impl From<Finish> for Ended {
+    fn from(finish: Finish) -> Self {
+        Self { finish, kept: None }
+    }
+}
+
 /// Runs one prepared attempt to its end.
-pub(crate) fn run(client: &Client, registry: &Registry, prepared: &Prepared) -> Finish {
+pub(crate) fn run(client: &Client, registry: &Registry, prepared: &Prepared) -> Ended {
     let task = &prepared.task;
     let span = tracing::span!(
         Level::DEBUG, "task", id = %task.id, kind = &*task.kind, queue = &*task.queue,
@@ -73,17 +87,18 @@ pub(crate) fn run(client: &Client, registry: &Registry, prepared: &Prepared) -> 
     );
     let _in_span = span.enter();
     let began = Instant::now();
+    let mut kept = None;
     let outcome = match (&prepared.handler, &prepared.bad_options) {
         (_, Some(error)) => bad_row(format!("options: {error}")),
         (None, None) => Outcome::GivenBack,
         (Some(handler), None) => {
-            let outcome = call(client, registry, handler, prepared);
+            let (outcome, completion) = call(client, registry, handler, prepared);
             handler.pace.note(began.elapsed());
-            outcome
+            complete(task, outcome, completion, &mut kept)
         }
     };
     tell(task, &outcome);
-    Finish {
+    let finish = Finish {
         id: task.id,
         lease: task.lease,
         started_at: task.started_at,
@@ -94,7 +109,8 @@ pub(crate) fn run(client: &Client, registry: &Registry, prepared: &Prepared) -> 
         durability: prepared.options.durability,
         stuck: false,
         tied: task.is_tied(),
-    }
+    };
+    Ended { finish, kept }
 }
 
 fn bad_row(message: String) -> Outcome {
@@ -102,23 +118,65 @@ fn bad_row(message: String) -> Outcome {
     Outcome::Failed { reason: Reason::BadRow, report }
 }
 
-fn call(client: &Client, registry: &Registry, handler: &Handler, prepared: &Prepared) -> Outcome {
+fn call(
+    client: &Client,
+    registry: &Registry,
+    handler: &Handler,
+    prepared: &Prepared,
+) -> (Outcome, Completion) {
     let task = &prepared.task;
     let ctx = Context::new(
         client.clone(),
         task,
         Arc::clone(&prepared.token),
         Arc::clone(&registry.states),
+        Hold::new(task, prepared.options.durability, handler.output),
     );
     let (called, place) = client.hub.inside(task.id, || {
         noting_panics(|| handler.run(&ctx, &task.arguments, &registry.layers, client.hub.limits))
     });
-    match called {
+    let outcome = match called {
         Ok(answer) => classify(answer, prepared),
         Err(panic) => {
             let report = Box::new(panic_report(panic, place));
             Outcome::Retry { reason: Reason::Error, report, after: None }
         }
+    };
+    (outcome, ctx.take_completion())
+}
+
+/// What a finishing transaction has committed stands, whatever its body did afterwards. A success
+/// after one of unknown outcome is not believed: under the lease a further attempt follows exactly
+/// where nothing was committed.
+fn complete(
+    task: &Claimed,
+    outcome: Outcome,
+    completion: Completion,
+    kept: &mut Option<Finished>,
+) -> Outcome {
+    match (completion, outcome) {
+        (Completion::Stored(result), outcome) => {
+            match &outcome {
+                Outcome::Succeeded { result: other } if json::same(other, &result) => {}
+                Outcome::Succeeded { .. } => tracing::warn!(
+                    id = %task.id,
+                    "the body returned another value than its finishing transaction stored"
+                ),
+                outcome => tracing::warn!(
+                    id = %task.id,
+                    error = outcome.report().map(tracing::field::display),
+                    "the body failed after its finishing transaction; the task has succeeded"
+                ),
+            }
+            *kept = Some(Finished { state: State::Succeeded, reason: None, due_at: None });
+            Outcome::Succeeded { result }
+        }
+        (Completion::Unknown, Outcome::Succeeded { .. }) => {
+            let text = "whether the finishing transaction was committed cannot be told";
+            let report = Box::new(Report::new("unknown_outcome", text));
+            Outcome::Retry { reason: Reason::Error, report, after: None }
+        }
+        (_, outcome) => outcome,
     }
 }
 

@@ -10,8 +10,8 @@ use crate::error::Error;
 use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::record::{
-    AttemptRecord, Claimed, Cursor, Filter, Finish, Finished, Member, NewTask, Page, Stored,
-    TaskRecord,
+    AttemptRecord, Claimed, Cursor, Filter, Finish, Finished, Lease, Member, NewStep, NewTask,
+    Page, StepRecord, Stored, TaskRecord,
 };
 use crate::rule::Scope;
 use crate::time::Timestamp;
@@ -33,6 +33,15 @@ pub(crate) fn queue_full(queue: &str, limit: u64) -> Error {
     let what = format!("the queue {queue} (tasks that have not started)");
     let instead = "try again later";
     Error::Overloaded { what, found: limit, allowed: limit, instead, passes: true }
+}
+
+/// Steps of one task at most.
+pub const STEPS_MAX: usize = 1_000;
+
+/// A task has as many steps as it may.
+pub(crate) fn too_many_steps(name: &str) -> Error {
+    let allowed = format!("one of at most {STEPS_MAX} steps of a task; let one step do more");
+    Error::invalid("too_many_steps", "step", name, allowed)
 }
 
 /// What an engine can do.
@@ -189,6 +198,14 @@ pub(crate) trait Backend: Send + Sync + 'static {
         offer: Option<&dyn Offer>,
     ) -> Result<Exchanged, Error>;
 
+    /// What a step of a task has stored, in this attempt or in an earlier one. Refused under a lease
+    /// that no longer holds, as the step may have to be run.
+    fn step(&self, id: TaskId, lease: Lease, name: &str) -> Result<Option<String>, Error>;
+
+    /// Stores what a step came to, at most [`STEPS_MAX`] for a task, and shows that its owner is
+    /// alive. The same step may be sent again.
+    fn keep_step(&self, now: Timestamp, step: &NewStep<'_>) -> Result<(), Error>;
+
     /// Claims one task by name, if it is ready and the offer has room.
     fn claim_one(
         &self,
@@ -221,6 +238,9 @@ pub(crate) trait Backend: Send + Sync + 'static {
 
     /// The attempts of one task, oldest first.
     fn attempts(&self, id: TaskId) -> Result<Vec<AttemptRecord>, Error>;
+
+    /// The steps of a task that are stored, by (moment, name).
+    fn steps(&self, id: TaskId) -> Result<Vec<StepRecord>, Error>;
 
     /// The task that has this idempotency key.
     fn find(&self, key: &str) -> Result<Option<TaskRecord>, Error>;

@@ -14,7 +14,7 @@ use crate::handle::off_runtime;
 use crate::hub::{self, GRACE_DEFAULT, Hub, Mode, Pending, Ran, Stopped};
 use crate::id::TaskId;
 use crate::json;
-use crate::record::{AttemptRecord, Cursor, Filter, NewTask, Page, Stored, TaskRecord};
+use crate::record::{AttemptRecord, Cursor, Filter, NewTask, Page, StepRecord, Stored, TaskRecord};
 use crate::task::{CallOptions, IntoCall, Signature, TaskRef};
 use crate::time::Timestamp;
 
@@ -343,6 +343,34 @@ impl Client {
             self.get(id)?;
         }
         Ok(attempts)
+    }
+
+    /// What the steps of a task have stored so far, oldest first; see
+    /// [`Context::step`](crate::Context::step). They are kept for as long as the task is.
+    ///
+    /// ```
+    /// # use litework::{Client, Context, Result, task};
+    /// #[task]
+    /// fn order(ctx: &Context) -> Result<u32> {
+    ///     ctx.step("reserve", || Ok(7))
+    /// }
+    ///
+    /// let tasks = Client::in_memory().register(order).open()?;
+    /// let id = tasks.enqueue(order::with())?.id();
+    /// let steps = tasks.steps(id)?;
+    /// assert_eq!((steps[0].name.as_str(), steps[0].value.as_str()), ("reserve", "7"));
+    /// # Ok::<(), litework::Failure>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Client::get`].
+    pub fn steps(&self, id: impl AsTaskId) -> Result<Vec<StepRecord>, Error> {
+        let id = id.as_task_id()?;
+        let steps = self.hub.backend.steps(id)?;
+        if steps.is_empty() {
+            self.get(id)?;
+        }
+        Ok(steps)
     }
 
     /// Cancels a task that has not started, or asks a running one to stop; its body hears of it at its

@@ -1,15 +1,23 @@
 //! Run: what a task body may see and do.
 
+mod completion;
+mod steps;
+
 use std::any::{Any, TypeId, type_name};
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+
+#[cfg(feature = "sqlite")]
+pub(crate) use self::completion::Completing;
+pub(crate) use self::completion::{Completion, Hold, Output};
 
 use crate::client::Client;
 use crate::error::Error;
 use crate::handle::Handle;
 use crate::id::TaskId;
+use crate::json::JsonLimits;
 use crate::outcome::{Failure, Result};
 use crate::record::Claimed;
 use crate::task::IntoCall;
@@ -74,6 +82,14 @@ impl Token {
     }
 }
 
+/// What an attempt has stored so far.
+#[derive(Debug, Default)]
+struct Progress {
+    /// Steps that are under way or done.
+    steps: BTreeSet<String>,
+    completion: Completion,
+}
+
 /// What a task body is given.
 ///
 /// A body that runs for long should look at [`Context::check`] now and then: threads cannot be
@@ -117,6 +133,8 @@ pub struct Context {
     priority: i8,
     token: Arc<Token>,
     states: Arc<States>,
+    hold: Option<Hold>,
+    progress: Mutex<Progress>,
 }
 
 impl std::fmt::Debug for Context {
@@ -135,6 +153,7 @@ impl Context {
         task: &Claimed,
         token: Arc<Token>,
         states: Arc<States>,
+        hold: Hold,
     ) -> Self {
         Self {
             client: Some(client),
@@ -145,6 +164,8 @@ impl Context {
             priority: task.priority,
             token,
             states,
+            hold: Some(hold),
+            progress: Mutex::default(),
         }
     }
 
@@ -168,6 +189,8 @@ impl Context {
             priority: 0,
             token: Arc::default(),
             states: Arc::default(),
+            hold: None,
+            progress: Mutex::default(),
         }
     }
 
@@ -257,6 +280,34 @@ impl Context {
     /// Those of [`Client::enqueue`]; `closed` in a detached context.
     pub fn enqueue<C: IntoCall>(&self, call: C) -> Result<Handle<C::Task>, Error> {
         self.client.as_ref().ok_or(Error::Closed)?.enqueue(call)
+    }
+
+    fn limits(&self) -> JsonLimits {
+        self.client.as_ref().map_or_else(JsonLimits::default, |client| client.hub.limits)
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The attempt may go on storing: its finishing transaction has not begun, and its lease was not
+    /// taken as far as is known.
+    fn check_goes_on(&self, progress: &Progress) -> Result<(), Error> {
+        if !matches!(progress.completion, Completion::None) {
+            return Err(Error::Reentrant {
+                what: "the finishing transaction of this attempt has begun",
+                instead: "do it before, or inside with what the transaction offers, and return the value",
+            });
+        }
+        if let Some(client) = &self.client {
+            client.hub.check_open_to(true)?;
+        }
+        match self.hold {
+            Some(hold) if self.stop_reason() == Some(StopReason::LeaseLost) => {
+                Err(Error::LeaseLost { id: hold.id, attempt: hold.lease.attempt })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Runs a future to its end: on the tokio runtime the client was opened in, or on one of its own.

@@ -99,7 +99,7 @@ mod builder;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use backend::{Cancelled, Capabilities};
+pub use backend::{Cancelled, Capabilities, STEPS_MAX};
 pub use builder::{Builder, Config};
 pub use catalog::KindInfo;
 pub use client::{AsTaskId, BATCH_MAX, Client, Outbox};
@@ -118,7 +118,7 @@ pub use options::{
     PRIORITY_MIN, QUEUE_DEFAULT, TIMEOUT_MAX,
 };
 pub use outcome::{Failure, REPORT_TEXT_BYTES_MAX, Report, Result};
-pub use record::{AttemptRecord, Cursor, Filter, Page, TaskRecord};
+pub use record::{AttemptRecord, Cursor, Filter, Page, StepRecord, TaskRecord};
 pub use registry::{Definition, Layer, Next, Task};
 pub use retry::{RETRY_DELAY_MAX, Retry};
 pub use rule::Scope;
@@ -132,7 +132,7 @@ pub use unique::{Replace, Unique};
 #[cfg(feature = "sqlite")]
 pub mod sqlite {
     pub use crate::backends::sqlite::doors::{
-        ClientExt, Enqueued, Late, Pending, Write, WriteError,
+        ClientExt, ContextExt, Enqueued, Late, Pending, Write, WriteError,
     };
 }
 

@@ -98,6 +98,24 @@ pub struct AttemptRecord {
     pub error: Option<Report>,
 }
 
+/// What one step of a task came to; see [`Context::step`](crate::Context::step).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StepRecord {
+    /// Its name, once in a task.
+    pub name: String,
+    /// What it returned, as JSON; of a durable sleep the moment of waking.
+    pub value: String,
+    /// When it was stored.
+    pub stored_at: Timestamp,
+}
+
+impl StepRecord {
+    pub(crate) fn new(name: String, value: String, stored_at: Timestamp) -> Self {
+        Self { name, value, stored_at }
+    }
+}
+
 /// Which tasks to list or count; every field narrows the choice, an empty list allows all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -284,6 +302,17 @@ impl Claimed {
     pub(crate) fn is_tied(&self) -> bool {
         self.extra.as_ref().is_some_and(|extra| !extra.ties.are_none())
     }
+}
+
+/// What a step came to, on its way into the store.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NewStep<'a> {
+    pub(crate) id: TaskId,
+    pub(crate) lease: Lease,
+    pub(crate) name: &'a str,
+    /// As JSON.
+    pub(crate) value: &'a str,
+    pub(crate) durability: Option<Durability>,
 }
 
 /// The end of one attempt, on its way into the store.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::catalog::{Catalog, Kind};
-use crate::context::{Context, States};
+use crate::context::{Context, Output, States};
 use crate::error::Error;
 use crate::json::{self, JsonError, JsonLimits};
 use crate::options::Options;
@@ -104,7 +104,7 @@ type Body =
 pub struct Definition {
     name: &'static str,
     options: Options,
-    body: Option<Body>,
+    body: Option<(Body, Output)>,
 }
 
 impl std::fmt::Debug for Definition {
@@ -124,7 +124,8 @@ impl Definition {
             let output = through(layers, ctx, task)?;
             json::encode(&output, limits).map_err(BodyError::BadResult)
         });
-        Self { name: <T as Task>::NAME, options: <T as Task>::options(), body: Some(body) }
+        let body = Some((body, Output::of::<<T as Task>::Output>()));
+        Self { name: <T as Task>::NAME, options: <T as Task>::options(), body }
     }
 
     /// The definition of a task that this program only enqueues.
@@ -211,6 +212,7 @@ impl Pace {
 pub(crate) struct Handler {
     pub(crate) kind: Arc<Kind>,
     body: Body,
+    pub(crate) output: Output,
     pub(crate) pace: Pace,
 }
 
@@ -244,11 +246,11 @@ impl Registry {
         let mut handlers = HashMap::new();
         for definition in definitions {
             let kind = catalog.add(definition.name, definition.options)?;
-            let Some(body) = definition.body else { continue };
+            let Some((body, output)) = definition.body else { continue };
             let names: Vec<Arc<str>> = std::iter::once(Arc::clone(&kind.name))
                 .chain(kind.options.aliases().iter().map(|alias| Arc::from(&**alias)))
                 .collect();
-            let handler = Arc::new(Handler { kind, body, pace: Pace::default() });
+            let handler = Arc::new(Handler { kind, body, output, pace: Pace::default() });
             handlers.extend(names.into_iter().map(|name| (name, Arc::clone(&handler))));
         }
         Ok(Self { handlers, layers, states: Arc::new(states) })

@@ -32,4 +32,5 @@ mod contract {
     mod order;
     mod refusals;
     mod results;
+    mod steps;
 }

@@ -10,7 +10,8 @@ use crate::error::Error;
 use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::record::{
-    AttemptRecord, Claimed, Cursor, Filter, Finish, Member, NewTask, Page, Stored, TaskRecord,
+    AttemptRecord, Claimed, Cursor, Filter, Finish, Lease, Member, NewStep, NewTask, Page,
+    StepRecord, Stored, TaskRecord,
 };
 use crate::rule::Scope;
 use crate::time::Timestamp;
@@ -92,6 +93,14 @@ impl Backend for Spy {
         self.inner.exchange(now, finishes, offer)
     }
 
+    fn step(&self, id: TaskId, lease: Lease, name: &str) -> Result<Option<String>, Error> {
+        self.inner.step(id, lease, name)
+    }
+
+    fn keep_step(&self, now: Timestamp, step: &NewStep<'_>) -> Result<(), Error> {
+        self.inner.keep_step(now, step)
+    }
+
     fn claim_one(
         &self,
         now: Timestamp,
@@ -136,6 +145,10 @@ impl Backend for Spy {
 
     fn attempts(&self, id: TaskId) -> Result<Vec<AttemptRecord>, Error> {
         self.inner.attempts(id)
+    }
+
+    fn steps(&self, id: TaskId) -> Result<Vec<StepRecord>, Error> {
+        self.inner.steps(id)
     }
 
     fn find(&self, key: &str) -> Result<Option<TaskRecord>, Error> {

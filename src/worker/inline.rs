@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::minder::{Minder, Visit};
 use super::{given_back, tell_lost};
-use crate::attempt;
+use crate::attempt::{self, Ended};
 use crate::backend::{Backend, Offer, Room, next_view};
 use crate::client::Client;
 use crate::error::Error;
@@ -170,7 +170,11 @@ impl Inline {
     fn run(&self, mut task: Claimed) -> Option<Finished> {
         let in_place = InPlace { began: Instant::now(), began_at: self.clock.now() };
         loop {
-            let mut finish = self.attempt(&task);
+            let Ended { mut finish, kept } = self.attempt(&task);
+            if kept.is_some() {
+                self.end(&[finish], &[kept]);
+                return kept;
+            }
             let retries = matches!(finish.outcome, Outcome::Retry { after: None, .. });
             let again = retries
                 && self.retry_in_place
@@ -212,20 +216,20 @@ impl Inline {
     }
 
     /// One attempt; handed back unrun when it must not begin.
-    fn attempt(&self, task: &Claimed) -> Finish {
+    fn attempt(&self, task: &Claimed) -> Ended {
         let prepared = attempt::prepare(&self.registry, task.clone());
         let (Some(hub), Ok(slot)) = (self.hub.upgrade(), self.minder.begin(task, &prepared.token))
         else {
             // If somebody cancelled it, the request in its row ends it.
-            return given_back(task, self.clock.now());
+            return given_back(task, self.clock.now()).into();
         };
         let client = Client::inner(hub);
         self.backend.note_start(task.lease.owner, slot, task.lease.row, task.lease.attempt);
         crate::fault::point("running");
         DEPTH.set(DEPTH.get() + 1);
-        let finish = attempt::run(&client, &self.registry, &prepared);
+        let ended = attempt::run(&client, &self.registry, &prepared);
         DEPTH.set(DEPTH.get() - 1);
-        finish
+        ended
     }
 
     /// Commits finishes, after those that could not be committed before; says what each came to,
@@ -447,15 +451,22 @@ impl PendingRunner for Inline {
             tally(&mut ran, &finishes, &answers);
             self.end(&finishes, &answers);
             finishes.clear();
+            let claimed = done.claimed.len() + done.unflushed.len();
             for task in &done.claimed {
-                finishes.push(self.attempt(task));
+                let Ended { finish, kept } = self.attempt(task);
                 caller.release(&task.queue, task.arguments.len());
+                if kept.is_some() {
+                    tally(&mut ran, std::slice::from_ref(&finish), &[kept]);
+                    self.end(&[finish], &[kept]);
+                } else {
+                    finishes.push(finish);
+                }
             }
             for task in &done.unflushed {
                 finishes.push(given_back(task, self.clock.now()));
                 caller.release(&task.queue, task.arguments.len());
             }
-            if may_claim && finishes.is_empty() {
+            if may_claim && claimed == 0 {
                 return Ok(ran);
             }
         }

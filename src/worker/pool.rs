@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use super::places::{Places, PoolConfig};
 use super::state::{FINISH_DELAY, Held, Phase, State};
 use super::{given_back, keeper, spawn, tell_lost};
-use crate::attempt::{self, Prepared};
+use crate::attempt::{self, Ended, Prepared};
 use crate::backend::{Backend, Offer};
 use crate::client::Client;
 use crate::context::Token;
@@ -281,17 +281,20 @@ impl Pool {
         };
         let client = Client::inner(hub);
         while let Some(prepared) = self.begin(slot) {
-            let finish = attempt::run(&client, &self.registry, &prepared);
+            let Ended { finish, kept } = attempt::run(&client, &self.registry, &prepared);
             let lease = finish.lease;
             // A request that came while it ran is of no use to a later attempt.
             let _heard = self.is_cancelled(lease.row);
             let running = self.slot(slot).running.take();
             let place_of = running.as_ref().map_or(lease.owner, |running| running.place_of);
             self.free_place(&prepared.task, place_of);
-            if running.is_some_and(|running| running.abandoned) {
-                tell_lost(&finish, &Error::LeaseLost { id: finish.id, attempt: lease.attempt });
-                // Its end was committed long ago, so no finish tells that there is room now.
-                self.look_for_work();
+            let abandoned = running.is_some_and(|running| running.abandoned);
+            if abandoned || kept.is_some() {
+                if kept.is_none() {
+                    tell_lost(&finish, &Error::LeaseLost { id: finish.id, attempt: lease.attempt });
+                }
+                // Its end was committed before, so no finish tells that there is room now.
+                self.look_for_work(!abandoned);
                 continue;
             }
             let last = {
@@ -352,11 +355,15 @@ impl Pool {
         }
     }
 
-    /// There may be something to claim; wakes a thread that sleeps.
-    fn look_for_work(&self) {
+    /// There may be something to claim, as a body has ended that has nothing to record; wakes a thread
+    /// that sleeps.
+    fn look_for_work(&self, finished: bool) {
         let mut state = self.state();
+        state.counts.finished += usize::from(finished);
         state.work = true;
-        if state.idle > 0 {
+        if state.phase != Phase::Running {
+            self.wake.notify_all();
+        } else if state.idle > 0 {
             self.wake.notify_one();
         }
     }

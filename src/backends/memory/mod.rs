@@ -10,6 +10,7 @@
 mod claim;
 mod enqueue;
 mod finish;
+mod steps;
 mod task;
 mod ties;
 #[cfg(test)]
@@ -27,7 +28,8 @@ use crate::error::Error;
 use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::record::{
-    AttemptRecord, Claimed, Cursor, Filter, Finish, Member, NewTask, Page, Stored, TaskRecord,
+    AttemptRecord, Claimed, Cursor, Filter, Finish, Lease, Member, NewStep, NewTask, Page,
+    StepRecord, Stored, TaskRecord,
 };
 use crate::rule::Scope;
 use crate::state::{STEP_STRICT_MS, State};
@@ -237,6 +239,14 @@ impl Backend for Memory {
         })
     }
 
+    fn step(&self, id: TaskId, lease: Lease, name: &str) -> Result<Option<String>, Error> {
+        self.with(|book| book.step(id, lease, name))
+    }
+
+    fn keep_step(&self, now: Timestamp, step: &NewStep<'_>) -> Result<(), Error> {
+        self.with(|book| book.keep_step(now, step))
+    }
+
     fn claim_one(
         &self,
         now: Timestamp,
@@ -281,6 +291,10 @@ impl Backend for Memory {
 
     fn attempts(&self, id: TaskId) -> Result<Vec<AttemptRecord>, Error> {
         Ok(self.with(|book| book.by_id(id).map(Task::attempts).unwrap_or_default()))
+    }
+
+    fn steps(&self, id: TaskId) -> Result<Vec<StepRecord>, Error> {
+        Ok(self.with(|book| book.steps(id)))
     }
 
     fn find(&self, key: &str) -> Result<Option<TaskRecord>, Error> {

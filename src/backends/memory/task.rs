@@ -2,6 +2,7 @@
 //!
 //! What a row of the file holds, and what an end makes of it. Nothing here knows an index.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -30,6 +31,8 @@ pub(super) struct Task {
     pub(super) extra: Option<Box<Extra>>,
     /// Those that did not simply succeed, oldest first.
     attempts: Vec<AttemptRecord>,
+    /// By name: what each came to, and when that was stored.
+    pub(super) steps: BTreeMap<String, (String, Timestamp)>,
 }
 
 /// Where a new task begins.
@@ -88,7 +91,8 @@ impl Task {
         };
         let lane = (new.queue, new.kind);
         let (options, extra) = (new.options, new.extra);
-        let mut task = Self { record, lane, rank, options, extra, attempts: Vec::new() };
+        let (attempts, steps) = (Vec::new(), BTreeMap::new());
+        let mut task = Self { record, lane, rank, options, extra, attempts, steps };
         if let Start::Skipped { holder } = start {
             task.record_skip(now, already_running(holder));
         }

@@ -1,25 +1,35 @@
-//! Enqueue: tasks that belong to a transaction. The only place where rusqlite is public.
+//! Enqueue and finish: tasks that belong to a transaction. The only place where rusqlite is public.
 //!
-//! Three doors. (a) [`ClientExt::write`]: your statements and your enqueues on the queue's own
+//! Three doors to enqueue. (a) [`ClientExt::write`]: your statements and your enqueues on the queue's own
 //! write connection, one commit. (b) [`ClientExt::enqueue_in`]: a call stored through *your*
 //! transaction on the same file; it exists if and only if that commits. (c)
 //! [`Client::outbox`](crate::Client::outbox): calls collected now and stored after a commit in
 //! another database.
+//!
+//! And one to finish: [`ContextExt::complete_in`], by which a body's statements, its follow-ups and the
+//! end of its task are one commit.
 
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, TransactionState};
+use serde::Serialize;
 
 use super::core::Core as WriteCore;
 use super::enqueue::insert_in;
 use super::errors::{is_busy, not_stored};
+use super::finish::finish;
+use super::steps::check_lease;
 use super::{Holding, Sqlite, file_key, schema, without_holding};
 use crate::client::Client;
+use crate::context::{Completing, Completion, Context, Output};
 use crate::error::Error;
+use crate::fault;
 use crate::handle::Handle;
 use crate::hub::Hub;
 use crate::id::TaskId;
+use crate::json;
+use crate::options::Durability;
 use crate::record::{NewTask, Stored};
 use crate::task::IntoCall;
 use crate::time::Timestamp;
@@ -70,6 +80,66 @@ pub trait ClientExt {
     /// hears how the caller's transaction ends. `schema_newer` when a newer program has changed the
     /// file.
     fn enqueue_in<C: IntoCall>(&self, tx: &Connection, call: C) -> Result<Pending<C::Task>, Error>;
+}
+
+/// The finishing transaction of a task that is kept in a queue file.
+pub trait ContextExt {
+    /// Ends the task together with what its body writes to this file: the statements made through
+    /// [`Write::connection`], the calls given to [`Write::enqueue`], and the success of the task with the
+    /// value that `body` returns, are one commit. All of it is there, or nothing, and once for the task,
+    /// however often the task is tried. What `body` does outside of this file is not part of it.
+    ///
+    /// `body` runs on the queue's write connection, so other writers wait meanwhile: do the long work
+    /// before. It must return what the task returns, and the task's body returns it in turn; what that
+    /// one does after the commit changes nothing any more, not even an error or a panic, which are
+    /// logged. A request to cancel that comes meanwhile comes too late. Follow-ups run after the commit;
+    /// in mode `inline` before this returns.
+    ///
+    /// It commits at the stricter of the client's and the task's durability, as follow-ups are promised
+    /// at the client's.
+    ///
+    /// ```
+    /// # use litework::{Client, Context, Result, task};
+    /// use litework::sqlite::{ClientExt, ContextExt};
+    /// # use litework::sqlite::WriteError;
+    ///
+    /// #[task]
+    /// fn receipt(order: i64) {}
+    ///
+    /// /// Books a payment once, whatever crashes when.
+    /// #[task]
+    /// fn book(ctx: &Context, order: i64, cents: i64) -> Result<i64> {
+    ///     ctx.complete_in(|tx| {
+    ///         tx.connection().execute("INSERT INTO ledger VALUES (?1, ?2)", (order, cents))?;
+    ///         tx.enqueue(receipt::with(order))?;
+    ///         Ok(tx.connection().query_row("SELECT sum(cents) FROM ledger", [], |row| row.get(0))?)
+    ///     })
+    /// }
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("shop.db");
+    /// let tasks = Client::builder(path).register(book).register(receipt).open()?;
+    /// tasks.write(|tx| {
+    ///     tx.connection().execute_batch("CREATE TABLE ledger (number INTEGER, cents INTEGER)")?;
+    ///     Ok::<_, WriteError>(())
+    /// })?;
+    /// assert_eq!(tasks.enqueue(book::with(7, 995))?.value()?, 995);
+    /// # Ok::<(), litework::Failure>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What `body` returns; then everything is rolled back, the attempt goes on and may end as any other,
+    /// or try again. `lease_lost` when another attempt holds the task: nothing is kept. `wrong_output`
+    /// for a value that is not of the type that the task returns, before `body` is called; the codes of
+    /// a [`JsonError`](crate::JsonError) for one that does not fit. `reentrant` for a second one in
+    /// one attempt, once the first was committed or may have been, and inside a transaction of this
+    /// thread. `unsupported` in a detached context and on the engine in memory. `not_stored`, `closed`.
+    /// After `unknown_outcome` the task has either succeeded with all of it, or is tried again; a value that
+    /// its body returns all the same is not taken for a success.
+    fn complete_in<R: Serialize + 'static, E: From<Error>>(
+        &self,
+        body: impl FnOnce(&mut Write<'_>) -> Result<R, E>,
+    ) -> Result<R, E>;
 }
 
 /// Why a `write` failed, for bodies that have no error type of their own.
@@ -163,7 +233,7 @@ impl Drop for LateCalls<'_> {
     }
 }
 
-/// An open write transaction; see [`ClientExt::write`].
+/// An open write transaction; see [`ClientExt::write`] and [`ContextExt::complete_in`].
 pub struct Write<'a> {
     core: &'a mut WriteCore,
     client: &'a Client,
@@ -263,41 +333,70 @@ fn sqlite(client: &Client) -> Result<&Sqlite, Error> {
     })
 }
 
+/// Why nothing was committed.
+enum Refused<E> {
+    /// The caller's closure said so.
+    Theirs(E),
+    Ours(Error),
+}
+
+impl<E: From<Error>> Refused<E> {
+    fn into_theirs(self) -> E {
+        match self {
+            Self::Theirs(error) => error,
+            Self::Ours(error) => error.into(),
+        }
+    }
+}
+
+/// One transaction on the write connection, at the client's durability or a stricter one; then, in
+/// mode `inline`, what it has stored is run.
+fn in_transaction<R, E>(
+    client: &Client,
+    durability: Option<Durability>,
+    body: impl FnOnce(&mut Write<'_>) -> Result<R, Refused<E>>,
+) -> Result<R, Refused<E>> {
+    let engine = sqlite(client).map_err(Refused::Ours)?;
+    crate::backend::Backend::check_usable(engine).map_err(Refused::Ours)?;
+    let level = durability.map_or(engine.durability, |asked| asked.max(engine.durability));
+    let now = client.hub.clock.now();
+    // Dropped last: what comes after the transaction comes after its answer too.
+    let mut late = LateCalls { hub: &client.hub, now, calls: Vec::new() };
+    let mut stored = Vec::new();
+    let mut refused = None;
+    let answer = {
+        let mut turn = engine.inner.writer.turn().map_err(Refused::Ours)?;
+        let _holding = Holding::new(engine.inner.key);
+        turn.transaction(level, |core| {
+            let (stored, late) = (&mut stored, &mut late.calls);
+            body(&mut Write { core, client, now, stored, late }).map_err(|error| {
+                refused = Some(error);
+                Error::Closed
+            })
+        })
+    };
+    match (answer, refused) {
+        (Ok(value), _) => {
+            run_stored(&client.hub, &stored);
+            Ok(value)
+        }
+        (Err(_), Some(refused)) => Err(refused),
+        (Err(error), None) => Err(Refused::Ours(error)),
+    }
+}
+
 impl ClientExt for Client {
     fn write<R, E: From<Error>>(
         &self,
         body: impl FnOnce(&mut Write<'_>) -> Result<R, E>,
     ) -> Result<R, E> {
         self.hub.check_open()?;
-        let engine = sqlite(self)?;
-        crate::backend::Backend::check_usable(engine)?;
-        let now = self.hub.clock.now();
-        // Dropped last: what comes after the transaction comes after its answer too.
-        let mut late = LateCalls { hub: &self.hub, now, calls: Vec::new() };
-        let mut stored = Vec::new();
-        let mut theirs = None;
-        let answer = {
-            let mut turn = engine.inner.writer.turn()?;
-            let _holding = Holding::new(engine.inner.key);
-            turn.transaction(engine.durability, |core| {
-                let (stored, late) = (&mut stored, &mut late.calls);
-                let mut write = Write { core, client: self, now, stored, late };
-                let answer = body(&mut write);
-                write.core.wrote_around();
-                answer.map_err(|error| {
-                    theirs = Some(error);
-                    Error::Closed
-                })
-            })
-        };
-        if answer.is_ok() {
-            run_stored(&self.hub, &stored);
-        }
-        match (answer, theirs) {
-            (Ok(value), _) => Ok(value),
-            (Err(_), Some(theirs)) => Err(theirs),
-            (Err(error), None) => Err(error.into()),
-        }
+        let answer = in_transaction(self, None, |write| {
+            let answer = body(write);
+            write.core.wrote_around();
+            answer.map_err(Refused::Theirs)
+        });
+        answer.map_err(Refused::into_theirs)
     }
 
     fn enqueue_in<C: IntoCall>(&self, tx: &Connection, call: C) -> Result<Pending<C::Task>, Error> {
@@ -323,6 +422,66 @@ impl ClientExt for Client {
         let holding = Holding::new(engine.inner.key);
         Ok(Pending { client: self.clone(), stored, holding, kind: PhantomData })
     }
+}
+
+impl ContextExt for Context {
+    fn complete_in<R: Serialize + 'static, E: From<Error>>(
+        &self,
+        body: impl FnOnce(&mut Write<'_>) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let mut completing = self.begin_completion(Output::of::<R>())?;
+        let answer = complete(&completing, body);
+        match answer {
+            Ok((value, result)) => {
+                completing.came_to = Completion::Stored(result);
+                Ok(value)
+            }
+            Err(refused) => {
+                if matches!(refused, Refused::Ours(Error::Unknown { .. })) {
+                    completing.came_to = Completion::Unknown;
+                }
+                Err(refused.into_theirs())
+            }
+        }
+    }
+}
+
+/// The value and its text, once both are committed.
+fn complete<R: Serialize, E>(
+    completing: &Completing<'_>,
+    body: impl FnOnce(&mut Write<'_>) -> Result<R, E>,
+) -> Result<(R, String), Refused<E>> {
+    let answer = in_transaction(completing.client, completing.hold.durability, |write| {
+        // First, so that a body that holds nothing any more is not called.
+        check_lease(write.core, completing.hold.id, completing.hold.lease)
+            .map_err(Refused::Ours)?;
+        let answer = body(write);
+        write.core.wrote_around();
+        let value = answer.map_err(Refused::Theirs)?;
+        let result = end_with(write, completing, &value).map_err(Refused::Ours)?;
+        Ok((value, result))
+    });
+    if answer.is_ok() {
+        fault::point("completed");
+    }
+    answer
+}
+
+/// Records the success in the open transaction, as any other success is recorded.
+fn end_with<R: Serialize>(
+    write: &mut Write<'_>,
+    completing: &Completing<'_>,
+    value: &R,
+) -> Result<String, Error> {
+    let hub = &completing.client.hub;
+    let result = json::encode(value, hub.limits)?;
+    if fault::planted("complete_apart") {
+        write.connection().execute_batch("COMMIT; BEGIN IMMEDIATE").map_err(not_stored)?;
+    }
+    fault::point("completing");
+    let now = hub.clock.now();
+    finish(write.core, now, &completing.success(now, result.clone()))??;
+    Ok(result)
 }
 
 fn bad_transaction(reason: &str) -> Error {

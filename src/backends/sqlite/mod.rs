@@ -26,6 +26,7 @@ mod rules;
 mod schema;
 mod seats;
 mod skip;
+mod steps;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -54,7 +55,8 @@ use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::options::Durability;
 use crate::record::{
-    AttemptRecord, Claimed, Cursor, Filter, Finish, Member, NewTask, Page, Stored, TaskRecord,
+    AttemptRecord, Claimed, Cursor, Filter, Finish, Lease, Member, NewStep, NewTask, Page,
+    StepRecord, Stored, TaskRecord,
 };
 use crate::rule::Scope;
 use crate::time::Timestamp;
@@ -405,6 +407,17 @@ impl Backend for Sqlite {
         Ok(done)
     }
 
+    fn step(&self, id: TaskId, lease: Lease, name: &str) -> Result<Option<String>, Error> {
+        // Before it, so that no step is run whose result could not be stored then.
+        self.check_usable()?;
+        self.read("a step", |conn| steps::read(conn, id, lease, name))
+    }
+
+    fn keep_step(&self, now: Timestamp, step: &NewStep<'_>) -> Result<(), Error> {
+        let level = step.durability.unwrap_or(self.durability);
+        self.transaction(level, |core| steps::keep(core, now, step))
+    }
+
     fn claim_one(
         &self,
         now: Timestamp,
@@ -484,6 +497,10 @@ impl Backend for Sqlite {
 
     fn attempts(&self, id: TaskId) -> Result<Vec<AttemptRecord>, Error> {
         self.read("attempts", |conn| query::attempts(conn, id))
+    }
+
+    fn steps(&self, id: TaskId) -> Result<Vec<StepRecord>, Error> {
+        self.read("steps", |conn| steps::list(conn, id))
     }
 
     fn find(&self, key: &str) -> Result<Option<TaskRecord>, Error> {
