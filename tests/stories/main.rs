@@ -14,6 +14,7 @@ mod failing;
 mod fairness;
 mod file;
 mod inline;
+mod ledger;
 mod modes;
 mod overload;
 mod pending;
