@@ -17,6 +17,8 @@ mod child;
 mod deeds;
 #[path = "crash/found.rs"]
 mod found;
+#[path = "crash/ledger.rs"]
+mod ledger;
 #[path = "crash/neighbours.rs"]
 mod neighbours;
 #[path = "crash/plants.rs"]
@@ -33,6 +35,7 @@ fn a_child_process_does_its_part() {
         None => {}
         Some("opener") => neighbours::open_again_and_again(),
         Some("sharer") => shares::share(),
+        Some("ledger") => ledger::serve(),
         Some("planted") => plants::act(),
         Some(_) => deeds::serve(),
     }

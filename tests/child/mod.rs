@@ -303,6 +303,10 @@ const INVARIANTS: &[(&str, &str)] = &[
            WHERE e.task = litework_task.id AND e.outcome = 'crashed')",
     ),
     (
+        "every step has its task",
+        "SELECT task FROM litework_step WHERE task NOT IN (SELECT id FROM litework_task)",
+    ),
+    (
         "no key is held twice",
         "SELECT min(id) FROM litework_task WHERE key IS NOT NULL GROUP BY key HAVING count(*) > 1",
     ),

@@ -131,6 +131,7 @@ impl Pair {
             }
             Ok(attempts)
         });
+        self.agree("steps", |engine, which| engine.steps(id[which]));
     }
 
     /// What is asked about keys, owners and kinds.

@@ -1,7 +1,7 @@
 //! Store: the file and the memory engine give the same answers to the same calls.
 //!
 //! The memory engine is the model: plain enough to be read and believed. Random histories of
-//! enqueues, exchanges, claims by name, cancels and leaving owners run on both, and after each step
+//! enqueues, exchanges, steps, claims by name, cancels and leaving owners run on both, and after each step
 //! the answers, the places taken of the offer, the bells rung, the waiters woken and the lists must
 //! be equal. What was found this way stands below as tests of their own.
 //!
@@ -20,11 +20,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use self::compare::Pair;
 use self::offer::{KINDS, Places, QUEUES, Terms};
 use self::steps::{History, Plot};
-use crate::backend::Backend;
+use crate::backend::{Backend, STEPS_MAX};
 use crate::error::Error;
 use crate::id::TaskId;
+use crate::options::Durability;
 use crate::outcome::{Outcome, Report};
-use crate::record::{Claimed, Finish, NewTask, TaskRecord};
+use crate::record::{Claimed, Finish, NewStep, NewTask, TaskRecord};
 use crate::state::{Reason, State};
 use crate::time::Timestamp;
 
@@ -189,6 +190,35 @@ fn what_must_not_start_twice_is_not_handed_back_by_an_owner_that_leaves() {
         let states =
             [0, 1].map(|which| (get(engine, ids[which]).state, get(engine, ids[which]).reason));
         assert_eq!(states, [(State::Failed, Some(Reason::Lost)), (State::Ready, None)]);
+    });
+}
+
+#[test]
+fn a_task_has_no_more_steps_than_it_may_and_each_may_be_sent_again() {
+    on_both(|engine| {
+        store(engine, vec![task(KINDS[0])]);
+        let held = &claim(engine, 5, Terms::open(1))[0];
+        let Claimed { id, lease, .. } = *held;
+        let keep = |number: usize, value: &str| {
+            let name = format!("s{number}");
+            let durability = Some(Durability::Normal);
+            engine.keep_step(at(6), &NewStep { id, lease, name: &name, value, durability })
+        };
+        for number in 0..STEPS_MAX {
+            keep(number, "1").expect("it is kept");
+        }
+        let refused = keep(STEPS_MAX, "1").expect_err("it is one too many");
+        assert_eq!(
+            refused.to_string(),
+            "too_many_steps: step is \"s1000\"; one of at most 1000 steps of a task; let one step do more"
+        );
+        keep(0, "2").expect("it is no other");
+        assert_eq!(engine.step(id, lease, "s0").expect("it is held").as_deref(), Some("2"));
+        end(engine, held, Outcome::GivenBack);
+        assert_eq!(engine.steps(id).expect("it answers").len(), STEPS_MAX, "they stay");
+        assert_eq!(keep(0, "3").expect_err("it is held no longer").code(), "lease_lost");
+        let again = claim(engine, 8, Terms::open(1))[0].lease;
+        assert_eq!(engine.step(id, again, "s0").expect("it is held").as_deref(), Some("2"));
     });
 }
 

@@ -18,7 +18,7 @@ use crate::gate::{Gate, Limits, Rate};
 use crate::id::TaskId;
 use crate::outcome::{Outcome, Report};
 use crate::quota::Quota;
-use crate::record::{Claimed, Filter, Finish, Lease, Member, NewTask};
+use crate::record::{Claimed, Filter, Finish, Lease, Member, NewStep, NewTask};
 use crate::retry::Retry;
 use crate::rule::Scope;
 use crate::state::{Reason, State};
@@ -119,7 +119,7 @@ impl<'a> History<'a> {
     }
 
     fn step(&mut self) {
-        match self.rng.u8(0..48) {
+        match self.rng.u8(0..52) {
             0..16 => {
                 let count = if self.rng.bool() { 1 } else { self.rng.usize(0..4) };
                 let tasks: Vec<NewTask> = (0..count).map(|_| self.new_task()).collect();
@@ -132,7 +132,8 @@ impl<'a> History<'a> {
             44..46 => self.read(),
             46 if self.plot.ties && self.rng.bool() => self.declare(),
             46 => self.look_elsewhere(),
-            _ => self.leave(),
+            47 => self.leave(),
+            _ => self.keep_step(),
         }
     }
 
@@ -345,6 +346,37 @@ impl<'a> History<'a> {
             stuck,
             tied: task.is_tied(),
         }))
+    }
+
+    /// A step of something that is held, now and then under a lease that does not hold, or again.
+    fn keep_step(&mut self) {
+        if self.held.is_empty() {
+            return;
+        }
+        let which = self.rng.usize(0..self.held.len());
+        let held = self.held[which].clone();
+        let later = u32::from(self.one_in(8));
+        let name = format!("s{}", self.rng.u8(0..4));
+        let long = self.one_in(4);
+        let value =
+            if long { json!("y".repeat(LONG)).to_string() } else { self.now_ms.to_string() };
+        self.note(&format!("step {name} of {}, {later} attempts later", held[0].lease.row));
+        let now = self.now();
+        let kept = self.pair.ask(|engine, which| {
+            let Claimed { id, lease, .. } = held[which];
+            let lease = Lease { attempt: lease.attempt + later, ..lease };
+            let (name, value) = (name.as_str(), value.as_str());
+            let step = NewStep { id, lease, name, value, durability: None };
+            let before = engine.step(id, lease, name);
+            let kept = engine.keep_step(now, &step);
+            let after = engine.step(id, lease, name);
+            [before.map(|found| format!("{found:?}")), kept.map(|()| String::new())]
+                .into_iter()
+                .chain([after.map(|found| format!("{found:?}"))])
+                .map(|answer| answer.map_err(|error| shown_error(&error)))
+                .collect::<Vec<_>>()
+        });
+        check_same("what was kept of a step", &kept);
     }
 
     fn outcome(&mut self) -> Outcome {

@@ -180,10 +180,13 @@ impl Core {
             // The commit comes with the next transaction, after the answer.
             return Ok(());
         }
+        if fault::planted("commit_lost") {
+            self.roll_back();
+            return Err(self.failed_commit(planted_failure()));
+        }
         match self.execute("COMMIT") {
             Ok(()) if fault::planted("commit_unknown") => {
-                let told = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
-                Err(self.failed_commit(rusqlite::Error::SqliteFailure(told, None)))
+                Err(self.failed_commit(planted_failure()))
             }
             Ok(()) => {
                 fault::point("after_commit");
@@ -355,6 +358,12 @@ impl Core {
             self.held = Duration::ZERO;
         }
     }
+}
+
+/// What a disk says that fails, for a commit that a test makes one of unknown outcome.
+fn planted_failure() -> rusqlite::Error {
+    let told = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
+    rusqlite::Error::SqliteFailure(told, None)
 }
 
 /// `execute` without the check that no row came back, which PRAGMAs and COMMIT do not need.

@@ -136,3 +136,25 @@ fn a_lease_that_is_gone_is_told_for_its_own_task_only() {
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 3);
     assert_eq!(bench.states(&ids)[1], (State::Running, None));
 }
+
+#[test]
+fn a_step_shows_that_its_owner_is_alive() {
+    let bench = Bench::new();
+    bench.store(1, NOW);
+    let member = Member { name: "w".to_owned(), threads: 1, ..Member::default() };
+    let owner = bench.engine.join(at(NOW), &member).expect("it joins");
+    let done = bench.engine.exchange(at(NOW), &[], Some(&Everything(owner)));
+    let Claimed { id, lease, .. } = done.expect("it answers").claimed[0];
+    let beat = || -> i64 {
+        let sql = "SELECT beat FROM litework_worker WHERE id = ?1";
+        bench.stranger.query_row(sql, [owner], |row| row.get(0)).expect("it has joined")
+    };
+    let before = beat();
+    let step = NewStep { id, lease, name: "a", value: "1", durability: None };
+    bench.engine.keep_step(at(NOW), &step).expect("it is kept");
+    assert_eq!(beat(), before + 1);
+    let lease = Lease { attempt: lease.attempt + 1, ..lease };
+    let stale = bench.engine.keep_step(at(NOW), &NewStep { lease, ..step });
+    assert_eq!(stale.expect_err("it is not held").code(), "lease_lost");
+    assert_eq!(beat(), before + 1);
+}
