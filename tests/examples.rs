@@ -1,5 +1,5 @@
-//! What a user sees who runs the examples: a worker that is stopped by Ctrl-C, once and twice, and a
-//! quickstart that meets a file it cannot name in JSON.
+//! What a user sees who runs the examples: a worker that is stopped by Ctrl-C, once and twice, a ledger
+//! whose workers are killed, and a quickstart that meets a file it cannot name in JSON.
 //!
 //! The programs are those that `cargo test` has built; one that is missing or older than its source,
 //! as after `cargo test --test examples`, is built here.
@@ -103,6 +103,21 @@ fn a_worker_that_has_run_everything_ends_at_the_word_of_a_service_manager() {
     child.expect("0 tasks are left for the next start");
     assert_eq!(child.wait().code(), Some(0));
     assert_eq!(found(&field, &[State::Succeeded]), (6, 0));
+}
+
+/// G6.
+#[test]
+fn the_ledger_is_exact_though_its_workers_are_killed() {
+    let field = Field::default();
+    let mut command = Command::new(example("ledger"));
+    command.arg("300").env("TMPDIR", field.path(""));
+    command.env_remove("LITEWORK_MODE").env_remove("LITEWORK_WORKERS");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(told.contains("payments succeeded   300\n"), "{told}");
+    assert!(told.contains("rows of the ledger   300, of 300 payments\n"), "{told}");
+    assert!(told.contains("receipts             300\n"), "{told}");
 }
 
 #[test]
