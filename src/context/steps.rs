@@ -138,13 +138,12 @@ impl Context {
             return Ok(());
         };
         let now = client.hub.clock.now();
-        let wakes_at = match step.stored().map_err(failed)? {
-            Some(stored) => step.read(&stored).map_err(failed)?,
-            None => {
-                let wakes_at = now.after(span);
-                step.keep(&format!("\"{wakes_at}\"")).map_err(failed)?;
-                wakes_at
-            }
+        let wakes_at = if let Some(stored) = step.stored().map_err(failed)? {
+            step.read(&stored).map_err(failed)?
+        } else {
+            let wakes_at = now.after(span);
+            step.keep(&format!("\"{wakes_at}\"")).map_err(failed)?;
+            wakes_at
         };
         let left = now.until(wakes_at);
         if !left.is_zero() {

@@ -52,6 +52,7 @@ impl Task for Entry {
             if let Some(log) = var("LW_LOG") {
                 append(log.as_ref(), &format!("charge {number}"));
             }
+            stops_at("step");
             Ok(())
         })?;
         stops_at("before");
@@ -201,24 +202,27 @@ fn killed(line: &str, more: &[(&'static str, String)]) -> Field {
     field
 }
 
-/// G6: killed before, inside and after the commit of its end, in a pool and in its own call.
+/// G6: killed before, inside and after the commit of its step and of its end, in a pool and in its own
+/// call.
 #[test]
 fn an_entry_is_made_once_wherever_its_process_is_killed() {
     let fault = |name: &str| ("LITEWORK_FAULT", format!("{name}:1"));
     let places = [
-        ("at before", stop("before"), 2),
-        ("at inside", stop("inside"), 2),
-        ("at completing", fault("completing"), 2),
-        ("at completed", fault("completed"), 1),
-        ("at after", stop("after"), 1),
+        ("at step", stop("step"), 2, 2),
+        ("at keeping", fault("keeping"), 2, 2),
+        ("at before", stop("before"), 2, 1),
+        ("at inside", stop("inside"), 2, 1),
+        ("at completing", fault("completing"), 2, 1),
+        ("at completed", fault("completed"), 1, 1),
+        ("at after", stop("after"), 1, 1),
     ];
-    for (line, stop, attempts) in places {
+    for (line, stop, attempts, charged) in places {
         for inline in [0, 1] {
             let field = killed(line, &[stop.clone(), ("LW_INLINE", inline.to_string())]);
             must_be_exact(&field);
             let entry = entries(&field).remove(0);
             assert_eq!((entry.attempt, entry.crashes), (attempts, attempts - 1), "{line}");
-            assert_eq!(charges(&field), 1, "{line}: a step that is stored is not made again");
+            assert_eq!(charges(&field), charged, "{line}: a step is made again until it is stored");
         }
     }
 }

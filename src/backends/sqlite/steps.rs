@@ -70,6 +70,7 @@ pub(super) fn keep(core: &mut Core, now: Timestamp, step: &NewStep<'_>) -> Resul
         )
         .and_then(|mut insert| insert.execute((lease.row, name, value, now.as_millis())))
         .map_err(not_stored)?;
+    fault::point("keeping");
     // An owner that was given up holds nothing, so under this lease it is always there.
     member::renew(core, lease.owner)?;
     Ok(())
