@@ -290,8 +290,7 @@ impl Context {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The attempt may go on storing: its finishing transaction has not begun, and its lease was not
-    /// taken as far as is known.
+    /// The attempt may go on storing: its finishing transaction has not begun.
     fn check_goes_on(&self, progress: &Progress) -> Result<(), Error> {
         if !matches!(progress.completion, Completion::None) {
             return Err(Error::Reentrant {
@@ -299,15 +298,7 @@ impl Context {
                 instead: "do it before, or inside with what the transaction offers, and return the value",
             });
         }
-        if let Some(client) = &self.client {
-            client.hub.check_open_to(true)?;
-        }
-        match self.hold {
-            Some(hold) if self.stop_reason() == Some(StopReason::LeaseLost) => {
-                Err(Error::LeaseLost { id: hold.id, attempt: hold.lease.attempt })
-            }
-            _ => Ok(()),
-        }
+        self.client.as_ref().map_or(Ok(()), |client| client.hub.check_open_to(true))
     }
 
     /// Runs a future to its end: on the tokio runtime the client was opened in, or on one of its own.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Context, Hold};
+use super::{Context, Hold, StopReason};
 use crate::error::Error;
 use crate::json;
 use crate::options::check_name;
@@ -157,6 +157,9 @@ impl Context {
         check_name("bad_name", "step", name)?;
         let mut progress = self.progress();
         self.check_goes_on(&progress)?;
+        if let (Some(StopReason::LeaseLost), Some(hold)) = (self.stop_reason(), self.hold) {
+            return Err(Error::LeaseLost { id: hold.id, attempt: hold.lease.attempt });
+        }
         if !progress.steps.insert(name.to_owned()) {
             let allowed = "a name that this attempt has not used; in a loop put the number into it";
             return Err(Error::invalid("duplicate_step", "step", name, allowed));

@@ -3,12 +3,13 @@
 //! cannot be told. A step that was stored is not made again.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use litework::sqlite::ContextExt;
 use litework::{
-    Client, Context, Error, Filter, Mode, Options, Pending, Reason, Result, Retry, State, Task,
-    TaskRecord,
+    Builder, Client, Context, Error, Filter, Mode, Options, Pending, Reason, Result, Retry, State,
+    Task, TaskRecord,
 };
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
@@ -49,9 +50,7 @@ impl Task for Entry {
     fn run(self, ctx: &Context) -> Result<u32> {
         let (number, pid) = (self.number, std::process::id());
         ctx.step("charge", || {
-            if let Some(log) = var("LW_LOG") {
-                append(log.as_ref(), &format!("charge {number}"));
-            }
+            append(ctx.state::<PathBuf>()?, &format!("charge {number}"));
             stops_at("step");
             Ok(())
         })?;
@@ -81,7 +80,7 @@ fn stops_at(place: &str) {
 
 /// A child: stores entries, each until it is answered, and runs them.
 pub(crate) fn serve() {
-    let builder = known(Client::builder(var("LW_DB").unwrap()));
+    let builder = known(Path::new(&var("LW_DB").unwrap()));
     let threads = usize::try_from(number("LW_THREADS").max(1)).unwrap();
     let client = if number("LW_INLINE") > 0 { builder } else { builder.workers(threads) };
     let client = client.open().unwrap();
@@ -109,14 +108,16 @@ pub(crate) fn serve() {
     let _unknown = client.shutdown(PATIENCE);
 }
 
-fn known(builder: litework::Builder) -> litework::Builder {
-    builder.register(Entry::define()).register(Receipt::define())
+/// Opens a file whose log stands beside it.
+fn known(db: &Path) -> Builder {
+    let builder = Client::builder(db).register(Entry::define()).register(Receipt::define());
+    builder.state(db.with_file_name("log"))
 }
 
 /// A file with an empty ledger.
 fn field() -> Field {
     let field = Field::default();
-    drop(known(Client::builder(field.db())).mode(Mode::Hold).open().unwrap());
+    drop(known(&field.db()).mode(Mode::Hold).open().unwrap());
     let table = "CREATE TABLE ledger (number INTEGER, pid INTEGER)";
     look_into(&field.db()).execute_batch(table).unwrap();
     field
@@ -135,7 +136,7 @@ fn stop(place: &str) -> (&'static str, String) {
 
 /// Runs all that is left in this process, and closes the file.
 fn run_the_rest(field: &Field) {
-    let client = known(Client::builder(field.db())).open().unwrap();
+    let client = known(&field.db()).open().unwrap();
     client.run_pending(&Pending::all()).unwrap();
     client.shutdown(PATIENCE).unwrap();
 }
@@ -148,7 +149,7 @@ fn counted(conn: &Connection, sql: &str) -> HashMap<u32, u32> {
 }
 
 fn entries(field: &Field) -> Vec<TaskRecord> {
-    let client = known(Client::builder(field.db())).mode(Mode::Hold).open().unwrap();
+    let client = known(&field.db()).mode(Mode::Hold).open().unwrap();
     let page = client.list(&Filter::new().kind("entry"), None, 1_000).unwrap();
     page.tasks
 }
@@ -273,7 +274,7 @@ fn a_stale_end(hang: fn(&Child, &Field), more: &[(&'static str, String)]) -> Vec
     let mut child = start(&field, 1, &[&[stop("before")], more].concat());
     child.expect("at before");
     hang(&child, &field);
-    let client = known(Client::builder(field.db())).workers(1).open().unwrap();
+    let client = known(&field.db()).workers(1).open().unwrap();
     let entry = client.find("entry 0").unwrap().unwrap().id;
     let value = client.handle::<Entry>(entry).unwrap().wait(PATIENCE).unwrap();
     assert_eq!(value, std::process::id());
