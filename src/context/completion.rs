@@ -35,12 +35,13 @@ pub(crate) struct Hold {
     started_at: Timestamp,
     pub(crate) durability: Option<Durability>,
     output: Output,
+    tied: bool,
 }
 
 impl Hold {
     pub(crate) fn new(task: &Claimed, durability: Option<Durability>, output: Output) -> Self {
         let Claimed { id, lease, started_at, .. } = *task;
-        Self { id, lease, started_at, durability, output }
+        Self { id, lease, started_at, durability, output, tied: task.is_tied() }
     }
 }
 
@@ -92,9 +93,9 @@ pub(crate) struct Completing<'a> {
 impl Completing<'_> {
     /// The end that the transaction records: a success with this value.
     pub(crate) fn success(&self, now: Timestamp, result: String) -> Finish {
-        let Hold { id, lease, started_at, durability, .. } = self.hold;
+        let Hold { id, lease, started_at, durability, tied, .. } = self.hold;
         let plain = Finish::plain(id, lease, started_at, now, Outcome::Succeeded { result });
-        Finish { durability, ..plain }
+        Finish { durability, tied, ..plain }
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use litework::sqlite::{ContextExt, Late, WriteError};
 use litework::{
-    Cancelled, Client, Context, Error, Failure, Filter, Pending, Reason, Result, State, TaskRecord,
-    task,
+    Cancelled, Client, Context, Error, Exclusive, Failure, Filter, Pending, Reason, Result, State,
+    TaskRecord, Unique, task,
 };
 use rusqlite::Connection;
 use tracing::Level;
@@ -343,6 +343,26 @@ fn whoever_waits_hears_of_the_end_at_its_commit() {
 }
 
 #[test]
+fn keys_and_locks_are_let_go_with_the_commit() {
+    Lab::each_way(|lab| {
+        let shop = Shop::open(lab, held_after);
+        let call = || {
+            let desk = Exclusive::lock("desk").wait();
+            book::with(7).unique(Unique::key("order/{order}")).exclusive(desk)
+        };
+        std::thread::scope(|scope| {
+            let first = begin(scope, lab, &shop.client, call());
+            shop.gate.wait_for(1);
+            let second = begin(scope, lab, &shop.client, call());
+            shop.gate.wait_for(2);
+            assert_eq!(shop.kept(), (2, 2), "both have ended, and both bodies go on");
+            shop.gate.open();
+            assert!(!first.join().unwrap().is_existing() && !second.join().unwrap().is_existing());
+        });
+    });
+}
+
+#[test]
 fn a_body_that_has_the_grace_to_end_may_end_itself() {
     Lab::each_way(|lab| {
         let shop = Shop::open(lab, |ctx, order| {
@@ -354,7 +374,7 @@ fn a_body_that_has_the_grace_to_end_may_end_itself() {
             shop.gate.wait_for(1);
             let closing = scope.spawn(|| shop.client.shutdown(LONG).unwrap());
             eventually("it is closed to others", || {
-                shop.client.enqueue(receipt::with(1)).is_err_and(|error| error.code() == "closed")
+                shop.client.cancel("no such task").is_err_and(|error| error.code() == "closed")
             });
             shop.gate.open();
             let stopped = closing.join().unwrap();

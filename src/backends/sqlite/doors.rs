@@ -92,7 +92,8 @@ pub trait ContextExt {
     /// `body` runs on the queue's write connection, so other writers wait meanwhile: do the long work
     /// before. It must return what the task returns, and the task's body returns it in turn; what that
     /// one does after the commit changes nothing any more, not even an error or a panic, which are
-    /// logged. A request to cancel that comes meanwhile comes too late. Follow-ups run after the commit;
+    /// logged. Its unique key, its lock and whoever waits for it are let go with the commit, so what the
+    /// body does afterwards it does without them. A request to cancel that comes meanwhile comes too late. Follow-ups run after the commit;
     /// in mode `inline` before this returns.
     ///
     /// It commits at the stricter of the client's and the task's durability, as follow-ups are promised
