@@ -1795,6 +1795,11 @@ const INVARIANTS: &[(&str, &str)] = &[
         "SELECT id FROM litework_error WHERE task NOT IN (SELECT id FROM litework_task)",
     ),
     (
+        "a step of no task",
+        "SELECT task FROM litework_step WHERE task NOT IN (SELECT id FROM litework_task)",
+    ),
+    ("a step that is not JSON", "SELECT task FROM litework_step WHERE NOT json_valid(value)"),
+    (
         "a failure without an error",
         "SELECT id FROM litework_task WHERE state = 'failed' AND reason = 'error' AND id NOT IN (SELECT task FROM litework_error)",
     ),
@@ -1804,7 +1809,7 @@ const INVARIANTS: &[(&str, &str)] = &[
     ),
     (
         "a rank that is not due less priority",
-        "SELECT id FROM litework_task, litework_meta WHERE name = 'step_ms' AND rank <> due_at - priority * value",
+        "SELECT id FROM litework_task, litework_meta m WHERE m.name = 'step_ms' AND rank <> due_at - priority * value",
     ),
     (
         "a damaged file",
