@@ -131,6 +131,7 @@ pub struct Context {
     attempt: u32,
     attempts_max: u32,
     priority: i8,
+    fence: Option<u64>,
     token: Arc<Token>,
     states: Arc<States>,
     hold: Option<Hold>,
@@ -162,6 +163,7 @@ impl Context {
             attempt: task.lease.attempt,
             attempts_max: task.attempts_max,
             priority: task.priority,
+            fence: task.fence(),
             token,
             states,
             hold: Some(hold),
@@ -187,6 +189,7 @@ impl Context {
             attempt: 1,
             attempts_max: 1,
             priority: 0,
+            fence: None,
             token: Arc::default(),
             states: Arc::default(),
             hold: None,
@@ -227,6 +230,28 @@ impl Context {
     /// Its priority, −100 to 100.
     pub fn priority(&self) -> i8 {
         self.priority
+    }
+
+    /// The fencing number of the lock that it holds with [`exclusive`](crate::Options::exclusive): greater
+    /// than that of whoever held a lock of this file before. Whoever writes somewhere else under the lock
+    /// sends it along, so that the other side can refuse the smaller one of two. None without a lock.
+    ///
+    /// ```
+    /// # use litework::{Client, Context, Exclusive, Result, task};
+    /// #[task]
+    /// fn import(ctx: &Context) -> Option<u64> {
+    ///     ctx.fence()
+    /// }
+    ///
+    /// let tasks = Client::in_memory().register(import).open()?;
+    /// let locked = || import::with().exclusive(Exclusive::lock("import"));
+    /// let (first, second) = (tasks.enqueue(locked())?.value()?, tasks.enqueue(locked())?.value()?);
+    /// assert!(first < second);
+    /// assert_eq!(tasks.enqueue(import::with())?.value()?, None);
+    /// # Ok::<(), litework::Failure>(())
+    /// ```
+    pub fn fence(&self) -> Option<u64> {
+        self.fence
     }
 
     /// Whether no further attempt follows if this one fails.

@@ -302,6 +302,11 @@ impl Claimed {
     pub(crate) fn is_tied(&self) -> bool {
         self.extra.as_ref().is_some_and(|extra| !extra.ties.are_none())
     }
+
+    /// The number of its hold of a lock.
+    pub(crate) fn fence(&self) -> Option<u64> {
+        self.extra.as_ref()?.fence.map(i64::unsigned_abs)
+    }
 }
 
 /// What a step came to, on its way into the store.
