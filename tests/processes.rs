@@ -17,6 +17,8 @@ mod child;
 mod deeds;
 #[path = "crash/found.rs"]
 mod found;
+#[path = "crash/gates.rs"]
+mod gates;
 #[path = "crash/ledger.rs"]
 mod ledger;
 #[path = "crash/neighbours.rs"]
@@ -36,6 +38,8 @@ fn a_child_process_does_its_part() {
         Some("opener") => neighbours::open_again_and_again(),
         Some("sharer") => shares::share(),
         Some("ledger") => ledger::serve(),
+        Some("gate storer") => gates::store(),
+        Some("gate pool") => gates::serve(),
         Some("planted") => plants::act(),
         Some(_) => deeds::serve(),
     }

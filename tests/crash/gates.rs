@@ -1,0 +1,247 @@
+//! Four processes with eight threads each run tasks of a few keys, most of them of one, and are killed
+//! again and again. What the bodies wrote down shows how many of a key ran at the same time: never more
+//! than may, and as many as may.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use litework::{
+    Call, Client, Context, Durability, Exclusive, Filter, Limit, Mode, Options, Result, State, Task,
+};
+use serde::{Deserialize, Serialize};
+
+use super::child::{
+    Child, Field, PATIENCE, append, faults, look_into, nanos, number, rest, say, var,
+};
+
+/// Processes at once.
+const PROCESSES: usize = 4;
+/// Tasks of each sort.
+const TASKS: u64 = 400;
+/// Keys; the one of rank r comes 1/r as often as the first.
+const KEYS: u64 = 12;
+/// Tasks of one key at once.
+const MAX: u32 = 3;
+/// Tasks of one kind at once.
+const MAX_OF_KIND: u32 = 5;
+const KILLS: usize = 20;
+
+/// Says when it begins and when it ends, and takes about a millisecond.
+fn note(sort: &str, key: &str, ctx: &Context) -> Result<u64> {
+    let log = var("LW_LOG").unwrap_or_default();
+    let line = |word: &str| {
+        let id = ctx.id().unwrap();
+        format!("{word} {sort}/{key} {id} {} {}", std::process::id(), nanos())
+    };
+    append(log.as_ref(), &line("in"));
+    let until = Instant::now() + Duration::from_millis(1 + fastrand(3));
+    while Instant::now() < until {
+        std::thread::yield_now();
+    }
+    append(log.as_ref(), &line("out"));
+    Ok(ctx.fence().unwrap_or(0))
+}
+
+/// A number below `end` that is different each time.
+fn fastrand(end: u64) -> u64 {
+    u64::try_from(nanos() / 1_000 % u128::from(end)).unwrap()
+}
+
+/// At most [`MAX`] of a key.
+#[derive(Serialize, Deserialize)]
+struct Limited {
+    key: u64,
+}
+
+impl Task for Limited {
+    const NAME: &'static str = "limited";
+    type Output = u64;
+
+    fn options() -> Options {
+        Options::new().limit(Limit::per_key("{key}", MAX)).attempts(50)
+    }
+
+    fn run(self, ctx: &Context) -> Result<u64> {
+        note("limit", &self.key.to_string(), ctx)
+    }
+}
+
+/// One of a key.
+#[derive(Serialize, Deserialize)]
+struct Alone {
+    key: u64,
+}
+
+impl Task for Alone {
+    const NAME: &'static str = "alone";
+    type Output = u64;
+
+    fn options() -> Options {
+        Options::new().exclusive(Exclusive::lock("alone/{key}").wait()).attempts(50)
+    }
+
+    fn run(self, ctx: &Context) -> Result<u64> {
+        note("lock", &self.key.to_string(), ctx)
+    }
+}
+
+/// At most [`MAX_OF_KIND`] of all.
+#[derive(Serialize, Deserialize)]
+struct Few {}
+
+impl Task for Few {
+    const NAME: &'static str = "few";
+    type Output = u64;
+
+    fn options() -> Options {
+        Options::new().max_running(MAX_OF_KIND).attempts(50)
+    }
+
+    fn run(self, ctx: &Context) -> Result<u64> {
+        note("kind", "few", ctx)
+    }
+}
+
+fn open(threads: usize) -> Client {
+    let builder = Client::builder(var("LW_DB").unwrap())
+        .register(Limited::define())
+        .register(Alone::define())
+        .register(Few::define())
+        .durability(Durability::Normal);
+    if threads > 0 { builder.workers(threads).open() } else { builder.mode(Mode::Hold).open() }
+        .unwrap()
+}
+
+/// A child: a pool that runs whatever there is.
+pub(crate) fn serve() {
+    let client = open(usize::try_from(number("LW_THREADS")).unwrap());
+    say("ready");
+    rest();
+    client.shutdown(Duration::from_secs(10)).unwrap();
+}
+
+/// A child that stores all tasks and goes.
+pub(crate) fn store() {
+    let client = open(0);
+    let share = |rank: u64| TASKS / rank / 3;
+    for rank in 1..=KEYS {
+        let all = 0..share(rank).max(4);
+        client.enqueue_many(all.clone().map(|_| Call::new(Limited { key: rank }))).unwrap();
+        client.enqueue_many(all.map(|_| Call::new(Alone { key: rank }))).unwrap();
+    }
+    client.enqueue_many((0..TASKS / 2).map(|_| Call::new(Few {}))).unwrap();
+    say("stored");
+}
+
+/// When each run of a body began and ended, by key.
+struct Runs {
+    began: HashMap<(String, String, u32), u128>,
+    of: BTreeMap<String, Vec<(u128, u128)>>,
+}
+
+impl Runs {
+    /// A run without an end has ended with its process.
+    fn read(lines: &[String], deaths: &HashMap<u32, u128>) -> Self {
+        let mut runs = Self { began: HashMap::new(), of: BTreeMap::new() };
+        for line in lines {
+            let words: Vec<&str> = line.split(' ').collect();
+            let [word, key, id, pid, at] = words[..] else { panic!("{line}") };
+            let (pid, at) = (pid.parse().unwrap(), at.parse().unwrap());
+            let run = (key.to_owned(), id.to_owned(), pid);
+            if word == "in" {
+                runs.began.insert(run, at);
+            } else if let Some(began) = runs.began.remove(&run) {
+                runs.of.entry(key.to_owned()).or_default().push((began, at));
+            }
+        }
+        for ((key, id, pid), began) in std::mem::take(&mut runs.began) {
+            let died = *deaths.get(&pid).unwrap_or_else(|| panic!("{id} never ended in {pid}"));
+            runs.of.entry(key).or_default().push((began, died.max(began)));
+        }
+        runs
+    }
+
+    /// How many of a key ran at once, at most.
+    fn most_at_once(&self, key: &str) -> usize {
+        let runs = self.of.get(key).map(Vec::as_slice).unwrap_or_default();
+        let mut moments: Vec<(u128, i32)> =
+            runs.iter().flat_map(|(began, ended)| [(*began, 1), (*ended, -1)]).collect();
+        // One that ends at the moment at which another begins has ended.
+        moments.sort_unstable();
+        let mut now = 0;
+        let counts = moments.iter().map(|(_, step)| {
+            now += step;
+            now
+        });
+        usize::try_from(counts.max().unwrap_or(0)).unwrap()
+    }
+}
+
+/// G4: locks and limits hold over processes and their deaths, and are used up.
+#[test]
+fn no_more_of_a_key_run_than_may_whatever_dies() {
+    let field = Field::default();
+    let mut variables = field.variables();
+    variables.push(("LW_THREADS", "8".to_owned()));
+    let mut storer = Child::start("gate storer", &variables);
+    storer.expect("stored");
+    assert!(storer.end().success());
+    let pool = || Child::start("gate pool", &variables);
+    let mut children: Vec<Child> = (0..PROCESSES).map(|_| pool()).collect();
+    let mut deaths = HashMap::new();
+    for kill in 0..KILLS {
+        let seat = kill % PROCESSES;
+        children[seat].expect("ready");
+        children[(seat + 1) % PROCESSES].listen_for(Duration::from_millis(40));
+        let pid = children[seat].pid();
+        deaths.insert(pid, children[seat].kill());
+        children[seat] = pool();
+    }
+    wait_for_all(&field);
+    for child in &mut children {
+        assert!(child.end().success());
+    }
+    let runs = Runs::read(&field.lines(), &deaths);
+    let most: BTreeMap<&str, usize> =
+        runs.of.keys().map(|key| (key.as_str(), runs.most_at_once(key))).collect();
+    println!("{} kills, at once: {most:?}", deaths.len());
+    for (key, most) in &most {
+        let may = match key.split_once('/').unwrap().0 {
+            "lock" => 1,
+            "limit" => MAX,
+            _ => MAX_OF_KIND,
+        };
+        assert!(*most <= may as usize, "{key}: {most} at once, of {may}");
+    }
+    assert_eq!((most["limit/1"], most["lock/1"]), (MAX as usize, 1), "the limit is reached");
+    assert_eq!(most["kind/few"], MAX_OF_KIND as usize, "the limit is reached");
+    let conn = look_into(&field.db());
+    assert_eq!(faults(&conn), Vec::<String>::new());
+    let failed =
+        "SELECT count(*) FROM litework_task WHERE state <> 'succeeded' AND reason <> 'quarantined'";
+    assert_eq!(conn.query_row(failed, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+}
+
+/// Until nothing is left that has not ended.
+fn wait_for_all(field: &Field) {
+    let client = Client::builder(field.db())
+        .declare::<Limited>()
+        .declare::<Alone>()
+        .declare::<Few>()
+        .mode(Mode::Enqueue)
+        .open()
+        .unwrap();
+    let open = State::ALL.iter().filter(|state| !state.is_final());
+    let open = open.fold(Filter::new(), |filter, state| filter.state(*state));
+    while let Some(task) = client.list(&open, None, 1).unwrap().tasks.first() {
+        let ended = match task.kind.as_str() {
+            "limited" => client.handle::<Limited>(task.id).unwrap().wait(PATIENCE),
+            "alone" => client.handle::<Alone>(task.id).unwrap().wait(PATIENCE),
+            _ => client.handle::<Few>(task.id).unwrap().wait(PATIENCE),
+        };
+        if let Err(error) = ended {
+            // The third crash of a task is its last.
+            assert_eq!(error.code(), "failed", "{error}");
+        }
+    }
+}
