@@ -53,6 +53,9 @@ impl Task {
         errors.finish()?;
         let read = options.zip(signature).zip(name);
         let ((mut options, signature), name) = read.expect("without an error all parts were read");
+        let parameters: Vec<String> =
+            signature.params.iter().map(|param| param.name.unraw().to_string()).collect();
+        options.check_patterns(&parameters)?;
         options.description = options.description.or_else(|| function.summary());
         let args = format_ident!("__{}_args", function.sig.ident.unraw());
         Ok(Self { function, signature, options, name, args })

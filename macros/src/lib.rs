@@ -53,6 +53,11 @@ use proc_macro::TokenStream;
 /// | `durability` | `"full"` survives a power loss, `"normal"` a killed process | what the client says |
 /// | `on_commit` | a flag, or `= true`, `= false`: inside a transaction, whether it is stored with it | true |
 /// | `at_most_once` | a flag, or `= true`, `= false`: whether a failure or a crash ends it instead of a new start | false |
+/// | `unique` | a flag: at most one with the same arguments; or `= "key/{parameter}"`, or an expression of type `Unique` | any number |
+/// | `exclusive` | the lock that it holds while it runs, `"lock/{parameter}"`, or an expression of type `Exclusive` | none |
+/// | `limit` | an expression of type `Limit`: how many of a key run at once | any number |
+/// | `rate` | an expression of type `Rate`: how many of its kind start in a period | any number |
+/// | `max_running` | how many of its kind run at once in all processes, 1 to 1,000,000 | any number |
 ///
 /// # Parameters
 ///

@@ -5,12 +5,12 @@ use quote::quote;
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
-use syn::{Ident, LitBool, LitStr, Token};
+use syn::{Expr, Ident, LitBool, LitStr, Token};
 
 use crate::values::{self, Span, YEAR_MS};
 
 /// Every key, in the order in which the documentation lists them.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 19] = [
     "name",
     "aliases",
     "description",
@@ -25,13 +25,18 @@ const KEYS: [&str; 14] = [
     "durability",
     "on_commit",
     "at_most_once",
+    "unique",
+    "exclusive",
+    "limit",
+    "rate",
+    "max_running",
 ];
 
 /// Delays of a ladder at most, as the library has it.
 const LADDER_MAX: usize = 64;
 
 /// Words that one may expect for the same thing, as other task libraries have them.
-const OTHER_WORDS: [(&str, &str); 12] = [
+const OTHER_WORDS: [(&str, &str); 15] = [
     ("alias", "aliases"),
     ("doc", "description"),
     ("max_attempts", "attempts"),
@@ -44,6 +49,9 @@ const OTHER_WORDS: [(&str, &str); 12] = [
     ("keep", "keep_for"),
     ("retention", "keep_for"),
     ("finish", "finish_sync"),
+    ("lock", "exclusive"),
+    ("concurrency", "max_running"),
+    ("rate_limit", "rate"),
 ];
 
 /// What `#[task(…)]` says.
@@ -63,6 +71,22 @@ pub(crate) struct Options {
     durability: Option<Durability>,
     on_commit: Option<bool>,
     at_most_once: Option<bool>,
+    unique: Option<Unique>,
+    exclusive: Option<Value>,
+    limit: Option<Expr>,
+    rate: Option<Expr>,
+    max_running: Option<i64>,
+}
+
+enum Unique {
+    Arguments,
+    By(Value),
+}
+
+/// A pattern, or an expression of the type that the option takes.
+enum Value {
+    Pattern(LitStr),
+    Expr(Box<Expr>),
 }
 
 enum Retry {
@@ -108,6 +132,7 @@ impl Options {
             "finish_sync" => self.finish_sync = Some(read_flag(input)?),
             "on_commit" => self.on_commit = Some(read_flag(input)?),
             "at_most_once" => self.at_most_once = Some(read_flag(input)?),
+            "unique" if !input.peek(Token![=]) => self.unique = Some(Unique::Arguments),
             _ if !KEYS.contains(&word) => return Err(unknown_key(key, word)),
             _ if !input.peek(Token![=]) => {
                 let text = format!("`{word}` needs a value: `{word} = …`");
@@ -137,6 +162,13 @@ impl Options {
                 let full = read_choice(word, input, ["full", "normal"])? == "full";
                 self.durability = Some(if full { Durability::Full } else { Durability::Normal });
             }
+            "unique" => self.unique = Some(Unique::By(input.parse()?)),
+            "exclusive" => self.exclusive = Some(input.parse()?),
+            "limit" => self.limit = Some(input.parse()?),
+            "rate" => self.rate = Some(input.parse()?),
+            "max_running" => {
+                self.max_running = Some(values::read_number(word, input, 1..=1_000_000)?);
+            }
             _ => unreachable!("`KEYS` lists the keys that are read here"),
         }
         Ok(())
@@ -160,6 +192,17 @@ impl Options {
         });
         let on_commit = self.on_commit.iter();
         let at_most_once = self.at_most_once.iter();
+        let unique = self.unique.iter().map(|unique| match unique {
+            Unique::Arguments => quote!(::litework::Unique::arguments()),
+            Unique::By(Value::Pattern(pattern)) => quote!(::litework::Unique::key(#pattern)),
+            Unique::By(Value::Expr(value)) => quote!(#value),
+        });
+        let exclusive = self.exclusive.iter().map(|exclusive| match exclusive {
+            Value::Pattern(pattern) => quote!(::litework::Exclusive::lock(#pattern)),
+            Value::Expr(value) => quote!(#value),
+        });
+        let (limit, rate) = (self.limit.iter(), self.rate.iter());
+        let max_running = self.max_running.iter().map(|number| Literal::i64_unsuffixed(*number));
         quote! {
             ::litework::Options::new()
                 #(.description(#description))*
@@ -175,7 +218,37 @@ impl Options {
                 #(.durability(#durability))*
                 #(.on_commit(#on_commit))*
                 #(.at_most_once(#at_most_once))*
+                #(.unique(#unique))*
+                #(.exclusive(#exclusive))*
+                #(.limit(#limit))*
+                #(.rate(#rate))*
+                #(.max_running(#max_running))*
         }
+    }
+
+    /// Keys that are made from arguments name those of the function.
+    pub(crate) fn check_patterns(&self, parameters: &[String]) -> syn::Result<()> {
+        let unique = self.unique.iter().filter_map(|unique| match unique {
+            Unique::By(value) => Some(value),
+            Unique::Arguments => None,
+        });
+        for value in unique.chain(&self.exclusive) {
+            if let Value::Pattern(pattern) = value {
+                values::check_pattern(&pattern.value(), parameters)
+                    .map_err(|text| syn::Error::new(pattern.span(), text))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Parse for Value {
+    fn parse(input: ParseStream) -> syn::Result<Self> {
+        // A text alone; one with a method behind it is an expression.
+        if input.peek(LitStr) && !input.peek2(Token![.]) {
+            return Ok(Self::Pattern(input.parse()?));
+        }
+        Ok(Self::Expr(Box::new(input.parse()?)))
     }
 }
 

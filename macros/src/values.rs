@@ -102,6 +102,23 @@ pub(crate) fn check_name(what: &str, name: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// A key with the names of arguments in braces, as the library fills it.
+pub(crate) fn check_pattern(pattern: &str, parameters: &[String]) -> Result<(), String> {
+    let text = pattern.replace("{{", "").replace("}}", "");
+    let mut rest = text.as_str();
+    while let Some((_, after)) = rest.split_once('{') {
+        let Some((name, after)) = after.split_once('}') else {
+            return Err(format!("the key {pattern:?} has a `{{` without its `}}`"));
+        };
+        if !parameters.iter().any(|known| known == name) {
+            let known = parameters.join(", ");
+            return Err(format!("the key names `{name}`, which is no parameter; there is {known}"));
+        }
+        rest = after;
+    }
+    Ok(())
+}
+
 /// Reads a whole number within a range.
 pub(crate) fn read_number(
     key: &str,

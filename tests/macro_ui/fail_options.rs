@@ -84,4 +84,16 @@ fn no_value() {}
 #[task]
 fn größe() {}
 
+#[task(unique = "index/{fodder}")]
+fn misspelt_key(folder: &str) {}
+
+#[task(exclusive = "import/{source")]
+fn open_brace(source: &str) {}
+
+#[task(max_running = 0)]
+fn none_running() {}
+
+#[task(lock = "one")]
+fn other_word() {}
+
 fn main() {}

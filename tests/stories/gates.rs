@@ -291,6 +291,7 @@ fn a_refusal_from_elsewhere_closes_the_queue_and_costs_no_attempt() {
     });
 }
 
+/// Only refused: nothing is stored that anybody could run.
 #[test]
 fn what_a_task_must_pass_is_checked() {
     let lab = Lab::new(crate::common::Place::file(Runs::RunPending));

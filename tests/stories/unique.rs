@@ -253,6 +253,34 @@ fn an_option_of_the_definition_holds_for_each_call() {
     });
 }
 
+/// The attribute says the same as the options.
+#[task(unique = "mirror/{folder}", exclusive = litework::Exclusive::lock("mirror").wait())]
+fn mirror(folder: &str, pass: u32) -> u32 {
+    u32::try_from(folder.len()).unwrap() + pass
+}
+
+#[task(unique, max_running = 2, rate = litework::Rate::per(100, MINUTE))]
+fn alike(pass: u32) -> u32 {
+    pass
+}
+
+#[test]
+fn the_attribute_may_say_so() {
+    Lab::each_way(|lab| {
+        let client = lab.builder().register(mirror).register(alike).open().unwrap();
+        let first = client.enqueue(mirror::with("a", 1).run_after(MINUTE)).unwrap();
+        let second = client.enqueue(mirror::with("a", 2).run_after(MINUTE)).unwrap();
+        assert_eq!(first.id(), second.id());
+        let one = client.enqueue(alike::with(1).run_after(MINUTE)).unwrap();
+        let other = client.enqueue(alike::with(2).run_after(MINUTE)).unwrap();
+        let again = client.enqueue(alike::with(1).run_after(MINUTE)).unwrap();
+        assert!(one.id() == again.id() && one.id() != other.id());
+        lab.advance(&client, MINUTE);
+        assert_eq!(lab.wait(&client, &first).unwrap(), 2);
+    });
+}
+
+/// Only refused: nothing is stored that anybody could run.
 #[test]
 fn what_cannot_be_a_key_is_refused_and_named() {
     let lab = Lab::new(crate::common::Place::file(Runs::RunPending));
