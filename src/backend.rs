@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::gate::Limits;
 use crate::id::TaskId;
+use crate::inbox::{Inbox, InboxRow, Slice};
 use crate::record::{
     AttemptRecord, Claimed, Cursor, Filter, Finish, Finished, Lease, Member, NewStep, NewTask,
     Page, StepRecord, Stored, TaskRecord,
@@ -153,6 +154,9 @@ pub(crate) struct Rescued {
     pub(crate) others_running: bool,
 }
 
+/// Checks a row of the inbox and makes a task of it. An engine asks inside its write transaction.
+pub(crate) type CheckRow<'a> = &'a dyn Fn(&InboxRow) -> Result<NewTask, Error>;
+
 /// An engine that keeps tasks.
 pub(crate) trait Backend: Send + Sync + 'static {
     /// What this engine can do.
@@ -253,4 +257,22 @@ pub(crate) trait Backend: Send + Sync + 'static {
 
     /// Whether a live process runs tasks of this queue and kind by itself.
     fn serves(&self, queue: &str, kind: &str) -> Result<bool, Error>;
+
+    /// One commit: the next rows of these kinds become tasks, or are refused with the reason; those for
+    /// which there is no room stay. Arguments of more than `size_bytes` are not read. None, and no commit,
+    /// where no such row waits; an engine that only this program writes to has none.
+    fn take_inbox(
+        &self,
+        _now: Timestamp,
+        _kinds: &[Arc<str>],
+        _size_bytes: usize,
+        _check: CheckRow<'_>,
+    ) -> Result<Option<Slice>, Error> {
+        Ok(None)
+    }
+
+    /// What the inbox holds; of no kind is it said that it is known.
+    fn inbox(&self) -> Result<Inbox, Error> {
+        Ok(Inbox::default())
+    }
 }

@@ -24,6 +24,7 @@ use crate::context::{Context, States};
 use crate::error::Error;
 use crate::gate::{Limits, Rate};
 use crate::hub::{Hub, Life, Mode, PendingRunner, Runner};
+use crate::intake;
 use crate::json::JsonLimits;
 use crate::options::Durability;
 use crate::outcome::Result as TaskResult;
@@ -488,6 +489,9 @@ impl Builder {
         hub.backend.declare(&self.declared(&hub.catalog))?;
         hub.backend.open_gates(hub.clock.now())?;
         self.start(&hub, registry)?;
+        if mode != Mode::Pool {
+            intake::take_at_open(&hub)?;
+        }
         Ok(Client::open(hub))
     }
 

@@ -74,6 +74,11 @@ impl Catalog {
         })
     }
 
+    /// Every name and alias, in no order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = Arc<str>> {
+        self.by_name.keys().cloned()
+    }
+
     pub(crate) fn check_queue(&self, queue: &str) -> Result<(), Error> {
         if self.queues.is_empty() || self.queues.iter().any(|known| known == queue) {
             return Ok(());

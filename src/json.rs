@@ -178,6 +178,12 @@ pub(crate) fn check(bytes: &[u8], limits: JsonLimits) -> Result<&str, JsonError>
     check::check(bytes, limits)
 }
 
+/// The error of a text that is not even read.
+pub(crate) fn too_large(size: usize, limits: JsonLimits) -> JsonError {
+    let limit = limits.size_bytes;
+    JsonError::new(TOO_LARGE, format!("$ is {size} bytes; at most {limit}"))
+}
+
 fn unreadable(text: &str, error: &serde_json::Error) -> JsonError {
     let (line, column) = (error.line(), error.column());
     let full = error.to_string();

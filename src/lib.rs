@@ -32,7 +32,7 @@
 //!
 //! - **Define**: [`task`] on a function, or [`Task`] on a type; [`Options`], [`Retry`].
 //! - **Enqueue**: [`Client::enqueue`] one [`Call`], [`Client::enqueue_many`], or through a
-//!   transaction with the traits of `litework::sqlite`.
+//!   transaction with the traits of `litework::sqlite`; other languages write to its `inbox`.
 //! - **Run**: [`Context`] in the body; [`Failure`] as its verdict.
 //! - **Watch**: [`Handle::wait`] or `.await`; [`Client::get`], [`Client::list`].
 //!
@@ -84,12 +84,14 @@ mod rule;
 mod task;
 mod quota;
 mod record;
+mod inbox;
 mod watch;
 mod backend;
 mod catalog;
 mod hub;
 mod handle;
 mod client;
+mod intake;
 mod context;
 mod registry;
 mod attempt;
@@ -109,6 +111,7 @@ pub use gate::{Exclusive, Limit, Rate};
 pub use handle::Handle;
 pub use hub::{GRACE_DEFAULT, Mode, Pending, Ran, Stopped};
 pub use id::{BadId, TaskId};
+pub use inbox::{Inbox, InboxKind, InboxWriter};
 pub use json::{JsonError, JsonLimits};
 pub use key::KEY_BYTES_MAX;
 #[cfg(feature = "macros")]
@@ -134,6 +137,9 @@ pub mod sqlite {
     pub use crate::backends::sqlite::doors::{
         ClientExt, ContextExt, Enqueued, Late, Pending, Write, WriteError,
     };
+
+    #[doc = include_str!("backends/sqlite/inbox.md")]
+    pub mod inbox {}
 }
 
 /// For the code that `#[task]` writes; not part of the interface.

@@ -3,17 +3,16 @@
 use std::borrow::Cow;
 
 use super::{
-    BAD_JSON, DUPLICATE, Ended, JsonError, JsonLimits, NUMBER, TOO_DEEP, TOO_LARGE, TOO_MANY,
-    path_at, shorten,
+    BAD_JSON, DUPLICATE, Ended, JsonError, JsonLimits, NUMBER, TOO_DEEP, TOO_MANY, path_at,
+    shorten, too_large,
 };
 
 /// Any `f64` can be told from its neighbours by this many decimal digits; more are rounded away.
 const FLOAT_DIGITS: usize = 17;
 
 pub(super) fn check(bytes: &[u8], limits: JsonLimits) -> Result<&str, JsonError> {
-    let (size, limit) = (bytes.len(), limits.size_bytes);
-    if size > limit {
-        return Err(JsonError::new(TOO_LARGE, format!("$ is {size} bytes; at most {limit}")));
+    if bytes.len() > limits.size_bytes {
+        return Err(too_large(bytes.len(), limits));
     }
     let text = str::from_utf8(bytes).map_err(|error| {
         let at = error.valid_up_to();

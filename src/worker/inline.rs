@@ -21,6 +21,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::hub::{Hub, Pending, PendingRunner, Ran, Runner, Stopped, Stops};
 use crate::id::TaskId;
+use crate::intake::{self, Left};
 use crate::outcome::Outcome;
 use crate::record::{Claimed, Finish, Finished, Member};
 use crate::registry::Registry;
@@ -431,13 +432,39 @@ impl PendingRunner for Inline {
         self.flush_unkept()?;
         self.backend.rescue(self.clock.now(), caller.owner())?;
         let mut ran = Ran::default();
-        let mut finishes: Vec<Finish> = Vec::new();
         loop {
-            let may_claim = self.may_claim(&mut caller, pending, finishes.is_empty())?;
-            if !may_claim && finishes.is_empty() {
+            let left = self.take_inbox()?;
+            let before = ran;
+            self.run_due(&mut caller, pending, &mut ran)?;
+            // What has run has made room for what was held back.
+            if left != Left::HeldBack || ran == before {
                 return Ok(ran);
             }
-            let offer = may_claim.then_some(&*caller as &dyn Offer);
+        }
+    }
+}
+
+impl Inline {
+    /// Makes tasks of what programs in other languages have written.
+    fn take_inbox(&self) -> Result<Left, Error> {
+        let Some(hub) = self.hub.upgrade() else { return Ok(Left::Nothing) };
+        intake::take_all(&hub, || !self.minder.is_draining())
+    }
+
+    /// Runs what is due, until nothing more is.
+    fn run_due(
+        &self,
+        caller: &mut Arc<Caller>,
+        pending: &Pending,
+        ran: &mut Ran,
+    ) -> Result<(), Error> {
+        let mut finishes: Vec<Finish> = Vec::new();
+        loop {
+            let may_claim = self.may_claim(caller, pending, finishes.is_empty())?;
+            if !may_claim && finishes.is_empty() {
+                return Ok(());
+            }
+            let offer = may_claim.then_some(&**caller as &dyn Offer);
             let done = match self.backend.exchange(self.clock.now(), &finishes, offer) {
                 Ok(done) => done,
                 Err(error) => {
@@ -448,7 +475,7 @@ impl PendingRunner for Inline {
             };
             self.tell(&finishes, &done.finished);
             let answers: Vec<_> = done.finished.into_iter().map(Result::ok).collect();
-            tally(&mut ran, &finishes, &answers);
+            tally(ran, &finishes, &answers);
             self.end(&finishes, &answers);
             finishes.clear();
             let claimed = done.claimed.len() + done.unflushed.len();
@@ -456,7 +483,7 @@ impl PendingRunner for Inline {
                 let Ended { finish, kept } = self.attempt(task);
                 caller.release(&task.queue, task.arguments.len());
                 if kept.is_some() {
-                    tally(&mut ran, std::slice::from_ref(&finish), &[kept]);
+                    tally(ran, std::slice::from_ref(&finish), &[kept]);
                     self.end(&[finish], &[kept]);
                 } else {
                     finishes.push(finish);
@@ -467,7 +494,7 @@ impl PendingRunner for Inline {
                 caller.release(&task.queue, task.arguments.len());
             }
             if may_claim && claimed == 0 {
-                return Ok(ran);
+                return Ok(());
             }
         }
     }

@@ -1,8 +1,9 @@
 //! Run: the one thread of a pool that keeps time.
 //!
 //! It wakes for the next due task, for finishes that have waited long enough while every worker is
-//! busy, for time-outs, for the renewal of the lease while something runs, and twice a second to
-//! look for dead processes while others have running tasks. When there is none of that, it sleeps
+//! busy, for time-outs, for the renewal of the lease while something runs, for the inbox when another
+//! process has committed, and twice a second to look for dead processes while others have running
+//! tasks. When there is none of that, it sleeps
 //! until it is rung, and for 10 s at most: nobody rings when a task is handed over, so this is when a
 //! lease that must be kept alive is noticed.
 
@@ -15,6 +16,7 @@ use super::state::FINISH_DELAY;
 use crate::attempt::timed_out;
 use crate::context::StopReason;
 use crate::error::Error;
+use crate::intake::{HELD_BACK_MAX, Intake, Left};
 
 /// The lease is renewed this often while something runs: a third of its length.
 pub(super) const RENEW_EVERY: Duration = Duration::from_secs(10);
@@ -24,6 +26,9 @@ const PROBE_EVERY: Duration = Duration::from_millis(500);
 const STUCK_AFTER: Duration = Duration::from_secs(10);
 /// The next due task is looked at this often, in case the wall clock was moved.
 const CLOCK_CHECK: Duration = Duration::from_secs(30);
+
+/// The inbox is looked into at most this often while others commit.
+const INBOX_EVERY: Duration = Duration::from_millis(10);
 
 /// What the keeper is rung for.
 #[derive(Debug, Default)]
@@ -94,6 +99,10 @@ struct Keeper {
     probed: Option<Instant>,
     /// When to fetch finishes from the slots.
     collect: Option<Instant>,
+    /// When to look into the inbox.
+    next_intake: Option<Instant>,
+    no_intake_before: Instant,
+    intake: Intake,
 }
 
 pub(super) fn start(pool: &Arc<Pool>) -> Result<(), Error> {
@@ -103,7 +112,15 @@ pub(super) fn start(pool: &Arc<Pool>) -> Result<(), Error> {
 
 fn run(weak: &Weak<Pool>) {
     let now = Instant::now();
-    let mut keeper = Keeper { renewed: now, next_probe: Some(now), probed: None, collect: None };
+    let mut keeper = Keeper {
+        renewed: now,
+        next_probe: Some(now),
+        probed: None,
+        collect: None,
+        next_intake: Some(now),
+        no_intake_before: now,
+        intake: Intake::default(),
+    };
     let mut rung = Rung::default();
     while let Some(pool) = weak.upgrade().filter(|pool| !pool.is_over()) {
         let until = keeper.look(&pool, &rung);
@@ -125,6 +142,7 @@ impl Keeper {
             self.probe(pool);
         }
         let timeouts = end_late_bodies(pool);
+        self.take_inbox(pool, rung.others);
         self.collect(pool);
         let renewal = self.renew(pool);
         pool.pump_if_due();
@@ -134,7 +152,35 @@ impl Keeper {
                 + pool.clock.now().until(at).min(CLOCK_CHECK).max(Duration::from_millis(1))
         });
         let pump = Pool::pump_due(&state);
-        [self.next_probe, self.collect, timeouts, renewal, due, pump].into_iter().flatten().min()
+        let timers =
+            [self.next_probe, self.collect, self.next_intake, timeouts, renewal, due, pump];
+        timers.into_iter().flatten().min()
+    }
+
+    /// One slice of the inbox, if it is time for it. A connection of this very process rings no bell
+    /// where the system reports nothing, so it is also looked into when the keeper wakes after a while.
+    fn take_inbox(&mut self, pool: &Pool, others: bool) {
+        let now = Instant::now();
+        if others || now >= self.no_intake_before + RENEW_EVERY {
+            let soonest = now.max(self.no_intake_before);
+            self.next_intake = Some(self.next_intake.map_or(soonest, |at| at.min(soonest)));
+        }
+        if self.next_intake.is_none_or(|at| at > now) {
+            return;
+        }
+        self.next_intake = None;
+        self.no_intake_before = now + INBOX_EVERY;
+        let Some(hub) = pool.hub.upgrade().filter(|hub| hub.check_open().is_ok()) else { return };
+        self.next_intake = match self.intake.slice(&hub) {
+            Ok(Left::Nothing) => None,
+            Ok(Left::More) => Some(now),
+            Ok(Left::HeldBack) => self.intake.again_at(),
+            Err(error) => {
+                tracing::error!(%error, "the inbox could not be taken; trying again");
+                self.no_intake_before = now + HELD_BACK_MAX;
+                Some(self.no_intake_before)
+            }
+        };
     }
 
     fn collect(&mut self, pool: &Pool) {

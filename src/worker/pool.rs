@@ -147,8 +147,8 @@ impl Pool {
             let pool = Arc::clone(self);
             spawn(format!("litework-{slot}"), move || pool.work(slot))?;
         }
-        keeper::start(self)?;
         self.backend.signal().listen(&listener);
+        keeper::start(self)?;
         let weak = Arc::downgrade(self);
         self.clock.on_step(Arc::new(move || {
             if let Some(pool) = weak.upgrade() {

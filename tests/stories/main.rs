@@ -14,6 +14,7 @@ mod failing;
 mod fairness;
 mod file;
 mod gates;
+mod inbox;
 mod inline;
 mod ledger;
 mod modes;

@@ -15,6 +15,7 @@ mod enqueue;
 mod errors;
 mod finish;
 mod gates;
+mod inbox;
 mod lanes;
 mod member;
 mod mounts;
@@ -49,10 +50,11 @@ use self::enqueue::Insert;
 use self::query::Reader;
 use self::seats::{Beats, Life, Seat};
 use self::writer::Writer;
-use crate::backend::{Backend, Cancelled, Capabilities, Exchanged, Offer, Rescued};
+use crate::backend::{Backend, Cancelled, Capabilities, CheckRow, Exchanged, Offer, Rescued};
 use crate::error::Error;
 use crate::gate::Limits;
 use crate::id::TaskId;
+use crate::inbox::{Inbox, Slice};
 use crate::options::Durability;
 use crate::record::{
     AttemptRecord, Claimed, Cursor, Filter, Finish, Lease, Member, NewStep, NewTask, Page,
@@ -73,6 +75,7 @@ pub(crate) struct Inner {
     beats: Mutex<Beats>,
     watching: AtomicBool,
     bell: OnceLock<watcher::Bell>,
+    writers: inbox::Writers,
     key: FileKey,
     pid: u32,
 }
@@ -193,6 +196,7 @@ impl Inner {
             beats: Mutex::default(),
             watching: AtomicBool::new(false),
             bell: OnceLock::new(),
+            writers: inbox::Writers::default(),
             pid: std::process::id(),
         })
     }
@@ -521,5 +525,29 @@ impl Backend for Sqlite {
         Ok(runners.iter().any(|(worker, stem)| {
             seats.contains_key(worker) || seats::look(&self.inner.folder, stem) == Life::Alive
         }))
+    }
+
+    fn take_inbox(
+        &self,
+        now: Timestamp,
+        kinds: &[Arc<str>],
+        size_bytes: usize,
+        check: CheckRow<'_>,
+    ) -> Result<Option<Slice>, Error> {
+        self.check_usable()?;
+        let mut turn = self.inner.writer.turn()?;
+        if !turn.look(|conn| inbox::waits(conn, kinds))? {
+            return Ok(None);
+        }
+        let take = inbox::Take { now, kinds, size_bytes, check, durability: self.durability };
+        let taken = turn.transaction(self.durability, |core| inbox::take(core, &take));
+        drop(turn);
+        let (slice, versions) = taken?;
+        self.inner.writers.warn_of(versions);
+        Ok(Some(slice))
+    }
+
+    fn inbox(&self) -> Result<Inbox, Error> {
+        self.read("the inbox", |conn| Ok(inbox::report(conn)?))
     }
 }

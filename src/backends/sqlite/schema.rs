@@ -23,7 +23,7 @@ pub(super) const SCHEMA_VERSION: i64 = 1;
 /// Marks a file of our own: "ltwk".
 const APPLICATION_ID: i64 = 0x6c74_776b;
 /// Below this, a checkpoint that races a commit can corrupt the file (fixed in `SQLite` 3.51.3).
-const SQLITE_MIN: i32 = 3_051_003;
+pub(super) const SQLITE_MIN: i32 = 3_051_003;
 /// How long a first open may take while others open the same file.
 const OPEN_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a statement waits for another process's lock.

@@ -154,3 +154,27 @@ CREATE TABLE litework_worker (
   left_at   INTEGER
 ) STRICT;
 CREATE INDEX litework_worker_live ON litework_worker (id) WHERE left_at IS NULL;
+
+-- What programs in other languages write to enqueue: the contract in inbox.md. Its defaults and checks use
+-- nothing that SQLite 3.37 lacks, as they run in the writer's SQLite.
+CREATE TABLE litework_inbox (
+  id             INTEGER PRIMARY KEY AUTOINCREMENT, -- never reused, so that a writer finds its own row only
+  contract       INTEGER NOT NULL DEFAULT 1,        -- which version of the contract the row keeps to
+  kind           TEXT    NOT NULL CONSTRAINT "kind must be 1 to 64 of A-Z a-z 0-9 . _ -"
+    CHECK (length(kind) BETWEEN 1 AND 64 AND kind NOT GLOB '*[^-A-Za-z0-9._]*'),
+  args           TEXT    NOT NULL DEFAULT '{}',     -- JSON object by parameter name; emptied once it is a task
+  queue          TEXT,                              -- here and below, NULL: as the kind has it
+  priority       INTEGER,
+  attempts       INTEGER,
+  run_at         ANY,                               -- milliseconds, or text in UTC; NULL: now
+  key            TEXT,                              -- idempotency key
+  tags           TEXT,                              -- JSON array of text
+  sqlite_version TEXT    NOT NULL DEFAULT (sqlite_version()), -- the writer's
+  created_at     INTEGER NOT NULL DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)),
+  settled_at     INTEGER,                           -- when it was taken or refused
+  task           TEXT,                              -- outside id of the task that it became
+  error          TEXT                               -- why it was refused; NULL again: look again
+) STRICT;
+CREATE INDEX litework_inbox_open    ON litework_inbox (kind, id)    WHERE task IS NULL AND error IS NULL;
+CREATE INDEX litework_inbox_taken   ON litework_inbox (settled_at)  WHERE task IS NOT NULL;
+CREATE INDEX litework_inbox_refused ON litework_inbox (settled_at)  WHERE error IS NOT NULL;
