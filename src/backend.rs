@@ -45,16 +45,6 @@ pub(crate) fn too_many_steps(name: &str) -> Error {
     Error::invalid("too_many_steps", "step", name, allowed)
 }
 
-/// What an engine can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Capabilities {
-    /// Tasks survive the process.
-    pub durable: bool,
-    /// Several processes may share it.
-    pub shared: bool,
-}
-
 /// Whether a runner has a place for a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Room {
@@ -159,9 +149,6 @@ pub(crate) type CheckRow<'a> = &'a dyn Fn(&InboxRow) -> Result<NewTask, Error>;
 
 /// An engine that keeps tasks.
 pub(crate) trait Backend: Send + Sync + 'static {
-    /// What this engine can do.
-    fn capabilities(&self) -> Capabilities;
-
     /// This engine as itself, for what only one engine can do.
     fn as_any(&self) -> &dyn std::any::Any;
 
@@ -274,5 +261,11 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// What the inbox holds; of no kind is it said that it is known.
     fn inbox(&self) -> Result<Inbox, Error> {
         Ok(Inbox::default())
+    }
+
+    /// Removes every task that is not running, and says how many; what was running stays. Only engines
+    /// with `supports_clear` are asked.
+    fn clear(&self) -> Result<usize, Error> {
+        Ok(0)
     }
 }

@@ -2,24 +2,25 @@
 //! registry and runners at once.
 //!
 //! What decides, in this order: the builder, then a [`Config`] read by the program, then the
-//! environment (`LITEWORK_MODE`, `LITEWORK_WORKERS`, `LITEWORK_DB`): the operator wins.
+//! environment (`LITEWORK_MODE`, `LITEWORK_WORKERS`, `LITEWORK_DB`, or the like of a client's own name): the
+//! operator wins.
 
 mod resolve;
+mod store;
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use serde::Deserialize;
-
+use self::store::Store;
+#[cfg(test)]
 use crate::backend::Backend;
-use crate::backends::memory::Memory;
 #[cfg(feature = "sqlite")]
-use crate::backends::sqlite::{Settings, Sqlite};
+use crate::backends::sqlite::Settings;
 use crate::catalog::Catalog;
 use crate::client::Client;
+use crate::config::Config;
 use crate::context::{Context, States};
 use crate::error::Error;
 use crate::gate::{Limits, Rate};
@@ -30,33 +31,31 @@ use crate::options::Durability;
 use crate::outcome::Result as TaskResult;
 use crate::quota::Quotas;
 use crate::registry::{Definition, Layer, Next, Registry};
-use crate::state::{STEP_STRICT_MS, step_for};
+use crate::state::step_for;
 use crate::task::TaskRef;
 use crate::time::{Clock, SystemClock};
 use crate::worker::inline::Inline;
 use crate::worker::places::PoolConfig;
 use crate::worker::pool::Pool;
 
-/// Settings that a program reads from a file of its own; each overrides the builder.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct Config {
-    /// Who runs what is enqueued.
-    pub mode: Option<Mode>,
-    /// Worker threads of a pool, 1 to 1,024.
-    pub workers: Option<usize>,
-    /// The queue file.
-    pub db: Option<PathBuf>,
+/// Where settings of a client come from besides the builder, and what it is called in a set.
+#[derive(Debug)]
+struct Place {
+    /// What stands before a key in errors, such as `clients.mail.`.
+    path: String,
+    /// What the names of its environment variables begin with.
+    variables: String,
+    member: Option<Arc<str>>,
 }
 
-/// Where tasks are kept.
-#[derive(Debug, Clone)]
-enum Store {
-    Memory,
-    #[cfg(feature = "sqlite")]
-    File(PathBuf),
+impl Default for Place {
+    fn default() -> Self {
+        Self { path: String::new(), variables: VARIABLES.to_owned(), member: None }
+    }
 }
+
+/// What the names of environment variables begin with.
+pub(crate) const VARIABLES: &str = "LITEWORK_";
 
 /// Builds a [`Client`].
 #[must_use = "a builder does nothing until `open`"]
@@ -69,7 +68,12 @@ pub struct Builder {
     workers: Option<usize>,
     config: Config,
     environment: Option<Vec<(String, String)>>,
+    place: Place,
+    /// No file and no threads: a task runs now or is refused.
+    immediate: bool,
     allowed_queues: Vec<String>,
+    /// Patterns of kinds, and the queue of those that name none.
+    queue_for: Vec<(String, String)>,
     pool: PoolConfig,
     retry_in_place: bool,
     limits: JsonLimits,
@@ -92,20 +96,6 @@ impl std::fmt::Debug for Builder {
     }
 }
 
-impl Client {
-    /// Begins to open a queue file; it is made if it is missing.
-    #[cfg(feature = "sqlite")]
-    pub fn builder(path: impl Into<PathBuf>) -> Builder {
-        Builder::new(Store::File(path.into()))
-    }
-
-    /// Begins to open a queue that lives in this process only, for tests and throw-away work. A path
-    /// in a [`Config`] or in `LITEWORK_DB` is not used, and a warning says so.
-    pub fn in_memory() -> Builder {
-        Builder::new(Store::Memory)
-    }
-}
-
 impl Builder {
     fn new(store: Store) -> Self {
         Self {
@@ -117,7 +107,10 @@ impl Builder {
             workers: None,
             config: Config::default(),
             environment: None,
+            place: Place::default(),
+            immediate: false,
             allowed_queues: Vec::new(),
+            queue_for: Vec::new(),
             pool: PoolConfig::default(),
             retry_in_place: true,
             limits: JsonLimits::default(),
@@ -133,6 +126,37 @@ impl Builder {
             #[cfg(test)]
             engine: None,
         }
+    }
+
+    /// A client that settings alone describe; where they name no preset, it has a file.
+    pub(crate) fn of_config(config: Config) -> Result<Self, Error> {
+        let mut builder = Self::new(Store::Memory);
+        if config.preset.is_none() {
+            builder.be_file()?;
+        }
+        Ok(builder.config(config))
+    }
+
+    /// Makes it the client of this name in a set, which reads its own settings and variables.
+    pub(crate) fn member(mut self, name: &str, path: String, variables: String) -> Self {
+        self.place = Place { path, variables, member: Some(name.into()) };
+        self
+    }
+
+    /// The kinds that it will know, and the client of a set that each names.
+    pub(crate) fn kinds(&self) -> Vec<(&'static str, Option<String>)> {
+        let kinds = self.definitions.iter().map(Definition::client);
+        #[cfg(feature = "inventory")]
+        let kinds = {
+            let collected = crate::registry::collected().filter(|_| self.collect);
+            kinds.chain(collected.map(|definition| definition.client()))
+        };
+        kinds.collect()
+    }
+
+    /// Whether its environment was given, rather than taken from the process.
+    pub(crate) fn has_environment(&self) -> bool {
+        self.environment.is_some()
     }
 
     /// Keeps the tasks in this engine.
@@ -235,6 +259,24 @@ impl Builder {
     /// `serve`, `serve_all_but`, `threads_for` or `weight` names. Default: any.
     pub fn allow_queues<S: Into<String>>(mut self, queues: impl IntoIterator<Item = S>) -> Self {
         self.allowed_queues = queues.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Tasks of these kinds wait in this queue, unless their definition or the call names another. The kinds
+    /// are a pattern over names: `*` for any text, `?` for one character (`bad_glob`); the first pattern that
+    /// matches decides. Which *client* of a set takes a kind is said by
+    /// [`ClientsBuilder::route`](crate::ClientsBuilder::route). Default: the queue `default`.
+    ///
+    /// ```
+    /// # use litework::{Client, task};
+    /// # #[task(name = "mail.send")]
+    /// # fn send(to: &str) {}
+    /// let tasks = Client::in_memory().queue_for("mail.*", "mail").register(send).open()?;
+    /// assert_eq!(tasks.enqueue(send::with("ada"))?.refresh()?.queue, "mail");
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    pub fn queue_for(mut self, kinds: impl Into<String>, queue: impl Into<String>) -> Self {
+        self.queue_for.push((kinds.into(), queue.into()));
         self
     }
 
@@ -449,9 +491,15 @@ impl Builder {
     /// Whatever is wrong with a definition or a setting; `cannot_open`, `not_a_queue`,
     /// `schema_newer` and the like from the file.
     pub fn open(mut self) -> Result<Client, Error> {
-        self.apply_environment()?;
+        self.apply_settings()?;
         let mode = self.resolve()?;
-        let mut catalog = Catalog::new(std::mem::take(&mut self.allowed_queues))?;
+        let queue_for = self.queue_routes()?;
+        let mut catalog = Catalog::new(
+            std::mem::take(&mut self.allowed_queues),
+            queue_for,
+            self.capabilities(mode),
+            self.place.member.take(),
+        )?;
         #[cfg(feature = "inventory")]
         if self.collect {
             self.definitions.extend(crate::registry::collected());
@@ -510,31 +558,5 @@ impl Builder {
             let _first = hub.runner.set(runner);
         }
         Ok(())
-    }
-
-    fn memory(&self) -> Memory {
-        Memory::new(self.step_ms.unwrap_or(STEP_STRICT_MS))
-    }
-
-    #[cfg(feature = "sqlite")]
-    fn open_store(&self) -> Result<(Arc<dyn Backend>, Option<PathBuf>), Error> {
-        match &self.store {
-            Store::Memory => Ok((Arc::new(self.memory()), None)),
-            Store::File(path) => {
-                let Self { durability, step_ms, .. } = *self;
-                let settings = Settings { durability, step_ms, ..self.settings.clone() };
-                let sqlite = Sqlite::open(path, &settings)?;
-                let path = sqlite.path().to_owned();
-                Ok((Arc::new(sqlite), Some(path)))
-            }
-        }
-    }
-
-    #[cfg(not(feature = "sqlite"))]
-    #[expect(clippy::unnecessary_wraps, reason = "the same shape as with the feature `sqlite`")]
-    fn open_store(&self) -> Result<(Arc<dyn Backend>, Option<PathBuf>), Error> {
-        match &self.store {
-            Store::Memory => Ok((Arc::new(self.memory()), None)),
-        }
     }
 }

@@ -5,9 +5,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::capability::{Capabilities, Capability};
 use crate::error::Error;
+use crate::near::nearest;
 use crate::options::{Options, Plan, check_name};
 use crate::retry::Retry;
+use crate::route::Routes;
+
+/// The client of a set that takes what nothing sends elsewhere.
+pub const CLIENT_DEFAULT: &str = "default";
 
 /// One kind of task, checked.
 #[derive(Debug)]
@@ -30,29 +36,48 @@ pub struct KindInfo {
     pub description: Option<String>,
     /// Its queue unless a call names another.
     pub queue: String,
+    /// The client of a set that its calls go to, if its definition names one.
+    pub client: Option<String>,
 }
 
 /// The kinds of a program.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Catalog {
     by_name: HashMap<Arc<str>, Arc<Kind>>,
     /// Names that may be used as queues; empty allows all.
     queues: Vec<String>,
+    /// Queues of kinds that name none.
+    queue_for: Routes<String>,
+    capabilities: Capabilities,
+    /// Its client's name in a set; none for a client that was opened by itself.
+    member: Option<Arc<str>>,
 }
 
 impl Catalog {
-    pub(crate) fn new(queues: Vec<String>) -> Result<Self, Error> {
+    pub(crate) fn new(
+        queues: Vec<String>,
+        queue_for: Routes<String>,
+        capabilities: Capabilities,
+        member: Option<Arc<str>>,
+    ) -> Result<Self, Error> {
         for queue in &queues {
             check_name("bad_queue", "queue name", queue)?;
         }
-        Ok(Self { by_name: HashMap::new(), queues })
+        Ok(Self { by_name: HashMap::new(), queues, queue_for, capabilities, member })
     }
 
     /// Adds a kind under its name and its aliases; each name may be taken once.
     pub(crate) fn add(&mut self, name: &str, options: Options) -> Result<Arc<Kind>, Error> {
         check_name("bad_name", "task name", name)?;
+        let options = match self.queue_for.find(name) {
+            Some(queue) if !options.has_queue() => options.queue(queue.clone()),
+            _ => options,
+        };
         let plan = options.checked()?;
         self.check_queue(&plan.queue)?;
+        options
+            .needed()
+            .try_for_each(|needed| self.require(needed, || format!("task {name} needs it")))?;
         let name: Arc<str> = name.into();
         let retry = Arc::new(options.run_options().retry.clone().unwrap_or_default());
         let aliases: Vec<Arc<str>> =
@@ -70,7 +95,7 @@ impl Catalog {
     pub(crate) fn get(&self, name: &str) -> Result<&Arc<Kind>, Error> {
         self.by_name.get(name).ok_or_else(|| Error::UnknownKind {
             kind: crate::error::shorten(name),
-            nearest: self.nearest(name),
+            nearest: nearest(name, self.by_name.keys().map(|known| &**known)),
         })
     }
 
@@ -80,11 +105,64 @@ impl Catalog {
     }
 
     pub(crate) fn check_queue(&self, queue: &str) -> Result<(), Error> {
-        if self.queues.is_empty() || self.queues.iter().any(|known| known == queue) {
+        check_allowed(queue, &self.queues)
+    }
+
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    /// `unsupported` where the client lacks what is needed for this reason.
+    pub(crate) fn require(
+        &self,
+        needed: Capability,
+        reason: impl FnOnce() -> String,
+    ) -> Result<(), Error> {
+        if self.capabilities.has(needed) {
             return Ok(());
         }
-        let allowed = format!("one of {}", self.queues.join(", "));
-        Err(Error::invalid("unknown_queue", "queue name", queue, allowed))
+        let place = format!("{needed} of client {:?}", self.client_name());
+        Err(Error::invalid("unsupported", place, false, reason()))
+    }
+
+    /// What one call asks for beyond its definition.
+    pub(crate) fn check_call(
+        &self,
+        kind: &Kind,
+        with: &Options,
+        is_later: bool,
+        priority: i8,
+    ) -> Result<(), Error> {
+        if is_later {
+            self.require(Capability::Defer, || {
+                format!("task {} is to run later; leave its due time out", kind.name)
+            })?;
+        }
+        if priority != 0 {
+            self.require(Capability::Priority, || format!("task {} has a priority", kind.name))?;
+        }
+        let named = with.named_client().or(kind.options.named_client());
+        match (named, &self.member) {
+            (Some(named), Some(member)) if named != &**member => {
+                let allowed = format!(
+                    "this is the client {member:?}; enqueue it through the set, \
+                     `Clients::enqueue`, or name this one in the call"
+                );
+                let place = format!("client of task {}", kind.name);
+                Err(Error::invalid("other_client", place, named, allowed))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The name that errors and sets have for the client.
+    fn client_name(&self) -> &str {
+        self.member.as_deref().unwrap_or(CLIENT_DEFAULT)
+    }
+
+    /// Each name and alias, with the client of a set that its definition names.
+    pub(crate) fn named_clients(&self) -> impl Iterator<Item = (&Arc<str>, Option<&str>)> {
+        self.by_name.iter().map(|(name, kind)| (name, kind.options.named_client()))
     }
 
     /// Every kind once.
@@ -101,39 +179,34 @@ impl Catalog {
                 aliases: kind.options.aliases().iter().map(ToString::to_string).collect(),
                 description: kind.options.described().map(str::to_owned),
                 queue: kind.plan.queue.to_string(),
+                client: kind.options.named_client().map(str::to_owned),
             })
             .collect();
         infos.sort_by(|a, b| a.name.cmp(&b.name));
         infos
     }
-
-    /// Up to three names that differ in few letters.
-    fn nearest(&self, name: &str) -> Vec<String> {
-        let mut near: Vec<(usize, &str)> = self
-            .by_name
-            .keys()
-            .map(|known| (distance(name, known), &**known))
-            .filter(|(distance, known)| *distance <= known.len().max(name.len()) / 3 + 1)
-            .collect();
-        near.sort_unstable();
-        near.into_iter().take(3).map(|(_, known)| known.to_owned()).collect()
-    }
 }
 
-/// How many letters must be changed, added or dropped (Levenshtein, 1965).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().take(64).enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+/// Refuses a queue that is none of those that may be used; where none is named, any may.
+pub(crate) fn check_allowed(queue: &str, queues: &[String]) -> Result<(), Error> {
+    if queues.is_empty() || queues.iter().any(|known| known == queue) {
+        return Ok(());
+    }
+    let allowed = format!("one of {}", queues.join(", "));
+    Err(Error::invalid("unknown_queue", "queue name", queue, allowed))
+}
+
+#[cfg(test)]
+impl Default for Catalog {
+    fn default() -> Self {
+        Self {
+            by_name: HashMap::new(),
+            queues: Vec::new(),
+            queue_for: Routes::default(),
+            capabilities: Capabilities::MEMORY,
+            member: None,
         }
     }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -151,5 +224,25 @@ mod tests {
             "unknown_kind: \"picture.shrink\" is not registered; did you mean pictures.shrink?"
         );
         assert_eq!(catalog.get("mail.post").expect("alias").name.as_ref(), "mail.send");
+    }
+
+    #[test]
+    fn a_client_without_priorities_refuses_them_at_definition_and_at_the_call() {
+        let can = Capabilities { supports_priority: false, ..Capabilities::MEMORY };
+        let (none, member) = (Routes::default(), Some("flat".into()));
+        let mut catalog = Catalog::new(Vec::new(), none, can, member).expect("nothing to check");
+        let defined = catalog.add("mail.send", Options::new().priority(3)).expect_err("a priority");
+        assert_eq!(
+            defined.to_string(),
+            "unsupported: supports_priority of client \"flat\" is false; task mail.send needs it"
+        );
+        let kind = catalog.add("mail.send", Options::new().priority(0)).expect("the usual one");
+        let call = |priority| catalog.check_call(&kind, &Options::new(), false, priority);
+        assert!(call(0).is_ok());
+        assert_eq!(
+            call(3).expect_err("a priority").to_string(),
+            "unsupported: supports_priority of client \"flat\" is false; \
+             task mail.send has a priority"
+        );
     }
 }

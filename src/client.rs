@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backend::{Cancelled, Capabilities};
+use crate::backend::Cancelled;
+use crate::capability::Capabilities;
 use crate::catalog::KindInfo;
 use crate::error::{Error, shorten};
 use crate::handle::Handle;
@@ -217,7 +218,7 @@ impl Client {
 
     /// `closed` once the queue is shut down; the client of a body is let through while bodies have
     /// the grace to end.
-    fn check_open(&self) -> Result<(), Error> {
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
         self.hub.check_open_to(self.lifeline.is_none())
     }
 
@@ -446,9 +447,9 @@ impl Client {
         self.hub.path.as_deref()
     }
 
-    /// What the engine can do.
+    /// What it can do: its engine, its mode, and what litework was built with.
     pub fn capabilities(&self) -> Capabilities {
-        self.hub.backend.capabilities()
+        self.hub.catalog.capabilities()
     }
 
     /// The registered kinds, by name.

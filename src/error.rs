@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::id::TaskId;
 use crate::json::JsonError;
+use crate::near::did_you_mean;
 use crate::outcome::{BoxError, Report};
 use crate::state::{Reason, State};
 use crate::time::Timestamp;
@@ -39,6 +40,15 @@ pub enum Error {
         /// Position of the item, counted from 0.
         index: usize,
         /// Why it was refused.
+        source: Box<Error>,
+    },
+    /// One client of a set could not be opened or shut down.
+    #[error("client {client}: {source}")]
+    #[non_exhaustive]
+    InClient {
+        /// The name of the client.
+        client: String,
+        /// What is wrong.
         source: Box<Error>,
     },
     /// No task has this id, or it was pruned.
@@ -232,10 +242,6 @@ pub enum Error {
     },
 }
 
-fn did_you_mean(names: &[String]) -> String {
-    if names.is_empty() { String::new() } else { format!("; did you mean {}?", names.join(" or ")) }
-}
-
 impl Error {
     pub(crate) fn invalid(
         code: &'static str,
@@ -255,12 +261,16 @@ impl Error {
         Self::Item { index, source: Box::new(self) }
     }
 
+    pub(crate) fn in_client(self, client: &str) -> Self {
+        Self::InClient { client: client.to_owned(), source: Box::new(self) }
+    }
+
     /// The stable word for this error.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Invalid { code, .. } | Self::BadFile { code, .. } => code,
             Self::Json(error) => error.code(),
-            Self::Item { source, .. } => source.code(),
+            Self::Item { source, .. } | Self::InClient { source, .. } => source.code(),
             Self::NotFound { .. } => "not_found",
             Self::Mismatch { .. } => "mismatch",
             Self::UnknownKind { .. } => "unknown_kind",
@@ -287,7 +297,7 @@ impl Error {
     /// judged by the item that was refused.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Item { source, .. } => source.is_retryable(),
+            Self::Item { source, .. } | Self::InClient { source, .. } => source.is_retryable(),
             Self::Overloaded { passes, .. } => *passes,
             _ => matches!(self, Self::NotStored { .. } | Self::Timeout { .. }),
         }

@@ -16,9 +16,9 @@ use crate::state::Reason;
 use crate::time::{SPAN_MAX, Timestamp};
 
 /// Tasks that a limit may admit at once, at most.
-const RUNNING_MAX: u32 = 1_000_000;
+pub(crate) const RUNNING_MAX: u32 = 1_000_000;
 /// Starts that a rate may admit in its period, at most.
-const RATE_MAX: u32 = 1_000_000;
+pub(crate) const RATE_MAX: u32 = 1_000_000;
 
 /// A lock that one running task holds: an option of a task or a call.
 ///

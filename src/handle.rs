@@ -436,6 +436,20 @@ mod tests {
     }
 
     #[test]
+    fn a_waiter_hears_that_its_task_was_cleared() {
+        let (spy, client, handle) = stored();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| handle.wait(Duration::from_secs(20)));
+            while spy.signal().waiting() == 0 {
+                std::thread::yield_now();
+            }
+            assert_eq!(client.clear().expect("in memory"), 1);
+            let told = waiting.join().expect("no panic").map(drop).expect_err("it is gone");
+            assert_eq!(told.code(), "not_found");
+        });
+    }
+
+    #[test]
     fn a_waiter_reads_at_its_own_pace_while_others_commit_without_pause() {
         let (reads, may) =
             reads_of(|handle| handle.wait(Duration::from_secs(20)).expect_err("it was cancelled"));

@@ -419,6 +419,7 @@ impl Hub {
         if let Some(quiet) = extra.as_ref().and_then(|extra| extra.claim.as_ref()?.delay) {
             due_at = due_at.max(now.after(quiet));
         }
+        self.catalog.check_call(kind, &with.options, due_at > now, plan.priority)?;
         let meta =
             if with.meta.is_empty() { None } else { Some(json::encode(&with.meta, self.limits)?) };
         Ok(NewTask {

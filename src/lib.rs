@@ -30,7 +30,8 @@
 //! define → enqueue → store → claim → run → finish → watch. The modules stand in this order, and
 //! each knows only those before it.
 //!
-//! - **Define**: [`task`] on a function, or [`Task`] on a type; [`Options`], [`Retry`].
+//! - **Define**: [`task`] on a function, or [`Task`] on a type; [`Options`], [`Retry`]; a [`Client`], or
+//!   several by name as [`Clients`], from code or from a [`ClientsConfig`].
 //! - **Enqueue**: [`Client::enqueue`] one [`Call`], [`Client::enqueue_many`], or through a
 //!   transaction with the traits of `litework::sqlite`; other languages write to its `inbox`.
 //! - **Run**: [`Context`] in the body; [`Failure`] as its verdict.
@@ -67,6 +68,7 @@ struct Readme;
 
 // In the order of the journey; `tests/tidy.rs` holds each to those before it.
 mod fault;
+mod near;
 mod id;
 mod time;
 mod json;
@@ -79,8 +81,10 @@ mod key;
 mod unique;
 mod gate;
 mod ties;
+mod capability;
 mod options;
 mod rule;
+mod route;
 mod task;
 mod quota;
 mod record;
@@ -97,14 +101,19 @@ mod registry;
 mod attempt;
 mod backends;
 mod worker;
+mod config;
 mod builder;
+mod clients;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use backend::{Cancelled, Capabilities, STEPS_MAX};
-pub use builder::{Builder, Config};
-pub use catalog::KindInfo;
+pub use backend::{Cancelled, STEPS_MAX};
+pub use builder::Builder;
+pub use capability::{Capabilities, Capability};
+pub use catalog::{CLIENT_DEFAULT, KindInfo};
 pub use client::{AsTaskId, BATCH_MAX, Client, Outbox};
+pub use clients::{Clients, ClientsBuilder};
+pub use config::{ClientsConfig, Config, Preset, QueueFor, QueueRate, Route};
 pub use context::{Context, StopReason};
 pub use error::Error;
 pub use gate::{Exclusive, Limit, Rate};

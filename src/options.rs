@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::capability::Capability;
 use crate::error::Error;
 use crate::gate::{Exclusive, GateOption, Limit, Limits, Rate, check_running};
 use crate::key::Pattern;
@@ -65,6 +66,8 @@ pub enum Durability {
 pub struct Options {
     description: Option<Cow<'static, str>>,
     aliases: Vec<Cow<'static, str>>,
+    client: Option<Cow<'static, str>>,
+    needs: Vec<Capability>,
     queue: Option<Cow<'static, str>>,
     priority: Option<i32>,
     on_commit: Option<bool>,
@@ -149,6 +152,35 @@ impl Options {
     #[must_use]
     pub fn alias(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.aliases.push(name.into());
+        self
+    }
+
+    /// The client of a set that stores its calls, by name, 1–64 of `A–Z a–z 0–9 . _ -` (`bad_name`);
+    /// see [`Clients`](crate::Clients). A name that is not in the set is refused when the set is opened
+    /// (`unknown_client`). A client that was opened by itself takes every task, whichever client it
+    /// names. Default: as the set routes it.
+    #[must_use]
+    pub fn client(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.client = Some(name.into());
+        self
+    }
+
+    /// What the task cannot do without: a client that lacks it refuses to be opened with this task
+    /// (`unsupported`). A priority at definition needs
+    /// [`Priority`](crate::Capability::Priority) by itself.
+    ///
+    /// ```
+    /// # use litework::{Capability, Client, Definition, task};
+    /// #[task]
+    /// fn charge(order: u64) {}
+    ///
+    /// let careful = Definition::from(charge).with(|options| options.needs(Capability::Durable));
+    /// let refused = Client::in_memory().register(careful).open().unwrap_err().to_string();
+    /// assert!(refused.starts_with("unsupported: durable of client \"default\" is false; task charge"));
+    /// ```
+    #[must_use]
+    pub fn needs(mut self, capability: Capability) -> Self {
+        self.needs.push(capability);
         self
     }
 
@@ -305,6 +337,8 @@ impl Options {
         Self {
             description: base.description.clone(),
             aliases: base.aliases.clone(),
+            client: self.client.clone().or_else(|| base.client.clone()),
+            needs: base.needs.clone(),
             queue: self.queue.clone().or_else(|| base.queue.clone()),
             priority: self.priority.or(base.priority),
             on_commit: self.on_commit.or(base.on_commit),
@@ -338,6 +372,9 @@ impl Options {
         check_name("bad_queue", "queue name", &queue)?;
         for alias in &self.aliases {
             check_name("bad_name", "alias", alias)?;
+        }
+        if let Some(client) = &self.client {
+            check_name("bad_name", "client name", client)?;
         }
         let attempts = self.attempts.unwrap_or(ATTEMPTS_DEFAULT);
         if !(1..=ATTEMPTS_MAX).contains(&attempts) {
@@ -403,6 +440,21 @@ impl Options {
 
     pub(crate) fn aliases(&self) -> &[Cow<'static, str>] {
         &self.aliases
+    }
+
+    /// The client of a set that is named.
+    pub(crate) fn named_client(&self) -> Option<&str> {
+        self.client.as_deref()
+    }
+
+    pub(crate) fn has_queue(&self) -> bool {
+        self.queue.is_some()
+    }
+
+    /// What is needed in so many words, and what follows from the rest.
+    pub(crate) fn needed(&self) -> impl Iterator<Item = Capability> {
+        let priority = self.priority.filter(|priority| *priority != 0);
+        self.needs.iter().copied().chain(priority.map(|_| Capability::Priority))
     }
 
     pub(crate) fn run_options(&self) -> &RunOptions {

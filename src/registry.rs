@@ -133,6 +133,11 @@ impl Definition {
         Self { name: T::NAME, options: T::options(), body: None }
     }
 
+    /// Its name, and the client of a set that it names.
+    pub(crate) fn client(&self) -> (&'static str, Option<String>) {
+        (self.name, self.options.named_client().map(str::to_owned))
+    }
+
     /// Overrides options for this program, such as the queue.
     #[must_use]
     pub fn with(mut self, change: impl FnOnce(Options) -> Options) -> Self {

@@ -156,6 +156,12 @@ impl<T> Call<T> {
         self
     }
 
+    /// The client of a set that stores this call, before all that its definition and the routes say;
+    /// see [`Options::client`] and [`Clients`](crate::Clients).
+    pub fn client(self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.options(|options| options.client(name))
+    }
+
     /// See [`Options::queue`].
     pub fn queue(self, name: impl Into<Cow<'static, str>>) -> Self {
         self.options(|options| options.queue(name))

@@ -1460,7 +1460,7 @@ const ROWS: &[Row] = &[
                     })
                     .join("\n")
             },
-            "unknown field `threads`, expected one of `mode`, `workers`, `db` at line 1 column 24\n\
+            "unknown key `threads`; did you mean `threads_for`? at line 1 column 24\n\
          unknown variant `Pool`, expected one of `pool`, `inline`, `enqueue`, `hold` at line 1 column 14\n\
          invalid type: string \"4\", expected usize at line 1 column 14",
         ),

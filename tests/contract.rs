@@ -25,6 +25,7 @@ macro_rules! everywhere {
 use everywhere;
 
 mod contract {
+    mod able;
     mod define;
     mod errors;
     mod keys;

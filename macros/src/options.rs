@@ -10,10 +10,11 @@ use syn::{Expr, Ident, LitBool, LitStr, Token};
 use crate::values::{self, Span, YEAR_MS};
 
 /// Every key, in the order in which the documentation lists them.
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 20] = [
     "name",
     "aliases",
     "description",
+    "client",
     "queue",
     "priority",
     "attempts",
@@ -60,6 +61,7 @@ pub(crate) struct Options {
     pub(crate) name: Option<LitStr>,
     pub(crate) aliases: Vec<LitStr>,
     pub(crate) description: Option<String>,
+    client: Option<LitStr>,
     queue: Option<LitStr>,
     priority: Option<i64>,
     attempts: Option<i64>,
@@ -151,6 +153,7 @@ impl Options {
             "name" => self.name = Some(values::read_name("name", input)?),
             "aliases" => self.aliases = read_aliases(input)?,
             "description" => self.description = Some(input.parse::<LitStr>()?.value()),
+            "client" => self.client = Some(values::read_name("client", input)?),
             "queue" => self.queue = Some(values::read_name("queue", input)?),
             "priority" => self.priority = Some(values::read_number(word, input, -100..=100)?),
             "attempts" => self.attempts = Some(values::read_number(word, input, 1..=1_000)?),
@@ -178,6 +181,7 @@ impl Options {
     pub(crate) fn expand(&self) -> TokenStream {
         let description = self.description.iter();
         let aliases = &self.aliases;
+        let client = self.client.iter();
         let queue = self.queue.iter();
         let priority = self.priority.iter().map(|number| Literal::i64_unsuffixed(*number));
         let attempts = self.attempts.iter().map(|number| Literal::i64_unsuffixed(*number));
@@ -207,6 +211,7 @@ impl Options {
             ::litework::Options::new()
                 #(.description(#description))*
                 #(.alias(#aliases))*
+                #(.client(#client))*
                 #(.queue(#queue))*
                 #(.priority(#priority))*
                 #(.attempts(#attempts))*
@@ -408,6 +413,7 @@ mod tests {
         let cases = [
             ("description = \"a b\"", ".description(\"ab\")"),
             ("aliases = [\"a\", \"b\",]", ".alias(\"a\").alias(\"b\")"),
+            ("client = \"mail\"", ".client(\"mail\")"),
             ("queue = \"images\"", ".queue(\"images\")"),
             ("priority = -7", ".priority(-7)"),
             ("attempts = 4,", ".attempts(4)"),
@@ -444,7 +450,7 @@ mod tests {
         assert!(refused("max_retries = 3").contains("did you mean `attempts`?"));
         assert!(refused("ttl = 3s").contains("did you mean `expires_after`?"));
         assert!(!refused("colour = 3").contains("did you mean"));
-        assert!(refused("colour = 3").contains("name, aliases, description, queue"));
+        assert!(refused("colour = 3").contains("name, aliases, description, client, queue"));
     }
 
     #[test]

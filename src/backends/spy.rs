@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::memory::Memory;
-use crate::backend::{Backend, Cancelled, Capabilities, Exchanged, Offer, Rescued};
+use crate::backend::{Backend, Cancelled, Exchanged, Offer, Rescued};
 use crate::error::Error;
 use crate::gate::Limits;
 use crate::id::TaskId;
@@ -37,10 +37,6 @@ fn count(counter: &AtomicUsize) {
 }
 
 impl Backend for Spy {
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
-
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -165,5 +161,9 @@ impl Backend for Spy {
 
     fn serves(&self, queue: &str, kind: &str) -> Result<bool, Error> {
         self.inner.serves(queue, kind)
+    }
+
+    fn clear(&self) -> Result<usize, Error> {
+        self.inner.clear()
     }
 }

@@ -4,61 +4,101 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::{Builder, Store};
-use crate::catalog::Catalog;
+use super::Builder;
+use crate::catalog::{Catalog, check_allowed};
+use crate::config::{Config, Preset, QueueFor, WEIGHTS};
 use crate::error::Error;
 use crate::gate::{Limits, check_running};
 use crate::hub::Mode;
 use crate::options::check_name;
+use crate::quota::{FILE_BYTES, FILE_BYTES_TEXT, WAITING, WAITING_TEXT};
+use crate::route::{Glob, Routes};
 use crate::rule::Scope;
+use crate::state::step_for;
 use crate::worker::places::{PoolConfig, WORKERS_MAX};
 
 impl Builder {
     /// The configuration over the builder, the environment over both.
-    pub(super) fn apply_environment(&mut self) -> Result<(), Error> {
+    pub(super) fn apply_settings(&mut self) -> Result<(), Error> {
         let config = std::mem::take(&mut self.config);
-        self.mode = config.mode.or(self.mode);
-        self.workers = config.workers.or(self.workers);
-        if let Some(db) = config.db {
-            self.set_path(&db);
-        }
-        if let Some(word) = self.variable("LITEWORK_MODE")? {
+        config.check(&self.place.path)?;
+        self.apply_config(config)?;
+        if let Some((name, word)) = self.variable("MODE")? {
             let allowed = "pool, inline, enqueue or hold";
-            let mode = word
-                .parse()
-                .map_err(|_| Error::invalid("bad_config", "LITEWORK_MODE", &word, allowed))?;
+            let mode =
+                word.parse().map_err(|_| Error::invalid("bad_config", name, &word, allowed))?;
             self.mode = Some(mode);
         }
-        if let Some(word) = self.variable("LITEWORK_WORKERS")? {
+        if let Some((name, word)) = self.variable("WORKERS")? {
             let allowed = "a whole number from 1 to 1024";
-            let threads = word
-                .parse()
-                .map_err(|_| Error::invalid("bad_config", "LITEWORK_WORKERS", &word, allowed))?;
+            let threads =
+                word.parse().map_err(|_| Error::invalid("bad_config", name, &word, allowed))?;
             self.workers = Some(threads);
         }
-        if let Some(path) = self.variable("LITEWORK_DB")? {
+        if let Some((_, path)) = self.variable("DB")? {
             self.set_path(Path::new(&path));
         }
         Ok(())
     }
 
-    fn set_path(&mut self, path: &Path) {
-        match &mut self.store {
-            Store::Memory => {
-                let path = path.display();
-                tracing::warn!(%path, "a queue in memory has no file; the path that was set is not used");
-            }
-            #[cfg(feature = "sqlite")]
-            Store::File(known) => path.clone_into(known),
+    /// What is set takes the place of what the builder says; a table goes key by key.
+    fn apply_config(&mut self, config: Config) -> Result<(), Error> {
+        match config.preset {
+            Some(Preset::Immediate) => self.be_immediate(),
+            Some(Preset::Dummy) => self.be_dummy(),
+            Some(Preset::Sqlite) => self.be_file()?,
+            None => {}
         }
+        self.mode = config.mode.or(self.mode);
+        self.workers = config.workers.or(self.workers);
+        if let Some(db) = config.db {
+            self.set_path(&db);
+        }
+        let set = |list: &mut Vec<String>, set: Option<Vec<String>>| {
+            if let Some(set) = set {
+                *list = set;
+            }
+        };
+        set(&mut self.allowed_queues, config.allow_queues);
+        set(&mut self.pool.queues, config.serve);
+        set(&mut self.pool.exclude, config.serve_all_but);
+        self.pool.name = config.name.unwrap_or_else(|| std::mem::take(&mut self.pool.name));
+        self.pool.threads_for.extend(config.threads_for);
+        self.pool.weights.extend(config.weight);
+        for (queue, max) in config.max_running {
+            self.queue_limits.entry(queue).or_default().max_running = Some(max);
+        }
+        for (queue, rate) in config.rate {
+            self.queue_limits.entry(queue).or_default().rate = Some(rate.rate());
+        }
+        let queue_for =
+            config.queue_for.into_iter().map(|QueueFor { kinds, queue }| (kinds, queue));
+        self.queue_for.splice(..0, queue_for);
+        self.durability = config.durability.unwrap_or(self.durability);
+        self.step_ms = config.ageing.map(step_for).or(self.step_ms);
+        self.retry_in_place = config.retry_in_place.unwrap_or(self.retry_in_place);
+        self.quotas.queues.extend(config.max_waiting);
+        self.quotas.each_queue = config.max_waiting_each.or(self.quotas.each_queue);
+        self.quotas.file_bytes = config.max_file_bytes.or(self.quotas.file_bytes);
+        #[cfg(feature = "sqlite")]
+        {
+            let settings = &mut self.settings;
+            let set = |flag: &mut bool, set: Option<bool>| *flag = set.unwrap_or(*flag);
+            set(&mut settings.application_file, config.application_file);
+            set(&mut settings.convert_to_wal, config.convert_to_wal);
+            set(&mut settings.any_filesystem, config.allow_network_filesystem);
+        }
+        Ok(())
     }
 
-    fn variable(&self, name: &str) -> Result<Option<String>, Error> {
+    /// An environment variable of this client, with its whole name; an empty one is none.
+    fn variable(&self, name: &str) -> Result<Option<(String, String)>, Error> {
+        let name = format!("{}{name}", self.place.variables);
         let value = match &self.environment {
             Some(pairs) => {
-                pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+                pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
             }
-            None => match std::env::var(name) {
+            None => match std::env::var(&name) {
                 Ok(value) => Some(value),
                 Err(std::env::VarError::NotPresent) => None,
                 Err(std::env::VarError::NotUnicode(raw)) => {
@@ -66,7 +106,7 @@ impl Builder {
                 }
             },
         };
-        Ok(value.filter(|value| !value.is_empty()))
+        Ok(value.filter(|value| !value.is_empty()).map(|value| (name, value)))
     }
 
     /// Checks what concerns the runners, and says which there is.
@@ -87,7 +127,7 @@ impl Builder {
             check_name("bad_queue", "queue name", queue)?;
         }
         check_range("threads_for", &self.pool.threads_for, 1..=WORKERS_MAX, "1 to 1024")?;
-        check_range("weight", &self.pool.weights, 1..=1_000, "1 to 1000")?;
+        check_range("weight", &self.pool.weights, WEIGHTS, "1 to 1000")?;
         self.check_quotas()?;
         self.check_limits()?;
         Ok(mode)
@@ -123,30 +163,37 @@ impl Builder {
         Ok(())
     }
 
+    /// The queues of kinds that name none.
+    pub(super) fn queue_routes(&mut self) -> Result<Routes<String>, Error> {
+        let mut routes = Routes::default();
+        for (kinds, queue) in std::mem::take(&mut self.queue_for) {
+            let glob = Glob::checked("bad_glob", "kinds of `queue_for`", &kinds)?;
+            check_name("bad_queue", "queue name", &queue)?;
+            check_allowed(&queue, &self.allowed_queues)?;
+            routes.add(glob, queue);
+        }
+        Ok(routes)
+    }
+
     fn check_quotas(&self) -> Result<(), Error> {
         let quotas = &self.quotas;
         for queue in quotas.queues.keys() {
             check_name("bad_queue", "queue name", queue)?;
         }
-        check_range("max_waiting", &quotas.queues, WAITING, "1 to 1000000000")?;
+        check_range("max_waiting", &quotas.queues, WAITING, WAITING_TEXT)?;
         let out_of_range =
             |place, value: u64, allowed| Err(Error::invalid("out_of_range", place, value, allowed));
         match (quotas.each_queue, quotas.file_bytes) {
             (Some(tasks), _) if !WAITING.contains(&tasks) => {
-                out_of_range("max_waiting_each", tasks, "1 to 1000000000")
+                out_of_range("max_waiting_each", tasks, WAITING_TEXT)
             }
             (_, Some(bytes)) if !FILE_BYTES.contains(&bytes) => {
-                out_of_range("max_file_bytes", bytes, "1048576 to 281474976710656")
+                out_of_range("max_file_bytes", bytes, FILE_BYTES_TEXT)
             }
             _ => Ok(()),
         }
     }
 }
-
-/// Limits of waiting tasks that can be set.
-const WAITING: std::ops::RangeInclusive<u64> = 1..=1_000_000_000;
-/// Limits of a file that can be set.
-const FILE_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 48;
 
 fn check_range<N: PartialOrd + std::fmt::Debug>(
     place: &str,
@@ -172,4 +219,79 @@ fn program_name() -> String {
         .take(crate::options::NAME_BYTES_MAX)
         .collect();
     if name.is_empty() { "litework".to_owned() } else { name }
+}
+
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::client::Client;
+    use crate::gate::Rate;
+    use crate::options::Durability;
+
+    /// Settings in which no key has its default.
+    const ALL: &str = r#"{
+        "mode": "hold", "workers": 3, "db": "b.db", "name": "web", "durability": "normal",
+        "allow_queues": ["a", "b", "c"], "serve": ["a"], "serve_all_but": ["b"],
+        "threads_for": {"a": 2}, "weight": {"a": 3}, "max_running": {"a": 4},
+        "rate": {"a": {"count": 60, "per": "1m", "burst": 2}},
+        "queue_for": [{"kinds": "x*", "queue": "a"}], "ageing": "10m", "retry_in_place": false,
+        "max_waiting": {"a": 5}, "max_waiting_each": 6, "max_file_bytes": 1048576,
+        "application_file": true, "convert_to_wal": true, "allow_network_filesystem": true
+    }"#;
+
+    fn applied(builder: Builder) -> Builder {
+        let config: Config = serde_json::from_str(ALL).expect("every key is known");
+        let mut builder = builder.environment([("", ""); 0]).config(config);
+        builder.apply_settings().expect("every value is in its range");
+        builder
+    }
+
+    #[test]
+    fn every_key_wins_over_what_the_builder_says_of_the_same() {
+        let minute = Duration::from_secs(60);
+        let other = Client::builder("a.db").mode(Mode::Pool).workers(9).name("other");
+        let other = other.allow_queues(["z"]).serve(["z"]).serve_all_but(["z"]).ageing(minute);
+        let other = other.threads_for("a", 9).threads_for("z", 9).weight("a", 9).weight("z", 9);
+        let other = other.max_running("a", 9).rate("z", Rate::per(9, minute));
+        let other = other.queue_for("*", "z").max_waiting("a", 9).max_waiting("z", 9);
+        let builder = applied(other.max_waiting_each(9).max_file_bytes(9));
+        assert_eq!((builder.mode, builder.workers), (Some(Mode::Hold), Some(3)));
+        assert!(format!("{:?}", builder.store).contains("b.db"));
+        let pool = &builder.pool;
+        assert_eq!((pool.name.as_str(), &*pool.queues), ("web", &["a".to_owned()][..]));
+        assert_eq!((&*pool.exclude, builder.allowed_queues.len()), (&["b".to_owned()][..], 3));
+        assert_eq!((pool.threads_for["a"], pool.threads_for["z"]), (2, 9));
+        assert_eq!((pool.weights["a"], pool.weights["z"]), (3, 9));
+        let limits = &builder.queue_limits;
+        assert_eq!(limits["a"].max_running, Some(4));
+        assert_eq!(limits["a"].rate, Some(Rate::per(60, minute).burst(2)));
+        assert_eq!(limits["z"].rate, Some(Rate::per(9, minute)));
+        let queues = builder.queue_for.iter().map(|(kinds, queue)| (&**kinds, &**queue));
+        assert_eq!(queues.collect::<Vec<_>>(), [("x*", "a"), ("*", "z")]);
+        assert_eq!(builder.step_ms, Some(step_for(10 * minute)));
+        let quotas = &builder.quotas;
+        assert_eq!((quotas.queues["a"], quotas.queues["z"]), (5, 9));
+        assert_eq!((quotas.each_queue, quotas.file_bytes), (Some(6), Some(1_048_576)));
+        assert_eq!((builder.durability, builder.retry_in_place), (Durability::Normal, false));
+        let settings = &builder.settings;
+        assert!(settings.application_file && settings.convert_to_wal && settings.any_filesystem);
+    }
+
+    #[test]
+    fn a_preset_takes_the_place_of_the_builders_store_and_mode() {
+        let of = |preset: &str, builder: Builder| {
+            let config = serde_json::from_str(&format!(r#"{{"preset": "{preset}"}}"#));
+            let mut builder = builder.environment([("", ""); 0]).config(config.expect("a preset"));
+            builder.apply_settings().expect("nothing contradicts it");
+            (format!("{:?}", builder.store), builder.mode, builder.immediate)
+        };
+        let file = || Client::builder("a.db").mode(Mode::Pool);
+        assert_eq!(of("immediate", file()), ("Memory".into(), Some(Mode::Inline), true));
+        assert_eq!(of("dummy", Client::immediate()), ("Memory".into(), Some(Mode::Hold), false));
+        assert_eq!(of("sqlite", file()), ("File(\"a.db\")".into(), Some(Mode::Pool), false));
+        assert_eq!(of("sqlite", Client::in_memory()), ("Unnamed".into(), None, false));
+    }
 }

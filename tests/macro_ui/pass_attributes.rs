@@ -11,6 +11,7 @@ use litework::{Context, Definition, Result, task};
     name = "docs.all",
     aliases = ["docs.first", "docs.second"],
     description = "another text",
+    client = "slow",
     queue = "slow-1",
     priority = -100,
     attempts = 1000,

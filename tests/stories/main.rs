@@ -8,6 +8,7 @@
 mod common;
 
 mod cancel;
+mod clients;
 mod clock;
 mod doors;
 mod failing;

@@ -22,7 +22,7 @@ const LANES_MAX: usize = 1_000;
 
 impl Book {
     fn next_row(&self) -> i64 {
-        self.tasks.last_key_value().map_or(1, |(row, _)| row + 1)
+        self.tasks.last_key_value().map_or(0, |(row, _)| *row).max(self.cleared) + 1
     }
 
     pub(super) fn enqueue(

@@ -4,7 +4,7 @@
 //! see a call as a whole or not at all, and a bell rings after the lock is let go. It is also the
 //! model that tests compare `SQLite` with, so the plainest form goes before the fastest.
 //!
-//! It never writes to disk, never forgets a task, and never takes an owner for dead: whoever could
+//! It never writes to disk, forgets a task only when it is cleared, and never takes an owner for dead: whoever could
 //! judge that dies with it.
 
 mod claim;
@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use self::task::{LaneName, Task};
 use self::ties::Ties;
-use crate::backend::{Backend, Cancelled, Capabilities, Exchanged, Offer, Rescued};
+use crate::backend::{Backend, Cancelled, Exchanged, Offer, Rescued};
 use crate::error::Error;
 use crate::gate::Limits;
 use crate::id::TaskId;
@@ -61,6 +61,8 @@ struct Book {
     owners: i64,
     hasher: RandomState,
     tags: u64,
+    /// The newest row that was removed: rows are not used again.
+    cleared: i64,
     effects: Effects,
     ties: Ties,
     /// When the first lane opens that the claim has found shut.
@@ -153,6 +155,26 @@ impl Book {
         self.keys.get(key).and_then(|row| self.tasks.get(row))
     }
 
+    /// Removes all that is not running.
+    fn clear(&mut self) -> usize {
+        let at_rest = |task: &&Task| task.record.state != State::Running;
+        let rows: Vec<i64> =
+            self.tasks.values().filter(at_rest).map(|task| task.record.id.row()).collect();
+        for row in &rows {
+            if let Some(task) = self.tasks.remove(row) {
+                self.index(&task, false);
+                if let Some(key) = &task.record.key {
+                    self.keys.remove(key);
+                }
+            }
+        }
+        self.ties.kept.unique.retain(|_, row| self.tasks.contains_key(row));
+        self.cleared = rows.last().copied().unwrap_or(0).max(self.cleared);
+        // Whoever waits for one of them hears that it is gone.
+        self.effects.changed.extend(&rows);
+        rows.len()
+    }
+
     /// What an owner holds, by row.
     fn held_by(&self, owner: i64) -> impl Iterator<Item = &TaskRecord> {
         let held = self.running.range((owner, i64::MIN)..=(owner, i64::MAX));
@@ -176,10 +198,6 @@ fn passes(filter: &Filter, task: &TaskRecord) -> bool {
 }
 
 impl Backend for Memory {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { durable: false, shared: false }
-    }
-
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -331,5 +349,9 @@ impl Backend for Memory {
                     && !has(&member.exclude, queue)
             })
         }))
+    }
+
+    fn clear(&self) -> Result<usize, Error> {
+        Ok(self.with(Book::clear))
     }
 }

@@ -270,3 +270,22 @@ fn what_runs_is_asked_to_stop_and_what_waits_ends_at_once() {
     let ended = finish(&memory, end(&held, Outcome::GivenBack)).expect("it holds");
     assert_eq!((ended.state, ended.reason), (State::Cancelled, Some(Reason::Asked)));
 }
+
+#[test]
+fn what_is_cleared_is_gone_from_every_index_and_its_rows_are_not_used_again() {
+    let memory = Memory::default();
+    let mut parked = task(0, 0);
+    parked.queue = "closed".into();
+    let tasks = vec![task(0, 0), task(90, 0), keyed("k", "{}"), parked];
+    let stored = memory.enqueue(at(1), tasks, Some(Places::new(7, 1))).expect("stored");
+    let held = stored[0].claimed.clone().expect("handed over");
+    assert_eq!(memory.clear().expect("it clears"), 3);
+    assert_eq!(memory.count(&Filter::new(), 9).expect("it counts"), 1);
+    assert!(memory.find("k").expect("it looks").is_none());
+    assert_eq!(rows(&claim(&memory, 100, &Places::new(7, 9))), Vec::<i64>::new());
+    assert_eq!(finish(&memory, end(&held, success())).expect("kept").state, State::Succeeded);
+    assert_eq!(memory.clear().expect("it clears"), 1);
+    let next = memory.enqueue(at(101), vec![keyed("k", "{}")], None).expect("stored");
+    assert_eq!((next[0].id.row(), next[0].existing), (5, false));
+    assert_eq!(rows(&claim(&memory, 102, &Places::new(7, 9))), [5]);
+}

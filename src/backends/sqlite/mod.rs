@@ -50,7 +50,7 @@ use self::enqueue::Insert;
 use self::query::Reader;
 use self::seats::{Beats, Life, Seat};
 use self::writer::Writer;
-use crate::backend::{Backend, Cancelled, Capabilities, CheckRow, Exchanged, Offer, Rescued};
+use crate::backend::{Backend, Cancelled, CheckRow, Exchanged, Offer, Rescued};
 use crate::error::Error;
 use crate::gate::Limits;
 use crate::id::TaskId;
@@ -277,10 +277,6 @@ fn flush_at_most_once(turn: &mut writer::Turn<'_>, done: &mut Exchanged, offer: 
 }
 
 impl Backend for Sqlite {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { durable: true, shared: true }
-    }
-
     fn as_any(&self) -> &dyn std::any::Any {
         self
     }

@@ -1,0 +1,407 @@
+//! Define: settings as data, which a program reads with serde from a file of its own.
+//!
+//! A key that means nothing is an error that names the nearest one, and a value outside its range an error
+//! with the key's whole path.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{Error as _, MapAccess};
+
+use crate::error::{Error, shorten};
+use crate::gate::{RATE_MAX, RUNNING_MAX, Rate};
+use crate::hub::Mode;
+use crate::near::{did_you_mean, nearest};
+use crate::options::{Durability, check_name};
+use crate::quota::{FILE_BYTES, FILE_BYTES_TEXT, WAITING, WAITING_TEXT};
+use crate::route::Glob;
+use crate::time::SPAN_MAX;
+use crate::worker::places::WORKERS_MAX;
+
+/// A complete client in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Preset {
+    /// A queue file; the key `db` says which.
+    Sqlite,
+    /// [`Client::immediate`](crate::Client::immediate): in memory, run before `enqueue` returns.
+    Immediate,
+    /// [`Client::dummy`](crate::Client::dummy): in memory, run by nobody.
+    Dummy,
+}
+
+impl Preset {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Immediate => "immediate",
+            Self::Dummy => "dummy",
+        }
+    }
+}
+
+/// The error for a key that is none of these.
+fn unknown_key<E: serde::de::Error>(key: &str, known: &[&str]) -> E {
+    let hint = match nearest(key, known.iter().copied()) {
+        near if near.is_empty() => format!("; the keys are {}", known.join(", ")),
+        near => did_you_mean(&near.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>()),
+    };
+    E::custom(format_args!("unknown key `{}`{hint}", shorten(key)))
+}
+
+/// One value, by its own type.
+fn plain<'de, T: Deserialize<'de>, A: MapAccess<'de>>(map: &mut A) -> Result<T, A::Error> {
+    map.next_value()
+}
+
+/// A time span as text: a whole number and a unit.
+fn span<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<Duration>, A::Error> {
+    let Some(text) = map.next_value::<Option<String>>()? else { return Ok(None) };
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let unit_ms = match text[digits..].trim_start() {
+        "ms" => Some(1),
+        "s" => Some(1_000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        "d" => Some(86_400_000),
+        _ => None,
+    };
+    let number = text[..digits].parse::<u64>().ok();
+    let ms = number.zip(unit_ms).and_then(|(number, unit_ms)| number.checked_mul(unit_ms));
+    let ms = ms.ok_or_else(|| {
+        let text = shorten(&text);
+        A::Error::custom(format_args!(
+            "{text:?} is no time span: a whole number and a unit (ms, s, m, h or d), such as \"10m\""
+        ))
+    })?;
+    Ok(Some(Duration::from_millis(ms)))
+}
+
+/// Writes a struct of settings and the way it is read: each key once, and none but these.
+macro_rules! settings {
+    (
+        $(#[$about:meta])*
+        pub struct $name:ident {
+            $($(#[$doc:meta])* pub $key:ident: $type:ty as $read:ident,)+
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct $name {
+            $($(#[$doc])* pub $key: $type,)+
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                const KEYS: &[&str] = &[$(stringify!($key)),+];
+                struct Reader;
+
+                impl<'de> serde::de::Visitor<'de> for Reader {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        write!(f, "a table with the keys {}", KEYS.join(", "))
+                    }
+
+                    fn visit_map<A: MapAccess<'de>>(
+                        self,
+                        mut map: A,
+                    ) -> Result<Self::Value, A::Error> {
+                        let mut settings = $name::default();
+                        let mut seen: Vec<String> = Vec::new();
+                        while let Some(key) = map.next_key::<String>()? {
+                            if seen.contains(&key) {
+                                let text = format_args!("the key `{key}` is given twice");
+                                return Err(A::Error::custom(text));
+                            }
+                            match key.as_str() {
+                                $(stringify!($key) => settings.$key = $read(&mut map)?,)+
+                                other => return Err(unknown_key(other, KEYS)),
+                            }
+                            seen.push(key);
+                        }
+                        Ok(settings)
+                    }
+                }
+
+                from.deserialize_struct(stringify!($name), KEYS, Reader)
+            }
+        }
+    };
+}
+
+settings! {
+    /// Settings of one client that a program reads from a file of its own. Each key is named as the method of
+    /// [`Builder`](crate::Builder) that it overrides; what is a matter of code (state, layers, clocks, limits of
+    /// JSON) is no key.
+    ///
+    /// ```
+    /// # use litework::{Config, Mode};
+    /// # use std::time::Duration;
+    /// let config: Config = toml::from_str(
+    ///     r#"
+    ///     mode = "pool"
+    ///     workers = 4
+    ///     ageing = "10m"
+    ///     threads_for = { images = 2 }
+    ///     queue_for = [{ kinds = "mail.*", queue = "mail" }]
+    ///     "#,
+    /// )?;
+    /// assert_eq!((config.mode, config.workers), (Some(Mode::Pool), Some(4)));
+    /// assert_eq!(config.ageing, Some(Duration::from_secs(600)));
+    ///
+    /// let error = toml::from_str::<Config>("worker = 4").unwrap_err();
+    /// assert!(error.message().contains("unknown key `worker`; did you mean `workers`?"));
+    /// # Ok::<(), toml::de::Error>(())
+    /// ```
+    pub struct Config {
+        /// The whole client in one word. `immediate` and `dummy` leave no room for `db`, `mode` and `workers`.
+        pub preset: Option<Preset> as plain,
+        /// Who runs what is enqueued.
+        pub mode: Option<Mode> as plain,
+        /// Worker threads of a pool, 1 to 1,024.
+        pub workers: Option<usize> as plain,
+        /// The queue file.
+        pub db: Option<PathBuf> as plain,
+        /// The name this process is shown by, 1–64 of `A–Z a–z 0–9 . _ -`.
+        pub name: Option<String> as plain,
+        /// What an answered call survives: `full` or `normal`.
+        pub durability: Option<Durability> as plain,
+        /// Only these queues may be used.
+        pub allow_queues: Option<Vec<String>> as plain,
+        /// The pool serves only these queues.
+        pub serve: Option<Vec<String>> as plain,
+        /// The pool serves all queues but these.
+        pub serve_all_but: Option<Vec<String>> as plain,
+        /// At most this many threads of the pool run tasks of a queue, 1 to 1,024; beside those that the builder
+        /// names.
+        pub threads_for: BTreeMap<String, usize> as plain,
+        /// Queues share the pool by weight, 1 to 1,000; beside those that the builder names.
+        pub weight: BTreeMap<String, u32> as plain,
+        /// At most this many tasks of a queue run at once in all processes, 1 to 1,000,000; beside those that the
+        /// builder names.
+        pub max_running: BTreeMap<String, u32> as plain,
+        /// How many tasks of a queue start in a period; beside those that the builder names.
+        pub rate: BTreeMap<String, QueueRate> as plain,
+        /// The queue of kinds that name none, by pattern. The first that matches decides; those of the builder
+        /// come after these.
+        pub queue_for: Vec<QueueFor> as plain,
+        /// What one point of priority is worth, 1 ms to 100 years, as text: a whole number and a unit (`ms`, `s`,
+        /// `m`, `h`, `d`).
+        pub ageing: Option<Duration> as span,
+        /// In mode `inline`, whether the attempts of a failing task follow each other at once.
+        pub retry_in_place: Option<bool> as plain,
+        /// At most this many tasks of a queue may wait, 1 to 1,000,000,000; beside those that the builder names.
+        pub max_waiting: BTreeMap<String, u64> as plain,
+        /// The same for each queue without a limit of its own.
+        pub max_waiting_each: Option<u64> as plain,
+        /// Bytes of the file, 1 MiB to 256 TiB. Only for a queue file.
+        pub max_file_bytes: Option<u64> as plain,
+        /// The file belongs to the application. Only for a queue file.
+        pub application_file: Option<bool> as plain,
+        /// Switches an application's file to WAL if it is not. Only for a queue file.
+        pub convert_to_wal: Option<bool> as plain,
+        /// Opens the file though other hosts may share its disk. Only for a queue file.
+        pub allow_network_filesystem: Option<bool> as plain,
+    }
+}
+
+settings! {
+    /// One value of [`Config::rate`], as in `rate = { mail = { count = 60, per = "1m", burst = 2 } }`; see
+    /// [`Rate`].
+    pub struct QueueRate {
+        /// So many tasks start in each period, 1 to 1,000,000.
+        pub count: u32 as plain,
+        /// The period, 1 ms to 100 years, as text.
+        pub per: Option<Duration> as span,
+        /// So many may start at once after a quiet time, 1 to `count`. Default: 1.
+        pub burst: Option<u32> as plain,
+    }
+}
+
+impl QueueRate {
+    fn check(&self, path: &str) -> Result<(), Error> {
+        let at = |key: &str| format!("{path}.{key}");
+        in_range(|| at("count"), &self.count, &(1..=RATE_MAX), "1 to 1000000")?;
+        let period = self.per.unwrap_or_default();
+        let range = Duration::from_millis(1)..=SPAN_MAX;
+        in_range(|| at("per"), &period, &range, "1 ms to 100 years")?;
+        let burst = self.burst.unwrap_or(1);
+        in_range(|| at("burst"), &burst, &(1..=self.count), "1 to its count")
+    }
+
+    pub(crate) fn rate(&self) -> Rate {
+        Rate::per(self.count, self.per.unwrap_or_default()).burst(self.burst.unwrap_or(1))
+    }
+}
+
+settings! {
+    /// One entry of [`Config::queue_for`]: tasks of these kinds wait in this queue.
+    pub struct QueueFor {
+        /// A pattern over names of kinds: `*` for any text, `?` for one character.
+        pub kinds: String as plain,
+        /// The queue.
+        pub queue: String as plain,
+    }
+}
+
+settings! {
+    /// One entry of [`ClientsConfig::routes`]: tasks of these kinds go to this client.
+    pub struct Route {
+        /// A pattern over names of kinds: `*` for any text, `?` for one character.
+        pub kinds: String as plain,
+        /// The name of the client.
+        pub client: String as plain,
+    }
+}
+
+settings! {
+    /// Settings of a set of clients, for [`Clients::from_config`](crate::Clients::from_config).
+    ///
+    /// ```
+    /// # use litework::ClientsConfig;
+    /// let config: ClientsConfig = toml::from_str(
+    ///     r#"
+    ///     routes = [{ kinds = "mail.*", client = "mail" }]
+    ///
+    ///     [clients.default]
+    ///     db = "tasks.db"
+    ///     workers = 4
+    ///
+    ///     [clients.mail]
+    ///     preset = "dummy"
+    ///     "#,
+    /// )?;
+    /// assert_eq!(config.routes[0].client, "mail");
+    /// assert_eq!(config.clients["default"].workers, Some(4));
+    /// # Ok::<(), toml::de::Error>(())
+    /// ```
+    pub struct ClientsConfig {
+        /// The clients by name. Where there are any, one is `default`; where there is none, it is
+        /// [`Client::immediate`](crate::Client::immediate).
+        pub clients: BTreeMap<String, Config> as plain,
+        /// Which client takes which kinds; the first pattern that matches decides.
+        pub routes: Vec<Route> as plain,
+    }
+}
+
+/// Weights of queues that can be set.
+pub(crate) const WEIGHTS: RangeInclusive<u32> = 1..=1_000;
+
+/// An error about the value of a key.
+fn bad(place: String, value: impl Debug, allowed: impl Into<String>) -> Error {
+    Error::invalid("bad_config", place, value, allowed)
+}
+
+fn in_range<N: PartialOrd + Debug>(
+    place: impl FnOnce() -> String,
+    value: &N,
+    range: &RangeInclusive<N>,
+    allowed: &str,
+) -> Result<(), Error> {
+    if range.contains(value) { Ok(()) } else { Err(bad(place(), value, allowed)) }
+}
+
+/// The values of a table by queue, each in its range.
+fn each_in_range<N: PartialOrd + Debug>(
+    place: &str,
+    values: &BTreeMap<String, N>,
+    range: &RangeInclusive<N>,
+    allowed: &str,
+) -> Result<(), Error> {
+    values.iter().try_for_each(|(queue, value)| {
+        check_name("bad_config", &format!("queue name in {place}"), queue)?;
+        in_range(|| format!("{place}.{queue}"), value, range, allowed)
+    })
+}
+
+fn shown<T: Debug>(value: Option<&T>) -> Option<&dyn Debug> {
+    value.map(|value| value as &dyn Debug)
+}
+
+impl Config {
+    /// Each value in its range; `path` leads to these settings, as `clients.mail.`.
+    pub(crate) fn check(&self, path: &str) -> Result<(), Error> {
+        let at = |key: &str| format!("{path}{key}");
+        self.check_preset(path)?;
+        self.check_queues(path)?;
+        if let Some(workers) = &self.workers {
+            in_range(|| at("workers"), workers, &(1..=WORKERS_MAX), "1 to 1024")?;
+        }
+        if let Some(name) = &self.name {
+            check_name("bad_config", &at("name"), name)?;
+        }
+        if let Some(ageing) = &self.ageing {
+            let range = Duration::from_millis(1)..=SPAN_MAX;
+            in_range(|| at("ageing"), ageing, &range, "1 ms to 100 years")?;
+        }
+        if let Some(tasks) = &self.max_waiting_each {
+            in_range(|| at("max_waiting_each"), tasks, &WAITING, WAITING_TEXT)?;
+        }
+        if let Some(bytes) = &self.max_file_bytes {
+            in_range(|| at("max_file_bytes"), bytes, &FILE_BYTES, FILE_BYTES_TEXT)?;
+        }
+        Ok(())
+    }
+
+    /// What is said of queues.
+    fn check_queues(&self, path: &str) -> Result<(), Error> {
+        let at = |key: &str| format!("{path}{key}");
+        for (key, queues) in [
+            ("allow_queues", &self.allow_queues),
+            ("serve", &self.serve),
+            ("serve_all_but", &self.serve_all_but),
+        ] {
+            let mut queues = queues.iter().flatten();
+            queues.try_for_each(|queue| check_name("bad_config", &at(key), queue))?;
+        }
+        let threads = 1..=WORKERS_MAX;
+        each_in_range(&at("threads_for"), &self.threads_for, &threads, "1 to 1024")?;
+        each_in_range(&at("weight"), &self.weight, &WEIGHTS, "1 to 1000")?;
+        each_in_range(&at("max_waiting"), &self.max_waiting, &WAITING, WAITING_TEXT)?;
+        let running = 1..=RUNNING_MAX;
+        each_in_range(&at("max_running"), &self.max_running, &running, "1 to 1000000")?;
+        for (queue, rate) in &self.rate {
+            check_name("bad_config", &format!("queue name in {path}rate"), queue)?;
+            rate.check(&at(&format!("rate.{queue}")))?;
+        }
+        for (index, QueueFor { kinds, queue }) in self.queue_for.iter().enumerate() {
+            let at = |key: &str| format!("{path}queue_for[{index}].{key}");
+            Glob::checked("bad_config", &at("kinds"), kinds)?;
+            check_name("bad_config", &at("queue"), queue)?;
+        }
+        Ok(())
+    }
+
+    /// A preset in memory leaves some keys without a meaning.
+    fn check_preset(&self, path: &str) -> Result<(), Error> {
+        let Some(preset @ (Preset::Immediate | Preset::Dummy)) = self.preset else {
+            return Ok(());
+        };
+        let mode = self.mode.map(Mode::as_str);
+        let moot = [
+            ("db", shown(self.db.as_ref())),
+            ("mode", shown(mode.as_ref())),
+            ("workers", shown(self.workers.as_ref())),
+            ("durability", shown(self.durability.as_ref())),
+            ("max_file_bytes", shown(self.max_file_bytes.as_ref())),
+            ("application_file", shown(self.application_file.as_ref())),
+            ("convert_to_wal", shown(self.convert_to_wal.as_ref())),
+            ("allow_network_filesystem", shown(self.allow_network_filesystem.as_ref())),
+        ];
+        match moot.iter().find_map(|(key, value)| value.map(|value| (key, value))) {
+            None => Ok(()),
+            Some((key, value)) => {
+                let preset = preset.as_str();
+                let allowed = format!("leave it out: the preset `{preset}` gives it no meaning");
+                Err(bad(format!("{path}{key}"), value, allowed))
+            }
+        }
+    }
+}
