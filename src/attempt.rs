@@ -118,6 +118,10 @@ fn bad_row(message: String) -> Outcome {
     Outcome::Failed { reason: Reason::BadRow, report }
 }
 
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+}
+
 fn call(
     client: &Client,
     registry: &Registry,
@@ -185,6 +189,10 @@ fn classify(answer: Result<String, BodyError>, prepared: &Prepared) -> Outcome {
     let outcome = match answer {
         Ok(result) => return Outcome::Succeeded { result },
         Err(BodyError::Failed(failure)) => failure.into_outcome(),
+        // Whoever stores arguments makes sure that they are JSON.
+        Err(BodyError::BadArguments(error)) if !is_json(&prepared.task.arguments) => {
+            return bad_row(format!("arguments: {error}"));
+        }
         Err(BodyError::BadArguments(error)) => {
             let report = Box::new(Report::new("bad_arguments", error.to_string()));
             return Outcome::Failed { reason: Reason::BadArguments, report };

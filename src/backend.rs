@@ -14,6 +14,7 @@ use crate::record::{
     AttemptRecord, Claimed, Cursor, Filter, Finish, Finished, Lease, Member, NewStep, NewTask,
     Page, StepRecord, Stored, TaskRecord,
 };
+use crate::retention::Walk;
 use crate::rule::Scope;
 use crate::time::Timestamp;
 use crate::watch::Signal;
@@ -241,6 +242,12 @@ pub(crate) trait Backend: Send + Sync + 'static {
 
     /// How many tasks pass the filter; counting stops at `limit`.
     fn count(&self, filter: &Filter, limit: u64) -> Result<u64, Error>;
+
+    /// One slice of a pass over what has ended: at most about 2 ms with the lock on all writes held.
+    fn prune(&self, walk: &mut Walk) -> Result<(), Error>;
+
+    /// The newest moment that is stored: when the newest task came, or the last one ended.
+    fn newest_moment(&self) -> Result<Option<Timestamp>, Error>;
 
     /// Whether a live process runs tasks of this queue and kind by itself.
     fn serves(&self, queue: &str, kind: &str) -> Result<bool, Error>;

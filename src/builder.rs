@@ -5,6 +5,7 @@
 //! environment (`LITEWORK_MODE`, `LITEWORK_WORKERS`, `LITEWORK_DB`, or the like of a client's own name): the
 //! operator wins.
 
+mod keeping;
 mod resolve;
 mod store;
 
@@ -29,6 +30,7 @@ use crate::intake;
 use crate::json::JsonLimits;
 use crate::options::Durability;
 use crate::outcome::Result as TaskResult;
+use crate::pruner::{self, Pruner};
 use crate::quota::Quotas;
 use crate::registry::{Definition, Layer, Next, Registry};
 use crate::state::step_for;
@@ -76,6 +78,7 @@ pub struct Builder {
     queue_for: Vec<(String, String)>,
     pool: PoolConfig,
     retry_in_place: bool,
+    prunes: pruner::Plan,
     limits: JsonLimits,
     quotas: Quotas,
     queue_limits: HashMap<String, Limits>,
@@ -113,6 +116,7 @@ impl Builder {
             queue_for: Vec::new(),
             pool: PoolConfig::default(),
             retry_in_place: true,
+            prunes: pruner::Plan::default(),
             limits: JsonLimits::default(),
             quotas: Quotas::default(),
             queue_limits: HashMap::new(),
@@ -520,8 +524,11 @@ impl Builder {
             Some(engine) => (engine, None),
             None => self.open_store()?,
         };
+        let plan = std::mem::take(&mut self.prunes);
+        let (engine, clock) = (Arc::clone(&backend), Arc::clone(&self.clock));
         let hub = Arc::new(Hub {
             backend,
+            pruner: Arc::new(Pruner::new(engine, clock, plan, catalog.kept())),
             catalog: Arc::new(catalog),
             clock: Arc::clone(&self.clock),
             limits: self.limits,

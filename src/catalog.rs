@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::capability::{Capabilities, Capability};
 use crate::error::Error;
@@ -102,6 +103,15 @@ impl Catalog {
     /// Every name and alias, in no order.
     pub(crate) fn names(&self) -> impl Iterator<Item = Arc<str>> {
         self.by_name.keys().cloned()
+    }
+
+    /// How long tasks of those kinds are kept that say so, by name and alias.
+    pub(crate) fn kept(&self) -> HashMap<String, Duration> {
+        let kinds = self.by_name.iter();
+        let kept = kinds.filter_map(|(name, kind)| {
+            Some((name.to_string(), kind.options.run_options().keep_for?))
+        });
+        kept.collect()
     }
 
     pub(crate) fn check_queue(&self, queue: &str) -> Result<(), Error> {

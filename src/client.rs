@@ -16,6 +16,7 @@ use crate::hub::{self, GRACE_DEFAULT, Hub, Mode, Pending, Ran, Stopped};
 use crate::id::TaskId;
 use crate::json;
 use crate::record::{AttemptRecord, Cursor, Filter, NewTask, Page, StepRecord, Stored, TaskRecord};
+use crate::retention::{Prune, Pruned};
 use crate::task::{CallOptions, IntoCall, Signature, TaskRef};
 use crate::time::Timestamp;
 
@@ -317,7 +318,8 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// `out_of_range` for the page size; `storage`, `bad_row`.
+    /// `out_of_range` for the page size; `storage`. A row that cannot be read is no error: it stands in
+    /// [`Page::bad`], and the others are listed.
     pub fn list(&self, filter: &Filter, from: Option<Cursor>, size: usize) -> Result<Page, Error> {
         if !(1..=1_000).contains(&size) {
             return Err(Error::invalid("out_of_range", "page size", size, "1 to 1000"));
@@ -385,8 +387,47 @@ impl Client {
         self.hub.backend.cancel(self.hub.clock.now(), id.as_task_id()?)
     }
 
+    /// Removes what ended long ago, with its arguments, result, errors and steps, and whatever names it.
+    /// What is to be removed says a [`Prune`](crate::Prune), or the
+    /// [`Retention`](crate::Retention) itself; `Prune::new()` goes by that of the client. It
+    /// works in every mode, in transactions of about 2 ms, between which others have their turn.
+    ///
+    /// A task that has not ended is never removed, nor the newest, nor one that others still need; see
+    /// [`Retention`](crate::Retention).
+    ///
+    /// ```
+    /// # use litework::{Client, Keep, Prune, Retention, State, task};
+    /// # use std::time::Duration;
+    /// #[task]
+    /// fn double(n: u32) -> u32 {
+    ///     2 * n
+    /// }
+    ///
+    /// let tasks = Client::in_memory().register(double).open()?;
+    /// tasks.enqueue_many((0..10).map(double::with))?;
+    /// let none_kept = Retention::all(Keep::age(Duration::ZERO));
+    /// let would = tasks.prune(Prune::by(none_kept.clone()).dry_run())?;
+    /// assert_eq!((would.total(), would.of(State::Succeeded)), (9, 9)); // the newest stays
+    /// let pruned = tasks.prune(none_kept)?;
+    /// assert_eq!(pruned.in_queue("default"), 9);
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `out_of_range` and `bad_queue` for the rules; `clock_jumped` when the machine's clock has moved by
+    /// more than an hour against its even one, or the file holds moments more than an hour ahead of it,
+    /// unless the call is [`confirmed`](crate::Prune::confirmed) or a dry run; `closed`; `reentrant`
+    /// inside a write transaction; `not_stored` and `storage` from the engine: what was removed until
+    /// then stays removed.
+    pub fn prune(&self, prune: impl Into<Prune>) -> Result<Pruned, Error> {
+        self.check_open()?;
+        self.hub.backend.check_usable()?;
+        self.hub.pruner.prune(prune.into())
+    }
+
     /// Runs what is due in this thread, best first, until nothing more is; a task that fails does
-    /// not stop the rest. Works in every mode. When another thread shuts the client down, it claims
+    /// not stop the rest. Works in every mode. Now and then it also removes what ended long ago, for a
+    /// few milliseconds, see [`Builder::retention`](crate::Builder::retention). When another thread shuts the client down, it claims
     /// nothing more and returns what it did until then.
     ///
     /// ```

@@ -229,6 +229,16 @@ pub enum Error {
         #[source]
         source: Option<BoxError>,
     },
+    /// Nothing was removed: the machine's clock has jumped, so what looks old may not be.
+    #[error(
+        "clock_jumped: the machine's clock is not to be trusted: {what}; wait until it has been \
+         stable for 10 min, or say that it is `confirmed`"
+    )]
+    #[non_exhaustive]
+    ClockJumped {
+        /// What was seen.
+        what: String,
+    },
     /// One stored row is damaged; others are not affected.
     #[error("bad_row: task row {row}, column {column}: {reason}")]
     #[non_exhaustive]
@@ -289,6 +299,7 @@ impl Error {
             Self::Forked { .. } => "forked_process",
             Self::Reentrant { .. } => "reentrant",
             Self::Storage { .. } => "storage",
+            Self::ClockJumped { .. } => "clock_jumped",
             Self::BadRow { .. } => "bad_row",
         }
     }

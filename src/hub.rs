@@ -16,6 +16,7 @@ use crate::catalog::{Catalog, Kind};
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::json::{self, JsonLimits};
+use crate::pruner::Pruner;
 use crate::quota::Quotas;
 use crate::record::{Claimed, Finished, NewTask, Stored, TaskRecord};
 use crate::state::State;
@@ -263,6 +264,7 @@ pub(crate) struct Hub {
     pub(crate) runner: OnceLock<Arc<dyn Runner>>,
     pub(crate) pending: OnceLock<Arc<dyn PendingRunner>>,
     pub(crate) life: Life,
+    pub(crate) pruner: Arc<Pruner>,
 }
 
 /// The default grace of a client that is dropped without `shutdown`.

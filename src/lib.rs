@@ -87,11 +87,14 @@ mod rule;
 mod route;
 mod task;
 mod quota;
+mod retention;
+mod steady;
 mod record;
 mod inbox;
 mod watch;
 mod backend;
 mod catalog;
+mod pruner;
 mod hub;
 mod handle;
 mod client;
@@ -130,8 +133,9 @@ pub use options::{
     PRIORITY_MIN, QUEUE_DEFAULT, TIMEOUT_MAX,
 };
 pub use outcome::{Failure, REPORT_TEXT_BYTES_MAX, Report, Result};
-pub use record::{AttemptRecord, Cursor, Filter, Page, StepRecord, TaskRecord};
+pub use record::{AttemptRecord, BadRow, Cursor, Filter, Page, StepRecord, TaskRecord};
 pub use registry::{Definition, Layer, Next, Task};
+pub use retention::{Keep, Prune, Pruned, Retention};
 pub use retry::{RETRY_DELAY_MAX, Retry};
 pub use rule::Scope;
 pub use settle::CRASHES_MAX;

@@ -239,8 +239,8 @@ impl Options {
         self
     }
 
-    /// How long the finished task is to be kept, 0 to 100 years (`out_of_range`). It is recorded with
-    /// the task; nothing is removed by age yet, so for now every task is kept. Default: none recorded.
+    /// How long the task is kept after its end, 0 to 100 years (`out_of_range`), whatever the client's
+    /// [`Retention`](crate::Retention) says of its outcome and queue. Default: what that says.
     #[must_use]
     pub fn keep_for(mut self, span: Duration) -> Self {
         self.run.keep_for = Some(span);
@@ -464,6 +464,15 @@ impl Options {
     pub(crate) fn described(&self) -> Option<&str> {
         self.description.as_deref()
     }
+}
+
+/// The retention that one call has asked for, from the options that are stored with its task. Damaged
+/// ones ask for none.
+pub(crate) fn stored_keep_for(text: &str) -> Option<Duration> {
+    if !text.contains("keep_for_ms") {
+        return None;
+    }
+    serde_json::from_str::<RunOptions>(text).ok()?.keep_for
 }
 
 /// Options that have been checked, every gap filled: what enqueuing needs.

@@ -169,10 +169,25 @@ impl Filter {
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Page {
-    /// At most the page size asked for.
+    /// Together with those that cannot be read at most the page size asked for.
     pub tasks: Vec<TaskRecord>,
+    /// Rows of this page that cannot be read, and why.
+    pub bad: Vec<BadRow>,
     /// Where the next page begins; none after the last.
     pub next: Option<Cursor>,
+}
+
+/// A stored row that cannot be read, as another program has written to it or the file is damaged. It
+/// does not concern the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BadRow {
+    /// The number of the task: what its id begins with.
+    pub row: i64,
+    /// The column.
+    pub column: &'static str,
+    /// What it holds.
+    pub reason: String,
 }
 
 /// Where a page begins: opaque text that stays valid while tasks come and go.

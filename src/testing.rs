@@ -1,6 +1,6 @@
 //! Tests of programs that use the queue: a clock that is moved by hand.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use crate::time::{Clock, Timestamp};
 #[derive(Default)]
 pub struct ManualClock {
     now_ms: AtomicI64,
+    even_ms: AtomicU64,
     look_again: Mutex<Vec<Arc<dyn Fn() + Send + Sync>>>,
 }
 
@@ -38,17 +39,19 @@ impl ManualClock {
         Arc::new(clock)
     }
 
-    /// Moves the clock on and wakes timers that wait for it.
+    /// Moves the clock on, as time does, and wakes timers that wait for it.
     pub fn advance(&self, span: Duration) {
         let ms = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
         self.now_ms.fetch_add(ms, Ordering::SeqCst);
+        self.even_ms.fetch_add(ms.unsigned_abs(), Ordering::SeqCst);
         let waiting = self.look_again.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for look_again in &waiting {
             look_again();
         }
     }
 
-    /// Sets the clock to a moment, also an earlier one.
+    /// Sets the clock to a moment, also an earlier one, as somebody sets a machine's date: its even
+    /// clock does not move.
     pub fn set(&self, moment: Timestamp) {
         self.now_ms.store(moment.as_millis(), Ordering::SeqCst);
         self.advance(Duration::ZERO);
@@ -58,6 +61,10 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp::clamped(self.now_ms.load(Ordering::SeqCst))
+    }
+
+    fn even(&self) -> Duration {
+        Duration::from_millis(self.even_ms.load(Ordering::SeqCst))
     }
 
     fn on_step(&self, look_again: Arc<dyn Fn() + Send + Sync>) {

@@ -7,8 +7,8 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -92,10 +92,30 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
+/// What both clocks say.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    pub(crate) wall: Timestamp,
+    pub(crate) even: Duration,
+}
+
+impl Moment {
+    pub(crate) fn of(clock: &dyn Clock) -> Self {
+        Self { wall: clock.now(), even: clock.even() }
+    }
+}
+
 /// Where `now` comes from.
 pub trait Clock: Send + Sync + 'static {
     /// The present moment.
     fn now(&self) -> Timestamp;
+
+    /// How long it is since some fixed moment, by a clock that runs evenly and that nobody sets.
+    /// Default: the machine's. A jump of the wall clock is told by comparing the two.
+    fn even(&self) -> Duration {
+        static BEGAN: OnceLock<Instant> = OnceLock::new();
+        BEGAN.get_or_init(Instant::now).elapsed()
+    }
 
     /// Asks to be called whenever the clock was moved by hand, so that timers look again.
     fn on_step(&self, _look_again: Arc<dyn Fn() + Send + Sync>) {}

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// Entries of the catalogue that this part of the library answers for.
-const ENTRIES: std::ops::RangeInclusive<u8> = 1..=34;
+const ENTRIES: [std::ops::RangeInclusive<u8>; 2] = [1..=34, 55..=61];
 
 /// What is tried, and what must come of it.
 enum Answer {
@@ -1466,6 +1466,176 @@ const ROWS: &[Row] = &[
         ),
     ),
     Row(
+        55,
+        "a task whose state is a word that there is none, or is none at all",
+        Is(
+            |lab| {
+                ["state = 'asleep'", "state = NULL"].map(|change| lab.tampered(change)).join("\n")
+            },
+            "it is told: bad_row: task row <row>, column state: asleep\n\
+         then 2 run, and it is failed (bad_row); 3 listed, 0 told as bad\n\
+         NOT NULL constraint failed: litework_task.state",
+        ),
+    ),
+    Row(
+        56,
+        "a task that runs for nobody, and attempts that cannot be",
+        Is(
+            |lab| {
+                [
+                    "state = 'running', worker = NULL",
+                    "attempt = -1",
+                    "attempt = 2",
+                    "state = 'running', worker = 999, attempt = -1",
+                    "state = 'running', worker = 999, attempt = 1, started_at = NULL",
+                ]
+                .map(|change| lab.tampered(change))
+                .join("\n")
+            },
+            "it is running\n\
+         then 2 run, and it is failed (bad_row); 3 listed, 0 told as bad\n\
+         it is told: bad_row: task row <row>, column attempt: -1 is out of range\n\
+         then 2 run, and it is failed (bad_row); 3 listed, 0 told as bad\n\
+         it is ready\n\
+         then 2 run, and it is failed (bad_row); 3 listed, 0 told as bad\n\
+         it is told: bad_row: task row <row>, column attempt: -1 is out of range\n\
+         then 2 run, and it is failed (bad_row); 3 listed, 0 told as bad\n\
+         it is running\n\
+         then 3 run, and it is succeeded; 3 listed, 0 told as bad",
+        ),
+    ),
+    Row(
+        57,
+        "arguments that are no JSON, no text or no UTF-8, and a lane that there is none",
+        Is(
+            |lab| {
+                [
+                    "arguments = 'nonsense'",
+                    "arguments = '{\"value\":'",
+                    "arguments = x'7b7d'",
+                    "arguments = CAST(x'7bff7d' AS TEXT)",
+                    "lane = 99",
+                ]
+                .map(|change| lab.tampered(change))
+                .join("\n")
+            },
+            "it is ready\n\
+         then 2 run, and it is failed (bad_row); 3 listed, 0 told as bad\n\
+         it is ready\n\
+         then 2 run, and it is failed (bad_row); 3 listed, 0 told as bad\n\
+         cannot store BLOB value in TEXT column litework_task.arguments\n\
+         it is told: bad_row: task row <row>, column arguments: invalid utf-8 sequence of 1 bytes from index 1\n\
+         then 2 run, and it is told: bad_row: task row <row>, column arguments: invalid utf-8 sequence of 1 bytes from index 1; 2 listed, 1 told as bad\n\
+         it is told: bad_row: task row <row>, column lane: there is no such lane\n\
+         then 2 run, and it is told: bad_row: task row <row>, column lane: there is no such lane; 2 listed, 1 told as bad",
+        ),
+    ),
+    Row(
+        58,
+        "a trigger, a view or an index planted; a table or an index dropped; a column added",
+        Is(
+            |lab| {
+                [
+                    "CREATE TRIGGER planted AFTER INSERT ON litework_task BEGIN SELECT 1; END",
+                    "CREATE VIEW litework_mine AS SELECT 1",
+                    "CREATE INDEX \"plant\ned\" ON litework_task (key)",
+                    "DROP TABLE litework_step",
+                    "DROP INDEX litework_task_key",
+                    "ALTER TABLE litework_task ADD COLUMN more TEXT",
+                    "CREATE TABLE mine (id INTEGER PRIMARY KEY)",
+                ]
+                .map(|change| lab.reopened(change))
+                .join("\n")
+            },
+            "schema_tampered: <dir>/closed.db: the trigger planted is not of litework; undo the change, or copy the tasks into a new file\n\
+         schema_tampered: <dir>/closed.db: the view litework_mine is not of litework; undo the change, or copy the tasks into a new file\n\
+         schema_tampered: <dir>/closed.db: the index plant\\ned is not of litework; undo the change, or copy the tasks into a new file\n\
+         schema_tampered: <dir>/closed.db: the table litework_step is missing; undo the change, or copy the tasks into a new file\n\
+         schema_tampered: <dir>/closed.db: the index litework_task_key is missing; undo the change, or copy the tasks into a new file\n\
+         schema_tampered: <dir>/closed.db: the table litework_task is not as litework made it; undo the change, or copy the tasks into a new file\n\
+         ok, <dir>/closed.db with 0 tasks",
+        ),
+    ),
+    Row(
+        59,
+        "two tasks with one key, as the index was dropped",
+        Is(
+            Lab::with_a_key_twice,
+            "2 run; found: true\n\
+         schema_tampered: <dir>/twice.db: the index litework_task_key is missing; undo the change, or copy the tasks into a new file",
+        ),
+    ),
+    Row(59, "the same, as the doctor tells it", NotYet("the command line")),
+    Row(
+        60,
+        "no number left for another process",
+        Is(
+            Lab::without_numbers,
+            "not_stored: id_space_exhausted: the file has no number left for another process, as another program has set its count in sqlite_sequence to the last\n\
+         1 stored",
+        ),
+    ),
+    Row(
+        60,
+        "a task with the last of all numbers",
+        Is(
+            |lab| {
+                let set = "UPDATE litework_task SET id = ?1";
+                lab.client.enqueue(echo(1)).unwrap();
+                raw(lab).execute(set, [i64::MAX]).unwrap();
+                lab.client.enqueue_many((2..9).map(echo)).unwrap();
+                let ran = lab.client.run_pending(&Pending::all()).unwrap().succeeded;
+                let stored = lab.count();
+                raw(lab).execute("DELETE FROM litework_task WHERE id = ?1", [i64::MAX]).unwrap();
+                format!("{ran} of {stored} run")
+            },
+            "8 of 8 run",
+        ),
+    ),
+    Row(
+        61,
+        "another journal, page size or encoding, and pages that go back by themselves",
+        Is(
+            |lab| {
+                [
+                    "PRAGMA journal_mode = DELETE",
+                    "PRAGMA journal_mode = DELETE; PRAGMA page_size = 1024; VACUUM",
+                    "PRAGMA auto_vacuum = FULL; VACUUM",
+                ]
+                .map(|change| lab.reopened(change))
+                .join("\n")
+            },
+            "ok, <dir>/closed.db with 0 tasks\n\
+         ok, <dir>/closed.db with 0 tasks\n\
+         ok, <dir>/closed.db with 0 tasks",
+        ),
+    ),
+    Row(
+        61,
+        "a file in UTF-16",
+        Is(
+            |lab| {
+                let path = lab.at("wide.db");
+                let conn = Connection::open(&path).unwrap();
+                conn.execute_batch("PRAGMA encoding = 'UTF-16le'; CREATE TABLE t (x)").unwrap();
+                drop(conn);
+                lab.open(&path, |builder| builder)
+            },
+            "not_a_queue: <dir>/wide.db: its text encoding is UTF-16le; UTF-8 is needed",
+        ),
+    ),
+    Row(
+        61,
+        "a file whose free pages cannot be given back",
+        Is(
+            |lab| {
+                let path = closed_queue(lab);
+                lab.open(&path, Builder::incremental_vacuum)
+            },
+            "needs_vacuum: <dir>/closed.db: its free pages cannot be given back; while no program has it open, run `PRAGMA auto_vacuum = INCREMENTAL; VACUUM;` with the sqlite3 program, or leave `incremental_vacuum` out",
+        ),
+    ),
+    Row(
         69,
         "pages of no size, or too large, and a forged cursor",
         Is(
@@ -1530,6 +1700,12 @@ impl Drop for EnqueueOnDrop<'_> {
 fn closed_queue(lab: &Lab) -> PathBuf {
     let path = lab.at("closed.db");
     assert!(lab.open(&path, |builder| builder).starts_with("ok"));
+    // Its last connection may go a moment after the client.
+    let (began, log) = (std::time::Instant::now(), lab.at("closed.db-wal"));
+    while log.exists() {
+        assert!(began.elapsed() < Duration::from_secs(20), "it is not closed");
+        std::thread::yield_now();
+    }
     path
 }
 
@@ -1543,6 +1719,96 @@ fn mode(path: &Path) -> String {
 }
 
 impl Lab {
+    /// Stores three tasks and changes the second as another program might that goes past all checks;
+    /// says how it is told, and what becomes of the three once a program opens the file and runs them.
+    /// What cannot be read in the end is removed.
+    fn tampered(&self, change: &str) -> String {
+        let ids: Vec<TaskId> = (0..3).map(|n| self.client.enqueue(echo(n)).unwrap().id()).collect();
+        let row = ids[1].row();
+        let stranger = raw(self);
+        stranger.pragma_update(None, "ignore_check_constraints", true).unwrap();
+        let sql = format!("UPDATE litework_task SET {change} WHERE id = ?1");
+        let changed = stranger.execute(&sql, [row]);
+        let told = |id: TaskId| match self.client.get(id) {
+            Ok(task) => match task.reason {
+                Some(reason) => format!("{} ({reason})", task.state),
+                None => task.state.to_string(),
+            },
+            Err(error) => format!("told: {error}"),
+        };
+        let before = told(ids[1]);
+        let client = self.builder().open().unwrap();
+        let ran = client.run_pending(&Pending::all()).unwrap();
+        let page = client.list(&Filter::new(), None, 100).unwrap();
+        let after = told(ids[1]);
+        let left = "DELETE FROM litework_task";
+        stranger.execute(left, []).unwrap();
+        stranger.execute("DELETE FROM litework_error", []).unwrap();
+        if let Err(error) = changed {
+            return error.to_string();
+        }
+        let text = format!(
+            "it is {before}\nthen {} run, and it is {after}; {} listed, {} told as bad",
+            ran.succeeded,
+            page.tasks.len(),
+            page.bad.len(),
+        );
+        self.hide(&text.replace(&format!("row {row}"), "row <row>"))
+    }
+
+    /// What opening a queue answers after another program has changed it.
+    fn reopened(&self, change: &str) -> String {
+        let path = closed_queue(self);
+        Connection::open(&path).unwrap().execute_batch(change).unwrap();
+        let answer = self.open(&path, |builder| builder);
+        fs::remove_file(&path).unwrap();
+        answer
+    }
+
+    fn with_a_key_twice(&self) -> String {
+        let bodies = Bodies::new(self.at("twice.db"));
+        let client = builder(&bodies, &self.clock).open().unwrap();
+        client.enqueue(echo(1).key("a")).unwrap();
+        client.enqueue(echo(2).key("b")).unwrap();
+        let stranger = Connection::open(&bodies.path).unwrap();
+        let twice = "DROP INDEX litework_task_key; UPDATE litework_task SET key = 'a'";
+        stranger.execute_batch(twice).unwrap();
+        drop(stranger);
+        let ran = client.run_pending(&Pending::all()).unwrap();
+        let found = client.find("a").unwrap().is_some();
+        client.shutdown(Duration::ZERO).unwrap();
+        drop(client);
+        // The thread that minds callers lets go of the file a moment after the client.
+        let again = || builder(&bodies, &self.clock).open().map(drop);
+        let began = std::time::Instant::now();
+        let mut opened = again();
+        while opened.is_ok() && began.elapsed() < Duration::from_secs(20) {
+            opened = again();
+        }
+        let opened = self.shown(opened.map(|()| "ok".to_owned()));
+        format!("{} run; found: {found}\n{opened}", ran.succeeded)
+    }
+
+    fn without_numbers(&self) -> String {
+        let stranger = raw(self);
+        let set = "UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'litework_worker'";
+        stranger
+            .execute(
+                "INSERT INTO litework_worker (name, file, boot, pid, threads, serves, kinds, \
+                          queues, excluded, joined_at) \
+                          VALUES ('w', '', '', 1, 1, 0, '[]', '[]', '[]', 1)",
+                [],
+            )
+            .unwrap();
+        stranger.execute(set, [i64::MAX]).unwrap();
+        self.client.enqueue(echo(1)).unwrap();
+        let refused = said(self.client.run_pending(&Pending::all()));
+        let count = self.count();
+        stranger.execute("DELETE FROM litework_worker", []).unwrap();
+        stranger.execute(set, [1]).unwrap();
+        format!("{refused}\n{count} stored")
+    }
+
     /// Opens a file in a folder that may not be written to, and a file that may not: as this user,
     /// or as nobody where this user may do everything.
     fn as_stranger(&self) -> String {
@@ -1862,7 +2128,8 @@ fn each_bad_input_is_answered_clearly_and_does_no_harm() {
 #[test]
 fn every_entry_has_a_row() {
     let numbers: BTreeSet<u8> = ROWS.iter().map(|row| row.0).collect();
-    let missing: Vec<u8> = ENTRIES.filter(|number| !numbers.contains(number)).collect();
+    let missing: Vec<u8> =
+        ENTRIES.into_iter().flatten().filter(|number| !numbers.contains(number)).collect();
     assert!(missing.is_empty(), "entries without a row: {missing:?}");
     assert!(ROWS.is_sorted_by_key(|row| row.0), "the rows stand in the order of the catalogue");
     let live: BTreeSet<u8> =

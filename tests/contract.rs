@@ -31,6 +31,7 @@ mod contract {
     mod keys;
     mod lookup;
     mod order;
+    mod prune;
     mod refusals;
     mod results;
     mod steps;

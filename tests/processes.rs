@@ -25,6 +25,8 @@ mod ledger;
 mod neighbours;
 #[path = "crash/plants.rs"]
 mod plants;
+#[path = "crash/prunes.rs"]
+mod prunes;
 #[path = "crash/shares.rs"]
 mod shares;
 #[path = "crash/ways_to_die.rs"]
@@ -36,6 +38,7 @@ fn a_child_process_does_its_part() {
     match child::role().as_deref() {
         None => {}
         Some("opener") => neighbours::open_again_and_again(),
+        Some("pruner") => prunes::prune_on(),
         Some("sharer") => shares::share(),
         Some("ledger") => ledger::serve(),
         Some("gate storer") => gates::store(),

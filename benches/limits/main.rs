@@ -22,6 +22,7 @@ mod rows_depth;
 mod rows_drain;
 mod rows_enqueue;
 mod rows_latency;
+mod rows_prune;
 mod rows_quiet;
 mod rows_weight;
 mod stats;
@@ -51,6 +52,7 @@ const ROWS: &Rows = &[
     ("depth_unknown_100k", rows_depth::unknown),
     ("depth_lanes_200", rows_depth::lanes),
     ("neighbour", rows_quiet::neighbour),
+    ("prune_1m", rows_prune::prune),
     ("weight weight_build", rows_weight::weight),
 ];
 

@@ -94,6 +94,11 @@ pub(crate) fn many_ready(bench: &Bench, count: usize) -> QueueFile {
     filled(bench, &[Fill { step: 0, ..Fill::ready(count) }])
 }
 
+/// Many tasks that ended a minute ago.
+pub(crate) fn many_finished(bench: &Bench, count: usize) -> QueueFile {
+    filled(bench, &[Fill { state: "'succeeded', NULL", ..Fill::ready(count) }])
+}
+
 /// A file that is drained again and again, a part at a time.
 struct Source {
     file: QueueFile,

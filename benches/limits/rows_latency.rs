@@ -31,7 +31,7 @@ fn nanos() -> u64 {
 
 /// Notes when it runs; its arguments are as long as those of the other rows.
 #[derive(Debug, Serialize, Deserialize)]
-struct Arrive(Resize);
+pub(crate) struct Arrive(pub(crate) Resize);
 
 impl Task for Arrive {
     const NAME: &'static str = "resize";
@@ -45,7 +45,7 @@ impl Task for Arrive {
 }
 
 /// Microseconds from now until the body that `call` sets off begins.
-fn microseconds(call: impl FnOnce()) -> f64 {
+pub(crate) fn microseconds(call: impl FnOnce()) -> f64 {
     expect_runs(1);
     let called = nanos();
     call();
@@ -119,7 +119,7 @@ fn warm(bench: &Bench, client: &Client, raw: &Raw) {
     await_runs();
 }
 
-fn ratio_at(pairs: &[Pair], at: f64) -> f64 {
+pub(crate) fn ratio_at(pairs: &[Pair], at: f64) -> f64 {
     let (mut ours, mut limit): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
     quantile(&mut ours, at) / quantile(&mut limit, at)
 }

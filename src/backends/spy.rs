@@ -13,6 +13,7 @@ use crate::record::{
     AttemptRecord, Claimed, Cursor, Filter, Finish, Lease, Member, NewStep, NewTask, Page,
     StepRecord, Stored, TaskRecord,
 };
+use crate::retention::Walk;
 use crate::rule::Scope;
 use crate::time::Timestamp;
 use crate::watch::Signal;
@@ -26,6 +27,8 @@ pub(crate) struct Spy {
     pub(crate) left: AtomicUsize,
     pub(crate) exchanges: AtomicUsize,
     pub(crate) rescues: AtomicUsize,
+    /// Slices of passes over what has ended.
+    pub(crate) prunes: AtomicUsize,
     /// Other processes cannot be listened to.
     pub(crate) deaf: AtomicBool,
     /// The owner's lease was taken away.
@@ -157,6 +160,15 @@ impl Backend for Spy {
 
     fn count(&self, filter: &Filter, limit: u64) -> Result<u64, Error> {
         self.inner.count(filter, limit)
+    }
+
+    fn prune(&self, walk: &mut Walk) -> Result<(), Error> {
+        count(&self.prunes);
+        self.inner.prune(walk)
+    }
+
+    fn newest_moment(&self) -> Result<Option<Timestamp>, Error> {
+        self.inner.newest_moment()
     }
 
     fn serves(&self, queue: &str, kind: &str) -> Result<bool, Error> {

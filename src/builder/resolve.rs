@@ -130,6 +130,7 @@ impl Builder {
         check_range("weight", &self.pool.weights, WEIGHTS, "1 to 1000")?;
         self.check_quotas()?;
         self.check_limits()?;
+        self.check_retention()?;
         Ok(mode)
     }
 

@@ -31,6 +31,8 @@ use crate::time::{Clock, Timestamp};
 
 /// Tasks within tasks run in place down to this depth.
 const DEPTH_MAX: u32 = 32;
+/// A call of `run_pending` removes what ended long ago for about this long, and goes on in the next.
+const PRUNE_FOR: Duration = Duration::from_millis(20);
 /// Attempts follow each other in place for at most this long.
 const IN_PLACE: Duration = Duration::from_secs(10);
 
@@ -310,6 +312,14 @@ impl Inline {
         }
     }
 
+    /// Removes a slice of what ended long ago, where that is due. Whatever ended in callers until now
+    /// counts: nobody else looks after their file.
+    fn prune(&self) {
+        if let Some(hub) = self.hub.upgrade() {
+            hub.pruner.work_for(PRUNE_FOR);
+        }
+    }
+
     /// What `run_pending` offers: one place at a time.
     fn pending_caller(&self, pending: &Pending) -> Result<Arc<Caller>, Error> {
         self.caller(Some(Selected {
@@ -431,6 +441,7 @@ impl PendingRunner for Inline {
         let mut caller = self.pending_caller(pending)?;
         self.flush_unkept()?;
         self.backend.rescue(self.clock.now(), caller.owner())?;
+        self.prune();
         let mut ran = Ran::default();
         loop {
             let left = self.take_inbox()?;

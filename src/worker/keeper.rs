@@ -3,7 +3,8 @@
 //! It wakes for the next due task, for finishes that have waited long enough while every worker is
 //! busy, for time-outs, for the renewal of the lease while something runs, for the inbox when another
 //! process has committed, and twice a second to look for dead processes while others have running
-//! tasks. When there is none of that, it sleeps
+//! tasks. Slice by slice it removes what ended long ago, whenever it is awake and that is due. When there
+//! is none of that, it sleeps
 //! until it is rung, and for 10 s at most: nobody rings when a task is handed over, so this is when a
 //! lease that must be kept alive is noticed.
 
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::pool::Pool;
 use super::spawn;
-use super::state::FINISH_DELAY;
+use super::state::{FINISH_DELAY, Phase};
 use crate::attempt::timed_out;
 use crate::context::StopReason;
 use crate::error::Error;
@@ -103,6 +104,8 @@ struct Keeper {
     next_intake: Option<Instant>,
     no_intake_before: Instant,
     intake: Intake,
+    /// How many had ended here when it was last looked for what is to be removed.
+    ended: usize,
 }
 
 pub(super) fn start(pool: &Arc<Pool>) -> Result<(), Error> {
@@ -120,6 +123,7 @@ fn run(weak: &Weak<Pool>) {
         next_intake: Some(now),
         no_intake_before: now,
         intake: Intake::default(),
+        ended: 0,
     };
     let mut rung = Rung::default();
     while let Some(pool) = weak.upgrade().filter(|pool| !pool.is_over()) {
@@ -146,6 +150,7 @@ impl Keeper {
         self.collect(pool);
         let renewal = self.renew(pool);
         pool.pump_if_due();
+        let prune = self.prune(pool, rung.others);
         let state = pool.state();
         let due = state.next_due.map(|at| {
             Instant::now()
@@ -153,7 +158,7 @@ impl Keeper {
         });
         let pump = Pool::pump_due(&state);
         let timers =
-            [self.next_probe, self.collect, self.next_intake, timeouts, renewal, due, pump];
+            [self.next_probe, self.collect, self.next_intake, timeouts, renewal, due, pump, prune];
         timers.into_iter().flatten().min()
     }
 
@@ -181,6 +186,18 @@ impl Keeper {
                 Some(self.no_intake_before)
             }
         };
+    }
+
+    /// Removes a slice of what ended long ago, where it is time to.
+    fn prune(&mut self, pool: &Pool, others: bool) -> Option<Instant> {
+        let state = pool.state();
+        if state.phase != Phase::Running {
+            return None;
+        }
+        let ended = std::mem::replace(&mut self.ended, state.counts.finished);
+        let news = others || ended != state.counts.finished;
+        drop(state);
+        pool.pruner.tick(news).map(|pause| Instant::now() + pause)
     }
 
     fn collect(&mut self, pool: &Pool) {

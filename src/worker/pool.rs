@@ -30,6 +30,7 @@ use crate::error::Error;
 use crate::hub::{Hub, Runner, Stopped, Stops};
 use crate::id::TaskId;
 use crate::outcome::Outcome;
+use crate::pruner::Pruner;
 use crate::record::{Claimed, Finish, Finished, Lease, Member};
 use crate::registry::Registry;
 use crate::time::Clock;
@@ -64,6 +65,7 @@ pub(crate) struct Pool {
     pub(super) hub: Weak<Hub>,
     pub(super) backend: Arc<dyn Backend>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) pruner: Arc<Pruner>,
     registry: Arc<Registry>,
     pub(super) config: PoolConfig,
     owner: RwLock<Option<Arc<Places>>>,
@@ -93,6 +95,7 @@ impl Pool {
             hub: Arc::downgrade(hub),
             backend: Arc::clone(&hub.backend),
             clock: Arc::clone(&hub.clock),
+            pruner: Arc::clone(&hub.pruner),
             registry,
             config,
             owner: RwLock::default(),

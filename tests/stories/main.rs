@@ -21,6 +21,7 @@ mod ledger;
 mod modes;
 mod overload;
 mod pending;
+mod prune;
 mod sharing;
 mod shutdown;
 mod under_way;

@@ -2,6 +2,7 @@
 //!
 //! Everything is drawn from one seed, so a history can be told again. The log says what was done.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::id::TaskId;
 use crate::outcome::{Outcome, Report};
 use crate::quota::Quota;
 use crate::record::{Claimed, Filter, Finish, Lease, Member, NewStep, NewTask};
+use crate::retention::{Keep, Prune, Retention, Step, Walk};
 use crate::retry::Retry;
 use crate::rule::Scope;
 use crate::state::{Reason, State};
@@ -119,7 +121,7 @@ impl<'a> History<'a> {
     }
 
     fn step(&mut self) {
-        match self.rng.u8(0..52) {
+        match self.rng.u8(0..54) {
             0..16 => {
                 let count = if self.rng.bool() { 1 } else { self.rng.usize(0..4) };
                 let tasks: Vec<NewTask> = (0..count).map(|_| self.new_task()).collect();
@@ -133,6 +135,7 @@ impl<'a> History<'a> {
             46 if self.plot.ties && self.rng.bool() => self.declare(),
             46 => self.look_elsewhere(),
             47 => self.leave(),
+            48..50 => self.prune(),
             _ => self.keep_step(),
         }
     }
@@ -233,7 +236,7 @@ impl<'a> History<'a> {
             key: (rng.u8(0..3) == 0).then(|| key(rng.u8(0..KEYS))),
             tags: rng.bool().then(|| r#"["t1","t2"]"#.to_owned()),
             meta: rng.bool().then(|| r#"{"m":1.5}"#.to_owned()),
-            options: rng.bool().then(|| "{}".to_owned()),
+            options: rng.bool().then(|| format!(r#"{{"keep_for_ms":{}}}"#, rng.u8(0..20))),
             quota: Quota { waiting: (rng.u8(0..4) == 0).then(|| rng.u64(1..20)), file_bytes: None },
             extra: if self.plot.ties { self.extra() } else { None },
         }
@@ -431,6 +434,35 @@ impl<'a> History<'a> {
             engine.cancel(now, id[which]).map_err(|error| shown_error(&error))
         });
         check_same("what was cancelled", &cancelled);
+    }
+
+    fn prune(&mut self) {
+        let mut keep = || match self.rng.u8(0..4) {
+            0 => Keep::forever(),
+            1 => Keep::forever().count(self.rng.u64(0..9)),
+            2 => Keep::age(Duration::from_millis(self.rng.u64(0..20))),
+            _ => Keep::age(Duration::from_millis(self.rng.u64(0..20))).count(self.rng.u64(0..9)),
+        };
+        let rules = Retention::all(keep()).failed(keep()).cancelled(keep());
+        let rules = rules.queue(QUEUES[1], Retention::default().succeeded(keep()));
+        let prune = Prune::by(rules);
+        let prune = if self.one_in(4) { prune.dry_run() } else { prune };
+        let prune = if self.one_in(4) { prune.queue(QUEUES[0]) } else { prune };
+        let inspects = self.one_in(2);
+        self.note(&format!("prune: {prune:?}"));
+        let kinds = HashMap::from([(KINDS[1].to_owned(), Duration::from_millis(3))]);
+        let (now, own, kinds) = (self.now(), Arc::default(), Arc::new(kinds));
+        self.pair.agree("what was pruned", |engine, _| {
+            let mut walk = Walk::new(now, prune.clone(), &own, &kinds);
+            if inspects {
+                walk.step = Step::Inspect { after: i64::MIN };
+            }
+            while !walk.is_done() {
+                engine.prune(&mut walk)?;
+            }
+            Ok((walk.next(), walk.pruned))
+        });
+        self.pair.agree("the newest moment", |engine, _| engine.newest_moment());
     }
 
     fn read(&mut self) {

@@ -4,12 +4,13 @@
 //! see a call as a whole or not at all, and a bell rings after the lock is let go. It is also the
 //! model that tests compare `SQLite` with, so the plainest form goes before the fastest.
 //!
-//! It never writes to disk, forgets a task only when it is cleared, and never takes an owner for dead: whoever could
-//! judge that dies with it.
+//! It never writes to disk, forgets a task only when it is pruned or cleared, and never takes an owner for
+//! dead: whoever could judge that dies with it.
 
 mod claim;
 mod enqueue;
 mod finish;
+mod prune;
 mod steps;
 mod task;
 mod ties;
@@ -31,6 +32,7 @@ use crate::record::{
     AttemptRecord, Claimed, Cursor, Filter, Finish, Lease, Member, NewStep, NewTask, Page,
     StepRecord, Stored, TaskRecord,
 };
+use crate::retention::Walk;
 use crate::rule::Scope;
 use crate::state::{STEP_STRICT_MS, State};
 use crate::time::Timestamp;
@@ -51,6 +53,8 @@ struct Book {
     lanes: BTreeMap<LaneName, Lane>,
     /// Scheduled tasks by (due, row).
     scheduled: BTreeSet<(Timestamp, i64)>,
+    /// What has ended, by (when, row).
+    finished: BTreeSet<(Timestamp, i64)>,
     /// Running tasks by (owner, row).
     running: BTreeSet<(i64, i64)>,
     keys: BTreeMap<String, i64>,
@@ -139,6 +143,9 @@ impl Book {
     fn index(&mut self, task: &Task, stands: bool) {
         let row = task.record.id.row();
         self.ties.index(task, stands);
+        if let Some(finished_at) = task.record.finished_at {
+            put(&mut self.finished, (finished_at, row), stands);
+        }
         match (task.record.state, task.record.worker) {
             (State::Scheduled, _) => put(&mut self.scheduled, (task.record.due_at, row), stands),
             (State::Running, Some(owner)) => put(&mut self.running, (owner, row), stands),
@@ -327,7 +334,7 @@ impl Backend for Memory {
             let size = size.clamp(1, PAGE_SIZE_MAX);
             let tasks: Vec<TaskRecord> = found.by_ref().take(size).cloned().collect();
             let next = found.next().and(tasks.last()).map(|task| Cursor(task.id.row()));
-            Page { tasks, next }
+            Page { tasks, bad: Vec::new(), next }
         }))
     }
 
@@ -337,6 +344,15 @@ impl Backend for Memory {
             let found = book.tasks.values().filter(|task| passes(filter, &task.record));
             found.take(limit).count() as u64
         }))
+    }
+
+    fn prune(&self, walk: &mut Walk) -> Result<(), Error> {
+        self.with(|book| book.prune(walk));
+        Ok(())
+    }
+
+    fn newest_moment(&self) -> Result<Option<Timestamp>, Error> {
+        Ok(self.with(|book| book.newest_moment()))
     }
 
     fn serves(&self, queue: &str, kind: &str) -> Result<bool, Error> {

@@ -26,7 +26,7 @@ pub(super) struct Task {
     pub(super) record: TaskRecord,
     pub(super) lane: LaneName,
     pub(super) rank: i64,
-    options: Option<String>,
+    pub(super) options: Option<String>,
     /// None for a plain task.
     pub(super) extra: Option<Box<Extra>>,
     /// Those that did not simply succeed, oldest first.

@@ -12,8 +12,9 @@ use std::sync::Arc;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row};
 
 use super::core::{Core, Doubt, NextDue};
+use super::damaged;
 use super::ends;
-use super::errors::not_stored;
+use super::errors::{is_decode_error, not_stored};
 use super::gates::{self, Pass};
 use super::lanes::{Head, Lanes};
 use super::promote::{Unwritten, make_ready};
@@ -45,7 +46,7 @@ pub(super) const CLAIM: &str = "UPDATE litework_task \
      WHERE (state = 'ready' OR state = 'scheduled') AND id IN (SELECT value FROM json_each(?1))";
 
 /// Served by the primary key.
-const FAIL: &str = "UPDATE litework_task SET state = 'failed', reason = ?2, finished_at = ?3 \
+const EXPIRE: &str = "UPDATE litework_task SET state = 'failed', reason = 'expired', finished_at = ?2 \
      WHERE id = ?1 AND (state = 'ready' OR state = 'scheduled')";
 
 /// Served by the primary key.
@@ -388,27 +389,29 @@ impl<'a> Claimer<'a> {
         let mut task = match decoded.optional() {
             Ok(None) => return Ok(Found::Gone),
             Ok(Some(task)) => task,
-            Err(error) if is_decode_error(&error) => return self.fail(row, "bad_row"),
+            Err(error) if is_decode_error(&error) => return self.fail_damaged(row),
             Err(error) => return Err(not_stored(error)),
         };
         self.tied = ties.is_some();
         if self.tied {
             match self.extra(row)? {
                 Some(extra) => task.extra = Some(Box::new(extra)),
-                None => return self.fail(row, "bad_row"),
+                None => return self.fail_damaged(row),
             }
         }
-        // Another program has stored what the schema does not admit, and marking it would fail.
-        if !admitted {
-            return self.fail(row, "bad_row");
+        // Another program has stored what the schema does not admit, so that marking it would fail, or
+        // attempts that cannot be.
+        let attempts = 1..=task.attempts_max.saturating_add(1);
+        if !admitted || !attempts.contains(&task.lease.attempt) {
+            return self.fail_damaged(row);
         }
         if expires_at.is_some_and(|at| at <= now.as_millis()) {
-            return self.fail(row, "expired");
+            return self.expire(row);
         }
         if task.arguments.is_empty() {
             match self.payload(row)? {
                 Some(body) => task.arguments = body,
-                None => return self.fail(row, "bad_row"),
+                None => return self.fail_damaged(row),
             }
         }
         if let Some(stopped) = self.stop_at_gate(row, &task)? {
@@ -486,16 +489,24 @@ impl<'a> Claimer<'a> {
             .map_err(not_stored)
     }
 
-    fn fail(&mut self, row: i64, reason: &str) -> Result<Found, Error> {
+    fn expire(&mut self, row: i64) -> Result<Found, Error> {
         self.unwritten.remove(&row);
         if self.tied {
             self.aside.left.push(row);
         }
         self.conn
-            .prepare_cached(FAIL)
-            .and_then(|mut fail| fail.execute((row, reason, self.now.as_millis())))
+            .prepare_cached(EXPIRE)
+            .and_then(|mut expire| expire.execute((row, self.now.as_millis())))
             .map(|_| Found::Ended)
             .map_err(not_stored)
+    }
+
+    fn fail_damaged(&mut self, row: i64) -> Result<Found, Error> {
+        self.unwritten.remove(&row);
+        if self.tied {
+            self.aside.left.push(row);
+        }
+        damaged::end_row(self.conn, row, self.now).map(|()| Found::Ended).map_err(not_stored)
     }
 }
 
@@ -521,16 +532,4 @@ fn decode(
         arguments: row.get::<_, Option<String>>(8)?.unwrap_or_default(),
         extra: None,
     })
-}
-
-/// Whether the row itself is damaged, as opposed to the file or the disk.
-fn is_decode_error(error: &rusqlite::Error) -> bool {
-    use rusqlite::Error as E;
-    matches!(
-        error,
-        E::FromSqlConversionFailure(..)
-            | E::IntegralValueOutOfRange(..)
-            | E::InvalidColumnType(..)
-            | E::Utf8Error(..)
-    )
 }

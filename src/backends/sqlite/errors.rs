@@ -20,3 +20,25 @@ pub(super) fn not_stored(error: rusqlite::Error) -> Error {
     };
     Error::NotStored { reason, source: Some(error.into()) }
 }
+
+/// Whether the row itself is damaged, as opposed to the file or the disk.
+pub(super) fn is_decode_error(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error as E;
+    matches!(
+        error,
+        E::FromSqlConversionFailure(..)
+            | E::IntegralValueOutOfRange(..)
+            | E::InvalidColumnType(..)
+            | E::Utf8Error(..)
+    )
+}
+
+/// The same of an error that was made of one: its row holds what cannot be read, or what the schema's
+/// CHECKs do not admit.
+pub(super) fn is_damaged_row(error: &Error) -> bool {
+    let Error::NotStored { source: Some(source), .. } = error else { return false };
+    let Some(error) = source.downcast_ref::<rusqlite::Error>() else { return false };
+    let refused =
+        |code: &rusqlite::ffi::Error| code.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_CHECK;
+    is_decode_error(error) || error.sqlite_error().is_some_and(refused)
+}

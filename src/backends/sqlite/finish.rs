@@ -10,8 +10,9 @@ use std::sync::LazyLock;
 use rusqlite::{CachedStatement, OptionalExtension};
 
 use super::core::Core;
+use super::damaged;
 use super::ends;
-use super::errors::not_stored;
+use super::errors::{is_damaged_row, not_stored};
 use super::gates::ties_of;
 use super::payload::{INLINE_BYTES_MAX, INSERT_PAYLOAD};
 use super::unique;
@@ -181,8 +182,31 @@ pub(super) fn finish(
     };
     match answer {
         Err(error) if core.lost_transaction() => Err(error),
+        Err(error) if is_damaged_row(&error) => end_damaged(core, now, finish, error),
         answer => Ok(answer),
     }
+}
+
+/// Ends a row that cannot take its end, so that it does not run for ever.
+fn end_damaged(
+    core: &mut Core,
+    now: Timestamp,
+    finish: &Finish,
+    error: Error,
+) -> Result<Result<Finished, Error>, Error> {
+    let ended = damaged::end_lease(core, finish.lease, now);
+    if core.lost_transaction() {
+        return Err(error);
+    }
+    // One that cannot be ended so either stays for the next who looks at it.
+    Ok(Err(match ended {
+        Ok(()) => Error::BadRow {
+            row: finish.lease.row,
+            column: "state",
+            reason: format!("its end was not kept: {error}"),
+        },
+        Err(_refused_too) => error,
+    }))
 }
 
 fn lease_lost(finish: &Finish) -> Error {
@@ -254,6 +278,11 @@ fn settle_row(
         before.spent.superseded = unique::is_taken(&core.conn, row, key)?;
     }
     let change = settle(before.spent, outcome, &finish.retry, now, finish.chance);
+    if !change.state.admits(change.reason) {
+        // What the schema would refuse here is our own mistake and not the row's.
+        let reason = format!("{} does not have the reason {:?}", change.state, change.reason);
+        return Err(Error::NotStored { reason, source: None });
+    }
     write_change(core, finish, outcome, &before, change)?;
     if let Some(key) = key.filter(|_| !change.state.is_final()) {
         unique::take_again(&core.conn, row, &key)?;

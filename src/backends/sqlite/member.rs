@@ -6,9 +6,10 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use rusqlite::OptionalExtension;
+use rusqlite::{ErrorCode, OptionalExtension};
 
 use super::core::Core;
+use super::damaged;
 use super::errors::not_stored;
 use super::finish::finish;
 use super::seats::{self, Beats, Life};
@@ -53,7 +54,20 @@ pub(super) fn join(
                 now.as_millis(),
             ])
         })
-        .map_err(not_stored)
+        .map_err(|error| match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) if has_no_number(core) => {
+                let reason = "id_space_exhausted: the file has no number left for another process, as \
+                              another program has set its count in sqlite_sequence to the last";
+                Error::NotStored { reason: reason.to_owned(), source: Some(error.into()) }
+            }
+            _ => not_stored(error),
+        })
+}
+
+/// `SQLite` calls a count that has come to its end a full disk.
+fn has_no_number(core: &Core) -> bool {
+    let sql = "SELECT 1 FROM sqlite_sequence WHERE name = 'litework_worker' AND seq = ?1";
+    core.conn.prepare(sql).and_then(|mut read| read.exists([i64::MAX])).unwrap_or_default()
 }
 
 /// Shows that an owner is alive; false when it was given up.
@@ -244,6 +258,7 @@ fn sweep(
     let known: HashSet<String> =
         rows.iter().map(|(_, stem, _)| stem.clone()).chain(ended.iter().cloned()).collect();
     seats::sweep(folder, &known);
+    damaged::sweep(core, now)?;
     for (worker, stem, boot) in rows {
         if boot != seats::boot() || seats::look(folder, &stem) == Life::Dead {
             leave(core, now, worker)?;
@@ -264,6 +279,11 @@ fn end_all(
     loop {
         let holds = held(core, owner)?;
         let before = ended;
+        let (holds, damaged) = holds;
+        for row in damaged {
+            damaged::end(core, row, now)?;
+            ended += 1;
+        }
         for held in holds {
             let end = end_of(held, now, outcome(held));
             ended += usize::from(finish(core, now, &end)?.is_ok());
@@ -283,20 +303,30 @@ struct Held {
     started_at: Timestamp,
 }
 
-/// What an owner holds, a slice at a time. Served by `litework_task_running`.
-fn held(core: &Core, owner: i64) -> Result<Vec<Held>, Error> {
+/// What an owner holds, a slice at a time, and the rows that no lease can hold. Served by
+/// `litework_task_running`.
+fn held(core: &Core, owner: i64) -> Result<(Vec<Held>, Vec<i64>), Error> {
     core.conn
         .prepare_cached(
             "SELECT id, attempt, at_most_once, started_at FROM litework_task \
              WHERE state = 'running' AND worker = ?1 LIMIT ?2",
         )
         .and_then(|mut read| {
-            let rows = read.query_map((owner, SLICE), |row| {
-                let lease = Lease { row: row.get(0)?, attempt: row.get(1)?, owner };
-                let started_at = Timestamp::clamped(row.get(3)?);
-                Ok(Held { lease, at_most_once: row.get(2)?, started_at })
-            })?;
-            rows.collect()
+            let (mut holds, mut damaged) = (Vec::new(), Vec::new());
+            let mut rows = read.query((owner, SLICE))?;
+            while let Some(row) = rows.next()? {
+                let number = row.get(0)?;
+                let attempt = u32::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
+                if attempt == 0 {
+                    damaged.push(number);
+                    continue;
+                }
+                let started_at: Option<i64> = row.get(3)?;
+                let started_at = Timestamp::clamped(started_at.unwrap_or(0));
+                let lease = Lease { row: number, attempt, owner };
+                holds.push(Held { lease, at_most_once: row.get(2)?, started_at });
+            }
+            Ok((holds, damaged))
         })
         .map_err(not_stored)
 }

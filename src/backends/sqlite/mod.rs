@@ -9,6 +9,7 @@ mod cancel;
 mod checkpoint;
 mod claim;
 mod core;
+mod damaged;
 pub(crate) mod doors;
 mod ends;
 mod enqueue;
@@ -21,6 +22,7 @@ mod member;
 mod mounts;
 mod payload;
 mod promote;
+mod prune;
 mod query;
 mod row;
 mod rules;
@@ -60,6 +62,7 @@ use crate::record::{
     AttemptRecord, Claimed, Cursor, Filter, Finish, Lease, Member, NewStep, NewTask, Page,
     StepRecord, Stored, TaskRecord,
 };
+use crate::retention::Walk;
 use crate::rule::Scope;
 use crate::time::Timestamp;
 use crate::watch::Signal;
@@ -163,6 +166,9 @@ impl Sqlite {
         open.retain(|_, inner| inner.strong_count() > 0);
         if let Some(inner) = file_key(path).and_then(|key| open.get(&key)?.upgrade()) {
             inner.check_pid()?;
+            inner.reader.with("the file's settings", |conn| {
+                Ok(schema::check_vacuum(conn, &inner.path, settings)??)
+            })?;
             return Ok(Self { inner, durability: settings.durability });
         }
         let inner = Arc::new(Inner::open(path, settings)?);
@@ -273,6 +279,36 @@ fn flush_at_most_once(turn: &mut writer::Turn<'_>, done: &mut Exchanged, offer: 
         tracing::error!(%error, "at-most-once tasks could not be flushed and are handed back");
         let claimed = std::mem::take(&mut done.claimed);
         (done.unflushed, done.claimed) = claimed.into_iter().partition(|task| task.at_most_once);
+    }
+}
+
+impl Sqlite {
+    /// The next slice; says whether there was anything to write.
+    fn prune_slice(&self, walk: &mut Walk) -> Result<bool, Error> {
+        let found = self.read("what has ended", |conn| prune::find(conn, walk))?;
+        let now = walk.now;
+        let commit = |body: &mut dyn FnMut(&mut Core) -> Result<(), Error>| {
+            self.transaction(Durability::Normal, |core| body(core)).map(|()| true)
+        };
+        match found {
+            prune::Found::Nothing => Ok(false),
+            prune::Found::Damaged(rows) => commit(&mut |core| damaged::end_all(core, &rows, now)),
+            prune::Found::Rules(names) => {
+                commit(&mut |core| prune::remove_rules(core, now, &names))
+            }
+            prune::Found::Space => commit(&mut prune::give_space),
+            prune::Found::Old => {
+                let mut removed = Vec::new();
+                let committed = commit(&mut |core| {
+                    removed = prune::remove_old(core, walk)?;
+                    Ok(())
+                })?;
+                for old in &removed {
+                    walk.count(old);
+                }
+                Ok(committed)
+            }
+        }
     }
 }
 
@@ -513,6 +549,20 @@ impl Backend for Sqlite {
 
     fn count(&self, filter: &Filter, limit: u64) -> Result<u64, Error> {
         self.read("a count", |conn| query::count(conn, filter, limit))
+    }
+
+    fn prune(&self, walk: &mut Walk) -> Result<(), Error> {
+        self.inner.check_pid()?;
+        let before = self.inner.writer.transactions();
+        walk.busy = walk.transactions.is_some_and(|known| known != before);
+        walk.transactions = Some(before);
+        let wrote = self.prune_slice(walk)?;
+        walk.transactions = Some(before + u64::from(wrote));
+        Ok(())
+    }
+
+    fn newest_moment(&self) -> Result<Option<Timestamp>, Error> {
+        self.read("the newest moment", prune::newest_moment)
     }
 
     fn serves(&self, queue: &str, kind: &str) -> Result<bool, Error> {

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use rusqlite::Connection;
 
 use super::core::{Core, NextDue};
+use super::damaged;
 use super::errors::not_stored;
 use crate::backend::Offer;
 use crate::error::Error;
@@ -32,10 +33,6 @@ pub(super) const DUE: &str = "SELECT id, lane, rank FROM litework_task \
 pub(super) const PROMOTE: &str = "UPDATE litework_task SET state = 'ready', reason = NULL \
      WHERE state = 'scheduled' AND id IN (SELECT value FROM json_each(?1))";
 
-/// Served by the primary key.
-const FAIL: &str = "UPDATE litework_task SET state = 'failed', reason = 'bad_row', \
-     finished_at = ?2 WHERE id = ?1 AND state = 'scheduled'";
-
 /// Due tasks that stand in their lane as if they were ready and are still written as scheduled.
 pub(super) type Unwritten = HashSet<i64>;
 
@@ -58,18 +55,18 @@ pub(super) fn promote(
     let mut heads = Vec::with_capacity(rows.len());
     let mut at_once = Unwritten::new();
     for (row, lane, rank) in rows {
-        let Core { conn, lanes, .. } = core;
-        let lane = lanes.by_id(conn, lane).map_err(not_stored)?;
-        let whole = match lane {
-            Some(lane) => lanes.is_whole(conn, lane, offer).map_err(not_stored)?,
-            None => false,
+        let Core { conn, lanes, effects, .. } = core;
+        let Some(lane) = lanes.by_id(conn, lane).map_err(not_stored)? else {
+            damaged::end_row(conn, row, now).map_err(not_stored)?;
+            effects.changed.push(row);
+            continue;
         };
-        if whole {
+        if lanes.is_whole(conn, lane, offer).map_err(not_stored)? {
             unwritten.insert(row)
         } else {
             at_once.insert(row)
         };
-        heads.extend(lane.map(|lane| (lane, (rank, row))));
+        heads.push((lane, (rank, row)));
     }
     let refused = make_ready(&core.conn, now, &at_once)?;
     for (lane, head) in heads {
@@ -95,7 +92,7 @@ pub(super) fn make_ready(
     for row in rows {
         match write_ready(conn, &Unwritten::from([*row])) {
             Err(error) if is_not_admitted(&error) => {
-                fail(conn, *row, now)?;
+                damaged::end_row(conn, *row, now).map_err(not_stored)?;
                 refused.push(*row);
             }
             answer => answer.map_err(not_stored)?,
@@ -115,14 +112,6 @@ fn write_ready(conn: &Connection, rows: &Unwritten) -> rusqlite::Result<()> {
 /// Whether the row itself is damaged: it holds what the schema does not admit.
 fn is_not_admitted(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation)
-}
-
-/// Ends a row that another program has damaged, so that it does not stop the others.
-fn fail(conn: &Connection, row: i64, now: Timestamp) -> Result<(), Error> {
-    conn.prepare_cached(FAIL)
-        .and_then(|mut fail| fail.execute((row, now.as_millis())))
-        .map(drop)
-        .map_err(not_stored)
 }
 
 /// A due task: its row, its lane, its rank.

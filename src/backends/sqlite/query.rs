@@ -11,7 +11,7 @@ use rusqlite::{Connection, ToSql};
 use super::{row, schema};
 use crate::error::Error;
 use crate::id::TaskId;
-use crate::record::{AttemptRecord, Cursor, Filter, Page, TaskRecord};
+use crate::record::{AttemptRecord, BadRow, Cursor, Filter, Page, TaskRecord};
 use crate::state::State;
 
 /// Readers at once.
@@ -199,13 +199,23 @@ pub(super) fn list(
     );
     let mut read = conn.prepare_cached(&sql)?;
     let mut rows = read.query(rusqlite::params_from_iter(values.iter()))?;
-    let mut tasks = Vec::new();
+    let mut page = Page::default();
+    let mut last = None;
     while let Some(found) = rows.next()? {
-        tasks.push(row::task(found)?);
+        if page.tasks.len() + page.bad.len() == size {
+            page.next = last;
+            break;
+        }
+        match row::task(found) {
+            Ok(task) => page.tasks.push(task),
+            Err(Error::BadRow { row, column, reason }) => {
+                page.bad.push(BadRow { row, column, reason });
+            }
+            Err(error) => return Err(error.into()),
+        }
+        last = Some(Cursor(found.get(0)?));
     }
-    let next = (tasks.len() > size).then(|| tasks.truncate(size)).and(tasks.last());
-    let next = next.map(|task: &TaskRecord| Cursor(task.id.row()));
-    Ok(Page { tasks, next })
+    Ok(page)
 }
 
 pub(super) fn count(conn: &Connection, filter: &Filter, limit: u64) -> Read<u64> {

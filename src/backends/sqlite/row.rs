@@ -21,8 +21,8 @@ pub(super) const COLUMNS: &str = "t.id, t.tag, l.kind, l.queue, t.state, t.reaso
       ORDER BY id DESC LIMIT 1), \
      (SELECT name FROM litework_worker WHERE id = t.worker)";
 
-/// The tables that [`COLUMNS`] names.
-pub(super) const FROM: &str = "litework_task t JOIN litework_lane l ON l.id = t.lane";
+/// The tables that [`COLUMNS`] names. A task without its lane is found too, and told as damaged.
+pub(super) const FROM: &str = "litework_task t LEFT JOIN litework_lane l ON l.id = t.lane";
 
 /// Reads one cell, naming the row and the column when it does not hold what it should.
 struct Cells<'a> {
@@ -32,7 +32,16 @@ struct Cells<'a> {
 
 impl Cells<'_> {
     fn get<T: FromSql>(&self, index: usize, column: &'static str) -> Result<T, Error> {
-        self.row.get(index).map_err(|error| self.bad(column, error.to_string()))
+        self.row.get(index).map_err(|error| {
+            let reason = match error {
+                rusqlite::Error::IntegralValueOutOfRange(_, found) => {
+                    format!("{found} is out of range")
+                }
+                rusqlite::Error::Utf8Error(_, error) => error.to_string(),
+                error => error.to_string(),
+            };
+            self.bad(column, reason)
+        })
     }
 
     fn bad(&self, column: &'static str, reason: impl Into<String>) -> Error {
@@ -82,10 +91,11 @@ pub(super) fn task(row: &Row<'_>) -> Result<TaskRecord, Error> {
     if !state.admits(reason) {
         return Err(cells.bad("reason", format!("{state} does not have it")));
     }
+    let kind: Option<String> = cells.get(2, "kind")?;
     let error: Option<Report> = cells.json(25, "report")?;
     Ok(TaskRecord {
         id: TaskId::new(id, cells.get(1, "tag")?),
-        kind: cells.get(2, "kind")?,
+        kind: kind.ok_or_else(|| cells.bad("lane", "there is no such lane"))?,
         queue: cells.get(3, "queue")?,
         state,
         reason,

@@ -5,7 +5,9 @@
 //! which we touch `litework_*` tables only. First opens by many processes at once are serialised by
 //! retrying with jitter, as the busy handler is not called for a change of the journal mode.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
@@ -34,6 +36,10 @@ const BUSY_PAUSE: Duration = Duration::from_micros(500);
 const WAL_BYTES_KEPT: i64 = 64 * 1024 * 1024;
 
 /// How a file is to be opened.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a wish of its own, and all combinations occur"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) durability: Durability,
@@ -45,6 +51,8 @@ pub(crate) struct Settings {
     pub(crate) step_ms: Option<i64>,
     /// Whether the file may lie on a disk that other hosts share.
     pub(crate) any_filesystem: bool,
+    /// Whether free pages go back to the disk.
+    pub(crate) incremental_vacuum: bool,
 }
 
 impl Default for Settings {
@@ -55,6 +63,7 @@ impl Default for Settings {
             convert_to_wal: false,
             step_ms: None,
             any_filesystem: false,
+            incremental_vacuum: false,
         }
     }
 }
@@ -115,11 +124,85 @@ fn try_prepare(path: &Path, settings: &Settings) -> Result<(Connection, Meta), A
     let sorted = |error: rusqlite::Error| sort_error(path, error);
     let mut conn = connect(path, false).map_err(sorted)?;
     check_identity(&conn, path, settings)?;
+    if settings.incremental_vacuum && !settings.application_file {
+        // It only takes where there is no page yet; `check_vacuum` says whether it did.
+        let pages: i64 = pragma(&conn, "page_count").map_err(sorted)?;
+        if pages == 0 {
+            conn.execute_batch("PRAGMA auto_vacuum = INCREMENTAL;").map_err(sorted)?;
+        }
+    }
     switch_to_wal(&conn, path, settings)?;
     set_synchronous(&conn, settings.durability).map_err(sorted)?;
     migrate(&mut conn, path, settings)?;
     let meta = read_meta(&conn, path, settings)?;
+    check_schema(&conn, path).map_err(sorted)?.map_err(Attempt::Refused)?;
+    check_vacuum(&conn, path, settings).map_err(sorted)?.map_err(Attempt::Refused)?;
     Ok((conn, meta))
+}
+
+/// Refuses a file whose pages cannot be given back, if they are to be.
+pub(super) fn check_vacuum(
+    conn: &Connection,
+    path: &Path,
+    settings: &Settings,
+) -> rusqlite::Result<Result<(), Error>> {
+    const INCREMENTAL: i64 = 2;
+    if !settings.incremental_vacuum || pragma::<i64>(conn, "auto_vacuum")? == INCREMENTAL {
+        return Ok(Ok(()));
+    }
+    let reason = "its free pages cannot be given back; while no program has it open, run `PRAGMA \
+                  auto_vacuum = INCREMENTAL; VACUUM;` with the sqlite3 program, or leave \
+                  `incremental_vacuum` out";
+    Ok(Err(bad_file("needs_vacuum", path, reason, None)))
+}
+
+/// What stands in a schema: by type and name, its text without comments and blanks.
+type Objects = BTreeMap<(String, String), String>;
+
+/// Ours, and whatever hangs on ours.
+fn objects(conn: &Connection) -> rusqlite::Result<Objects> {
+    let mut read = conn.prepare(
+        "SELECT type, name, coalesce(sql, '') FROM sqlite_schema \
+         WHERE tbl_name LIKE 'litework\\_%' ESCAPE '\\' OR name LIKE 'litework\\_%' ESCAPE '\\'",
+    )?;
+    let rows = read.query_map([], |row| {
+        let sql: String = row.get(2)?;
+        let lines = sql.lines().map(|line| line.split("--").next().unwrap_or_default());
+        let words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
+        Ok(((row.get(0)?, row.get(1)?), words.join(" ")))
+    })?;
+    rows.collect()
+}
+
+/// The objects that this program makes.
+fn own_objects() -> rusqlite::Result<&'static Objects> {
+    static OWN: OnceLock<Objects> = OnceLock::new();
+    if let Some(own) = OWN.get() {
+        return Ok(own);
+    }
+    let conn = Connection::open_in_memory()?;
+    conn.execute_batch(SCHEMA)?;
+    let own = objects(&conn)?;
+    Ok(OWN.get_or_init(|| own))
+}
+
+/// Refuses a file in which something of ours is missing or another than we made it, or in which
+/// something hangs on our tables: a trigger would run inside of our transactions.
+fn check_schema(conn: &Connection, path: &Path) -> rusqlite::Result<Result<(), Error>> {
+    if crate::fault::planted("unique_index_off") {
+        return Ok(Ok(()));
+    }
+    let (own, found) = (own_objects()?, objects(conn)?);
+    let missing =
+        own.keys().find(|name| !found.contains_key(name)).map(|name| (name, "is missing"));
+    let other = found.iter().find_map(|(name, sql)| match own.get(name) {
+        None => Some((name, "is not of litework")),
+        Some(known) => (known != sql).then_some((name, "is not as litework made it")),
+    });
+    let Some(((kind, name), what)) = missing.or(other) else { return Ok(Ok(())) };
+    let reason =
+        format!("the {kind} {name} {what}; undo the change, or copy the tasks into a new file");
+    Ok(Err(bad_file("schema_tampered", path, reason.escape_debug().to_string(), None)))
 }
 
 fn sort_error(path: &Path, error: rusqlite::Error) -> Attempt {

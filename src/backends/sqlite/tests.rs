@@ -7,11 +7,11 @@ use crate::backend::Room;
 use crate::outcome::Outcome;
 use crate::state::{Reason, State};
 
-const NOW: i64 = 1_000;
+pub(super) const NOW: i64 = 1_000;
 
 /// A pool with room for everything.
 #[derive(Debug)]
-struct Everything(i64);
+pub(super) struct Everything(i64);
 
 impl Offer for Everything {
     fn owner(&self) -> i64 {
@@ -38,14 +38,14 @@ impl Offer for Everything {
 }
 
 /// The engine on a file of its own, and somebody who writes past it.
-struct Bench {
-    engine: Sqlite,
-    stranger: Connection,
+pub(super) struct Bench {
+    pub(super) engine: Sqlite,
+    pub(super) stranger: Connection,
     _folder: tempfile::TempDir,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("queue.db");
         let engine = Sqlite::open(&path, &Settings::default()).expect("a new file");
@@ -54,36 +54,45 @@ impl Bench {
         Self { engine, stranger, _folder: folder }
     }
 
-    fn store(&self, count: usize, due_at: i64) -> Vec<TaskId> {
+    pub(super) fn store(&self, count: usize, due_at: i64) -> Vec<TaskId> {
         let tasks = vec![task(due_at); count];
         let stored = self.engine.enqueue(at(NOW), tasks, None).expect("it is stored");
         stored.into_iter().map(|stored| stored.id).collect()
     }
 
-    fn exchange(&self, now: i64, finishes: &[Finish]) -> Exchanged {
+    pub(super) fn exchange(&self, now: i64, finishes: &[Finish]) -> Exchanged {
         self.engine.exchange(at(now), finishes, Some(&Everything(1))).expect("it answers")
     }
 
-    fn states(&self, ids: &[TaskId]) -> Vec<(State, Option<Reason>)> {
+    pub(super) fn states(&self, ids: &[TaskId]) -> Vec<(State, Option<Reason>)> {
         let get = |id: &TaskId| self.engine.get(*id).expect("it answers").expect("it is there");
         ids.iter().map(get).map(|task| (task.state, task.reason)).collect()
     }
 
-    fn damage(&self, change: &str, id: TaskId) {
+    /// What another program writes.
+    pub(super) fn run(&self, sql: &str) {
+        self.stranger.execute_batch(sql).expect("it is written");
+    }
+
+    pub(super) fn transactions(&self) -> u64 {
+        self.engine.inner.writer.transactions()
+    }
+
+    pub(super) fn damage(&self, change: &str, id: TaskId) {
         let sql = format!("UPDATE litework_task SET {change} WHERE id = ?1");
         assert_eq!(self.stranger.execute(&sql, [id.row()]), Ok(1));
     }
 }
 
-fn at(ms: i64) -> Timestamp {
+pub(super) fn at(ms: i64) -> Timestamp {
     Timestamp::clamped(ms)
 }
 
-fn task(due_at: i64) -> NewTask {
+pub(super) fn task(due_at: i64) -> NewTask {
     NewTask { attempts_max: 1, due_at: at(due_at), ..NewTask::plain("q", "k") }
 }
 
-fn success(task: &Claimed) -> Finish {
+pub(super) fn success(task: &Claimed) -> Finish {
     let outcome = Outcome::Succeeded { result: task.lease.row.to_string() };
     Finish::plain(task.id, task.lease, task.started_at, at(NOW), outcome)
 }

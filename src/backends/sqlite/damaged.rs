@@ -1,0 +1,302 @@
+//! Claim, finish: rows that hold what no program of ours has written. They end as failed with the
+//! reason `bad_row`, as far as the schema lets them, and never stop the others.
+//!
+//! Most are met where they would be used. Those that no index leads to, such as a task in a lane that
+//! does not exist, are looked for at open and by the first pass of the pruner.
+
+use rusqlite::Connection;
+
+use super::core::{Core, NextDue};
+use super::ends;
+use super::errors::not_stored;
+use crate::error::Error;
+use crate::record::Lease;
+use crate::time::Timestamp;
+
+/// Rows that are looked at in one go.
+const PAGE: u32 = 5_000;
+/// Damaged rows that are ended in one go.
+const SLICE: u32 = 1_000;
+
+/// Served by the primary key. Numbers that cannot be are brought into their range, so that the row can
+/// be read; texts stay as they are, to be looked at.
+const END: &str = "UPDATE litework_task SET state = 'failed', reason = 'bad_row', \
+     finished_at = ?2, unique_key = NULL, priority = max(-100, min(priority, 100)), \
+     attempts_max = max(1, min(attempts_max, 1000)), \
+     attempt = max(0, min(attempt, max(1, min(attempts_max, 1000)))), \
+     crashes = max(0, min(crashes, 1000)), snoozes = max(0, min(snoozes, 1000000000)) \
+     WHERE id = ?1";
+
+/// Served by the primary key; the rest of the condition is the fence.
+const HELD: &str = "SELECT 1 FROM litework_task \
+     WHERE id = ?1 AND state = 'running' AND attempt = ?2 AND worker = ?3";
+
+/// Served by the primary key.
+const LAST: &str = "SELECT max(id) FROM \
+     (SELECT id FROM litework_task WHERE id > ?1 ORDER BY id LIMIT ?2)";
+
+/// Served by the primary key. A state that is none; an end where there is none, or none where there
+/// is; and of what has not ended: no such lane, attempts that cannot be, or nobody who runs it.
+const FIND: &str = "SELECT id FROM litework_task WHERE id > ?1 AND id <= ?2 AND CASE \
+     WHEN state IN ('ready', 'running', 'scheduled', 'waiting') THEN \
+       finished_at IS NOT NULL OR attempts_max < 1 OR attempt NOT BETWEEN 0 AND attempts_max + 1 \
+       OR (worker IS NULL AND state = 'running') OR lane NOT IN (SELECT id FROM litework_lane) \
+     WHEN state IN ('succeeded', 'failed', 'cancelled', 'skipped') THEN finished_at IS NULL \
+     ELSE 1 END";
+
+/// Served by `litework_task_running`.
+const UNOWNED: &str =
+    "SELECT id FROM litework_task WHERE state = 'running' AND worker IS NULL LIMIT ?1";
+
+/// Served by `litework_task_ready`.
+const BETWEEN_LANES: &str = "SELECT id FROM litework_task \
+     WHERE state = 'ready' AND lane > ?1 AND lane < ?2 LIMIT ?3";
+
+/// Ends a damaged row.
+pub(super) fn end_row(conn: &Connection, row: i64, now: Timestamp) -> rusqlite::Result<()> {
+    conn.prepare_cached(END)?.execute((row, now.as_millis()))?;
+    tracing::warn!(row, "a damaged task is ended as bad_row");
+    Ok(())
+}
+
+/// The same where it may be remembered as ready, and others may wait for it.
+pub(super) fn end(core: &mut Core, row: i64, now: Timestamp) -> Result<(), Error> {
+    end_row(&core.conn, row, now).map_err(not_stored)?;
+    // What ties it to others may be damaged too.
+    if let Err(error) = ends::left(core, now, row)
+        && core.lost_transaction()
+    {
+        return Err(error);
+    }
+    core.effects.changed.push(row);
+    core.lanes.forget();
+    core.next_due = NextDue::Unknown;
+    Ok(())
+}
+
+/// Ends the damaged row that a lease holds.
+pub(super) fn end_lease(core: &mut Core, lease: Lease, now: Timestamp) -> Result<(), Error> {
+    let held = core
+        .conn
+        .prepare_cached(HELD)
+        .and_then(|mut read| read.exists((lease.row, lease.attempt, lease.owner)))
+        .map_err(not_stored)?;
+    if held { end(core, lease.row, now) } else { Ok(()) }
+}
+
+/// Damaged rows after this one, and the last that was looked at; none after the end.
+pub(super) fn find(conn: &Connection, after: i64) -> rusqlite::Result<(Option<i64>, Vec<i64>)> {
+    let last: Option<i64> =
+        conn.prepare_cached(LAST)?.query_row((after, PAGE), |row| row.get(0))?;
+    let Some(last) = last else { return Ok((None, Vec::new())) };
+    let mut read = conn.prepare_cached(FIND)?;
+    let rows = read.query_map((after, last), |row| row.get(0))?;
+    Ok((Some(last), rows.collect::<rusqlite::Result<_>>()?))
+}
+
+/// Ends those of these rows that are still found damaged.
+pub(super) fn end_all(core: &mut Core, rows: &[i64], now: Timestamp) -> Result<(), Error> {
+    for row in rows {
+        let found = core
+            .conn
+            .prepare_cached(FIND)
+            .and_then(|mut read| read.exists((row.saturating_sub(1), row)))
+            .map_err(not_stored)?;
+        if found {
+            end(core, *row, now)?;
+        }
+    }
+    Ok(())
+}
+
+/// At open: ends what runs for nobody, and what is ready in a lane that does not exist.
+pub(super) fn sweep(core: &mut Core, now: Timestamp) -> Result<(), Error> {
+    let mut rows = numbers(&core.conn, UNOWNED, [SLICE])?;
+    let mut lanes = numbers(&core.conn, "SELECT id FROM litework_lane ORDER BY id", [])?;
+    lanes.insert(0, i64::MIN);
+    lanes.push(i64::MAX);
+    for pair in lanes.windows(2) {
+        if let [before, after] = *pair
+            && after.saturating_sub(before) > 1
+        {
+            rows.extend(numbers(&core.conn, BETWEEN_LANES, (before, after, SLICE))?);
+        }
+    }
+    rows.into_iter().try_for_each(|row| end(core, row, now))
+}
+
+fn numbers(conn: &Connection, sql: &str, given: impl rusqlite::Params) -> Result<Vec<i64>, Error> {
+    let mut read = conn.prepare_cached(sql).map_err(not_stored)?;
+    let rows = read.query_map(given, |row| row.get(0)).map_err(not_stored)?;
+    rows.collect::<rusqlite::Result<_>>().map_err(not_stored)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::tests::{Bench, NOW, at, success, task};
+    use crate::backend::Backend;
+    use crate::error::Error;
+    use crate::id::TaskId;
+    use crate::outcome::{Outcome, Report};
+    use crate::record::{Filter, Finish, NewTask};
+    use crate::retention::{Prune, Retention, Step, Walk};
+    use crate::state::{Reason, State};
+
+    const ENDED: (State, Option<Reason>) = (State::Failed, Some(Reason::BadRow));
+
+    fn inspect(bench: &Bench) {
+        let mut walk =
+            Walk::new(at(NOW), Prune::new(), &Retention::forever().into(), &Arc::default());
+        walk.step = Step::Inspect { after: i64::MIN };
+        while !walk.is_done() {
+            bench.engine.prune(&mut walk).expect("it answers");
+        }
+        assert_eq!(walk.pruned.total(), 0);
+    }
+
+    fn ready_after(bench: &Bench, sound: &[TaskId]) {
+        let claimed = bench.exchange(NOW, &[]).claimed;
+        let ids: Vec<TaskId> = claimed.iter().map(|task| task.id).collect();
+        assert_eq!(ids, sound, "the sound ones run");
+    }
+
+    #[test]
+    fn what_no_index_leads_to_is_found_by_looking_at_all_rows() {
+        let bench = Bench::new();
+        let ids = bench.store(6, NOW);
+        bench.damage("state = 'asleep'", ids[0]);
+        bench.damage("lane = 99", ids[1]);
+        bench.damage("state = 'succeeded'", ids[2]);
+        bench.damage("state = 'running'", ids[3]);
+        bench.damage("state = 'waiting', reason = 'lock', attempt = -1", ids[4]);
+        inspect(&bench);
+        assert_eq!(bench.states(&ids[..1]), [ENDED]);
+        assert_eq!(bench.states(&ids[2..5]), [ENDED; 3]);
+        let unreadable =
+            |id: TaskId| bench.engine.get(id).expect_err("it cannot be read").to_string();
+        let row = ids[1].row();
+        assert_eq!(
+            unreadable(ids[1]),
+            format!("bad_row: task row {row}, column lane: there is no such lane")
+        );
+        let open = "SELECT count(*) FROM litework_task WHERE finished_at IS NULL";
+        let open: i64 = bench.stranger.query_row(open, [], |row| row.get(0)).expect("it answers");
+        assert_eq!(open, 1);
+        ready_after(&bench, &ids[5..]);
+        let transactions = bench.transactions();
+        inspect(&bench);
+        assert_eq!(
+            bench.transactions(),
+            transactions,
+            "nothing was written where nothing is damaged"
+        );
+    }
+
+    #[test]
+    fn a_list_tells_what_cannot_be_read_and_goes_on_with_the_rest() {
+        let bench = Bench::new();
+        let ids = bench.store(5, NOW);
+        bench.damage("state = 'asleep'", ids[1]);
+        bench.damage("tags = CAST(x'22ff22' AS TEXT)", ids[3]);
+        let list = |from, size| bench.engine.list(&Filter::new(), from, size).expect("it answers");
+        let page = list(None, 9);
+        let rows: Vec<i64> = page.tasks.iter().map(|task| task.id.row()).collect();
+        assert_eq!(rows, [ids[4], ids[2], ids[0]].map(TaskId::row));
+        let bad: Vec<_> = page.bad.iter().map(|bad| (bad.row, bad.column)).collect();
+        assert_eq!(bad, [(ids[3].row(), "tags"), (ids[1].row(), "state")]);
+        assert_eq!(page.next, None);
+        // They count for the size of a page, so that one of bad rows only is no endless one.
+        let mut from = None;
+        let mut sizes = Vec::new();
+        loop {
+            let page = list(from, 2);
+            sizes.push((page.tasks.len(), page.bad.len()));
+            from = page.next;
+            if from.is_none() {
+                break;
+            }
+        }
+        assert_eq!(sizes, [(1, 1), (1, 1), (1, 0)]);
+    }
+
+    #[test]
+    fn a_running_row_that_cannot_take_its_end_is_ended_as_damaged() {
+        let bench = Bench::new();
+        let ids = bench.store(4, NOW);
+        let claimed = bench.exchange(NOW, &[]).claimed;
+        bench.damage("reason = 'delayed'", ids[0]);
+        bench.damage("finished_at = 5", ids[1]);
+        bench.damage("attempts_max = -3", ids[2]);
+        let failed = |task: &crate::record::Claimed| {
+            let report = Box::new(Report::new("Broken", "as it must"));
+            let outcome = Outcome::Retry { reason: Reason::Error, report, after: None };
+            Finish { outcome, ..success(task) }
+        };
+        let finishes =
+            [success(&claimed[0]), failed(&claimed[1]), failed(&claimed[2]), success(&claimed[3])];
+        let answers = bench.exchange(NOW, &finishes).finished;
+        let codes: Vec<_> =
+            answers.iter().map(|answer| answer.as_ref().map_err(Error::code).err()).collect();
+        assert_eq!(codes, [Some("bad_row"), None, Some("bad_row"), None]);
+        assert_eq!(bench.states(&ids[..1]), [ENDED]);
+        let running = "SELECT count(*) FROM litework_task WHERE state = 'running'";
+        let running: i64 =
+            bench.stranger.query_row(running, [], |row| row.get(0)).expect("it answers");
+        assert_eq!(running, 0, "none is left that runs for ever");
+    }
+
+    #[test]
+    fn a_dead_owner_with_a_damaged_row_does_not_stop_the_rescue() {
+        let bench = Bench::new();
+        let ids = bench.store(3, NOW);
+        assert_eq!(bench.exchange(NOW, &[]).claimed.len(), 3);
+        bench.damage("attempt = -1", ids[0]);
+        bench.damage("started_at = NULL", ids[1]);
+        // The owner has no row, so it is taken for one that had left.
+        let rescued = bench.engine.rescue(at(NOW), 0).expect("it answers");
+        assert_eq!(rescued.tasks, 3);
+        assert_eq!(bench.states(&ids[1..]), [(State::Ready, None); 2]);
+        let state = "SELECT state || ' ' || reason FROM litework_task WHERE id = ?1";
+        let state: String =
+            bench.stranger.query_row(state, [ids[0].row()], |row| row.get(0)).expect("it is there");
+        assert_eq!(state, "failed bad_row");
+    }
+
+    #[test]
+    fn an_open_ends_what_runs_for_nobody_and_what_is_ready_in_no_lane() {
+        let bench = Bench::new();
+        let ids = bench.store(3, NOW);
+        bench.damage("state = 'running'", ids[0]);
+        bench.damage("lane = -7", ids[1]);
+        bench.engine.rescue(at(NOW), 0).expect("it answers");
+        assert_eq!(bench.states(&ids[..1]), [ENDED]);
+        let state = "SELECT state FROM litework_task WHERE id = ?1";
+        let state: String =
+            bench.stranger.query_row(state, [ids[1].row()], |row| row.get(0)).expect("it is there");
+        assert_eq!(state, "failed");
+        ready_after(&bench, &ids[2..]);
+    }
+
+    #[test]
+    fn what_is_due_in_no_lane_or_has_attempts_that_cannot_be_does_not_stop_the_rest() {
+        let bench = Bench::new();
+        let due = bench.store(2, NOW + 1);
+        let ready = bench.store(4, NOW);
+        bench.damage("lane = 99", due[0]);
+        bench.damage("attempt = -1", ready[0]);
+        bench.damage("attempt = 2", ready[1]);
+        bench.damage("attempt = 9223372036854775807", ready[2]);
+        let claimed = bench.exchange(NOW + 1, &[]).claimed;
+        let mut rows: Vec<i64> = claimed.iter().map(|task| task.lease.row).collect();
+        rows.sort_unstable();
+        assert_eq!(rows, [due[1].row(), ready[3].row()]);
+        let left =
+            "SELECT count(*) FROM litework_task WHERE state <> 'running' AND reason = 'bad_row'";
+        let left: i64 = bench.stranger.query_row(left, [], |row| row.get(0)).expect("it answers");
+        assert_eq!(left, 4);
+        let plain: NewTask = task(NOW);
+        assert_eq!(plain.attempts_max, 1, "so that two attempts are too many");
+    }
+}

@@ -1,0 +1,62 @@
+//! Define: how long tasks are kept after their end, and whether their space goes back to the disk.
+
+use super::Builder;
+use crate::error::Error;
+use crate::retention::Retention;
+
+impl Builder {
+    /// How long tasks are kept after their end. Default: [`Retention::default`], 7 days, and 30 for what
+    /// failed. `open` refuses an age of more than 100 years (`out_of_range`).
+    ///
+    /// A pool removes what is older by itself, and so does `run_pending`, a few milliseconds' worth each
+    /// time it is called. Modes `inline`, `enqueue` and `hold` remove nothing without
+    /// [`Client::prune`](crate::Client::prune) or `run_pending`. With [`Retention::forever`] nobody
+    /// does.
+    ///
+    /// A pass reads what has ended in small pages and removes it in transactions of about 2 ms; it
+    /// begins when something is old enough or has ended since the last pass, 5 minutes or more after
+    /// that one, and takes at most a hundredth of the time. When the machine's clock has jumped by more
+    /// than an hour, nothing is removed by itself until it has been stable for 10 minutes.
+    ///
+    /// ```
+    /// # use litework::{Client, Keep, Retention, State, task};
+    /// # use std::time::Duration;
+    /// #[task]
+    /// fn double(n: u32) -> u32 {
+    ///     2 * n
+    /// }
+    ///
+    /// let day = Duration::from_secs(24 * 60 * 60);
+    /// let retention = Retention::default().succeeded(Keep::age(day)).failed(Keep::forever());
+    /// let tasks = Client::in_memory().retention(retention).register(double).open()?;
+    /// # tasks.enqueue(double::with(21))?;
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.prunes.retention = retention;
+        self
+    }
+
+    /// Whether this program removes what is old by itself. Default: true. If false, only
+    /// [`Client::prune`](crate::Client::prune) does, or another program.
+    pub fn prune(mut self, automatic: bool) -> Self {
+        self.prunes.automatic = automatic;
+        self
+    }
+
+    /// Gives the space of what was removed back to the disk, after each pass and in slices of about
+    /// 2 ms. Default: the file keeps its size, and new tasks use the space again, which is quicker.
+    ///
+    /// A new file of our own is made ready for it. `open` refuses one that was made without it
+    /// (`needs_vacuum`), and says how to change it.
+    #[cfg(feature = "sqlite")]
+    pub fn incremental_vacuum(mut self) -> Self {
+        self.settings.incremental_vacuum = true;
+        self.prunes.gives_space = true;
+        self
+    }
+
+    pub(super) fn check_retention(&self) -> Result<(), Error> {
+        self.prunes.retention.check()
+    }
+}
