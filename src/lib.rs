@@ -98,6 +98,7 @@ mod pruner;
 mod hub;
 mod handle;
 mod client;
+mod outbox;
 mod intake;
 mod context;
 mod registry;
@@ -114,7 +115,7 @@ pub use backend::{Cancelled, STEPS_MAX};
 pub use builder::Builder;
 pub use capability::{Capabilities, Capability};
 pub use catalog::{CLIENT_DEFAULT, KindInfo};
-pub use client::{AsTaskId, BATCH_MAX, Client, Outbox};
+pub use client::{AsTaskId, BATCH_MAX, Client};
 pub use clients::{Clients, ClientsBuilder};
 pub use config::{ClientsConfig, Config, Preset, QueueFor, QueueRate, Route};
 pub use context::{Context, StopReason};
@@ -132,6 +133,7 @@ pub use options::{
     ATTEMPTS_DEFAULT, ATTEMPTS_MAX, Durability, NAME_BYTES_MAX, Options, PRIORITY_MAX,
     PRIORITY_MIN, QUEUE_DEFAULT, TIMEOUT_MAX,
 };
+pub use outbox::Outbox;
 pub use outcome::{Failure, REPORT_TEXT_BYTES_MAX, Report, Result};
 pub use record::{AttemptRecord, BadRow, Cursor, Filter, Page, StepRecord, TaskRecord};
 pub use registry::{Definition, Layer, Next, Task};

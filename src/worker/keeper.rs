@@ -104,6 +104,7 @@ struct Keeper {
     next_intake: Option<Instant>,
     no_intake_before: Instant,
     intake: Intake,
+    looked_at_gates: Instant,
     /// How many had ended here when it was last looked for what is to be removed.
     ended: usize,
 }
@@ -124,6 +125,7 @@ fn run(weak: &Weak<Pool>) {
         no_intake_before: now,
         intake: Intake::default(),
         ended: 0,
+        looked_at_gates: now,
     };
     let mut rung = Rung::default();
     while let Some(pool) = weak.upgrade().filter(|pool| !pool.is_over()) {
@@ -151,6 +153,7 @@ impl Keeper {
         let renewal = self.renew(pool);
         pool.pump_if_due();
         let prune = self.prune(pool, rung.others);
+        self.open_gates(pool);
         let state = pool.state();
         let due = state.next_due.map(|at| {
             Instant::now()
@@ -186,6 +189,17 @@ impl Keeper {
                 Some(self.no_intake_before)
             }
         };
+    }
+
+    /// Looks after locks that have expired, which nobody tells of.
+    fn open_gates(&mut self, pool: &Pool) {
+        if self.looked_at_gates.elapsed() < RENEW_EVERY {
+            return;
+        }
+        self.looked_at_gates = Instant::now();
+        if let Err(error) = pool.backend.open_gates(pool.clock.now()) {
+            tracing::error!(%error, "the gates could not be looked at; trying again");
+        }
     }
 
     /// Removes a slice of what ended long ago, where it is time to.
