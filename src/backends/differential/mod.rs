@@ -253,3 +253,19 @@ fn what_is_left_at_the_head_of_a_deep_lane_does_not_hide_the_rest() {
         assert_eq!(claimed, ids[1..], "all but the one that crashed, in order");
     });
 }
+
+#[test]
+fn what_is_due_later_is_not_forgotten_when_something_due_now_is_stored_with_it() {
+    on_both(|engine| {
+        let ids = store(engine, vec![task(KINDS[0])]);
+        // After a cancel, the file's engine looks up anew when the next task is due.
+        engine.cancel(at(5), ids[0]).expect("it answers");
+        let later = NewTask { due_at: at(20), ..task(KINDS[0]) };
+        let offer = Places::new(Terms::open(1));
+        let both = engine.enqueue(at(5), vec![later, task(KINDS[0])], Some(offer));
+        assert_eq!(both.expect("stored").len(), 2);
+        let nowhere = Places::new(Terms { places: 0, ..Terms::open(1) });
+        let done = engine.exchange(at(6), &[], Some(&*nowhere)).expect("it answers");
+        assert_eq!(done.next_due, Some(at(20)));
+    });
+}

@@ -9,6 +9,7 @@ use rusqlite::OptionalExtension;
 use super::core::Core;
 use super::enqueue::{Fate, INSERT, Insert};
 use super::errors::not_stored;
+use super::promote::next_due;
 use crate::error::Error;
 
 /// Rows of a block, greatest first; few under test, so that random histories meet blocks of all kinds.
@@ -85,6 +86,11 @@ fn free_rows(core: &Core, rows: usize) -> Result<Option<i64>, Error> {
 
 /// One statement for all.
 fn store_block(core: &mut Core, block: &mut [Insert], first: i64, sql: &str) -> Result<(), Error> {
+    if block.iter().any(|insert| insert.task.due_at > insert.now) {
+        // Looked up before it is noted: once these are placed, and until they are written, the file
+        // does not tell of them.
+        next_due(core)?;
+    }
     let mut next = first;
     for insert in block.iter_mut() {
         let lane = core.lanes.of(&core.conn, &insert.task.queue, &insert.task.kind)?;
