@@ -6,18 +6,22 @@
 
 use std::sync::Arc;
 
+use crate::deed::{Deed, Done, Tally};
 use crate::error::Error;
+use crate::filter::Filter;
 use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::inbox::{Inbox, InboxRow, Slice};
+use crate::presence::WorkerRecord;
 use crate::record::{
-    AttemptRecord, Claimed, Cursor, Filter, Finish, Finished, Lease, Member, NewStep, NewTask,
-    Page, StepRecord, Stored, TaskRecord,
+    AttemptRecord, Claimed, Cursor, Finish, Finished, Lease, Member, NewStep, NewTask, Page,
+    StepRecord, Stored, TaskRecord,
 };
 use crate::retention::Walk;
-use crate::rule::Scope;
+use crate::rule::{Paused, Scope};
 use crate::time::Timestamp;
 use crate::watch::Signal;
+use crate::why::Facts;
 
 /// An engine has all the lanes that it may have.
 pub(crate) fn too_many_lanes(of: &str, limit: usize) -> Error {
@@ -148,8 +152,59 @@ pub(crate) struct Rescued {
 /// Checks a row of the inbox and makes a task of it. An engine asks inside its write transaction.
 pub(crate) type CheckRow<'a> = &'a dyn Fn(&InboxRow) -> Result<NewTask, Error>;
 
+/// A queue and a kind.
+pub(crate) type LaneName = (String, String);
+
+/// What people do from outside: to tasks, to queues and kinds, and to see who runs them.
+pub(crate) trait Operate: Send + Sync {
+    /// Does this to one task, in one commit.
+    fn act(&self, now: Timestamp, id: TaskId, deed: Deed) -> Result<Done, Error>;
+
+    /// Rows after `after` and up to `last` that pass the filter, ascending, some hundreds at a time.
+    fn rows(&self, filter: &Filter, after: i64, last: i64) -> Result<Vec<i64>, Error>;
+
+    /// Does this to those of the rows that still pass the filter, in one commit of at most 20 ms: to as
+    /// many of them, from the first, as that takes.
+    fn act_on(
+        &self,
+        now: Timestamp,
+        deed: Deed,
+        filter: &Filter,
+        rows: &[i64],
+    ) -> Result<Tally, Error>;
+
+    /// A task as it would be stored anew: without key.
+    fn template(&self, id: TaskId) -> Result<Option<NewTask>, Error>;
+
+    /// Stores a task in the place of another, in one commit: that one is cancelled if it has not
+    /// started, and stays as it is otherwise.
+    fn replace(&self, now: Timestamp, id: TaskId, with: NewTask) -> Result<Stored, Error>;
+
+    /// Pauses, or resumes where `since` is none; says whether that changed anything.
+    fn pause(&self, scope: &Scope, since: Option<Timestamp>) -> Result<bool, Error>;
+
+    /// What is paused, queues first, by name.
+    fn paused(&self) -> Result<Vec<Paused>, Error>;
+
+    /// The live processes that run tasks, by number.
+    fn workers(&self) -> Result<Vec<WorkerRecord>, Error>;
+
+    /// Notes that an owner has so many threads from now on.
+    fn set_threads(&self, owner: i64, threads: usize) -> Result<(), Error>;
+
+    /// What may stand in the way of a task.
+    fn facts(&self, now: Timestamp, id: TaskId) -> Result<Option<Facts>, Error>;
+
+    /// Queues and kinds with a task that could be started now, sorted.
+    fn lanes_with_work(&self, now: Timestamp) -> Result<Vec<LaneName>, Error>;
+
+    /// Empties what holds older copies of what was erased; false when somebody's reading stood in
+    /// the way.
+    fn wipe(&self) -> Result<bool, Error>;
+}
+
 /// An engine that keeps tasks.
-pub(crate) trait Backend: Send + Sync + 'static {
+pub(crate) trait Backend: Operate + 'static {
     /// This engine as itself, for what only one engine can do.
     fn as_any(&self) -> &dyn std::any::Any;
 

@@ -36,6 +36,7 @@ use crate::registry::{Definition, Layer, Next, Registry};
 use crate::state::step_for;
 use crate::task::TaskRef;
 use crate::time::{Clock, SystemClock};
+use crate::unserved::Warner;
 use crate::worker::inline::Inline;
 use crate::worker::places::PoolConfig;
 use crate::worker::pool::Pool;
@@ -537,6 +538,7 @@ impl Builder {
             path,
             runner: OnceLock::new(),
             pending: OnceLock::new(),
+            warner: Warner::default(),
             life: Life::default(),
         });
         // What a dead process left behind comes back before anything new is stored.

@@ -9,13 +9,14 @@ use crate::backend::Cancelled;
 use crate::capability::Capabilities;
 use crate::catalog::KindInfo;
 use crate::error::{Error, shorten};
+use crate::filter::Filter;
 use crate::handle::Handle;
 #[cfg(feature = "tokio")]
 use crate::handle::off_runtime;
 use crate::hub::{self, GRACE_DEFAULT, Hub, Mode, Pending, Ran, Stopped};
 use crate::id::TaskId;
 use crate::json;
-use crate::record::{AttemptRecord, Cursor, Filter, NewTask, Page, StepRecord, Stored, TaskRecord};
+use crate::record::{AttemptRecord, Cursor, NewTask, Page, StepRecord, Stored, TaskRecord};
 use crate::retention::{Prune, Pruned};
 use crate::task::{CallOptions, IntoCall, Signature, TaskRef};
 use crate::time::Timestamp;
@@ -298,9 +299,10 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// `out_of_range` for the page size; `storage`. A row that cannot be read is no error: it stands in
+    /// `out_of_range` for the page size and for over 1,000 ids; `storage`. A row that cannot be read is no error: it stands in
     /// [`Page::bad`], and the others are listed.
     pub fn list(&self, filter: &Filter, from: Option<Cursor>, size: usize) -> Result<Page, Error> {
+        filter.checked()?;
         if !(1..=1_000).contains(&size) {
             return Err(Error::invalid("out_of_range", "page size", size, "1 to 1000"));
         }
@@ -310,8 +312,9 @@ impl Client {
     /// How many tasks pass the filter.
     ///
     /// # Errors
-    /// `storage` where they cannot be read.
+    /// `out_of_range` for over 1,000 ids; `storage` where they cannot be read.
     pub fn count(&self, filter: &Filter) -> Result<u64, Error> {
+        filter.checked()?;
         self.hub.backend.count(filter, u64::MAX)
     }
 

@@ -16,11 +16,11 @@ use crate::error::{Error, shorten};
 use crate::gate::{RATE_MAX, RUNNING_MAX, Rate};
 use crate::hub::Mode;
 use crate::near::{did_you_mean, nearest};
+use crate::operate::WORKERS_MAX;
 use crate::options::{Durability, check_name};
 use crate::quota::{FILE_BYTES, FILE_BYTES_TEXT, WAITING, WAITING_TEXT};
 use crate::route::Glob;
 use crate::time::SPAN_MAX;
-use crate::worker::places::WORKERS_MAX;
 
 /// A complete client in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]

@@ -132,6 +132,7 @@ pub struct Context {
     attempts_max: u32,
     priority: i8,
     fence: Option<u64>,
+    owner: Option<String>,
     token: Arc<Token>,
     states: Arc<States>,
     hold: Option<Hold>,
@@ -164,6 +165,7 @@ impl Context {
             attempts_max: task.attempts_max,
             priority: task.priority,
             fence: task.fence(),
+            owner: task.extra.as_ref().and_then(|extra| extra.owner.clone()),
             token,
             states,
             hold: Some(hold),
@@ -190,6 +192,7 @@ impl Context {
             attempts_max: 1,
             priority: 0,
             fence: None,
+            owner: None,
             token: Arc::default(),
             states: Arc::default(),
             hold: None,
@@ -273,6 +276,11 @@ impl Context {
                 Failure::give_up(text).code("no_state")
             },
         )
+    }
+
+    /// Whose task it is, see [`Call::owner`](crate::Call::owner).
+    pub fn owner(&self) -> Option<&str> {
+        self.owner.as_deref()
     }
 
     /// Why the task is asked to stop, if it is.

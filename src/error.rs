@@ -87,6 +87,19 @@ pub enum Error {
         /// Its state when it was read.
         state: State,
     },
+    /// The task is in a state in which this cannot be done to it.
+    #[error("{code}: task {id} is {state}; {instead}")]
+    #[non_exhaustive]
+    WrongState {
+        /// `already_finished` or `running`.
+        code: &'static str,
+        /// The task.
+        id: TaskId,
+        /// Its state when it was read.
+        state: State,
+        /// What to do instead.
+        instead: &'static str,
+    },
     /// The task ended without a return value, because it failed.
     #[error("failed: task {id} failed ({reason}): {report}")]
     #[non_exhaustive]
@@ -267,6 +280,14 @@ impl Error {
         Self::NotFound { id: shorten(&id.to_string()) }
     }
 
+    /// The error of the one item that a batch held.
+    pub(crate) fn of_one(self) -> Self {
+        match self {
+            Self::Item { source, .. } => *source,
+            error => error,
+        }
+    }
+
     pub(crate) fn at(self, index: usize) -> Self {
         Self::Item { index, source: Box::new(self) }
     }
@@ -278,7 +299,9 @@ impl Error {
     /// The stable word for this error.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Invalid { code, .. } | Self::BadFile { code, .. } => code,
+            Self::Invalid { code, .. }
+            | Self::BadFile { code, .. }
+            | Self::WrongState { code, .. } => code,
             Self::Json(error) => error.code(),
             Self::Item { source, .. } | Self::InClient { source, .. } => source.code(),
             Self::NotFound { .. } => "not_found",

@@ -21,7 +21,9 @@ use crate::quota::Quotas;
 use crate::record::{Claimed, Finished, NewTask, Stored, TaskRecord};
 use crate::state::State;
 use crate::task::{Call, CallOptions, Signature};
+use crate::ties::Extra;
 use crate::time::{Clock, Timestamp};
+use crate::unserved::Warner;
 
 /// Who runs what is enqueued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -132,6 +134,10 @@ pub(crate) trait Runner: Send + Sync {
     fn take(&self, claimed: Vec<Claimed>) -> Vec<(TaskId, Finished)>;
     /// Runs one stored task now, if this runner is one that runs in the caller.
     fn run_stored(&self, id: TaskId);
+    /// Runs so many tasks at a time from now on; false where the runner has no threads of its own.
+    fn resize(self: Arc<Self>, _threads: usize) -> Result<bool, Error> {
+        Ok(false)
+    }
     /// Its own end; none where it is the pending runner too, which every client has.
     fn as_stops(&self) -> Option<&dyn Stops>;
 }
@@ -265,6 +271,7 @@ pub(crate) struct Hub {
     pub(crate) pending: OnceLock<Arc<dyn PendingRunner>>,
     pub(crate) life: Life,
     pub(crate) pruner: Arc<Pruner>,
+    pub(crate) warner: Warner,
 }
 
 /// The default grace of a client that is dropped without `shutdown`.
@@ -414,7 +421,7 @@ impl Hub {
         };
         self.catalog.check_queue(&plan.queue)?;
         let mut due_at = with.due.moment(now)?;
-        let extra = match &plan.ties {
+        let mut extra: Option<Box<Extra>> = match &plan.ties {
             None => None,
             Some(ties) => Some(Box::new(ties.resolve(&kind.name, &arguments, now)?)),
         };
@@ -422,6 +429,9 @@ impl Hub {
             due_at = due_at.max(now.after(quiet));
         }
         self.catalog.check_call(kind, &with.options, due_at > now, plan.priority)?;
+        if let Some(owner) = with.checked_owner()? {
+            extra.get_or_insert_default().owner = Some(owner.to_owned());
+        }
         let meta =
             if with.meta.is_empty() { None } else { Some(json::encode(&with.meta, self.limits)?) };
         Ok(NewTask {
@@ -454,6 +464,9 @@ impl Hub {
         // In mode `inline` it counts the caller until its tasks are held.
         let _counted = if self.mode == Mode::Inline { offer.clone() } else { None };
         let mut stored = self.backend.enqueue(now, tasks, offer)?;
+        if self.mode == Mode::Enqueue {
+            self.warner.look(&*self.backend, now);
+        }
         if let Some(runner) = runner {
             let claimed: Vec<Claimed> =
                 stored.iter_mut().filter_map(|stored| stored.claimed.take()).collect();

@@ -81,6 +81,7 @@ mod key;
 mod unique;
 mod gate;
 mod ties;
+mod deed;
 mod capability;
 mod options;
 mod rule;
@@ -90,15 +91,21 @@ mod quota;
 mod retention;
 mod steady;
 mod record;
+mod filter;
+mod presence;
+mod why;
 mod inbox;
 mod watch;
 mod backend;
+mod unserved;
 mod catalog;
 mod pruner;
 mod hub;
 mod handle;
 mod client;
 mod outbox;
+mod operate;
+mod bulk;
 mod intake;
 mod context;
 mod registry;
@@ -113,6 +120,7 @@ pub mod testing;
 
 pub use backend::{Cancelled, STEPS_MAX};
 pub use builder::Builder;
+pub use bulk::{Bulk, Bulked, Erased};
 pub use capability::{Capabilities, Capability};
 pub use catalog::{CLIENT_DEFAULT, KindInfo};
 pub use client::{AsTaskId, BATCH_MAX, Client};
@@ -120,6 +128,7 @@ pub use clients::{Clients, ClientsBuilder};
 pub use config::{ClientsConfig, Config, Preset, QueueFor, QueueRate, Route};
 pub use context::{Context, StopReason};
 pub use error::Error;
+pub use filter::{FILTER_IDS_MAX, Filter};
 pub use gate::{Exclusive, Limit, Rate};
 pub use handle::Handle;
 pub use hub::{GRACE_DEFAULT, Mode, Pending, Ran, Stopped};
@@ -129,22 +138,26 @@ pub use json::{JsonError, JsonLimits};
 pub use key::KEY_BYTES_MAX;
 #[cfg(feature = "macros")]
 pub use litework_macros::task;
+pub use operate::Edit;
 pub use options::{
     ATTEMPTS_DEFAULT, ATTEMPTS_MAX, Durability, NAME_BYTES_MAX, Options, PRIORITY_MAX,
     PRIORITY_MIN, QUEUE_DEFAULT, TIMEOUT_MAX,
 };
 pub use outbox::Outbox;
 pub use outcome::{Failure, REPORT_TEXT_BYTES_MAX, Report, Result};
-pub use record::{AttemptRecord, BadRow, Cursor, Filter, Page, StepRecord, TaskRecord};
+pub use presence::{RunningTask, WorkerRecord};
+pub use record::{AttemptRecord, BadRow, Cursor, Page, StepRecord, TaskRecord};
 pub use registry::{Definition, Layer, Next, Task};
 pub use retention::{Keep, Prune, Pruned, Retention};
 pub use retry::{RETRY_DELAY_MAX, Retry};
-pub use rule::Scope;
+pub use rule::{Paused, Scope};
 pub use settle::CRASHES_MAX;
 pub use state::{Reason, State};
-pub use task::{Call, IntoCall, Signature, TAG_BYTES_MAX, TAGS_MAX, TaskRef};
+pub use task::{Call, IntoCall, OWNER_BYTES_MAX, Signature, TAG_BYTES_MAX, TAGS_MAX, TaskRef};
 pub use time::{Clock, SPAN_MAX, SystemClock, Timestamp};
 pub use unique::{Replace, Unique};
+pub use unserved::Unserved;
+pub use why::{Cause, Why};
 
 /// What only a queue file can do: tasks that belong to a transaction.
 #[cfg(feature = "sqlite")]

@@ -361,6 +361,14 @@ impl Options {
         serde_json::to_string(&self.run).ok()
     }
 
+    /// These options with the overrides for the running process that were stored with a task.
+    pub(crate) fn with_run(mut self, stored: Option<&str>) -> Result<Self, serde_json::Error> {
+        if let Some(text) = stored {
+            self.run = serde_json::from_str::<RunOptions>(text)?.over(&self.run);
+        }
+        Ok(self)
+    }
+
     /// The stored overrides of one task over this definition.
     pub(crate) fn with_stored(&self, text: &str) -> Result<RunOptions, serde_json::Error> {
         serde_json::from_str::<RunOptions>(text).map(|stored| stored.over(&self.run))

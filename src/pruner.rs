@@ -218,9 +218,10 @@ mod tests {
 
     use super::*;
     use crate::backends::spy::Spy;
+    use crate::filter::Filter;
     use crate::id::TaskId;
     use crate::outcome::Outcome;
-    use crate::record::{Filter, Finish, Lease, NewTask};
+    use crate::record::{Finish, Lease, NewTask};
     use crate::retention::Keep;
 
     const SECOND: u64 = 1_000;

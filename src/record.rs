@@ -64,6 +64,8 @@ pub struct TaskRecord {
     pub at_most_once: bool,
     /// The idempotency key.
     pub key: Option<String>,
+    /// Whose task it is, see [`Call::owner`](crate::Call::owner).
+    pub owner: Option<String>,
     /// Words to find it by, sorted.
     pub tags: Vec<String>,
     /// Free JSON that travels with it.
@@ -113,55 +115,6 @@ pub struct StepRecord {
 impl StepRecord {
     pub(crate) fn new(name: String, value: String, stored_at: Timestamp) -> Self {
         Self { name, value, stored_at }
-    }
-}
-
-/// Which tasks to list or count; every field narrows the choice, an empty list allows all.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Filter {
-    /// States.
-    pub states: Vec<State>,
-    /// Names of tasks.
-    pub kinds: Vec<String>,
-    /// Queues.
-    pub queues: Vec<String>,
-    /// A tag it must have.
-    pub tag: Option<String>,
-}
-
-impl Filter {
-    /// Every task.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Only this state, or one of those given.
-    #[must_use]
-    pub fn state(mut self, state: State) -> Self {
-        self.states.push(state);
-        self
-    }
-
-    /// Only this kind, or one of those given.
-    #[must_use]
-    pub fn kind(mut self, kind: impl Into<String>) -> Self {
-        self.kinds.push(kind.into());
-        self
-    }
-
-    /// Only this queue, or one of those given.
-    #[must_use]
-    pub fn queue(mut self, queue: impl Into<String>) -> Self {
-        self.queues.push(queue.into());
-        self
-    }
-
-    /// Only with this tag.
-    #[must_use]
-    pub fn tag(mut self, tag: impl Into<String>) -> Self {
-        self.tag = Some(tag.into());
-        self
     }
 }
 

@@ -3,7 +3,9 @@
 //!
 //! A rule decides whether a task of its queue or kind may start; no task is ever written for it.
 
+use crate::error::Error;
 use crate::gate::Rate;
+use crate::options::check_name;
 use crate::time::Timestamp;
 
 /// What a rule holds for: all tasks of a queue, or all of a kind.
@@ -50,12 +52,29 @@ impl Scope {
             Self::Kind(name) => name == kind,
         }
     }
+
+    pub(crate) fn checked(&self) -> Result<(), Error> {
+        match self {
+            Self::Queue(name) => check_name("bad_queue", "queue name", name),
+            Self::Kind(name) => check_name("bad_name", "task name", name),
+        }
+    }
 }
 
 impl std::fmt::Display for Scope {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.word(), self.name())
     }
+}
+
+/// Something that is paused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Paused {
+    /// What.
+    pub scope: Scope,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// Whether a task of a queue and kind may start.

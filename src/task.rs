@@ -24,6 +24,8 @@ use crate::unique::Unique;
 pub const TAGS_MAX: usize = 32;
 /// Bytes of one tag at most.
 pub const TAG_BYTES_MAX: usize = 64;
+/// Bytes of an owner's name at most.
+pub const OWNER_BYTES_MAX: usize = 200;
 
 /// The part of a task that enqueuing needs. Implement [`Task`](crate::Task) instead where the body
 /// is in the same program: it brings this along.
@@ -78,6 +80,7 @@ pub(crate) struct CallOptions {
     pub(crate) options: Options,
     pub(crate) due: Due,
     pub(crate) key: Option<String>,
+    pub(crate) owner: Option<String>,
     pub(crate) tags: Vec<Cow<'static, str>>,
     pub(crate) meta: Map<String, Value>,
 }
@@ -258,6 +261,15 @@ impl<T> Call<T> {
         self
     }
 
+    /// Whose task it is, such as a user or a tenant of the program: 1 to 200 bytes without control
+    /// characters. Tasks are listed by it ([`Filter::owner`](crate::Filter::owner)), and all that is
+    /// kept of an owner is erased at once ([`Client::erase`](crate::Client::erase)). What a task
+    /// enqueues has no owner unless its call names one.
+    pub fn owner(mut self, owner: impl Into<String>) -> Self {
+        self.with.owner = Some(owner.into());
+        self
+    }
+
     /// A word to find the task by: 1 to 64 bytes, at most 32 a task.
     pub fn tag(mut self, tag: impl Into<Cow<'static, str>>) -> Self {
         self.with.tags.push(tag.into());
@@ -269,6 +281,14 @@ impl<T> Call<T> {
         self.with.meta.insert(name.into(), value.into());
         self
     }
+}
+
+pub(crate) fn check_owner(owner: &str) -> Result<&str, Error> {
+    if owner.is_empty() || owner.len() > OWNER_BYTES_MAX || owner.contains(char::is_control) {
+        let allowed = "1 to 200 bytes without control characters";
+        return Err(Error::invalid("bad_owner", "owner", owner, allowed));
+    }
+    Ok(owner)
 }
 
 impl CallOptions {
@@ -294,5 +314,10 @@ impl CallOptions {
         let key = self.key.as_deref();
         key.map_or(Ok(()), |key| check_key("idempotency key", key))?;
         Ok(key)
+    }
+
+    /// The owner, in its range.
+    pub(crate) fn checked_owner(&self) -> Result<Option<&str>, Error> {
+        self.owner.as_deref().map(check_owner).transpose()
     }
 }

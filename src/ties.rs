@@ -105,6 +105,22 @@ pub(crate) struct Extra {
 }
 
 impl Extra {
+    /// What a copy of the task has: whose it is, what it is called and its gate. Its unique key, and what
+    /// its end means to others, stay with the first.
+    pub(crate) fn of_copy(&self) -> Option<Box<Self>> {
+        // A turn is waited for behind a unique key.
+        let gate = self.ties.gate.filter(|_| self.ties.unique.is_none());
+        let copy = Self {
+            owner: self.owner.clone(),
+            name: self.name.clone(),
+            wait_key: self.wait_key.clone().filter(|_| gate.is_some()),
+            ties: Ties { gate, ..Ties::default() },
+            ..Self::default()
+        };
+        let plain = copy.owner.is_none() && copy.name.is_none() && copy.ties.are_none();
+        (!plain).then(|| Box::new(copy))
+    }
+
     /// What it must pass before it starts, and the key under which it stands there.
     pub(crate) fn gate(&self) -> Option<(&str, Gate)> {
         self.wait_key.as_deref().zip(self.ties.gate)

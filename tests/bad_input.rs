@@ -42,7 +42,6 @@ use Answer::{Is, NotYet};
 const LATER: &[&str] = &[
     "a lease that can be set",
     "dependencies between tasks",
-    "retry by an operator",
     "the command line",
     "tokens for ending a task from outside",
 ];
@@ -83,6 +82,15 @@ impl Task for Echo {
                     "UPDATE litework_task SET attempt = attempt + 1 WHERE id = ?1",
                     [id.row()],
                 )?;
+                Ok(self.value)
+            }
+            "operate on me" => {
+                let (client, id) = (ctx.client().ok_or("a client")?, ctx.id().ok_or("an id")?);
+                let moment = Utc::now();
+                let answers = [client.retry(id), client.delete(id), client.reschedule(id, moment)];
+                for answer in answers {
+                    bodies.say(said(answer));
+                }
                 Ok(self.value)
             }
             "cancel me" => {
@@ -965,7 +973,62 @@ const ROWS: &[Row] = &[
         Is(|lab| said(lab.client.cancel(lab.run("x").id)), "ok, AlreadyFinished"),
     ),
     Row(24, "cancelling a task that runs", Is(|lab| lab.run_inline("cancel me"), "Requested")),
-    Row(24, "retrying a task that is unknown, has ended or runs", NotYet("retry by an operator")),
+    Row(
+        24,
+        "retrying, deleting, moving and copying a task that is unknown",
+        Is(
+            |lab| {
+                let (client, id) = (&lab.client, "77-0000000000007");
+                let copy = client.edit_as_copy(id, |edit| edit.priority(1)).map(drop);
+                let why = client.why(id).map(drop);
+                let moved = client.reschedule(id, Utc::now());
+                let answers = [client.retry(id), client.delete(id), moved, copy, why];
+                answers.map(|answer| lab.shown(answer.map(|()| "ok".into()))).join("\n")
+            },
+            "not_found: there is no task <id>\n\
+         not_found: there is no task <id>\n\
+         not_found: there is no task <id>\n\
+         not_found: there is no task <id>\n\
+         not_found: there is no task <id>",
+        ),
+    ),
+    Row(
+        24,
+        "retrying, deleting and moving a task that runs",
+        Is(
+            |lab| lab.run_inline("operate on me"),
+            "not_finished: task <id> is running, \
+         running: task <id> is running; cancel it and wait for its end, or let it end, \
+         running: task <id> is running; cancel it and wait for its end, or let it end",
+        ),
+    ),
+    Row(
+        24,
+        "retrying a task that waits, and moving one that has ended",
+        Is(
+            |lab| {
+                let later = lab.client.enqueue(echo("x").run_after(Duration::from_secs(9)));
+                let retried = lab.client.retry(later.unwrap().id());
+                let moved = lab.client.reschedule(lab.run("x").id, Utc::now());
+                [retried, moved].map(|answer| lab.shown(answer.map(|()| "ok".into()))).join("\n")
+            },
+            "not_finished: task <id> is scheduled\n\
+         already_finished: task <id> is succeeded; it has ended; retry it to have it run again",
+        ),
+    ),
+    Row(
+        24,
+        "doing something to many more than were counted",
+        Is(
+            |lab| {
+                let calls = (0..12).map(|n| echo(n).run_after(Duration::from_secs(9)));
+                lab.client.enqueue_many(calls).unwrap();
+                said(lab.client.bulk(&Filter::new()).expecting(1).delete())
+            },
+            "changed: number of tasks that pass the filter is 12; at most 11, as 1 were counted \
+         before; count them again",
+        ),
+    ),
     Row(
         25,
         "a result of 100 MiB",

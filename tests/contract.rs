@@ -30,6 +30,7 @@ mod contract {
     mod errors;
     mod keys;
     mod lookup;
+    mod operate;
     mod order;
     mod prune;
     mod refusals;

@@ -297,6 +297,25 @@ fn a_list_of_one_state_uses_the_index_of_that_state() {
     }
 }
 
+/// What is done to many walks over the tasks once, page by page, and sorts none of them.
+#[test]
+fn a_walk_over_many_goes_on_where_its_page_before_ended() {
+    let conn = database();
+    let walk = statements().into_iter().find(|found| found.sql.contains("t {along} CROSS JOIN"));
+    let walk = walk.expect("the statement of `rows`").sql;
+    for (along, filter, index) in [
+        ("NOT INDEXED", "t.state = 'failed' AND t.tags IS NULL", "the primary key"),
+        ("INDEXED BY litework_task_owner", "t.owner = ?", "litework_task_owner"),
+    ] {
+        let found = format!("WHERE {filter} AND t.id > ? AND t.id <= ?");
+        let sql = walk.replace("{along}", along).replace("{found}", &found);
+        let steps = plan(&conn, &sql);
+        let ranged = steps[0].contains("rowid>? AND rowid<?") || steps[0].contains("id>? AND id<?");
+        assert!(ranged && uses(&steps, index), "{steps:?}");
+        assert!(!steps.iter().any(|step| step.contains("B-TREE")), "{steps:?}");
+    }
+}
+
 #[test]
 fn a_scan_a_sort_and_a_wrong_name_are_caught() {
     let conn = database();

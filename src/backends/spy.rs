@@ -5,18 +5,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::memory::Memory;
-use crate::backend::{Backend, Cancelled, Exchanged, Offer, Rescued};
+use crate::backend::{Backend, Cancelled, Exchanged, LaneName, Offer, Operate, Rescued};
+use crate::deed::{Deed, Done, Tally};
 use crate::error::Error;
+use crate::filter::Filter;
 use crate::gate::Limits;
 use crate::id::TaskId;
+use crate::presence::WorkerRecord;
 use crate::record::{
-    AttemptRecord, Claimed, Cursor, Filter, Finish, Lease, Member, NewStep, NewTask, Page,
-    StepRecord, Stored, TaskRecord,
+    AttemptRecord, Claimed, Cursor, Finish, Lease, Member, NewStep, NewTask, Page, StepRecord,
+    Stored, TaskRecord,
 };
 use crate::retention::Walk;
-use crate::rule::Scope;
+use crate::rule::{Paused, Scope};
 use crate::time::Timestamp;
 use crate::watch::Signal;
+use crate::why::Facts;
 
 #[derive(Default)]
 pub(crate) struct Spy {
@@ -177,5 +181,61 @@ impl Backend for Spy {
 
     fn clear(&self) -> Result<usize, Error> {
         self.inner.clear()
+    }
+}
+
+impl Operate for Spy {
+    fn act(&self, now: Timestamp, id: TaskId, deed: Deed) -> Result<Done, Error> {
+        self.inner.act(now, id, deed)
+    }
+
+    fn rows(&self, filter: &Filter, after: i64, last: i64) -> Result<Vec<i64>, Error> {
+        self.inner.rows(filter, after, last)
+    }
+
+    fn act_on(
+        &self,
+        now: Timestamp,
+        deed: Deed,
+        filter: &Filter,
+        rows: &[i64],
+    ) -> Result<Tally, Error> {
+        self.inner.act_on(now, deed, filter, rows)
+    }
+
+    fn template(&self, id: TaskId) -> Result<Option<NewTask>, Error> {
+        self.inner.template(id)
+    }
+
+    fn replace(&self, now: Timestamp, id: TaskId, with: NewTask) -> Result<Stored, Error> {
+        self.inner.replace(now, id, with)
+    }
+
+    fn pause(&self, scope: &Scope, since: Option<Timestamp>) -> Result<bool, Error> {
+        self.inner.pause(scope, since)
+    }
+
+    fn paused(&self) -> Result<Vec<Paused>, Error> {
+        self.inner.paused()
+    }
+
+    fn workers(&self) -> Result<Vec<WorkerRecord>, Error> {
+        self.inner.workers()
+    }
+
+    fn set_threads(&self, owner: i64, threads: usize) -> Result<(), Error> {
+        self.inner.set_threads(owner, threads)
+    }
+
+    fn facts(&self, now: Timestamp, id: TaskId) -> Result<Option<Facts>, Error> {
+        self.inner.facts(now, id)
+    }
+
+    fn lanes_with_work(&self, now: Timestamp) -> Result<Vec<LaneName>, Error> {
+        self.inner.lanes_with_work(now)
+    }
+
+    fn wipe(&self) -> Result<bool, Error> {
+        self.inner.wipe()
     }
 }

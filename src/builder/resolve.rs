@@ -10,12 +10,13 @@ use crate::config::{Config, Preset, QueueFor, WEIGHTS};
 use crate::error::Error;
 use crate::gate::{Limits, check_running};
 use crate::hub::Mode;
+use crate::operate::WORKERS_MAX;
 use crate::options::check_name;
 use crate::quota::{FILE_BYTES, FILE_BYTES_TEXT, WAITING, WAITING_TEXT};
 use crate::route::{Glob, Routes};
 use crate::rule::Scope;
 use crate::state::step_for;
-use crate::worker::places::{PoolConfig, WORKERS_MAX};
+use crate::worker::places::PoolConfig;
 
 impl Builder {
     /// The configuration over the builder, the environment over both.

@@ -18,6 +18,7 @@ use crate::attempt::timed_out;
 use crate::context::StopReason;
 use crate::error::Error;
 use crate::intake::{HELD_BACK_MAX, Intake, Left};
+use crate::unserved::LOOK_EVERY;
 
 /// The lease is renewed this often while something runs: a third of its length.
 pub(super) const RENEW_EVERY: Duration = Duration::from_secs(10);
@@ -107,6 +108,8 @@ struct Keeper {
     looked_at_gates: Instant,
     /// How many had ended here when it was last looked for what is to be removed.
     ended: usize,
+    /// When it was looked for work that nobody runs.
+    unserved: Instant,
 }
 
 pub(super) fn start(pool: &Arc<Pool>) -> Result<(), Error> {
@@ -126,6 +129,7 @@ fn run(weak: &Weak<Pool>) {
         intake: Intake::default(),
         ended: 0,
         looked_at_gates: now,
+        unserved: now,
     };
     let mut rung = Rung::default();
     while let Some(pool) = weak.upgrade().filter(|pool| !pool.is_over()) {
@@ -147,6 +151,7 @@ impl Keeper {
         if self.next_probe.is_some_and(|at| at <= Instant::now()) {
             self.probe(pool);
         }
+        self.look_for_unserved(pool);
         let timeouts = end_late_bodies(pool);
         self.take_inbox(pool, rung.others);
         self.collect(pool);
@@ -212,6 +217,16 @@ impl Keeper {
         let news = others || ended != state.counts.finished;
         drop(state);
         pool.pruner.tick(news).map(|pause| Instant::now() + pause)
+    }
+
+    /// Warns of what nobody runs. It rides on the looks that there are anyway.
+    fn look_for_unserved(&mut self, pool: &Pool) {
+        if self.unserved.elapsed() >= LOOK_EVERY {
+            self.unserved = Instant::now();
+            if let Some(hub) = pool.hub.upgrade() {
+                hub.warner.look(&*pool.backend, pool.clock.now());
+            }
+        }
     }
 
     fn collect(&mut self, pool: &Pool) {

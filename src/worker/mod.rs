@@ -1,7 +1,8 @@
 //! Run: who executes what was claimed.
 //!
 //! - `pool`: worker threads that claim, run and finish; `places` is what it offers, `part` how it parts
-//!   with tasks, `stop` its end;
+//!   with tasks, `slots` what its threads have before them, `resize` more or fewer of them, `stop` its
+//!   end;
 //! - `keeper`: the one thread that keeps the pool's time: due tasks, leases, time-outs, rescues;
 //! - `inline`: the calling thread, in mode `inline` and for `run_pending`; `minder` knows what such
 //!   threads hold and keeps their lease.
@@ -15,6 +16,8 @@ mod notice;
 mod part;
 pub(crate) mod places;
 pub(crate) mod pool;
+mod resize;
+mod slots;
 mod state;
 mod stop;
 #[cfg(test)]

@@ -14,8 +14,6 @@ const AHEAD: Duration = Duration::from_millis(20);
 pub(super) const AHEAD_MAX: usize = 2_048;
 /// … and at most this many bytes of arguments.
 const AHEAD_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Threads of a pool at most.
-pub(crate) const WORKERS_MAX: usize = 1_024;
 
 /// What a pool runs.
 #[derive(Debug, Clone, Default)]
@@ -38,7 +36,7 @@ pub(crate) struct PoolConfig {
 pub(super) struct Places {
     pub(super) owner: i64,
     view: u64,
-    threads: usize,
+    threads: AtomicUsize,
     held: AtomicUsize,
     /// How many were held when the last claim found no room.
     full_at: AtomicUsize,
@@ -53,12 +51,17 @@ pub(super) struct Places {
 }
 
 impl Places {
-    pub(super) fn new(owner: i64, registry: Arc<Registry>, config: &PoolConfig) -> Self {
+    pub(super) fn new(
+        owner: i64,
+        registry: Arc<Registry>,
+        config: &PoolConfig,
+        threads: usize,
+    ) -> Self {
         let limits = config.threads_for.iter();
         Self {
             owner,
             view: next_view(),
-            threads: config.threads,
+            threads: AtomicUsize::new(threads),
             held: AtomicUsize::new(0),
             full_at: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
@@ -82,15 +85,23 @@ impl Places {
         })
     }
 
+    fn threads(&self) -> usize {
+        self.threads.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn set_threads(&self, threads: usize) {
+        self.threads.store(threads, Ordering::SeqCst);
+    }
+
     pub(super) fn has_room(&self) -> bool {
-        self.held.load(Ordering::SeqCst) < self.threads
+        self.held.load(Ordering::SeqCst) < self.threads()
     }
 
     /// Down to half of what was held when there was no more room: worth another claim.
     pub(super) fn is_low(&self) -> bool {
         let full_at = self.full_at.load(Ordering::SeqCst);
-        let ahead = full_at.saturating_sub(self.threads);
-        full_at == 0 || self.held.load(Ordering::SeqCst) <= self.threads + ahead / 2
+        let ahead = full_at.saturating_sub(self.threads());
+        full_at == 0 || self.held.load(Ordering::SeqCst) <= self.threads() + ahead / 2
     }
 
     /// Whether any task is held.
@@ -109,7 +120,7 @@ impl Places {
 
     /// Whether asking for a place could succeed.
     pub(super) fn may_have_room(&self) -> bool {
-        self.held.load(Ordering::Relaxed) < self.threads + AHEAD_MAX
+        self.held.load(Ordering::Relaxed) < self.threads() + AHEAD_MAX
     }
 
     fn stride(&self, queue: &str) -> u64 {
@@ -137,8 +148,9 @@ impl Offer for Places {
     fn room(&self) -> usize {
         // Until something is held beyond the threads, no run time may be known.
         let held = self.held.load(Ordering::SeqCst);
-        let ahead = if self.full_at.load(Ordering::SeqCst) > self.threads { AHEAD_MAX } else { 0 };
-        (self.threads + ahead).saturating_sub(held)
+        let ahead =
+            if self.full_at.load(Ordering::SeqCst) > self.threads() { AHEAD_MAX } else { 0 };
+        (self.threads() + ahead).saturating_sub(held)
     }
 
     fn is_free(&self) -> bool {
@@ -148,10 +160,10 @@ impl Offer for Places {
     fn reserve(&self, queue: &str, kind: &str, bytes: usize) -> Room {
         let held = self.held.load(Ordering::SeqCst);
         let limited = self.limits.get(queue);
-        let free = held < self.threads;
+        let free = held < self.threads();
         let ahead = free
             || limited.is_none()
-                && held < self.threads + self.ahead(kind)
+                && held < self.threads() + self.ahead(kind)
                 && self.bytes.load(Ordering::SeqCst) + bytes <= AHEAD_BYTES_MAX;
         if !ahead {
             self.full_at.store(held, Ordering::SeqCst);

@@ -14,51 +14,30 @@
 //! than about 20 ms of them. A finish waits at most 5 ms for company, and only while other work
 //! waits.
 
-use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use super::places::{Places, PoolConfig};
+use super::slots::{Running, Slot, Slots};
 use super::state::{FINISH_DELAY, Held, Phase, State};
-use super::{given_back, keeper, spawn, tell_lost};
+use super::{given_back, keeper, tell_lost};
 use crate::attempt::{self, Ended, Prepared};
 use crate::backend::{Backend, Offer};
 use crate::client::Client;
-use crate::context::Token;
 use crate::error::Error;
 use crate::hub::{Hub, Runner, Stopped, Stops};
 use crate::id::TaskId;
 use crate::outcome::Outcome;
 use crate::pruner::Pruner;
-use crate::record::{Claimed, Finish, Finished, Lease, Member};
+use crate::record::{Claimed, Finish, Finished, Member};
 use crate::registry::Registry;
 use crate::time::Clock;
 use crate::watch::{Listener, Notice};
 
 /// After an exchange that failed, the next try waits this long.
 const RETRY_EXCHANGE: Duration = Duration::from_millis(100);
-/// A body under way.
-pub(super) struct Running {
-    pub(super) lease: Lease,
-    pub(super) token: Arc<Token>,
-    pub(super) prepared: Arc<Prepared>,
-    /// The owner in whose places it is counted: that of its lease, unless the process was given up
-    /// and has joined again meanwhile.
-    place_of: i64,
-    /// Its lease was taken away because it did not stop.
-    pub(super) abandoned: bool,
-}
-
-/// What one thread has before it. Its lock is the thread's own but for those who look: the keeper,
-/// and threads that have nothing to do.
-#[derive(Default)]
-pub(super) struct Slot {
-    pub(super) chunk: VecDeque<Claimed>,
-    /// Finishes that are not in line yet.
-    done: Vec<Finish>,
-    pub(super) running: Option<Running>,
-}
 
 /// The pool itself. Its locks are taken in this order: state, owner, slots by their numbers, cancels.
 pub(crate) struct Pool {
@@ -72,7 +51,9 @@ pub(crate) struct Pool {
     /// The number of `owner`, to be read without its lock.
     number: AtomicI64,
     state: Mutex<State>,
-    slots: Vec<Mutex<Slot>>,
+    pub(super) slots: Slots,
+    /// How many threads there are to be.
+    pub(super) threads: AtomicUsize,
     /// Rows that were asked to stop, as last read.
     pub(super) cancels: Mutex<HashSet<i64>>,
     /// Lets a thread that begins a body skip that lock.
@@ -113,9 +94,11 @@ impl Pool {
                 retry_at: None,
                 next_due: None,
                 counts: Stopped::default(),
-                threads_left: threads,
+                live: BTreeSet::new(),
+                threads_left: 0,
             }),
-            slots: (0..threads).map(|_| Mutex::default()).collect(),
+            slots: Slots::new(threads),
+            threads: AtomicUsize::new(threads),
             cancels: Mutex::default(),
             has_cancels: AtomicBool::new(false),
             collecting: AtomicBool::new(false),
@@ -136,20 +119,17 @@ impl Pool {
     /// be started, those before it end without having claimed anything.
     fn launch(self: &Arc<Self>) -> Result<(), Error> {
         let mut state = self.state();
-        let launched = self.start_threads();
+        let launched = self.start_threads(&mut state);
         if launched.is_err() {
             state.phase = Phase::Over;
         }
         launched
     }
 
-    fn start_threads(self: &Arc<Self>) -> Result<(), Error> {
+    fn start_threads(self: &Arc<Self>, state: &mut State) -> Result<(), Error> {
         let listener: Arc<dyn Listener> = Arc::clone(self) as Arc<dyn Listener>;
         self.backend.watch()?;
-        for slot in 0..self.config.threads {
-            let pool = Arc::clone(self);
-            spawn(format!("litework-{slot}"), move || pool.work(slot))?;
-        }
+        self.start_missing(state)?;
         self.backend.signal().listen(&listener);
         keeper::start(self)?;
         let weak = Arc::downgrade(self);
@@ -165,14 +145,14 @@ impl Pool {
     pub(super) fn join(&self) -> Result<i64, Error> {
         let member = Member {
             name: self.config.name.clone(),
-            threads: self.config.threads,
+            threads: self.threads(),
             kinds: self.registry.names(),
             serves: true,
             queues: self.config.queues.clone(),
             exclude: self.config.exclude.clone(),
         };
         let owner = self.backend.join(self.clock.now(), &member)?;
-        let places = Places::new(owner, Arc::clone(&self.registry), &self.config);
+        let places = Places::new(owner, Arc::clone(&self.registry), &self.config, self.threads());
         let mut current = self.owner.write().unwrap_or_else(PoisonError::into_inner);
         for mut slot in self.slots() {
             // Its thread is busy, whoever owns the task by now.
@@ -204,15 +184,15 @@ impl Pool {
     }
 
     pub(super) fn slots(&self) -> impl Iterator<Item = MutexGuard<'_, Slot>> {
-        self.slots.iter().map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner))
+        self.slots.iter()
     }
 
     pub(super) fn slot(&self, number: usize) -> MutexGuard<'_, Slot> {
-        self.slots[number].lock().unwrap_or_else(PoisonError::into_inner)
+        self.slots.get(number)
     }
 
     /// One worker thread, from start to end.
-    fn work(self: Arc<Self>, slot: usize) {
+    pub(super) fn work(self: Arc<Self>, slot: usize) {
         self.mark_worker();
         while self.next(slot) {
             self.run_chunk(slot);
@@ -233,7 +213,10 @@ impl Pool {
                 Phase::Over => return false,
                 Phase::Draining => {}
                 Phase::Running => {
-                    if let Some(chunk) = state.take_chunk(self.config.threads) {
+                    if self.may_leave(&mut state, slot) {
+                        return false;
+                    }
+                    if let Some(chunk) = state.take_chunk(self.threads()) {
                         // Before the lock is let go, so that whoever takes everything back finds it
                         // in line or in the slot.
                         self.slot(slot).chunk = chunk;
@@ -258,7 +241,7 @@ impl Pool {
     /// Takes half of what another thread has before it, so that nothing waits behind a body that
     /// runs longer than its kind does on average.
     fn steal(&self, slot: usize) -> bool {
-        for victim in (0..self.slots.len()).filter(|victim| *victim != slot) {
+        for victim in (0..self.slots.used()).filter(|victim| *victim != slot) {
             if self.slot(victim).chunk.is_empty() {
                 continue;
             }
@@ -571,5 +554,9 @@ impl Runner for Pool {
 
     fn as_stops(&self) -> Option<&dyn Stops> {
         Some(self)
+    }
+
+    fn resize(self: Arc<Self>, threads: usize) -> Result<bool, Error> {
+        self.resize_to(threads).map(|()| true)
     }
 }

@@ -1,6 +1,6 @@
 //! Run: what a pool knows behind its one lock, and when it is worth a commit.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::places::Places;
@@ -55,6 +55,8 @@ pub(super) struct State {
     pub(super) retry_at: Option<Instant>,
     pub(super) next_due: Option<Timestamp>,
     pub(super) counts: Stopped,
+    /// Slots that have a thread.
+    pub(super) live: BTreeSet<usize>,
     pub(super) threads_left: usize,
 }
 

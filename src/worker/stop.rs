@@ -68,7 +68,7 @@ impl Stops for Pool {
 impl Pool {
     /// Gives up what still runs, and ends the threads.
     fn end(&self) {
-        let slots = 0..self.config.threads;
+        let slots = 0..self.slots.used();
         let stuck = slots.filter(|slot| self.abandon(*slot, attempt::stopped, false)).count();
         {
             let mut state = self.state();

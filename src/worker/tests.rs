@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::places::PoolConfig;
 use super::pool::Pool;
-use crate::backend::{Backend, Offer};
+use crate::backend::{Backend, Offer, Operate};
 use crate::backends::spy::Spy;
 use crate::catalog::Catalog;
 use crate::client::Client;
@@ -207,4 +207,30 @@ fn a_request_to_stop_is_remembered_until_the_store_no_longer_has_it() {
     // Another process's task: its row is not among those of this pool.
     place.spy.signal().ring(Notice::Cancel(7));
     eventually("the other's row is forgotten", || pool.known_cancels().is_empty());
+}
+
+#[test]
+fn threads_that_are_too_many_end_and_their_slots_are_used_again() {
+    let place = Place::new();
+    let pool = place.start(3).expect("it starts");
+    let there = || pool.state().threads_left;
+    pool.resize_to(1).expect("fewer");
+    eventually("two have ended", || there() == 1);
+    pool.resize_to(2).expect("more");
+    assert_eq!((there(), pool.slots.used()), (2, 3));
+    SPAWNS.set(1);
+    let failed = pool.resize_to(5);
+    SPAWNS.set(usize::MAX);
+    assert_eq!(failed.map_err(|error| error.code()), Err("storage"));
+    assert_eq!((there(), pool.threads()), (3, 3), "as many as could be");
+    let workers = place.spy.workers().expect("it answers");
+    assert_eq!(workers[0].threads, 3);
+    let handle = place.client.enqueue(Hold.call()).expect("stored");
+    place.gate.open();
+    handle.wait(LONG).expect("it ran");
+    pool.drain();
+    assert!(pool.wait_idle(Instant::now() + LONG));
+    pool.leave().expect("it ends");
+    assert_eq!(there(), 0);
+    assert_eq!(pool.resize_to(2).map_err(|error| error.code()), Err("closed"));
 }

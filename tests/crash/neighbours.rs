@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use litework::{Cancelled, Client, Mode, Reason, State, Task, TaskId};
+use litework::{Cancelled, Cause, Client, Filter, Mode, Reason, Scope, State, Task, TaskId};
 use rusqlite::Connection;
 
 use super::child::{Child, Field, PATIENCE, faults, look_into, say};
@@ -35,6 +35,63 @@ fn a_cancel_reaches_a_body_in_another_process() {
     let task = client.get(id).unwrap();
     assert_eq!((task.state, task.reason), (State::Cancelled, Some(Reason::Asked)));
     assert!(child.end().success());
+}
+
+/// A pause is stored, so it holds in every process from its commit on.
+#[test]
+fn a_pause_holds_in_another_process_until_it_is_ended() {
+    let field = Field::default();
+    let mut child = deeds::pool(&field, &[]);
+    child.expect("ready");
+    let client = enqueuer(&field);
+    client.enqueue(deed("nothing")).unwrap().wait(PATIENCE).unwrap();
+    let scope = Scope::queue("default");
+    assert!(client.pause(&scope).unwrap());
+    let since = client.paused().unwrap()[0].since;
+    let paused = client.enqueue(deed("nothing")).unwrap();
+    // What is stored later and is not paused goes past it, so the pool has seen the file since.
+    let other = client.enqueue(deed("nothing").call().queue("other")).unwrap();
+    other.wait(PATIENCE).unwrap();
+    assert_eq!(paused.refresh().unwrap().state, State::Ready);
+    let why = client.why(paused.id()).unwrap();
+    assert_eq!(why.cause, Cause::Paused { scope: scope.clone(), since });
+    let asked = Instant::now();
+    assert!(client.resume(&scope).unwrap());
+    paused.wait(PATIENCE).unwrap();
+    assert!(asked.elapsed() < BOUND);
+    assert!(child.end().success());
+}
+
+/// Who runs what is read from the file and from the locks that live processes hold, so any process
+/// sees it, and a killed one is gone from it at once.
+#[test]
+fn another_process_is_seen_with_what_it_runs_until_it_dies() {
+    let field = Field::default();
+    let mut child = deeds::pool(&field, &[does("until stopped")]);
+    child.expect("at body");
+    let id: TaskId = child.expect("enqueued ")[9..].parse().unwrap();
+    let client = enqueuer(&field);
+    let workers = client.workers().unwrap();
+    assert_eq!((workers.len(), workers[0].pid, workers[0].threads), (1, child.pid(), 1));
+    assert_eq!(workers[0].running.iter().map(|task| task.id).collect::<Vec<_>>(), [id]);
+    let running = client.why(id).unwrap().cause;
+    assert_eq!(running, Cause::Running { worker: Some(workers[0].name.clone()), stopping: false });
+    let [second, third] = [(); 2].map(|()| client.enqueue(deed("nothing")).unwrap());
+    assert_eq!(client.why(second.id()).unwrap().cause, Cause::Busy { threads: 1 });
+    assert_eq!(client.why(third.id()).unwrap().cause, Cause::Ahead { tasks: 1 });
+    assert_eq!(client.unserved().unwrap(), []);
+    // What is cancelled here alone, there along with others: the body hears of it all the same.
+    let done = client.bulk(&Filter::new()).cancel().unwrap();
+    assert_eq!((done.done, done.asked), (2, 1));
+    child.expect("told to stop");
+    assert_eq!(client.bulk(&Filter::new().id(second.id())).retry().unwrap().done, 1);
+    second.wait(PATIENCE).unwrap();
+    child.kill();
+    client.retry(third.id()).unwrap();
+    assert_eq!(client.workers().unwrap(), []);
+    assert_eq!(client.why(third.id()).unwrap().cause, Cause::NoWorker);
+    assert_eq!(client.unserved().unwrap().len(), 1);
+    assert_eq!(faults(&look_into(&field.db())), [""; 0]);
 }
 
 /// G10: a commit wakes the pool of another process, which had nothing to do.

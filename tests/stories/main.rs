@@ -19,6 +19,7 @@ mod inbox;
 mod inline;
 mod ledger;
 mod modes;
+mod operate;
 mod overload;
 mod pending;
 mod prune;

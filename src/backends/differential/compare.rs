@@ -14,10 +14,11 @@ use crate::backend::{Backend, Exchanged};
 use crate::backends::memory::Memory;
 use crate::backends::sqlite::{Settings, Sqlite};
 use crate::error::Error;
+use crate::filter::Filter;
 use crate::id::TaskId;
 use crate::options::Durability;
 use crate::outcome::Report;
-use crate::record::{Claimed, Filter, Finished, Page, Stored, TaskRecord};
+use crate::record::{Claimed, Finished, Page, Stored, TaskRecord};
 use crate::time::Timestamp;
 use crate::watch::{Heard, Listener, Notice, Subscription};
 
@@ -90,7 +91,11 @@ impl Pair {
     /// The same bells were rung, and the same waiters woken.
     pub(super) fn check_signals(&self, waiters: &Waiters) {
         let rung = |bell: &Arc<Bell>| {
-            std::mem::take(&mut *bell.rung.lock().unwrap_or_else(PoisonError::into_inner))
+            let mut rung = bell.rung.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut rung = std::mem::take(&mut *rung);
+            // What is done in slices rings once for each.
+            rung.dedup();
+            rung
         };
         check_same("bells rung", &self.bells.each_ref().map(rung));
         let woken = |which: usize| -> Vec<bool> {

@@ -15,11 +15,14 @@ use super::compare::{
 };
 use super::offer::{ALL_LANES, KINDS, Places, QUEUES, Terms};
 use crate::backend::{Offer, next_view};
+use crate::deed::Deed;
+use crate::error::Error;
+use crate::filter::Filter;
 use crate::gate::{Gate, Limits, Rate};
 use crate::id::TaskId;
 use crate::outcome::{Outcome, Report};
 use crate::quota::Quota;
-use crate::record::{Claimed, Filter, Finish, Lease, Member, NewStep, NewTask};
+use crate::record::{Claimed, Finish, Lease, Member, NewStep, NewTask};
 use crate::retention::{Keep, Prune, Retention, Step, Walk};
 use crate::retry::Retry;
 use crate::rule::Scope;
@@ -30,6 +33,8 @@ use crate::unique::{Claim, Held, OnConflict, Replace};
 
 /// Different idempotency keys; few, so that they meet.
 const KEYS: u8 = 8;
+/// Different owners of tasks.
+const OWNERS: u8 = 2;
 /// A history begins at this moment.
 const BEGIN_MS: i64 = 1_000;
 /// Longer than what a row of the file holds itself.
@@ -121,7 +126,7 @@ impl<'a> History<'a> {
     }
 
     fn step(&mut self) {
-        match self.rng.u8(0..54) {
+        match self.rng.u8(0..66) {
             0..16 => {
                 let count = if self.rng.bool() { 1 } else { self.rng.usize(0..4) };
                 let tasks: Vec<NewTask> = (0..count).map(|_| self.new_task()).collect();
@@ -136,7 +141,12 @@ impl<'a> History<'a> {
             46 => self.look_elsewhere(),
             47 => self.leave(),
             48..50 => self.prune(),
-            _ => self.keep_step(),
+            50..54 => self.keep_step(),
+            54..60 => self.act(),
+            60..63 => self.act_on_many(),
+            63 => self.replace(),
+            64 => self.pause(),
+            _ => self.ask_why(),
         }
     }
 
@@ -246,7 +256,8 @@ impl<'a> History<'a> {
     fn extra(&mut self) -> Option<Box<Extra>> {
         let now = self.now();
         let rng = &mut self.rng;
-        let mut extra = Extra { owner: rng.bool().then(|| "ada".to_owned()), ..Extra::default() };
+        let mut extra =
+            Extra { owner: rng.bool().then(|| owner(rng.u8(0..OWNERS))), ..Extra::default() };
         if rng.bool() {
             let held = match rng.u8(0..3) {
                 0 => Held::Start,
@@ -280,7 +291,8 @@ impl<'a> History<'a> {
             extra.wait_key = Some(name.to_owned());
             extra.ties.gate = Some(gate);
         }
-        (extra.claim.is_some() || extra.wait_key.is_some()).then(|| Box::new(extra))
+        let plain = extra.claim.is_none() && extra.wait_key.is_none() && extra.owner.is_none();
+        (!plain).then(|| Box::new(extra))
     }
 
     /// The program's limits for queues and kinds.
@@ -298,10 +310,13 @@ impl<'a> History<'a> {
         self.pair.agree("what was declared", |engine, _| engine.declare(&limits));
     }
 
-    /// A task of the first queue, without a key or a quota, as one refusal would refuse all.
+    /// A task of the first queue, without a key or a quota, as one refusal would refuse all. Most are due:
+    /// of many that become due at once, an engine promotes as many as it sees fit.
     fn unlimited_task(&mut self) -> NewTask {
         let quota = Quota::default();
-        NewTask { key: None, quota, queue: QUEUES[0].into(), ..self.new_task() }
+        let task = NewTask { key: None, quota, queue: QUEUES[0].into(), ..self.new_task() };
+        let due_at = if self.one_in(4) { task.due_at } else { task.due_at.min(self.now()) };
+        NewTask { due_at, ..task }
     }
 
     fn exchange(&mut self) {
@@ -465,6 +480,87 @@ impl<'a> History<'a> {
         self.pair.agree("the newest moment", |engine, _| engine.newest_moment());
     }
 
+    fn deed(&mut self) -> Deed {
+        match self.rng.u8(0..6) {
+            0..2 => Deed::Retry,
+            2 => Deed::Cancel,
+            3 => Deed::Delete,
+            4 => Deed::Reschedule(Timestamp::clamped(self.now_ms + self.rng.i64(-5..5))),
+            _ => Deed::Erase,
+        }
+    }
+
+    fn act(&mut self) {
+        let Some(id) = self.some_id() else { return };
+        let deed = self.deed();
+        self.note(&format!("{deed:?} to {}", id[0].row()));
+        let now = self.now();
+        let done = self.pair.ask(|engine, which| {
+            engine.act(now, id[which], deed).map_err(|error| shown_error(&error))
+        });
+        check_same("what was done", &done);
+    }
+
+    fn act_on_many(&mut self) {
+        let (filter, deed) = (self.filter(), self.deed());
+        let (after, last) = (self.rng.i64(0..10), self.rng.i64(0..40));
+        self.note(&format!("{deed:?} to those after {after}, up to {last}, of {filter:?}"));
+        let now = self.now();
+        let rows = self.pair.agree("rows", |engine, _| engine.rows(&filter, after, last));
+        let some: Vec<i64> = rows.into_iter().filter(|_| self.rng.u8(0..3) > 0).collect();
+        // Rows that do not pass are among them, as if they had changed meanwhile.
+        let rows: Vec<i64> = some.into_iter().chain(1..3).collect();
+        let slices = self.pair.ask(|engine, _| {
+            // How many a slice has depends on the machine, but not what comes of all of them.
+            let (mut rows, mut counts, mut ready) = (rows.as_slice(), (0, 0, 0), Vec::new());
+            while !rows.is_empty() {
+                let slice = engine.act_on(now, deed, &filter, rows).expect("it answers");
+                let (done, asked, left) = counts;
+                counts = (done + slice.done, asked + slice.asked, left + slice.left);
+                ready.extend(slice.ready.iter().map(|id| id.row()));
+                rows = &rows[slice.seen..];
+            }
+            (counts, ready)
+        });
+        check_same("what was done to many", &slices);
+    }
+
+    fn replace(&mut self) {
+        let Some(id) = self.some_id() else { return };
+        self.note(&format!("replace {}", id[0].row()));
+        let now = self.now();
+        let stored = self.pair.ask(|engine, which| {
+            let Some(copy) = engine.template(id[which]).expect("it answers") else {
+                return Err(Error::not_found("it"));
+            };
+            engine.replace(now, id[which], copy).map(|stored| vec![stored])
+        });
+        check_same("what was stored instead", &stored.each_ref().map(shown_stored));
+        if let [Ok(file), Ok(model)] = stored {
+            self.ids.extend(file.iter().zip(&model).map(|(file, model)| [file.id, model.id]));
+        }
+    }
+
+    fn pause(&mut self) {
+        let queue = self.rng.bool();
+        let name = if queue { QUEUES } else { KINDS }[self.rng.usize(0..2)];
+        let scope = if queue { Scope::queue(name) } else { Scope::kind(name) };
+        let since = self.one_in(4).then(|| self.now());
+        self.note(&format!("pause {scope} since {since:?}"));
+        self.pair.agree("whether it changed", |engine, _| engine.pause(&scope, since));
+        self.pair.agree("what is paused", |engine, _| engine.paused());
+        let now = self.now();
+        self.pair.agree("lanes with work", |engine, _| engine.lanes_with_work(now));
+    }
+
+    fn ask_why(&mut self) {
+        let Some(id) = self.some_id() else { return };
+        let now = self.now();
+        self.pair.agree("why", |engine, which| {
+            Ok(engine.facts(now, id[which])?.map(|facts| facts.judge(now)))
+        });
+    }
+
     fn read(&mut self) {
         if let Some(id) = self.some_id() {
             self.pair.check_task(id);
@@ -477,14 +573,24 @@ impl<'a> History<'a> {
         self.pair.check_names((0..KEYS).map(key), owners);
     }
 
-    fn check_a_list(&mut self) {
-        let filter = match self.rng.u8(0..8) {
+    fn filter(&mut self) -> Filter {
+        let now = self.now();
+        match self.rng.u8(0..14) {
             0 => Filter::new().kind(KINDS[0]),
             1 => Filter::new().tag("t1"),
             2 => Filter::new().state(State::Ready).state(State::Failed),
             3 => Filter::new().state(State::Running).queue(QUEUES[1]),
+            4 => Filter::new().owner(owner(self.rng.u8(0..OWNERS))),
+            5 => Filter::new().state(State::Failed).owner(owner(0)),
+            6 => Filter::new().error(format!("at {}", self.rng.u8(0..9))),
+            7 => Filter::new().created_after(now).finished_before(now),
+            8 => Filter::new().created_before(now).finished_after(now),
             _ => Filter::new(),
-        };
+        }
+    }
+
+    fn check_a_list(&mut self) {
+        let filter = self.filter();
         let page_size = if self.one_in(4) { self.rng.usize(1..9) } else { usize::MAX };
         self.pair.check_list(&filter, page_size, self.rng.u64(0..20));
     }
@@ -494,6 +600,10 @@ impl<'a> History<'a> {
         self.ids.iter().for_each(|id| self.pair.check_task(*id));
         self.check_names();
     }
+}
+
+fn owner(number: u8) -> String {
+    ["ada", "bob"][usize::from(number)].to_owned()
 }
 
 fn key(number: u8) -> String {

@@ -92,7 +92,7 @@ impl Book {
             }
         });
         if state == State::Running {
-            self.effects.cancel = Some(id.row());
+            self.effects.cancel.push(id.row());
             return Ok(Cancelled::Requested);
         }
         self.effects.changed.push(id.row());

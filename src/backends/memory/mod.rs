@@ -10,6 +10,7 @@
 mod claim;
 mod enqueue;
 mod finish;
+mod operate;
 mod prune;
 mod steps;
 mod task;
@@ -26,11 +27,12 @@ use self::task::{LaneName, Task};
 use self::ties::Ties;
 use crate::backend::{Backend, Cancelled, Exchanged, Offer, Rescued};
 use crate::error::Error;
+use crate::filter::Filter;
 use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::record::{
-    AttemptRecord, Claimed, Cursor, Filter, Finish, Lease, Member, NewStep, NewTask, Page,
-    StepRecord, Stored, TaskRecord,
+    AttemptRecord, Claimed, Cursor, Finish, Lease, Member, NewStep, NewTask, Page, StepRecord,
+    Stored, TaskRecord,
 };
 use crate::retention::Walk;
 use crate::rule::Scope;
@@ -59,7 +61,7 @@ struct Book {
     running: BTreeSet<(i64, i64)>,
     keys: BTreeMap<String, i64>,
     /// Owners that have not left.
-    members: BTreeMap<i64, Member>,
+    members: BTreeMap<i64, Seat>,
     /// The names of all owners there ever were.
     names: BTreeMap<i64, String>,
     owners: i64,
@@ -79,6 +81,12 @@ struct Book {
     step_ms: i64,
 }
 
+/// A process that runs tasks.
+struct Seat {
+    member: Member,
+    since: Timestamp,
+}
+
 struct Lane {
     /// The row that the lane was made for.
     first_row: i64,
@@ -90,7 +98,7 @@ struct Lane {
 #[derive(Default)]
 struct Effects {
     work: bool,
-    cancel: Option<i64>,
+    cancel: Vec<i64>,
     changed: Vec<i64>,
 }
 
@@ -115,7 +123,7 @@ impl Memory {
         if effects.work {
             self.signal.ring(Notice::Work);
         }
-        if let Some(row) = effects.cancel {
+        for row in effects.cancel {
             self.signal.ring(Notice::Cancel(row));
         }
         answer
@@ -197,13 +205,6 @@ fn put<T: Ord>(index: &mut BTreeSet<T>, entry: T, stands: bool) {
     }
 }
 
-fn passes(filter: &Filter, task: &TaskRecord) -> bool {
-    (filter.states.is_empty() || filter.states.contains(&task.state))
-        && (filter.kinds.is_empty() || filter.kinds.contains(&task.kind))
-        && (filter.queues.is_empty() || filter.queues.contains(&task.queue))
-        && filter.tag.as_ref().is_none_or(|tag| task.tags.contains(tag))
-}
-
 impl Backend for Memory {
     fn as_any(&self) -> &dyn Any {
         self
@@ -230,10 +231,11 @@ impl Backend for Memory {
         self.with(|book| book.enqueue(now, tasks, offer.as_deref()))
     }
 
-    fn join(&self, _now: Timestamp, member: &Member) -> Result<i64, Error> {
+    fn join(&self, now: Timestamp, member: &Member) -> Result<i64, Error> {
         self.with(|book| {
             book.owners += 1;
-            book.members.insert(book.owners, member.clone());
+            let seat = Seat { member: member.clone(), since: now };
+            book.members.insert(book.owners, seat);
             book.names.insert(book.owners, member.name.clone());
             Ok(book.owners)
         })
@@ -330,7 +332,7 @@ impl Backend for Memory {
         let end = from.map_or(i64::MAX, |Cursor(row)| row);
         Ok(self.with(|book| {
             let records = book.tasks.range(..end).rev().map(|(_, task)| &task.record);
-            let mut found = records.filter(|task| passes(filter, task));
+            let mut found = records.filter(|task| filter.passes(task));
             let size = size.clamp(1, PAGE_SIZE_MAX);
             let tasks: Vec<TaskRecord> = found.by_ref().take(size).cloned().collect();
             let next = found.next().and(tasks.last()).map(|task| Cursor(task.id.row()));
@@ -341,7 +343,7 @@ impl Backend for Memory {
     fn count(&self, filter: &Filter, limit: u64) -> Result<u64, Error> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         Ok(self.with(|book| {
-            let found = book.tasks.values().filter(|task| passes(filter, &task.record));
+            let found = book.tasks.values().filter(|task| filter.passes(&task.record));
             found.take(limit).count() as u64
         }))
     }
@@ -358,7 +360,8 @@ impl Backend for Memory {
     fn serves(&self, queue: &str, kind: &str) -> Result<bool, Error> {
         let has = |names: &[String], name: &str| names.iter().any(|known| known == name);
         Ok(self.with(|book| {
-            let mut serving = book.members.values().filter(|member| member.serves);
+            let members = book.members.values().map(|seat| &seat.member);
+            let mut serving = members.filter(|member| member.serves);
             serving.any(|member| {
                 has(&member.kinds, kind)
                     && (member.queues.is_empty() || has(&member.queues, queue))

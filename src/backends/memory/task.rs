@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::id::TaskId;
 use crate::outcome::{Outcome, Report};
+use crate::quota::Quota;
 use crate::record::{AttemptRecord, Claimed, Finish, Lease, NewTask, TaskRecord};
 use crate::settle::{Change, already_running};
 use crate::state::{Reason, State, rank};
@@ -29,6 +30,8 @@ pub(super) struct Task {
     pub(super) options: Option<String>,
     /// None for a plain task.
     pub(super) extra: Option<Box<Extra>>,
+    /// What it had spent when it was last retried.
+    pub(super) retried_at: u32,
     /// Those that did not simply succeed, oldest first.
     attempts: Vec<AttemptRecord>,
     /// By name: what each came to, and when that was stored.
@@ -83,6 +86,7 @@ impl Task {
             stuck: false,
             at_most_once: new.at_most_once,
             key: new.key,
+            owner: new.extra.as_ref().and_then(|extra| extra.owner.clone()),
             tags: decoded(new.tags.as_deref()),
             meta: decoded(new.meta.as_deref()),
             arguments: new.arguments,
@@ -92,11 +96,33 @@ impl Task {
         let lane = (new.queue, new.kind);
         let (options, extra) = (new.options, new.extra);
         let (attempts, steps) = (Vec::new(), BTreeMap::new());
-        let mut task = Self { record, lane, rank, options, extra, attempts, steps };
+        let retried_at = 0;
+        let mut task = Self { record, lane, rank, options, extra, retried_at, attempts, steps };
         if let Start::Skipped { holder } = start {
             task.record_skip(now, already_running(holder));
         }
         task
+    }
+
+    /// The task as it would be stored anew: without key.
+    pub(super) fn template(&self) -> NewTask {
+        let task = &self.record;
+        NewTask {
+            kind: Arc::clone(&self.lane.1),
+            queue: Arc::clone(&self.lane.0),
+            priority: task.priority,
+            due_at: task.due_at,
+            expires_at: task.expires_at,
+            attempts_max: task.attempts_max,
+            at_most_once: task.at_most_once,
+            arguments: task.arguments.clone(),
+            key: None,
+            tags: encoded(&task.tags, task.tags.is_empty()),
+            meta: encoded(&task.meta, task.meta.is_empty()),
+            options: self.options.clone(),
+            quota: Quota::default(),
+            extra: self.extra.as_deref().and_then(Extra::of_copy),
+        }
     }
 
     pub(super) fn is_held_by(&self, lease: Lease) -> bool {
@@ -198,6 +224,11 @@ impl Task {
         }
         attempts
     }
+}
+
+/// Tags and meta came from JSON, so they encode.
+fn encoded(value: &impl serde::Serialize, empty: bool) -> Option<String> {
+    if empty { None } else { serde_json::to_string(value).ok() }
 }
 
 /// Tags and meta were encoded by the client, so they decode.

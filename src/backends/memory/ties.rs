@@ -68,7 +68,12 @@ impl Ties {
 
 impl Book {
     /// The tasks of a gate in this state that hold a place of it.
-    fn holders(&self, key: &str, state: State, now: Timestamp) -> impl Iterator<Item = &Task> {
+    pub(super) fn holders(
+        &self,
+        key: &str,
+        state: State,
+        now: Timestamp,
+    ) -> impl Iterator<Item = &Task> {
         let rows = self.ties.beyond.get(key).into_iter().flatten();
         let tasks = rows.filter_map(|row| self.tasks.get(row));
         tasks.filter(move |task| {

@@ -37,7 +37,7 @@ pub(super) fn cancel(core: &mut Core, now: Timestamp, id: TaskId) -> Result<Canc
                 .prepare_cached(REQUEST)
                 .and_then(|mut ask| ask.execute([id.row()]))
                 .map_err(not_stored)?;
-            core.effects.cancel = Some(id.row());
+            core.effects.cancel.push(id.row());
             Ok(Cancelled::Requested)
         }
         Some(state) if state.is_final() => Ok(Cancelled::AlreadyFinished),

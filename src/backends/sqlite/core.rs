@@ -37,8 +37,8 @@ const NEIGHBOUR_ACTIVE: Duration = Duration::from_secs(1);
 pub(super) struct Effects {
     /// Work was stored that may be claimed or becomes due.
     pub(super) work: bool,
-    /// A running task was asked to stop.
-    pub(super) cancel: Option<i64>,
+    /// Running tasks that were asked to stop.
+    pub(super) cancel: Vec<i64>,
     /// Rows whose waiters are to be woken.
     pub(super) changed: Vec<i64>,
 }

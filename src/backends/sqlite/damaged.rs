@@ -138,9 +138,10 @@ mod tests {
     use super::super::tests::{Bench, NOW, at, success, task};
     use crate::backend::Backend;
     use crate::error::Error;
+    use crate::filter::Filter;
     use crate::id::TaskId;
     use crate::outcome::{Outcome, Report};
-    use crate::record::{Filter, Finish, NewTask};
+    use crate::record::{Finish, NewTask};
     use crate::retention::{Prune, Retention, Step, Walk};
     use crate::state::{Reason, State};
 

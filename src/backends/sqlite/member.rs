@@ -335,3 +335,12 @@ fn end_of(held: Held, now: Timestamp, outcome: Outcome) -> Finish {
     let id = TaskId::new(held.lease.row, 0);
     Finish::plain(id, held.lease, held.started_at, now, outcome)
 }
+
+/// Served by the primary key of the workers.
+pub(super) fn set_threads(core: &mut Core, owner: i64, threads: usize) -> Result<(), Error> {
+    core.conn
+        .prepare_cached("UPDATE litework_worker SET threads = ?2 WHERE id = ?1")
+        .and_then(|mut update| update.execute((owner, i64::try_from(threads).unwrap_or(i64::MAX))))
+        .map(drop)
+        .map_err(not_stored)
+}

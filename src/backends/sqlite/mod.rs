@@ -20,7 +20,9 @@ mod inbox;
 mod lanes;
 mod member;
 mod mounts;
+mod operate;
 mod payload;
+mod presence;
 mod promote;
 mod prune;
 mod query;
@@ -36,6 +38,8 @@ mod tests;
 mod unique;
 mod waiting;
 mod watcher;
+mod why;
+mod wipe;
 mod writer;
 
 use std::cell::RefCell;
@@ -54,13 +58,14 @@ use self::seats::{Beats, Life, Seat};
 use self::writer::Writer;
 use crate::backend::{Backend, Cancelled, CheckRow, Exchanged, Offer, Rescued};
 use crate::error::Error;
+use crate::filter::Filter;
 use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::inbox::{Inbox, Slice};
 use crate::options::Durability;
 use crate::record::{
-    AttemptRecord, Claimed, Cursor, Filter, Finish, Lease, Member, NewStep, NewTask, Page,
-    StepRecord, Stored, TaskRecord,
+    AttemptRecord, Claimed, Cursor, Finish, Lease, Member, NewStep, NewTask, Page, StepRecord,
+    Stored, TaskRecord,
 };
 use crate::retention::Walk;
 use crate::rule::Scope;

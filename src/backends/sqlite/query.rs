@@ -6,13 +6,18 @@
 use std::time::Duration;
 
 use r2d2_sqlite::SqliteConnectionManager;
-use rusqlite::{Connection, ToSql};
+use rusqlite::{Connection, OptionalExtension, ToSql};
 
+use super::gates::ties_of;
 use super::{row, schema};
 use crate::error::Error;
+use crate::filter::Filter;
 use crate::id::TaskId;
-use crate::record::{AttemptRecord, BadRow, Cursor, Filter, Page, TaskRecord};
+use crate::quota::Quota;
+use crate::record::{AttemptRecord, BadRow, Cursor, NewTask, Page, TaskRecord};
 use crate::state::State;
+use crate::ties::Extra;
+use crate::time::Timestamp;
 
 /// Readers at once.
 const READERS_MAX: u32 = 4;
@@ -116,7 +121,7 @@ pub(super) fn attempts(conn: &Connection, id: TaskId) -> Read<Vec<AttemptRecord>
     let mut read = conn.prepare_cached(
         "SELECT attempt, outcome, started_at, finished_at, worker, report, \
          (SELECT name FROM litework_worker WHERE id = worker) FROM litework_error \
-         WHERE task = ?1 ORDER BY id",
+         WHERE task = ?1 AND outcome <> 'retried' ORDER BY id",
     )?;
     let mut rows = read.query([id.row()])?;
     let mut attempts = Vec::new();
@@ -159,6 +164,42 @@ fn conditions(filter: &Filter) -> (Vec<String>, Vec<Box<dyn ToSql>>) {
     if let Some(tag) = &filter.tag {
         clauses.push("EXISTS (SELECT 1 FROM json_each(t.tags) WHERE value = ?)".to_owned());
         values.push(Box::new(tag.clone()));
+    }
+    if let Some(owner) = &filter.owner {
+        clauses.push("t.owner = ?".to_owned());
+        values.push(Box::new(owner.clone()));
+    }
+    if !filter.ids.is_empty() {
+        // Each number with its own tag; a list of numbers always encodes.
+        let ids: Vec<(i64, i64)> = filter.ids.iter().map(|id| (id.row(), id.tag())).collect();
+        let ids = serde_json::to_string(&ids).unwrap_or_default();
+        clauses.push("t.id IN (SELECT value ->> 0 FROM json_each(?))".to_owned());
+        clauses.push(
+            "EXISTS (SELECT 1 FROM json_each(?) \
+             WHERE value ->> 0 = t.id AND value ->> 1 = t.tag)"
+                .to_owned(),
+        );
+        values.extend([Box::new(ids.clone()) as Box<dyn ToSql>, Box::new(ids)]);
+    }
+    let moments = [
+        ("t.enqueued_at >= ?", filter.created_after),
+        ("t.enqueued_at < ?", filter.created_before),
+        ("t.finished_at >= ?", filter.finished_after),
+        ("t.finished_at < ?", filter.finished_before),
+    ];
+    for (clause, moment) in moments {
+        if let Some(moment) = moment {
+            clauses.push(clause.to_owned());
+            values.push(Box::new(moment.as_millis()));
+        }
+    }
+    if let Some(text) = &filter.error {
+        clauses.push(
+            "instr((SELECT report ->> '$.message' FROM litework_error WHERE task = t.id \
+             AND report IS NOT NULL ORDER BY id DESC LIMIT 1), ?) > 0"
+                .to_owned(),
+        );
+        values.push(Box::new(text.clone()));
     }
     (clauses, values)
 }
@@ -227,6 +268,90 @@ pub(super) fn count(conn: &Connection, filter: &Filter, limit: u64) -> Read<u64>
     let counted: i64 =
         read.query_row(rusqlite::params_from_iter(values.iter()), |found| found.get(0))?;
     Ok(counted.unsigned_abs())
+}
+
+/// Rows of one page of [`rows`].
+const ROWS: i64 = 500;
+
+/// Rows after `after` and up to `last` that pass, ascending. Walks along the owner's index or the
+/// primary key from where the page before ended, so all pages together walk once.
+pub(super) fn rows(conn: &Connection, filter: &Filter, after: i64, last: i64) -> Read<Vec<i64>> {
+    let (mut clauses, mut values) = conditions(filter);
+    clauses.push("t.id > ? AND t.id <= ?".to_owned());
+    values.extend([Box::new(after) as Box<dyn ToSql>, Box::new(last), Box::new(ROWS)]);
+    let along = if filter.owner.is_some() && filter.ids.is_empty() {
+        "INDEXED BY litework_task_owner"
+    } else {
+        "NOT INDEXED"
+    };
+    let found = where_clause(&clauses);
+    let sql = format!(
+        "SELECT t.id FROM litework_task t {along} CROSS JOIN litework_lane l ON l.id = t.lane \
+         {found} ORDER BY t.id LIMIT ?"
+    );
+    let mut read = conn.prepare_cached(&sql)?;
+    let rows = read.query_map(rusqlite::params_from_iter(values.iter()), |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The id of a row, if it passes the filter now. Nothing but the primary key may serve it.
+pub(super) fn still_passes(
+    conn: &Connection,
+    filter: &Filter,
+    row: i64,
+) -> rusqlite::Result<Option<TaskId>> {
+    let (mut clauses, mut values) = conditions(filter);
+    clauses.push("t.id = ?".to_owned());
+    values.push(Box::new(row));
+    let found = where_clause(&clauses);
+    let sql = format!(
+        "SELECT t.id, t.tag FROM litework_task t NOT INDEXED \
+         CROSS JOIN litework_lane l ON l.id = t.lane {found}"
+    );
+    let mut read = conn.prepare_cached(&sql)?;
+    let found = read.query_row(rusqlite::params_from_iter(values.iter()), |row| {
+        Ok(TaskId::new(row.get(0)?, row.get(1)?))
+    });
+    found.optional()
+}
+
+/// Served by the primary key.
+const TEMPLATE: &str = "SELECT l.kind, l.queue, t.priority, t.due_at, t.expires_at, \
+     t.attempts_max, t.at_most_once, t.owner, t.tags, t.meta, t.options, t.name, t.wait_key, t.ties, \
+     coalesce(t.arguments, (SELECT body FROM litework_payload WHERE id = t.id * 2)) \
+     FROM litework_task t JOIN litework_lane l ON l.id = t.lane WHERE t.id = ?1 AND t.tag = ?2";
+
+/// A task as it would be stored anew.
+pub(super) fn template(conn: &Connection, id: TaskId) -> Read<Option<NewTask>> {
+    let moment = |ms: Option<i64>| ms.map(Timestamp::clamped);
+    let mut read = conn.prepare_cached(TEMPLATE)?;
+    let found = read.query_row((id.row(), id.tag()), |row| {
+        let (kind, queue): (String, String) = (row.get(0)?, row.get(1)?);
+        Ok(NewTask {
+            kind: kind.into(),
+            queue: queue.into(),
+            priority: row.get(2)?,
+            due_at: Timestamp::clamped(row.get(3)?),
+            expires_at: moment(row.get(4)?),
+            attempts_max: row.get(5)?,
+            at_most_once: row.get(6)?,
+            arguments: row.get::<_, Option<String>>(14)?.unwrap_or_default(),
+            key: None,
+            tags: row.get(8)?,
+            meta: row.get(9)?,
+            options: row.get(10)?,
+            quota: Quota::default(),
+            extra: Extra {
+                owner: row.get(7)?,
+                name: row.get(11)?,
+                wait_key: row.get(12)?,
+                ties: ties_of(row.get(13)?),
+                ..Extra::default()
+            }
+            .of_copy(),
+        })
+    });
+    Ok(found.optional()?)
 }
 
 /// Live runners that know this kind and take tasks of this queue: number and file stem of each.

@@ -152,6 +152,21 @@ impl Rules {
     }
 }
 
+/// All rules, and how many run under each, as a reader sees them.
+pub(super) fn stored(conn: &Connection) -> rusqlite::Result<Vec<(Scope, Rule, u32)>> {
+    let mut rules = Rules::default();
+    rules.read(conn)?;
+    if rules.counts {
+        rules.count(conn)?;
+    }
+    let queues = rules.queues.into_iter().map(|(name, known)| (Scope::Queue(name), known));
+    let kinds = rules.kinds.into_iter().map(|(name, known)| (Scope::Kind(name), known));
+    let all = queues.chain(kinds).map(|(scope, known)| (scope, known.rule, known.running));
+    let mut all: Vec<_> = all.collect();
+    all.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+    Ok(all)
+}
+
 /// Served by the primary key of `litework_rule`.
 const DECLARED: &str = "SELECT max_running, rate_count, rate_ms, rate_burst, edited_at \
      FROM litework_rule WHERE scope = ?1 AND name = ?2";

@@ -186,9 +186,14 @@ pub(super) fn let_go(conn: &Connection, row: i64) -> Result<(), Error> {
         .map_err(not_stored)
 }
 
+/// The other task that has a key by now.
+pub(super) fn taken_by(conn: &Connection, row: i64, key: &str) -> Result<Option<TaskId>, Error> {
+    Ok(holder(conn, key)?.map(|holder| holder.id).filter(|id| id.row() != row))
+}
+
 /// Whether another task has a key by now.
 pub(super) fn is_taken(conn: &Connection, row: i64, key: &str) -> Result<bool, Error> {
-    Ok(holder(conn, key)?.is_some_and(|holder| holder.id.row() != row))
+    taken_by(conn, row, key).map(|other| other.is_some())
 }
 
 /// A task that has let its key go has to start again.

@@ -112,7 +112,7 @@ impl Writer {
         if effects.work {
             self.signal.ring(Notice::Work);
         }
-        if let Some(row) = effects.cancel {
+        for row in effects.cancel {
             self.signal.ring(Notice::Cancel(row));
         }
         if foreign {

@@ -1,0 +1,416 @@
+//! Every step of the journey: what people do to tasks, to queues and kinds, from outside.
+//!
+//! One deed, or one slice of a deed done to many, is a commit. What a task is in is read in the
+//! transaction that changes it.
+
+use std::time::{Duration, Instant};
+
+use rusqlite::OptionalExtension;
+
+use super::core::{Core, NextDue};
+use super::enqueue::Insert;
+use super::errors::not_stored;
+use super::gates::ties_of;
+use super::{Sqlite, blocks, cancel, ends, member, presence, query, unique, why, wipe};
+use crate::backend::{Backend, Cancelled, LaneName, Operate};
+use crate::deed::{Deed, Done, Tally};
+use crate::error::Error;
+use crate::filter::Filter;
+use crate::id::TaskId;
+use crate::options::Durability;
+use crate::presence::WorkerRecord;
+use crate::record::{NewTask, Stored};
+use crate::rule::{Paused, Scope};
+use crate::state::{Reason, State, rank};
+use crate::ties::Ties;
+use crate::time::Timestamp;
+use crate::unique::Held;
+use crate::why::Facts;
+
+/// How long one slice holds the write lock, about.
+const SLICE: Duration = Duration::from_millis(20);
+
+/// Served by the primary key.
+const FOUND: &str = "SELECT state, reason, priority, due_at, enqueued_at, expires_at, attempt, \
+     attempts_max, lane, ties FROM litework_task WHERE id = ?1 AND tag = ?2";
+
+/// What the task had spent when it was last retried. Served by `litework_error_task`.
+const BASE: &str =
+    "SELECT coalesce(max(attempt), 0) FROM litework_error WHERE task = ?1 AND outcome = 'retried'";
+
+const NOTE_RETRY: &str = "INSERT INTO litework_error (task, attempt, outcome, finished_at) \
+     VALUES (?1, ?2, 'retried', ?3)";
+
+/// Served by the primary key.
+const RETRY: &str = "UPDATE litework_task SET state = 'ready', reason = NULL, finished_at = NULL, \
+     due_at = ?2, rank = ?3, attempts_max = ?4, cancel_requested = 0, stuck = 0, result = NULL, \
+     expires_at = CASE WHEN expires_at > ?2 THEN expires_at END WHERE id = ?1";
+
+/// Served by the primary key.
+const MOVE: &str = "UPDATE litework_task SET state = ?2, reason = ?3, due_at = ?4, rank = ?5, \
+     expires_at = ?6 WHERE id = ?1";
+
+/// Served by the primary key.
+const NEWEST: &str = "SELECT id FROM litework_task WHERE id <= ?1 ORDER BY id DESC LIMIT 1";
+
+/// Served by the primary key.
+const DELETE: &str = "DELETE FROM litework_task WHERE id = ?1";
+
+/// The newest row keeps its number from being given out again: it is emptied, and belongs to no lane, so
+/// that nobody finds it. Served by the primary key.
+const HOLLOW: &str = "UPDATE litework_task SET tag = ?2, lane = 0, state = 'cancelled', \
+     reason = 'asked', priority = 0, due_at = 0, rank = 0, enqueued_at = 0, started_at = NULL, \
+     finished_at = 0, expires_at = NULL, worker = NULL, batch = NULL, owner = NULL, key = NULL, \
+     unique_key = NULL, wait_key = NULL, ties = NULL, name = NULL, trace = NULL, tags = NULL, \
+     meta = NULL, options = NULL, arguments = '{}', result = NULL WHERE id = ?1";
+
+/// Hollow rows that are not the newest any more. Served by `litework_task_finished`.
+const SWEEP_HOLLOW: &str =
+    "DELETE FROM litework_task WHERE finished_at = 0 AND lane = 0 AND id < ?1";
+
+/// What hangs on a task: its payloads, the records of its attempts, its steps, its edges.
+const DELETE_PARTS: [&str; 5] = [
+    // Served by the primary key.
+    "DELETE FROM litework_payload WHERE id BETWEEN ?1 * 2 AND ?1 * 2 + 1",
+    // Served by `litework_error_task`.
+    "DELETE FROM litework_error WHERE task = ?1",
+    "DELETE FROM litework_step WHERE task = ?1",
+    "DELETE FROM litework_edge WHERE before = ?1",
+    // Served by `litework_edge_after`.
+    "DELETE FROM litework_edge WHERE after = ?1",
+];
+
+/// What is known of a task before it is changed.
+struct Before {
+    state: State,
+    reason: Option<Reason>,
+    priority: i8,
+    due_at: Timestamp,
+    enqueued_at: Timestamp,
+    expires_at: Option<Timestamp>,
+    attempt: u32,
+    attempts_max: u32,
+    lane: i64,
+    /// None for a plain task.
+    ties: Option<Ties>,
+}
+
+fn read(core: &Core, id: TaskId) -> Result<Before, Error> {
+    let found = core
+        .conn
+        .prepare_cached(FOUND)
+        .and_then(|mut read| {
+            read.query_row((id.row(), id.tag()), |row| {
+                let state: String = row.get(0)?;
+                let reason: Option<String> = row.get(1)?;
+                Ok(Before {
+                    // A state that is none of ours is the end of a damaged row.
+                    state: State::from_word(&state).unwrap_or(State::Failed),
+                    reason: reason.as_deref().and_then(Reason::from_word),
+                    priority: row.get(2)?,
+                    due_at: Timestamp::clamped(row.get(3)?),
+                    enqueued_at: Timestamp::clamped(row.get(4)?),
+                    expires_at: row.get::<_, Option<i64>>(5)?.map(Timestamp::clamped),
+                    attempt: row.get(6)?,
+                    attempts_max: row.get(7)?,
+                    lane: row.get(8)?,
+                    ties: row.get::<_, Option<String>>(9)?.map(|text| ties_of(Some(text))),
+                })
+            })
+            .optional()
+        })
+        .map_err(not_stored)?;
+    found.ok_or_else(|| Error::not_found(id))
+}
+
+fn act(core: &mut Core, now: Timestamp, id: TaskId, deed: Deed) -> Result<Done, Error> {
+    let before = read(core, id)?;
+    if let Some(refusal) = deed.refusal(id, before.state) {
+        return Err(refusal);
+    }
+    match deed {
+        Deed::Retry => retry(core, now, id, &before)?,
+        Deed::Reschedule(at) => reschedule(core, now, id, &before, at)?,
+        Deed::Cancel | Deed::Erase if before.state == State::Running => {
+            cancel::cancel(core, now, id)?;
+            return Ok(Done::Asked);
+        }
+        Deed::Cancel => drop(cancel::cancel(core, now, id)?),
+        Deed::Delete | Deed::Erase => delete(core, now, id, before.state)?,
+    }
+    Ok(Done::Done)
+}
+
+fn retry(core: &mut Core, now: Timestamp, id: TaskId, before: &Before) -> Result<(), Error> {
+    let row = id.row();
+    take_key_again(core, row, before)?;
+    let rank = rank(now, before.priority, core.step_ms);
+    let base = core
+        .conn
+        .prepare_cached(BASE)
+        .and_then(|mut read| read.query_row([row], |found| found.get(0)))
+        .map_err(not_stored)?;
+    let attempts_max = Deed::allowance(before.attempt, before.attempts_max, base);
+    core.conn
+        .prepare_cached(RETRY)
+        .and_then(|mut retry| retry.execute((row, now.as_millis(), rank, attempts_max)))
+        .map_err(not_stored)?;
+    core.conn
+        .prepare_cached(NOTE_RETRY)
+        .and_then(|mut note| note.execute((row, before.attempt, now.as_millis())))
+        .map_err(not_stored)?;
+    core.conn
+        .prepare_cached("DELETE FROM litework_payload WHERE id = ?1 * 2 + 1")
+        .and_then(|mut delete| delete.execute([row]))
+        .map_err(not_stored)?;
+    if before.state == State::Succeeded {
+        core.conn
+            .prepare_cached("DELETE FROM litework_step WHERE task = ?1")
+            .and_then(|mut delete| delete.execute([row]))
+            .map_err(not_stored)?;
+    }
+    core.note_ready(row, before.lane, rank)
+}
+
+/// A retried task is the only one of its unique key again, or is not retried.
+fn take_key_again(core: &Core, row: i64, before: &Before) -> Result<(), Error> {
+    let unique = before.ties.as_ref().and_then(|ties| ties.unique.as_ref());
+    let Some(unique) = unique.filter(|unique| !matches!(unique.held, Held::Until(_))) else {
+        return Ok(());
+    };
+    match unique::taken_by(&core.conn, row, &unique.key)? {
+        Some(existing) => Err(Error::NotUnique { existing }),
+        None => unique::take_again(&core.conn, row, &unique.key),
+    }
+}
+
+fn reschedule(
+    core: &mut Core,
+    now: Timestamp,
+    id: TaskId,
+    before: &Before,
+    at: Timestamp,
+) -> Result<(), Error> {
+    let (state, reason) = Deed::moved_to(before.state, before.reason, at > now);
+    let from = before.due_at.max(before.enqueued_at);
+    let expires_at = Deed::moved_expiry(before.expires_at, from, at.max(now));
+    let rank = rank(at, before.priority, core.step_ms);
+    core.conn
+        .prepare_cached(MOVE)
+        .and_then(|mut write| {
+            write.execute((
+                id.row(),
+                state.as_str(),
+                reason.map(Reason::as_str),
+                at.as_millis(),
+                rank,
+                expires_at.map(Timestamp::as_millis),
+            ))
+        })
+        .map_err(not_stored)?;
+    // Where it stood is not known here, so what is remembered is read again.
+    core.lanes.forget();
+    core.next_due = NextDue::Unknown;
+    core.effects.work = true;
+    if before.ties.is_some() {
+        // It may have kept others waiting.
+        ends::left(core, now, id.row())?;
+    }
+    Ok(())
+}
+
+/// Forgets a task that does not run. One that has not ended is cancelled first, so that whoever waits for
+/// it hears of it.
+fn delete(core: &mut Core, now: Timestamp, id: TaskId, state: State) -> Result<(), Error> {
+    if !state.is_final() {
+        cancel::cancel(core, now, id)?;
+    }
+    let row = id.row();
+    for sql in DELETE_PARTS {
+        core.conn
+            .prepare_cached(sql)
+            .and_then(|mut delete| delete.execute([row]))
+            .map_err(not_stored)?;
+    }
+    let newest: i64 = core
+        .conn
+        .prepare_cached(NEWEST)
+        .and_then(|mut read| read.query_row([i64::MAX], |found| found.get(0)))
+        .map_err(not_stored)?;
+    if row == newest {
+        let tag = core.tags.next()?;
+        core.conn
+            .prepare_cached(HOLLOW)
+            .and_then(|mut hollow| hollow.execute((row, tag)))
+            .map_err(not_stored)?;
+    } else {
+        core.conn
+            .prepare_cached(DELETE)
+            .and_then(|mut delete| delete.execute([row]))
+            .map_err(not_stored)?;
+    }
+    core.conn
+        .prepare_cached(SWEEP_HOLLOW)
+        .and_then(|mut sweep| sweep.execute([newest]))
+        .map_err(not_stored)?;
+    core.effects.changed.push(row);
+    Ok(())
+}
+
+/// Whether the row itself stood in the way: it holds what the schema does not admit.
+fn is_damaged(error: &Error) -> bool {
+    let Error::NotStored { source: Some(source), .. } = error else { return false };
+    let theirs = source.downcast_ref::<rusqlite::Error>();
+    let code = theirs.and_then(rusqlite::Error::sqlite_error_code);
+    code == Some(rusqlite::ErrorCode::ConstraintViolation)
+}
+
+fn act_on(
+    core: &mut Core,
+    now: Timestamp,
+    deed: Deed,
+    filter: &Filter,
+    rows: &[i64],
+) -> Result<Tally, Error> {
+    let began = Instant::now();
+    let mut slice = Tally::default();
+    for row in rows {
+        if slice.seen > 0 && began.elapsed() >= SLICE {
+            break;
+        }
+        slice.seen += 1;
+        let found = query::still_passes(&core.conn, filter, *row).map_err(not_stored)?;
+        let Some(id) = found else { continue };
+        match slice.count(deed, id, act(core, now, id, deed)) {
+            Err(error) if is_damaged(&error) && !core.lost_transaction() => slice.left += 1,
+            answer => answer?,
+        }
+    }
+    Ok(slice)
+}
+
+/// What is erased is overwritten, where `SQLite` frees it; the connection goes back to its own ways.
+fn act_thoroughly(
+    core: &mut Core,
+    deed: Deed,
+    body: impl FnOnce(&mut Core) -> Result<Tally, Error>,
+) -> Result<Tally, Error> {
+    if deed != Deed::Erase {
+        return body(core);
+    }
+    let set = |core: &Core, word: bool| core.conn.pragma_update(None, "secure_delete", word);
+    set(core, true).map_err(not_stored)?;
+    let answer = body(core);
+    set(core, false).map_err(not_stored)?;
+    answer
+}
+
+/// Stores a task in the place of another.
+fn replace(core: &mut Core, now: Timestamp, id: TaskId, new: &mut [Insert]) -> Result<(), Error> {
+    let before = read(core, id)?;
+    blocks::store_all(core, new)?;
+    if !before.state.is_final() && before.state != State::Running {
+        let cancelled = cancel::cancel(core, now, id)?;
+        debug_assert_eq!(cancelled, Cancelled::Now, "it has not started");
+    }
+    Ok(())
+}
+
+const PAUSE: &str = "INSERT INTO litework_rule (scope, name, paused_at) VALUES (?1, ?2, ?3) \
+     ON CONFLICT (scope, name) DO UPDATE SET paused_at = excluded.paused_at \
+     WHERE paused_at IS NULL";
+
+/// Served by the primary key of the rules.
+const RESUME: &str = "UPDATE litework_rule SET paused_at = NULL \
+     WHERE scope = ?1 AND name = ?2 AND paused_at IS NOT NULL";
+
+/// A rule that says nothing any more. Served by the primary key of the rules.
+const DROP_EMPTY: &str = "DELETE FROM litework_rule WHERE scope = ?1 AND name = ?2 \
+     AND paused_at IS NULL AND max_running IS NULL AND rate_count IS NULL \
+     AND closed_until IS NULL AND edited_at IS NULL";
+
+fn pause(core: &mut Core, scope: &Scope, since: Option<Timestamp>) -> Result<bool, Error> {
+    let (word, name) = (scope.word(), scope.name());
+    let changed = match since {
+        Some(at) => core
+            .conn
+            .prepare_cached(PAUSE)
+            .and_then(|mut pause| pause.execute((word, name, at.as_millis()))),
+        None => core.conn.prepare_cached(RESUME).and_then(|mut end| end.execute((word, name))),
+    };
+    let changed = changed.map_err(not_stored)? > 0;
+    if since.is_none() {
+        core.conn
+            .prepare_cached(DROP_EMPTY)
+            .and_then(|mut delete| delete.execute((word, name)))
+            .map_err(not_stored)?;
+    }
+    if changed {
+        core.rules.forget();
+        core.effects.work = true;
+    }
+    Ok(changed)
+}
+
+impl Operate for Sqlite {
+    fn act(&self, now: Timestamp, id: TaskId, deed: Deed) -> Result<Done, Error> {
+        self.transaction(self.durability, |core| act(core, now, id, deed))
+    }
+
+    fn rows(&self, filter: &Filter, after: i64, last: i64) -> Result<Vec<i64>, Error> {
+        self.read("rows", |conn| query::rows(conn, filter, after, last))
+    }
+
+    fn act_on(
+        &self,
+        now: Timestamp,
+        deed: Deed,
+        filter: &Filter,
+        rows: &[i64],
+    ) -> Result<Tally, Error> {
+        self.transaction(self.durability, |core| {
+            act_thoroughly(core, deed, |core| act_on(core, now, deed, filter, rows))
+        })
+    }
+
+    fn template(&self, id: TaskId) -> Result<Option<NewTask>, Error> {
+        self.read("a task", |conn| query::template(conn, id))
+    }
+
+    fn replace(&self, now: Timestamp, id: TaskId, with: NewTask) -> Result<Stored, Error> {
+        let mut new = [Insert::new(with, now, None, self.durability)];
+        let level = new[0].level();
+        self.transaction(level, |core| replace(core, now, id, &mut new)).map_err(Error::of_one)?;
+        let [new] = new;
+        new.into_stored()
+    }
+
+    fn pause(&self, scope: &Scope, since: Option<Timestamp>) -> Result<bool, Error> {
+        self.transaction(self.durability, |core| pause(core, scope, since))
+    }
+
+    fn paused(&self) -> Result<Vec<Paused>, Error> {
+        self.read("what is paused", why::paused)
+    }
+
+    fn workers(&self) -> Result<Vec<WorkerRecord>, Error> {
+        self.read("workers", |conn| presence::workers(conn, &self.inner))
+    }
+
+    fn set_threads(&self, owner: i64, threads: usize) -> Result<(), Error> {
+        self.transaction(Durability::Normal, |core| member::set_threads(core, owner, threads))
+    }
+
+    fn facts(&self, now: Timestamp, id: TaskId) -> Result<Option<Facts>, Error> {
+        self.read("why", |conn| why::facts(conn, &self.inner, now, id))
+    }
+
+    fn lanes_with_work(&self, now: Timestamp) -> Result<Vec<LaneName>, Error> {
+        self.read("ready work", |conn| why::lanes_with_work(conn, now))
+    }
+
+    fn wipe(&self) -> Result<bool, Error> {
+        self.check_usable()?;
+        wipe::empty_log(&self.inner.path)
+    }
+}

@@ -1,0 +1,225 @@
+//! Every step of the journey: what people do to all tasks that pass a filter, or that belong to somebody.
+
+use chrono::{DateTime, TimeZone};
+
+use crate::client::Client;
+use crate::deed::{Deed, Tally};
+use crate::error::Error;
+use crate::filter::Filter;
+use crate::id::TaskId;
+use crate::operate::moment_of;
+use crate::state::State;
+use crate::task::check_owner;
+
+/// Many tasks.
+impl Client {
+    /// All tasks that pass a filter: count them, then do something to them.
+    ///
+    /// It is done in slices of about 20 ms, each a commit of its own, so that others go on meanwhile; an
+    /// error ends it, and what was done until then stays done. A task is judged by what it is when its
+    /// slice comes: one that no longer passes the filter is left alone. Tasks that are enqueued after
+    /// it has begun are not touched.
+    ///
+    /// ```
+    /// # use litework::{Client, Filter, Mode, State, task};
+    /// #[task]
+    /// fn double(n: u32) -> u32 {
+    ///     2 * n
+    /// }
+    ///
+    /// let tasks = Client::in_memory().mode(Mode::Hold).register(double).open()?;
+    /// tasks.enqueue_many((0..25).map(double::with))?;
+    /// let filter = Filter::new().kind("double").state(State::Ready);
+    /// let count = tasks.bulk(&filter).count()?;
+    /// // … ask somebody whether that is what was meant …
+    /// let cancelled = tasks.bulk(&filter).expecting(count).cancel()?;
+    /// assert_eq!((count, cancelled.done), (25, 25));
+    /// # Ok::<(), litework::Failure>(())
+    /// ```
+    pub fn bulk(&self, filter: &Filter) -> Bulk<'_> {
+        Bulk { client: self, filter: filter.clone(), expected: None }
+    }
+}
+
+/// Tasks that pass a filter; see [`Client::bulk`].
+#[derive(Debug)]
+#[must_use = "nothing is done yet"]
+pub struct Bulk<'a> {
+    client: &'a Client,
+    filter: Filter,
+    expected: Option<u64>,
+}
+
+/// What was done to many tasks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Bulked {
+    /// To how many.
+    pub done: u64,
+    /// How many run and were asked to stop.
+    pub asked: u64,
+    /// How many passed the filter and were in a state in which it cannot be done, or damaged.
+    pub left: u64,
+}
+
+impl Bulk<'_> {
+    /// How many there are now.
+    ///
+    /// # Errors
+    /// `out_of_range` for too many ids; `storage` where they cannot be read.
+    pub fn count(&self) -> Result<u64, Error> {
+        self.filter.checked()?;
+        self.client.hub.backend.count(&self.filter, u64::MAX)
+    }
+
+    /// Does nothing if there are clearly more than were counted before: over a tenth more, and over
+    /// ten more. Then the error is `changed`.
+    pub fn expecting(mut self, count: u64) -> Self {
+        self.expected = Some(count);
+        self
+    }
+
+    /// Runs those that have ended again, as [`Client::retry`] does. Those that succeeded only where
+    /// the filter names [`State::Succeeded`].
+    ///
+    /// # Errors
+    /// `changed`; those of [`Bulk::count`]; `closed`, `reentrant`; `not_stored` and
+    /// `unknown_outcome` from the engine.
+    pub fn retry(mut self) -> Result<Bulked, Error> {
+        if self.filter.states.is_empty() {
+            self.filter.states = vec![State::Failed, State::Cancelled, State::Skipped];
+        }
+        self.run(Deed::Retry)
+    }
+
+    /// Cancels those that have not started, and asks those that run to stop.
+    ///
+    /// # Errors
+    /// Those of [`Bulk::retry`].
+    pub fn cancel(self) -> Result<Bulked, Error> {
+        self.run(Deed::Cancel)
+    }
+
+    /// Forgets those that do not run, as [`Client::delete`] does.
+    ///
+    /// # Errors
+    /// Those of [`Bulk::retry`].
+    pub fn delete(self) -> Result<Bulked, Error> {
+        self.run(Deed::Delete)
+    }
+
+    /// Makes those that have not started due at this moment, as [`Client::reschedule`] does.
+    ///
+    /// # Errors
+    /// `time_out_of_range`; those of [`Bulk::retry`].
+    #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
+    pub fn reschedule<Z: TimeZone>(self, moment: DateTime<Z>) -> Result<Bulked, Error> {
+        let at = moment_of(&moment)?;
+        self.run(Deed::Reschedule(at))
+    }
+
+    fn run(self, deed: Deed) -> Result<Bulked, Error> {
+        let mut total = Bulked::default();
+        self.each_slice(deed, |slice| {
+            total.done += slice.done;
+            total.asked += slice.asked;
+            total.left += slice.left;
+        })?;
+        Ok(total)
+    }
+
+    fn each_slice(&self, deed: Deed, mut came_to: impl FnMut(&Tally)) -> Result<(), Error> {
+        self.client.check_open()?;
+        self.filter.checked()?;
+        self.check_expected()?;
+        let hub = &self.client.hub;
+        let newest = hub.backend.list(&Filter::new(), None, 1)?;
+        let last = newest.tasks.first().map_or(0, |task| task.id.row());
+        let mut after = 0;
+        loop {
+            let page = hub.backend.rows(&self.filter, after, last)?;
+            let Some(end) = page.last() else { return Ok(()) };
+            after = *end;
+            let mut rows = page.as_slice();
+            while !rows.is_empty() {
+                self.client.check_open()?;
+                let slice = hub.backend.act_on(hub.clock.now(), deed, &self.filter, rows)?;
+                rows = &rows[slice.seen..];
+                came_to(&slice);
+                self.client.run_in_caller(&slice.ready);
+            }
+        }
+    }
+
+    fn check_expected(&self) -> Result<(), Error> {
+        let Some(expected) = self.expected else { return Ok(()) };
+        let most = expected.saturating_add((expected / 10).max(10));
+        let found = self.client.hub.backend.count(&self.filter, most.saturating_add(1))?;
+        if found <= most {
+            return Ok(());
+        }
+        let allowed =
+            format!("at most {most}, as {expected} were counted before; count them again");
+        Err(Error::invalid("changed", "number of tasks that pass the filter", found, allowed))
+    }
+}
+
+/// What [`Client::erase`] came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Erased {
+    /// How many tasks are gone.
+    pub tasks: u64,
+    /// Tasks that run and were asked to stop. Erase again when they have ended.
+    pub running: Vec<TaskId>,
+    /// Whether the log of the file was emptied too. It was not where somebody read from the file all
+    /// the time, or where something still runs; older copies may be left in it until it is begun anew.
+    pub log_emptied: bool,
+}
+
+/// All tasks of one owner.
+impl Client {
+    /// Erases all that is kept of an owner: tasks with their arguments, results, errors and steps. What
+    /// runs is asked to stop, and is erased by a later call; the answer says what that is. Tasks that
+    /// the owner's tasks have enqueued for others, or for nobody, stay.
+    ///
+    /// In a file the bytes of deleted rows are overwritten with zeros (`secure_delete`), and the log is
+    /// emptied. Copies that an earlier change left in the unused part of a page that is still in use
+    /// are overwritten only with that page, or by `VACUUM`; copies of the file are not reached at all.
+    ///
+    /// ```
+    /// # use litework::{Client, Filter, Mode, task};
+    /// #[task]
+    /// fn export(format: &str) {}
+    ///
+    /// let tasks = Client::in_memory().mode(Mode::Hold).register(export).open()?;
+    /// tasks.enqueue(export::with("csv").owner("user-7"))?;
+    /// tasks.enqueue(export::with("pdf").owner("user-8"))?;
+    /// let erased = tasks.erase("user-7")?;
+    /// assert_eq!((erased.tasks, erased.running.len()), (1, 0));
+    /// assert_eq!(tasks.count(&Filter::new())?, 1);
+    /// # Ok::<(), litework::Failure>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `bad_owner`; `closed`, `reentrant`; `storage`, `not_stored` and `unknown_outcome` from the
+    /// engine: what was erased until then stays so.
+    pub fn erase(&self, owner: &str) -> Result<Erased, Error> {
+        let filter = Filter::new().owner(check_owner(owner)?);
+        let mut tasks = 0;
+        // Whatever else is kept of an owner is erased here too.
+        self.bulk(&filter).each_slice(Deed::Erase, |slice| tasks += slice.done)?;
+        let mut running = Vec::new();
+        let mut from = None;
+        loop {
+            let page = self.list(&filter, from, 1_000)?;
+            running.extend(page.tasks.iter().map(|task| task.id));
+            from = page.next;
+            if from.is_none() {
+                break;
+            }
+        }
+        let log_emptied = running.is_empty() && self.hub.backend.wipe()?;
+        Ok(Erased { tasks, running, log_emptied })
+    }
+}

@@ -1,0 +1,156 @@
+//! Watch: which tasks are meant, when one speaks of many.
+
+use crate::error::Error;
+use crate::id::TaskId;
+use crate::record::TaskRecord;
+use crate::state::State;
+use crate::time::Timestamp;
+
+/// Ids of one filter at most.
+pub const FILTER_IDS_MAX: usize = 1_000;
+
+/// Which tasks are meant; every field narrows the choice, an empty list allows all.
+///
+/// A filter by ids, by owner, or by one state other than `ready` and `succeeded` finds its tasks by an
+/// index. All others walk over the tasks in the order of their ids, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Filter {
+    /// States.
+    pub states: Vec<State>,
+    /// Names of tasks.
+    pub kinds: Vec<String>,
+    /// Queues.
+    pub queues: Vec<String>,
+    /// A tag it must have.
+    pub tag: Option<String>,
+    /// Whose tasks.
+    pub owner: Option<String>,
+    /// These tasks, at most [`FILTER_IDS_MAX`].
+    pub ids: Vec<TaskId>,
+    /// Enqueued at this moment or later.
+    pub created_after: Option<Timestamp>,
+    /// Enqueued before this moment.
+    pub created_before: Option<Timestamp>,
+    /// Ended at this moment or later.
+    pub finished_after: Option<Timestamp>,
+    /// Ended before this moment.
+    pub finished_before: Option<Timestamp>,
+    /// A text that the message of its newest error contains, in the same case.
+    pub error: Option<String>,
+}
+
+impl Filter {
+    /// Every task.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only this state, or one of those given.
+    #[must_use]
+    pub fn state(mut self, state: State) -> Self {
+        self.states.push(state);
+        self
+    }
+
+    /// Only this kind, or one of those given.
+    #[must_use]
+    pub fn kind(mut self, kind: impl Into<String>) -> Self {
+        self.kinds.push(kind.into());
+        self
+    }
+
+    /// Only this queue, or one of those given.
+    #[must_use]
+    pub fn queue(mut self, queue: impl Into<String>) -> Self {
+        self.queues.push(queue.into());
+        self
+    }
+
+    /// Only with this tag.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tag = Some(tag.into());
+        self
+    }
+
+    /// Only tasks of this owner.
+    #[must_use]
+    pub fn owner(mut self, owner: impl Into<String>) -> Self {
+        self.owner = Some(owner.into());
+        self
+    }
+
+    /// Only this task, or one of those given.
+    #[must_use]
+    pub fn id(mut self, id: TaskId) -> Self {
+        self.ids.push(id);
+        self
+    }
+
+    /// Only what was enqueued at this moment or later.
+    #[must_use]
+    pub fn created_after(mut self, moment: Timestamp) -> Self {
+        self.created_after = Some(moment);
+        self
+    }
+
+    /// Only what was enqueued before this moment.
+    #[must_use]
+    pub fn created_before(mut self, moment: Timestamp) -> Self {
+        self.created_before = Some(moment);
+        self
+    }
+
+    /// Only what ended at this moment or later.
+    #[must_use]
+    pub fn finished_after(mut self, moment: Timestamp) -> Self {
+        self.finished_after = Some(moment);
+        self
+    }
+
+    /// Only what ended before this moment.
+    #[must_use]
+    pub fn finished_before(mut self, moment: Timestamp) -> Self {
+        self.finished_before = Some(moment);
+        self
+    }
+
+    /// Only where the message of the newest error contains this text, in the same case.
+    #[must_use]
+    pub fn error(mut self, text: impl Into<String>) -> Self {
+        self.error = Some(text.into());
+        self
+    }
+
+    pub(crate) fn checked(&self) -> Result<(), Error> {
+        if self.ids.len() > FILTER_IDS_MAX {
+            let allowed = "at most 1000; ask in parts";
+            return Err(Error::invalid("out_of_range", "ids of a filter", self.ids.len(), allowed));
+        }
+        Ok(())
+    }
+
+    /// Whether a task is meant: what the file's engine says in SQL.
+    pub(crate) fn passes(&self, task: &TaskRecord) -> bool {
+        let from = |bound: Option<Timestamp>, at: Option<Timestamp>| {
+            bound.is_none_or(|bound| at.is_some_and(|at| at >= bound))
+        };
+        let before = |bound: Option<Timestamp>, at: Option<Timestamp>| {
+            bound.is_none_or(|bound| at.is_some_and(|at| at < bound))
+        };
+        let message = task.error.as_ref().map(|report| report.message.as_str());
+        let says = |text: &String| message.is_some_and(|message| message.contains(text));
+        (self.states.is_empty() || self.states.contains(&task.state))
+            && (self.kinds.is_empty() || self.kinds.contains(&task.kind))
+            && (self.queues.is_empty() || self.queues.contains(&task.queue))
+            && self.tag.as_ref().is_none_or(|tag| task.tags.contains(tag))
+            && (self.owner.is_none() || self.owner == task.owner)
+            && (self.ids.is_empty() || self.ids.contains(&task.id))
+            && from(self.created_after, Some(task.enqueued_at))
+            && before(self.created_before, Some(task.enqueued_at))
+            && from(self.finished_after, task.finished_at)
+            && before(self.finished_before, task.finished_at)
+            && self.error.as_ref().is_none_or(says)
+    }
+}

@@ -1,0 +1,432 @@
+//! Every step of the journey: what people do from outside, and what they ask: run it again, forget it,
+//! move it, pause that queue, who runs what, and why does it not run?
+
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeZone};
+use serde_json::{Map, Value};
+
+use crate::client::{AsTaskId, Client};
+use crate::deed::{Deed, Done};
+use crate::error::Error;
+use crate::hub::Mode;
+use crate::id::TaskId;
+use crate::json;
+use crate::options::{ATTEMPTS_MAX, Options};
+use crate::presence::WorkerRecord;
+use crate::record::{NewTask, TaskRecord};
+use crate::rule::{Paused, Scope};
+use crate::task::{CallOptions, Due};
+use crate::ties::Extra;
+use crate::time::Timestamp;
+use crate::unserved::{Unserved, unserved};
+use crate::why::Why;
+
+/// Threads of a pool at most.
+pub(crate) const WORKERS_MAX: usize = 1_024;
+
+/// One task.
+impl Client {
+    /// Runs an ended task again, whatever its end was, a success too: it is due now, keeps its
+    /// errors, and may have as many attempts again as it had in the beginning. A return value is
+    /// dropped, and so is an expiry that has passed. Steps that it has done are not done again, but for
+    /// those of a success, which begins anew. In mode `inline` it has run when this returns.
+    ///
+    /// A task that was quarantined keeps its crashes on record: it runs beside no other such task, and
+    /// the next crash quarantines it again.
+    ///
+    /// ```
+    /// # use litework::{Client, Failure, Result, State, task};
+    /// # use std::sync::atomic::{AtomicBool, Ordering};
+    /// static REPAIRED: AtomicBool = AtomicBool::new(false);
+    ///
+    /// #[task(attempts = 1)]
+    /// fn print() -> Result<()> {
+    ///     if REPAIRED.load(Ordering::SeqCst) { Ok(()) } else { Err("no paper")? }
+    /// }
+    ///
+    /// let tasks = Client::in_memory().register(print).open()?;
+    /// let handle = tasks.enqueue(print::with())?;
+    /// assert_eq!(handle.refresh()?.state, State::Failed);
+    /// REPAIRED.store(true, Ordering::SeqCst);
+    /// tasks.retry(handle.id())?;
+    /// assert_eq!(handle.refresh()?.state, State::Succeeded);
+    /// # Ok::<(), Failure>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `not_found`; `not_finished` for a task that has not ended, which
+    /// [`reschedule`](Client::reschedule) makes due now; `closed`, `reentrant`; `not_stored` and
+    /// `unknown_outcome` from the engine.
+    pub fn retry(&self, id: impl AsTaskId) -> Result<(), Error> {
+        let id = id.as_task_id()?;
+        self.act(id, Deed::Retry)?;
+        self.run_in_caller(&[id]);
+        Ok(())
+    }
+
+    /// Forgets a task, with its arguments, its result, its errors and its steps. One that has not
+    /// ended is cancelled first, so whoever waits for it hears of that.
+    ///
+    /// # Errors
+    /// `not_found`; `running` for a task that runs, which is to be cancelled first; else those of
+    /// [`Client::retry`].
+    pub fn delete(&self, id: impl AsTaskId) -> Result<(), Error> {
+        self.act(id.as_task_id()?, Deed::Delete).map(drop)
+    }
+
+    /// Makes a task that has not started due at this moment, from 1970 to 9999; a past moment makes it
+    /// due now, also where it waited for its next attempt. Its expiry moves along. A task that waits
+    /// for others goes on waiting for them.
+    ///
+    /// # Errors
+    /// `time_out_of_range`; `not_found`; `running` and `already_finished` for a task that has started
+    /// or ended; else those of [`Client::retry`].
+    #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
+    pub fn reschedule<Z: TimeZone>(
+        &self,
+        id: impl AsTaskId,
+        moment: DateTime<Z>,
+    ) -> Result<(), Error> {
+        let id = id.as_task_id()?;
+        let at = moment_of(&moment)?;
+        self.act(id, Deed::Reschedule(at))?;
+        self.run_in_caller(&[id]);
+        Ok(())
+    }
+
+    /// Stores a changed copy of a task, and cancels that one if it has not started, in one commit. One
+    /// that runs or has ended stays as it is: what was run stands in its record for good.
+    ///
+    /// The copy has the task's kind, arguments, options, tags, metadata, owner, and its lock or limit, but
+    /// neither its key nor its unique key, and it is due when that one was to be, or now. The kind need
+    /// not be registered here.
+    ///
+    /// ```
+    /// # use litework::{Client, Mode, State, task};
+    /// #[task]
+    /// fn resize(path: &str, width: u32) {}
+    ///
+    /// let tasks = Client::in_memory().mode(Mode::Hold).register(resize).open()?;
+    /// let wrong = tasks.enqueue(resize::with("cat.png", 64_000))?;
+    /// let copy = tasks.edit_as_copy(wrong.id(), |edit| edit.argument("width", 640).priority(10))?;
+    /// assert_eq!(copy.arguments, r#"{"path":"cat.png","width":640}"#);
+    /// assert_eq!(wrong.refresh()?.state, State::Cancelled);
+    /// # Ok::<(), litework::Failure>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `not_found`; those of [`Client::enqueue`] for what was changed; else those of
+    /// [`Client::retry`].
+    pub fn edit_as_copy(
+        &self,
+        id: impl AsTaskId,
+        change: impl FnOnce(Edit) -> Edit,
+    ) -> Result<TaskRecord, Error> {
+        self.check_open()?;
+        let id = id.as_task_id()?;
+        let now = self.hub.clock.now();
+        let old = self.hub.backend.template(id)?.ok_or_else(|| Error::not_found(id))?;
+        let arguments = serde_json::from_str(&old.arguments).map_err(|error| Error::BadRow {
+            row: id.row(),
+            column: "arguments",
+            reason: error.to_string(),
+        })?;
+        let edit = change(Edit { arguments, with: CallOptions::default() });
+        let new = self.edited(id, old, &edit, now)?;
+        let stored = self.hub.backend.replace(now, id, new)?;
+        self.run_in_caller(&[stored.id]);
+        self.get(stored.id)
+    }
+
+    fn edited(
+        &self,
+        id: TaskId,
+        old: NewTask,
+        edit: &Edit,
+        now: Timestamp,
+    ) -> Result<NewTask, Error> {
+        let stored = Options::new()
+            .queue(old.queue.to_string())
+            .priority(old.priority.into())
+            // One that was retried has more than it was given.
+            .attempts(old.attempts_max.clamp(1, ATTEMPTS_MAX))
+            .at_most_once(old.at_most_once)
+            .with_run(old.options.as_deref());
+        let stored = stored.map_err(|error| Error::BadRow {
+            row: id.row(),
+            column: "options",
+            reason: error.to_string(),
+        })?;
+        let options = edit.with.options.over(&stored);
+        let plan = options.checked()?;
+        self.hub.catalog.check_queue(&plan.queue)?;
+        let due_at = match edit.with.due {
+            Due::Now => old.due_at.max(now),
+            due => due.moment(now)?,
+        };
+        let tags: Vec<String> = old
+            .tags
+            .as_deref()
+            .and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_default();
+        let mut with = edit.with.clone();
+        with.tags.extend(tags.into_iter().map(Into::into));
+        let arguments = json::encode(&edit.arguments, self.hub.limits)?;
+        let mut extra = old.extra;
+        if !json::same(&arguments, &old.arguments) {
+            self.move_gate(&old.kind, &arguments, now, extra.as_deref_mut())?;
+        }
+        if let Some(owner) = with.checked_owner()? {
+            extra.get_or_insert_default().owner = Some(owner.to_owned());
+        }
+        let expires_at = match plan.expires_after {
+            Some(span) => Some(due_at.max(now).after(span)),
+            None => Deed::moved_expiry(old.expires_at, old.due_at, due_at.max(now)),
+        };
+        Ok(NewTask {
+            queue: plan.queue,
+            priority: plan.priority,
+            due_at,
+            expires_at,
+            attempts_max: plan.attempts_max,
+            at_most_once: plan.at_most_once,
+            arguments,
+            extra,
+            tags: with.tags_text()?,
+            options: options.stored(),
+            ..old
+        })
+    }
+
+    /// A gate whose key is made from arguments stands elsewhere for others. Where the kind is not known
+    /// here, or the gate is the call's own, it stays.
+    fn move_gate(
+        &self,
+        kind: &str,
+        arguments: &str,
+        now: Timestamp,
+        extra: Option<&mut Extra>,
+    ) -> Result<(), Error> {
+        let kind = self.hub.catalog.get(kind).ok();
+        let ties = kind.and_then(|kind| kind.plan.ties.as_ref().map(|ties| (kind, ties)));
+        if let (Some(extra), Some((kind, ties))) = (extra, ties)
+            && extra.wait_key.is_some()
+        {
+            let anew = ties.resolve(&kind.name, arguments, now)?;
+            if anew.ties.unique.is_none() && anew.wait_key.is_some() {
+                (extra.wait_key, extra.ties.gate) = (anew.wait_key, anew.ties.gate);
+            }
+        }
+        Ok(())
+    }
+
+    fn act(&self, id: TaskId, deed: Deed) -> Result<Done, Error> {
+        self.check_open()?;
+        self.hub.backend.act(self.hub.clock.now(), id, deed)
+    }
+
+    /// In mode `inline` the caller runs what has become ready.
+    pub(crate) fn run_in_caller(&self, ids: &[TaskId]) {
+        if self.hub.mode == Mode::Inline
+            && let Some(runner) = self.hub.runner.get()
+        {
+            for id in ids {
+                runner.run_stored(*id);
+            }
+        }
+    }
+}
+
+pub(crate) fn moment_of<Z: TimeZone>(moment: &DateTime<Z>) -> Result<Timestamp, Error> {
+    Due::At(moment.timestamp_millis()).moment(Timestamp::MIN)
+}
+
+/// What a copy differs in; see [`Client::edit_as_copy`].
+#[derive(Debug)]
+#[must_use = "give it back"]
+pub struct Edit {
+    arguments: Map<String, Value>,
+    with: CallOptions,
+}
+
+impl Edit {
+    /// Sets the argument of this parameter.
+    pub fn argument(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.arguments.insert(name.into(), value.into());
+        self
+    }
+
+    /// Takes an argument away, so that the parameter's default holds.
+    pub fn without_argument(mut self, name: &str) -> Self {
+        self.arguments.remove(name);
+        self
+    }
+
+    /// Changes options; those that are not set stay as they were. A new `expires_after` counts from
+    /// the copy's due time.
+    pub fn options(mut self, change: impl FnOnce(Options) -> Options) -> Self {
+        self.with.options = change(self.with.options);
+        self
+    }
+
+    /// See [`Options::queue`].
+    pub fn queue(self, name: impl Into<std::borrow::Cow<'static, str>>) -> Self {
+        self.options(|options| options.queue(name))
+    }
+
+    /// See [`Options::priority`].
+    pub fn priority(self, priority: i32) -> Self {
+        self.options(|options| options.priority(priority))
+    }
+
+    /// See [`Options::attempts`].
+    pub fn attempts(self, attempts: u32) -> Self {
+        self.options(|options| options.attempts(attempts))
+    }
+
+    /// See [`Call::run_at`](crate::Call::run_at).
+    #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
+    pub fn run_at<Z: TimeZone>(mut self, moment: DateTime<Z>) -> Self {
+        self.with.due = Due::At(moment.timestamp_millis());
+        self
+    }
+
+    /// See [`Call::run_after`](crate::Call::run_after).
+    pub fn run_after(mut self, span: std::time::Duration) -> Self {
+        self.with.due = Due::After(span);
+        self
+    }
+
+    /// See [`Call::owner`](crate::Call::owner).
+    pub fn owner(mut self, owner: impl Into<String>) -> Self {
+        self.with.owner = Some(owner.into());
+        self
+    }
+
+    /// One more tag; see [`Call::tag`](crate::Call::tag).
+    pub fn tag(mut self, tag: impl Into<std::borrow::Cow<'static, str>>) -> Self {
+        self.with.tags.push(tag.into());
+        self
+    }
+}
+
+/// Queues, kinds, processes.
+impl Client {
+    /// Starts no task of a queue or a kind any more, in any process, until it is resumed; this is
+    /// stored, and survives all of them. What runs goes on; tasks can be enqueued, cancelled and
+    /// deleted as before. False where it was paused already.
+    ///
+    /// ```
+    /// # use litework::{Client, Mode, Pending, Scope, task};
+    /// #[task(queue = "mail")]
+    /// fn send(to: &str) {}
+    ///
+    /// let tasks = Client::in_memory().mode(Mode::Hold).register(send).open()?;
+    /// tasks.enqueue(send::with("ada@example.com"))?;
+    /// tasks.pause(&Scope::queue("mail"))?;
+    /// assert_eq!(tasks.run_pending(&Pending::all())?.succeeded, 0);
+    /// tasks.resume(&Scope::queue("mail"))?;
+    /// assert_eq!(tasks.run_pending(&Pending::all())?.succeeded, 1);
+    /// # Ok::<(), litework::Failure>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `bad_queue` and `bad_name` for the name; `closed`, `reentrant`; `not_stored` and
+    /// `unknown_outcome` from the engine.
+    pub fn pause(&self, scope: &Scope) -> Result<bool, Error> {
+        self.set_paused(scope, Some(self.hub.clock.now()))
+    }
+
+    /// Ends a pause; what is due starts at once. False where it was not paused.
+    ///
+    /// # Errors
+    /// Those of [`Client::pause`].
+    pub fn resume(&self, scope: &Scope) -> Result<bool, Error> {
+        self.set_paused(scope, None)
+    }
+
+    fn set_paused(&self, scope: &Scope, since: Option<Timestamp>) -> Result<bool, Error> {
+        self.check_open()?;
+        scope.checked()?;
+        self.hub.backend.pause(scope, since)
+    }
+
+    /// What is paused: queues first, by name.
+    ///
+    /// # Errors
+    /// `storage` where it cannot be read.
+    pub fn paused(&self) -> Result<Vec<Paused>, Error> {
+        self.hub.backend.paused()
+    }
+
+    /// Gives the pool of this client so many threads, 1 to 1,024, from now on. New ones start at once;
+    /// those that are too many end when their bodies have. It holds until the client is shut down.
+    ///
+    /// # Errors
+    /// `out_of_range`, also for 0: pause what is not to be run; `no_pool` in every mode but `pool`;
+    /// `closed`; `storage` when a thread cannot be started, and then there are as many as could be;
+    /// `not_stored` when the number could not be stored for others to see, and then it holds all the
+    /// same.
+    pub fn set_workers(&self, threads: usize) -> Result<(), Error> {
+        self.check_open()?;
+        if !(1..=WORKERS_MAX).contains(&threads) {
+            let allowed = "1 to 1024; to run nothing, pause the queues";
+            return Err(Error::invalid("out_of_range", "workers", threads, allowed));
+        }
+        let resized = match self.hub.runner.get() {
+            Some(runner) => Arc::clone(runner).resize(threads)?,
+            None => false,
+        };
+        if resized {
+            return Ok(());
+        }
+        let allowed = "mode pool: only a pool has threads";
+        Err(Error::invalid("no_pool", "mode", self.hub.mode.as_str(), allowed))
+    }
+
+    /// The live processes that run tasks, and what each has in hand.
+    ///
+    /// # Errors
+    /// `storage` where they cannot be read.
+    pub fn workers(&self) -> Result<Vec<WorkerRecord>, Error> {
+        self.hub.backend.workers()
+    }
+
+    /// Queues and kinds of which tasks could be started now, and which no live process runs by itself;
+    /// what is paused is not among them. A pool, and a client in mode `enqueue`, looks for them every
+    /// 30 s at most, and warns of each once (`tracing`, level WARN).
+    ///
+    /// # Errors
+    /// `storage` where they cannot be read.
+    pub fn unserved(&self) -> Result<Vec<Unserved>, Error> {
+        unserved(&*self.hub.backend, self.hub.clock.now())
+    }
+
+    /// Why a task is not running: the first cause, in the order of [`Cause`](crate::Cause), and when
+    /// it clears where that is known.
+    ///
+    /// ```
+    /// # use litework::{Cause, Client, Mode, task};
+    /// # use std::time::Duration;
+    /// #[task]
+    /// fn greet(name: &str) {}
+    ///
+    /// let tasks = Client::in_memory().mode(Mode::Hold).register(greet).open()?;
+    /// let later = tasks.enqueue(greet::with("Ada").run_after(Duration::from_secs(90)))?;
+    /// let why = tasks.why(later.id())?;
+    /// assert_eq!((why.cause, why.until), (Cause::NotDue, Some(later.refresh()?.due_at)));
+    /// let now = tasks.enqueue(greet::with("Grace"))?;
+    /// assert_eq!(tasks.why(now.id())?.cause, Cause::NoWorker);
+    /// # Ok::<(), litework::Failure>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Client::get`].
+    pub fn why(&self, id: impl AsTaskId) -> Result<Why, Error> {
+        let id = id.as_task_id()?;
+        let now = self.hub.clock.now();
+        let facts = self.hub.backend.facts(now, id)?.ok_or_else(|| Error::not_found(id))?;
+        Ok(facts.judge(now))
+    }
+}

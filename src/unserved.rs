@@ -1,0 +1,109 @@
+//! Watch: work that is ready and that no live process runs, and a warning about it.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::backend::{Backend, LaneName};
+use crate::error::Error;
+use crate::presence::WorkerRecord;
+use crate::time::Timestamp;
+
+/// How often a client or a pool looks, at most.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// Tasks that could be started now, and that no live process runs by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unserved {
+    /// Their queue.
+    pub queue: String,
+    /// Their kind.
+    pub kind: String,
+    /// Whether some live process serves the queue and does not know the kind.
+    pub queue_is_served: bool,
+}
+
+/// All that is unserved now, by queue and kind. What is paused is not.
+pub(crate) fn unserved(backend: &dyn Backend, now: Timestamp) -> Result<Vec<Unserved>, Error> {
+    let lanes = backend.lanes_with_work(now)?;
+    if lanes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (workers, paused) = (backend.workers()?, backend.paused()?);
+    let any = |of: &dyn Fn(&WorkerRecord) -> bool| workers.iter().any(of);
+    let open = lanes.into_iter().filter(|(queue, kind)| {
+        !paused.iter().any(|paused| paused.scope.covers(queue, kind))
+            && !any(&|worker| worker.takes(queue, kind))
+    });
+    Ok(open
+        .map(|(queue, kind)| {
+            let queue_is_served = any(&|worker| worker.takes_queue(&queue));
+            Unserved { queue, kind, queue_is_served }
+        })
+        .collect())
+}
+
+/// Warns once of each queue and kind, and again if it was served meanwhile.
+#[derive(Debug, Default)]
+pub(crate) struct Warner {
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    looked: Option<Instant>,
+    told: BTreeSet<LaneName>,
+}
+
+impl Warner {
+    /// Looks, unless somebody has within [`LOOK_EVERY`].
+    pub(crate) fn look(&self, backend: &dyn Backend, now: Timestamp) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.looked.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
+            return;
+        }
+        seen.looked = Some(Instant::now());
+        match unserved(backend, now) {
+            Ok(found) => seen.tell(&found),
+            Err(error) => tracing::debug!(%error, "who runs what is ready could not be read"),
+        }
+    }
+}
+
+impl Seen {
+    fn tell(&mut self, found: &[Unserved]) {
+        let before = std::mem::take(&mut self.told);
+        for Unserved { queue, kind, .. } in found {
+            let lane = (queue.clone(), kind.clone());
+            if !before.contains(&lane) {
+                tracing::warn!(%queue, %kind, "tasks are ready, and no live process runs them");
+            }
+            self.told.insert(lane);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backends::memory::Memory;
+    use crate::record::{Member, NewTask};
+
+    fn names(backend: &dyn Backend) -> Vec<(String, String, bool)> {
+        let found = unserved(backend, Timestamp::MIN).expect("memory answers");
+        found.into_iter().map(|one| (one.queue, one.kind, one.queue_is_served)).collect()
+    }
+
+    #[test]
+    fn what_a_live_process_runs_is_served() {
+        let memory = Memory::default();
+        let tasks = vec![NewTask::plain("mail", "send"), NewTask::plain("mail", "print")];
+        crate::backend::Backend::enqueue(&memory, Timestamp::MIN, tasks, None).expect("stored");
+        let lane = |kind: &str, served| ("mail".to_owned(), kind.to_owned(), served);
+        assert_eq!(names(&memory), [lane("print", false), lane("send", false)]);
+        let member = Member { kinds: vec!["send".into()], serves: true, ..Member::default() };
+        memory.join(Timestamp::MIN, &member).expect("joined");
+        assert_eq!(names(&memory), [lane("print", true)]);
+    }
+}

@@ -1,0 +1,354 @@
+//! Somebody looks after the queue while it works: what runs is left alone or asked to stop, threads come
+//! and go, an owner is erased for good, and nobody waits in vain without being told why.
+
+use std::time::Duration;
+
+use litework::{
+    Cause, Client, Context, Exclusive, Failure, Filter, Mode, Rate, Result, Scope, State,
+    TaskRecord, task,
+};
+use tracing::Level;
+
+use crate::common::{Events, Gate, LONG, Lab, Log, Runs, eventually};
+use crate::under_way::{begin, newest};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// Waits at the gate.
+#[task(attempts = 1)]
+fn hold(ctx: &Context, note: &str) -> Result<String> {
+    ctx.state::<Log>()?.note(note);
+    ctx.state::<Gate>()?.pass();
+    ctx.check()?;
+    Ok(note.to_owned())
+}
+
+#[task(queue = "mail", attempts = 3, retry = [1h])]
+fn send(ctx: &Context, to: &str) -> Result<()> {
+    ctx.state::<Log>()?.note(to);
+    match to {
+        "nobody" => Err("no such address")?,
+        "later" if ctx.attempt() == 1 => Err(Failure::snooze(HOUR)),
+        _ => Ok(()),
+    }
+}
+
+struct Office {
+    client: Client,
+    log: Log,
+    gate: Gate,
+}
+
+fn office(lab: &Lab) -> Office {
+    let (log, gate) = (Log::default(), Gate::default());
+    let builder = lab.builder().register(hold).register(send);
+    let client = builder.state(log.clone()).state(gate.clone()).open().unwrap();
+    Office { client, log, gate }
+}
+
+/// Stores tasks and runs none.
+fn clerk(lab: &Lab) -> Client {
+    lab.builder().mode(Mode::Hold).register(hold).register(send).open().unwrap()
+}
+
+fn code<T>(answer: std::result::Result<T, litework::Error>) -> &'static str {
+    answer.map(|_| ()).unwrap_err().code()
+}
+
+#[test]
+fn what_runs_is_neither_deleted_nor_moved_nor_retried() {
+    Lab::each_way(|lab| {
+        let office = office(lab);
+        std::thread::scope(|scope| {
+            let holding = begin(scope, lab, &office.client, hold::with("a"));
+            office.gate.wait_for(1);
+            let id = newest(&office.client, "hold").id;
+            let moment = lab.now().after(HOUR).to_chrono();
+            assert_eq!(code(office.client.delete(id)), "running");
+            assert_eq!(code(office.client.reschedule(id, moment)), "running");
+            assert_eq!(code(office.client.retry(id)), "not_finished");
+            let why = office.client.why(id).unwrap();
+            assert!(matches!(why.cause, Cause::Running { stopping: false, .. }), "{why:?}");
+            // Others that are meant along with it are deleted all the same.
+            let clerk = clerk(lab);
+            let other = clerk.enqueue(hold::with("b").run_after(HOUR)).unwrap();
+            let done = office.client.bulk(&Filter::new()).delete().unwrap();
+            assert_eq!((done.done, done.left), (1, 1));
+            assert_eq!(code(other.refresh()), "not_found");
+            office.gate.open();
+            assert_eq!(holding.join().unwrap().wait(LONG).unwrap(), "a");
+        });
+    });
+}
+
+#[test]
+fn a_copy_of_what_runs_runs_beside_it() {
+    Lab::each_way(|lab| {
+        let office = office(lab);
+        std::thread::scope(|scope| {
+            let holding = begin(scope, lab, &office.client, hold::with("a"));
+            office.gate.wait_for(1);
+            let clerk = clerk(lab);
+            let id = newest(&clerk, "hold").id;
+            let copy = clerk.edit_as_copy(id, |edit| edit.argument("note", "b")).unwrap();
+            office.gate.open();
+            lab.settle(&office.client);
+            if lab.runs(Runs::Inline) {
+                // A caller runs what it enqueues, and the clerk enqueued this one.
+                office.client.run_pending(&litework::Pending::all()).unwrap();
+            }
+            assert_eq!(holding.join().unwrap().wait(LONG).unwrap(), "a");
+            let copied = office.client.handle::<hold>(copy.id).unwrap();
+            assert_eq!(copied.wait(LONG).unwrap(), "b");
+        });
+    });
+}
+
+#[test]
+fn cancelling_all_asks_what_runs_to_stop() {
+    Lab::each_way(|lab| {
+        let office = office(lab);
+        std::thread::scope(|scope| {
+            let holding = begin(scope, lab, &office.client, hold::with("a"));
+            office.gate.wait_for(1);
+            let clerk = clerk(lab);
+            let later = clerk.enqueue(hold::with("b").run_after(HOUR)).unwrap();
+            let done = clerk.bulk(&Filter::new().kind("hold")).cancel().unwrap();
+            assert_eq!((done.done, done.asked, done.left), (1, 1, 0));
+            let why = clerk.why(newest_running(&clerk).id).unwrap();
+            assert!(matches!(why.cause, Cause::Running { stopping: true, .. }), "{why:?}");
+            office.gate.open();
+            assert_eq!(code(holding.join().unwrap().wait(LONG)), "cancelled");
+            assert_eq!(later.refresh().unwrap().state, State::Cancelled);
+        });
+    });
+}
+
+fn newest_running(client: &Client) -> TaskRecord {
+    client.list(&Filter::new().state(State::Running), None, 1).unwrap().tasks.remove(0)
+}
+
+#[test]
+fn an_erased_owner_leaves_no_byte_in_the_file() {
+    Lab::each_way(|lab| {
+        const SECRET: &str = "the number of her account is 4711";
+        let office = office(lab);
+        let long = SECRET.repeat(200);
+        let calls = [send::with(SECRET), send::with("nobody").tag(SECRET), send::with(long)];
+        for call in calls {
+            let handle = office.client.enqueue(call.owner("ada").meta("why", SECRET)).unwrap();
+            lab.settle(&office.client);
+            eventually("it was tried", || handle.refresh().unwrap().attempt > 0);
+            eventually("it stands still", || handle.refresh().unwrap().state != State::Running);
+        }
+        let kept = office.client.enqueue(send::with("bob").owner("bob")).unwrap();
+        lab.settle(&office.client);
+        kept.wait(LONG).unwrap();
+        let erased = office.client.erase("ada").unwrap();
+        assert_eq!((erased.tasks, erased.running.len()), (3, 0));
+        assert!(erased.log_emptied);
+        office.client.shutdown(HOUR).unwrap();
+        drop((kept, office));
+        let conn = rusqlite::Connection::open(lab.path()).unwrap();
+        let count = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(count("SELECT count(*) FROM litework_payload"), 0);
+        assert_eq!(count("SELECT count(*) FROM litework_error"), 0);
+        drop(conn);
+        let folder = lab.path().parent().unwrap().to_owned();
+        for file in std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()) {
+            let bytes = std::fs::read(&file).unwrap_or_default();
+            let found = bytes.windows(SECRET.len()).any(|bytes| bytes == SECRET.as_bytes());
+            assert!(!found, "{}", file.display());
+        }
+    });
+}
+
+#[test]
+fn what_of_an_owner_runs_is_asked_to_stop_and_erased_later() {
+    Lab::each_way(|lab| {
+        let office = office(lab);
+        std::thread::scope(|scope| {
+            let holding = begin(scope, lab, &office.client, hold::with("a").owner("ada"));
+            office.gate.wait_for(1);
+            let id = newest(&office.client, "hold").id;
+            let erased = office.client.erase("ada").unwrap();
+            assert_eq!((erased.tasks, erased.running), (0, vec![id]));
+            assert!(!erased.log_emptied);
+            office.gate.open();
+            assert_eq!(code(holding.join().unwrap().wait(LONG)), "cancelled");
+            assert_eq!(office.client.erase("ada").unwrap().tasks, 1);
+        });
+    });
+}
+
+/// Only a pool has threads to set.
+#[test]
+fn more_threads_run_more_at_a_time_and_fewer_end_when_their_bodies_have() {
+    let lab = Lab::pool();
+    let office = office(&lab);
+    office.client.set_workers(1).unwrap();
+    let handles = office.client.enqueue_many((0..4).map(|n| hold::with(format!("{n}")))).unwrap();
+    office.gate.wait_for(1);
+    assert_eq!(office.log.len(), 1, "one thread, one body");
+    let last = handles.last().unwrap().id();
+    let ahead = office.client.why(last).unwrap().cause;
+    assert_eq!(ahead, Cause::Ahead { tasks: 2 });
+    office.client.set_workers(3).unwrap();
+    office.gate.wait_for(3);
+    assert_eq!(office.client.why(last).unwrap().cause, Cause::Busy { threads: 3 });
+    let running = office.client.workers().unwrap().remove(0).running;
+    let ids: Vec<_> = handles.iter().map(litework::Handle::id).collect();
+    assert_eq!(running.iter().map(|task| task.id).collect::<Vec<_>>(), ids[..3]);
+    // Two are one too many each, and one of those that stay takes the last.
+    office.client.set_workers(1).unwrap();
+    assert_eq!(office.client.workers().unwrap()[0].threads, 1);
+    office.gate.open();
+    for handle in &handles {
+        handle.wait(LONG).unwrap();
+    }
+    office.client.set_workers(2).unwrap();
+    let again = office.client.enqueue(hold::with("again")).unwrap();
+    assert_eq!(again.wait(LONG).unwrap(), "again");
+}
+
+#[test]
+fn whoever_waits_for_a_time_is_told_which() {
+    Lab::each_way(|lab| {
+        let office = office(lab);
+        let failed = office.client.enqueue(send::with("nobody")).unwrap();
+        let snoozed = office.client.enqueue(send::with("later")).unwrap();
+        let why = |id| {
+            lab.settle(&office.client);
+            eventually("it waits", || {
+                let state = office.client.get(id).unwrap().state;
+                state == State::Scheduled
+            });
+            office.client.why(id).unwrap()
+        };
+        let until = Some(lab.now().after(HOUR));
+        if !lab.runs(Runs::Inline) {
+            let why = why(failed.id());
+            assert_eq!((why.cause, why.until), (Cause::BackOff { attempt: 1 }, until));
+        }
+        let why = why(snoozed.id());
+        assert_eq!((why.cause, why.until), (Cause::Snoozed, until));
+    });
+}
+
+#[test]
+fn whoever_waits_for_a_process_is_told_what_it_must_do() {
+    Lab::each_way(|lab| {
+        let clerk = clerk(lab);
+        let handle = clerk.enqueue(send::with("ada")).unwrap();
+        let cause = || clerk.why(handle.id()).unwrap().cause;
+        assert_eq!(cause(), Cause::NoWorker);
+        let holder = lab.builder().mode(Mode::Pool).register(hold).state(Gate::default());
+        let others = holder.state(Log::default()).open().unwrap();
+        assert_eq!(cause(), Cause::NoHandler, "it serves all queues, and knows one kind");
+        others.shutdown(HOUR).unwrap();
+        assert_eq!(cause(), Cause::NoWorker);
+        let office = office(lab);
+        lab.settle(&office.client);
+        if lab.runs(Runs::Inline) {
+            office.client.run_pending(&litework::Pending::all()).unwrap();
+        }
+        office.client.handle::<send>(handle.id()).unwrap().wait(LONG).unwrap();
+        assert_eq!(cause(), Cause::Ended { state: State::Succeeded });
+    });
+}
+
+#[test]
+fn whoever_waits_for_a_lock_is_told_who_holds_it() {
+    Lab::each_way(|lab| {
+        let office = office(lab);
+        std::thread::scope(|scope| {
+            let call = || hold::with("a").exclusive(Exclusive::lock("desk").wait());
+            let holding = begin(scope, lab, &office.client, call());
+            office.gate.wait_for(1);
+            let holder = newest(&office.client, "hold").id;
+            let waiting = clerk(lab).enqueue(call()).unwrap().id();
+            let why = office.client.why(waiting).unwrap();
+            let cause = Cause::Lock { name: "desk".to_owned(), holder: Some(holder) };
+            assert_eq!((why.cause, why.until), (cause, None));
+            assert_eq!(why.text, format!("it waits for the lock desk, which task {holder} holds"));
+            office.gate.open();
+            holding.join().unwrap().wait(LONG).unwrap();
+            office.client.run_pending(&litework::Pending::all()).unwrap();
+            office.client.handle::<hold>(waiting).unwrap().wait(LONG).unwrap();
+        });
+    });
+}
+
+#[test]
+fn whoever_waits_for_a_limit_of_his_queue_is_told_which_and_until_when() {
+    Lab::each_way(|lab| {
+        let builder = lab.builder().register(send).mode(Mode::Hold).state(Log::default());
+        let client = builder.rate("mail", Rate::per(1, HOUR)).open().unwrap();
+        let handles = client.enqueue_many([send::with("a"), send::with("b")]).unwrap();
+        assert_eq!(client.run_pending(&litework::Pending::all()).unwrap().succeeded, 1);
+        let why = client.why(handles[1].id()).unwrap();
+        let until = Some(lab.now().after(HOUR));
+        assert_eq!((why.cause, why.until), (Cause::Rate { name: "queue mail".into() }, until));
+        lab.clock.advance(HOUR);
+        assert_eq!(client.why(handles[1].id()).unwrap().cause, Cause::NoWorker);
+    });
+}
+
+#[test]
+fn what_nobody_runs_is_listed_until_somebody_does() {
+    Lab::each_way(|lab| {
+        let clerk = clerk(lab);
+        let handle = clerk.enqueue(send::with("ada")).unwrap();
+        clerk.enqueue(send::with("bob").run_after(HOUR)).unwrap();
+        let unserved = clerk.unserved().unwrap();
+        assert_eq!(unserved.len(), 1);
+        let one = &unserved[0];
+        assert_eq!((one.queue.as_str(), one.kind.as_str()), ("mail", "send"));
+        assert!(!one.queue_is_served);
+        let office = office(lab);
+        lab.settle(&office.client);
+        office.client.handle::<send>(handle.id()).unwrap();
+        if lab.runs(Runs::Pool) {
+            assert_eq!(clerk.unserved().unwrap(), [], "a pool runs it");
+        }
+    });
+}
+
+/// Only a client that enqueues for others warns of what they do not run.
+#[test]
+fn a_program_that_enqueues_for_nobody_is_warned_once() {
+    let lab = Lab::pool();
+    let client = lab.builder().mode(Mode::Enqueue).register(send).open().unwrap();
+    let said = Events::of(|| {
+        for to in ["a", "b", "c"] {
+            client.enqueue(send::with(to)).unwrap();
+        }
+    });
+    let warned = said.iter().filter(|(level, _)| *level == Level::WARN);
+    let warned: Vec<&str> = warned.map(|(_, text)| text.as_str()).collect();
+    assert_eq!(warned, ["tasks are ready, and no live process runs them"]);
+}
+
+#[test]
+fn what_is_paused_is_told_apart_and_is_kept_for_the_next_program() {
+    Lab::each_way(|lab| {
+        let (first, mail, kind) = (clerk(lab), Scope::queue("mail"), Scope::kind("hold"));
+        assert!(first.pause(&mail).unwrap() && first.pause(&kind).unwrap());
+        assert!(!first.pause(&mail).unwrap(), "it was");
+        let since = lab.now();
+        lab.clock.advance(HOUR);
+        first.shutdown(HOUR).unwrap();
+        let next = clerk(lab);
+        let paused: Vec<_> =
+            next.paused().unwrap().into_iter().map(|one| (one.scope, one.since)).collect();
+        assert_eq!(paused, [(mail.clone(), since), (kind.clone(), since)]);
+        let handle = next.enqueue(send::with("ada")).unwrap();
+        let why = next.why(handle.id()).unwrap();
+        assert_eq!(why.cause, Cause::Paused { scope: mail.clone(), since });
+        assert_eq!(next.unserved().unwrap(), [], "nobody is to run it");
+        assert!(next.resume(&mail).unwrap() && !next.resume(&mail).unwrap());
+        assert_eq!(next.why(handle.id()).unwrap().cause, Cause::NoWorker);
+        assert_eq!(code(next.pause(&Scope::queue("no queue"))), "bad_queue");
+        assert_eq!(code(next.pause(&Scope::kind(""))), "bad_name");
+    });
+}
