@@ -3,10 +3,7 @@
 //! A panic is caught here and nowhere else: it becomes the error of its attempt, with the place it
 //! came from, and the thread goes on. What the body held is dropped inside the same boundary.
 
-use std::any::Any;
-use std::cell::{Cell, RefCell};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::Level;
@@ -16,6 +13,7 @@ use crate::context::{Completion, Context, Hold, StopReason, Token};
 use crate::json;
 use crate::options::RunOptions;
 use crate::outcome::{Outcome, Report};
+use crate::panics;
 use crate::record::{Claimed, Finish, Finished};
 use crate::registry::{BodyError, Handler, Registry};
 use crate::retry::Retry;
@@ -82,27 +80,28 @@ impl From<Finish> for Ended {
 pub(crate) fn run(client: &Client, registry: &Registry, prepared: &Prepared) -> Ended {
     let task = &prepared.task;
     let span = tracing::span!(
-        Level::DEBUG, "task", id = %task.id, kind = &*task.kind, queue = &*task.queue,
-        attempt = task.lease.attempt
+        Level::INFO, "task", id = %task.id, kind = &*task.kind, queue = &*task.queue,
+        attempt = task.lease.attempt, trace = task.trace.as_deref()
     );
     let _in_span = span.enter();
-    let began = Instant::now();
     let mut kept = None;
     let outcome = match (&prepared.handler, &prepared.bad_options) {
         (_, Some(error)) => bad_row(format!("options: {error}")),
         (None, None) => Outcome::GivenBack,
         (Some(handler), None) => {
+            client.hub.hooks.started(task, || client.hub.clock.now());
+            let began = Instant::now();
             let (outcome, completion) = call(client, registry, handler, prepared);
             handler.pace.note(began.elapsed());
             complete(task, outcome, completion, &mut kept)
         }
     };
-    tell(task, &outcome);
     let finish = Finish {
         id: task.id,
         lease: task.lease,
         started_at: task.started_at,
         finished_at: client.hub.clock.now(),
+        about: client.hub.hooks.about(task, &outcome),
         outcome,
         retry: Arc::clone(&prepared.retry),
         chance: fastrand::f64(),
@@ -110,6 +109,9 @@ pub(crate) fn run(client: &Client, registry: &Registry, prepared: &Prepared) -> 
         stuck: false,
         tied: task.is_tied(),
     };
+    if let Some(came_to) = kept {
+        client.hub.hooks.ended_by_itself(&finish, came_to);
+    }
     Ended { finish, kept }
 }
 
@@ -136,13 +138,13 @@ fn call(
         Arc::clone(&registry.states),
         Hold::new(task, prepared.options.durability, handler.output),
     );
-    let (called, place) = client.hub.inside(task.id, || {
-        noting_panics(|| handler.run(&ctx, &task.arguments, &registry.layers, client.hub.limits))
+    let (called, place) = client.hub.inside(task, || {
+        panics::noting(|| handler.run(&ctx, &task.arguments, &registry.layers, client.hub.limits))
     });
     let outcome = match called {
         Ok(answer) => classify(answer, prepared),
         Err(panic) => {
-            let report = Box::new(panic_report(panic, place));
+            let report = Box::new(panics::report(panic, place));
             Outcome::Retry { reason: Reason::Error, report, after: None }
         }
     };
@@ -232,84 +234,4 @@ pub(crate) fn timed_out(prepared: &Prepared) -> Outcome {
 fn ran_too_long(prepared: &Prepared) -> String {
     let limit = prepared.timeout().unwrap_or_default();
     format!("it ran longer than {} ms", limit.as_millis())
-}
-
-/// One event an attempt: an error is a warning, an expected one is information.
-fn tell(task: &Claimed, outcome: &Outcome) {
-    match outcome {
-        Outcome::Succeeded { .. } => tracing::debug!(id = %task.id, "task succeeded"),
-        outcome => match outcome.report() {
-            Some(report) if !report.expected => {
-                tracing::warn!(id = %task.id, error = %report, "task attempt failed");
-            }
-            Some(report) => tracing::info!(id = %task.id, error = %report, "task attempt failed"),
-            None => tracing::debug!(id = %task.id, outcome = ?outcome, "task attempt ended"),
-        },
-    }
-}
-
-/// Where a panic on this thread came from, noted while the stack still stands.
-struct PanicPlace {
-    place: String,
-    backtrace: String,
-}
-
-thread_local! {
-    /// How many bodies this thread is inside of.
-    static BODIES: Cell<u32> = const { Cell::new(0) };
-    /// Where the latest panic in its innermost body came from.
-    static PLACE: RefCell<Option<PanicPlace>> = const { RefCell::new(None) };
-}
-
-/// Marks this thread as being inside a body, which does not unwind past its own boundary, and says
-/// where its latest panic came from. What a body before it, or around it, has noted is not its own.
-fn noting_panics<R>(body: impl FnOnce() -> R) -> (R, Option<PanicPlace>) {
-    install_hook();
-    let around = PLACE.take();
-    BODIES.set(BODIES.get() + 1);
-    let answer = body();
-    BODIES.set(BODIES.get() - 1);
-    (answer, PLACE.replace(around))
-}
-
-/// Puts a hook in front of the program's own that notes where a body panicked. The program's hook
-/// still runs; panics outside bodies are none of our business.
-fn install_hook() {
-    static INSTALLED: Once = Once::new();
-    INSTALLED.call_once(|| {
-        let theirs = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            let in_body = BODIES.try_with(|bodies| bodies.get() > 0).unwrap_or(false);
-            if in_body {
-                let place = info.location().map(ToString::to_string).unwrap_or_default();
-                let backtrace = std::backtrace::Backtrace::force_capture().to_string();
-                // A thread that is going away keeps no place.
-                let _going = PLACE.try_with(|kept| {
-                    kept.replace(Some(PanicPlace { place, backtrace }));
-                });
-            }
-            theirs(info);
-        }));
-    });
-}
-
-fn panic_report(panic: Box<dyn Any + Send>, place: Option<PanicPlace>) -> Report {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "the panic carries no text".to_owned());
-    drop_quietly(panic);
-    let message = match &place {
-        Some(place) => format!("panicked at {}: {text}", place.place),
-        None => format!("panicked: {text}"),
-    };
-    Report::new("panic", message).with_backtrace(place.map(|place| place.backtrace))
-}
-
-/// The payload of a panic may panic when it is dropped.
-fn drop_quietly(value: Box<dyn Any + Send>) {
-    if let Err(again) = catch_unwind(AssertUnwindSafe(move || drop(value))) {
-        std::mem::forget(again);
-    }
 }

@@ -126,6 +126,28 @@ pub(crate) struct Exchanged {
     pub(crate) more: bool,
     /// Claimed at most once, but the claim could not be flushed: not to be run.
     pub(crate) unflushed: Vec<Claimed>,
+    /// Rows that ended though none of the finishes is theirs, such as those that had expired.
+    pub(crate) ended: Vec<i64>,
+}
+
+/// What [`Backend::claim_one`] found.
+#[derive(Debug)]
+pub(crate) enum Picked {
+    Task(Box<Claimed>),
+    /// It had expired or is damaged, and has ended now.
+    Ended,
+    /// Not due, not there, or without a place.
+    NotNow,
+}
+
+#[cfg(test)]
+impl Picked {
+    pub(crate) fn task(self) -> Option<Claimed> {
+        match self {
+            Self::Task(task) => Some(*task),
+            Self::Ended | Self::NotNow => None,
+        }
+    }
 }
 
 /// What [`Client::cancel`](crate::Client::cancel) did.
@@ -254,12 +276,7 @@ pub(crate) trait Backend: Operate + 'static {
     fn keep_step(&self, now: Timestamp, step: &NewStep<'_>) -> Result<(), Error>;
 
     /// Claims one task by name, if it is ready and the offer has room.
-    fn claim_one(
-        &self,
-        now: Timestamp,
-        id: TaskId,
-        offer: &dyn Offer,
-    ) -> Result<Option<Claimed>, Error>;
+    fn claim_one(&self, now: Timestamp, id: TaskId, offer: &dyn Offer) -> Result<Picked, Error>;
 
     /// Shows that an owner is alive; false when it was given up as hung and must join again.
     fn renew(&self, owner: i64) -> Result<bool, Error>;
@@ -282,6 +299,9 @@ pub(crate) trait Backend: Operate + 'static {
 
     /// One task, with its arguments, result and newest error.
     fn get(&self, id: TaskId) -> Result<Option<TaskRecord>, Error>;
+
+    /// One task by its row alone, for whoever has just written it.
+    fn by_row(&self, row: i64) -> Result<Option<TaskRecord>, Error>;
 
     /// The attempts of one task, oldest first.
     fn attempts(&self, id: TaskId) -> Result<Vec<AttemptRecord>, Error>;

@@ -6,6 +6,7 @@
 //! operator wins.
 
 mod keeping;
+mod listen;
 mod resolve;
 mod store;
 
@@ -14,6 +15,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use self::listen::Listener;
 use self::store::Store;
 #[cfg(test)]
 use crate::backend::Backend;
@@ -25,7 +27,7 @@ use crate::config::Config;
 use crate::context::{Context, States};
 use crate::error::Error;
 use crate::gate::{Limits, Rate};
-use crate::hub::{Hub, Life, Mode, PendingRunner, Runner};
+use crate::hub::{Hub, Life, Mode, PendingRunner, Runner, TraceContext};
 use crate::intake;
 use crate::json::JsonLimits;
 use crate::options::Durability;
@@ -83,6 +85,8 @@ pub struct Builder {
     limits: JsonLimits,
     quotas: Quotas,
     queue_limits: HashMap<String, Limits>,
+    listeners: Vec<Listener>,
+    trace: Option<TraceContext>,
     clock: Arc<dyn Clock>,
     durability: Durability,
     step_ms: Option<i64>,
@@ -121,6 +125,8 @@ impl Builder {
             limits: JsonLimits::default(),
             quotas: Quotas::default(),
             queue_limits: HashMap::new(),
+            listeners: Vec::new(),
+            trace: None,
             clock: Arc::new(SystemClock),
             durability: Durability::default(),
             step_ms: None,
@@ -527,7 +533,12 @@ impl Builder {
         };
         let plan = std::mem::take(&mut self.prunes);
         let (engine, clock) = (Arc::clone(&backend), Arc::clone(&self.clock));
-        let hub = Arc::new(Hub {
+        self.check_listeners()?;
+        let listeners = std::mem::take(&mut self.listeners);
+        let trace = self.trace.take();
+        let hub = Arc::new_cyclic(|hub| Hub {
+            hooks: listen::hooks(hub, listeners),
+            trace,
             backend,
             pruner: Arc::new(Pruner::new(engine, clock, plan, catalog.kept())),
             catalog: Arc::new(catalog),

@@ -13,13 +13,13 @@ use crate::filter::Filter;
 use crate::handle::Handle;
 #[cfg(feature = "tokio")]
 use crate::handle::off_runtime;
-use crate::hub::{self, GRACE_DEFAULT, Hub, Mode, Pending, Ran, Stopped};
+use crate::hub::{Calling, GRACE_DEFAULT, Hub, Mode, Pending, Ran, Stopped};
 use crate::id::TaskId;
+use crate::inside;
 use crate::json;
 use crate::record::{AttemptRecord, Cursor, NewTask, Page, StepRecord, Stored, TaskRecord};
 use crate::retention::{Prune, Pruned};
 use crate::task::{CallOptions, IntoCall, Signature, TaskRef};
-use crate::time::Timestamp;
 
 /// Tasks of one `enqueue_many` at most.
 pub const BATCH_MAX: usize = 100_000;
@@ -69,7 +69,7 @@ impl Drop for Lifeline {
         if hub.is_closed() {
             return;
         }
-        if hub::is_inside_any() || in_runtime() {
+        if inside::is_any() || in_runtime() {
             // A body cannot wait for its own end, nor an executor's thread for anything.
             let _detached = std::thread::Builder::new()
                 .name("litework-close".into())
@@ -138,9 +138,9 @@ impl Client {
     /// Whatever is wrong with the call, before anything is stored; `overloaded`, `not_stored` and
     /// `unknown_outcome` from the engine; `closed`, `forked_process`, `reentrant`.
     pub fn enqueue<C: IntoCall>(&self, call: C) -> Result<Handle<C::Task>, Error> {
-        let now = self.hub.clock.now();
-        let task = self.hub.prepare(&call.into_call(), now)?;
-        let stored = self.store(now, vec![task])?;
+        let calling = self.hub.calling()?;
+        let task = self.hub.prepare(&call.into_call(), &calling)?;
+        let stored = self.store(&calling, vec![task])?;
         stored.into_iter().next().map(|stored| self.handle_of(&stored)).ok_or(Error::Closed)
     }
 
@@ -167,7 +167,7 @@ impl Client {
         &self,
         calls: impl IntoIterator<Item = C>,
     ) -> Result<Vec<Handle<C::Task>>, Error> {
-        let now = self.hub.clock.now();
+        let calling = self.hub.calling()?;
         let mut tasks = Vec::new();
         for (index, call) in calls.into_iter().enumerate() {
             if index == BATCH_MAX {
@@ -179,14 +179,15 @@ impl Client {
                     allowed,
                 ));
             }
-            let task = self.hub.prepare(&call.into_call(), now).map_err(|error| error.at(index))?;
+            let task =
+                self.hub.prepare(&call.into_call(), &calling).map_err(|error| error.at(index))?;
             tasks.push(task);
         }
         if tasks.is_empty() {
             return Ok(Vec::new());
         }
         let single = tasks.len() == 1;
-        let stored = self.store(now, tasks).map_err(|error| item_of(single, error))?;
+        let stored = self.store(&calling, tasks).map_err(|error| item_of(single, error))?;
         Ok(stored.iter().map(|stored| self.handle_of(stored)).collect())
     }
 
@@ -201,9 +202,9 @@ impl Client {
     pub fn enqueue_json(&self, kind: &str, arguments: &[u8]) -> Result<TaskRecord, Error> {
         let kind = self.hub.catalog.get(kind)?;
         let arguments = json::check(arguments, self.hub.limits)?.to_owned();
-        let now = self.hub.clock.now();
-        let task = self.hub.prepare_encoded(kind, &CallOptions::default(), arguments, now)?;
-        let stored = self.store(now, vec![task])?;
+        let calling = self.hub.calling()?;
+        let task = self.hub.prepare_encoded(kind, &CallOptions::default(), arguments, &calling)?;
+        let stored = self.store(&calling, vec![task])?;
         stored.first().map_or(Err(Error::Closed), |stored| self.get(stored.id))
     }
 
@@ -224,9 +225,13 @@ impl Client {
         self.hub.check_open_to(self.lifeline.is_none())
     }
 
-    pub(crate) fn store(&self, now: Timestamp, tasks: Vec<NewTask>) -> Result<Vec<Stored>, Error> {
+    pub(crate) fn store(
+        &self,
+        calling: &Calling,
+        tasks: Vec<NewTask>,
+    ) -> Result<Vec<Stored>, Error> {
         self.check_open()?;
-        self.hub.store(now, tasks)
+        self.hub.store(calling.now, tasks)
     }
 
     pub(crate) fn handle_of<T>(&self, stored: &Stored) -> Handle<T> {
@@ -367,7 +372,12 @@ impl Client {
     /// `not_found`; `closed`; `not_stored` and `unknown_outcome` from the engine.
     pub fn cancel(&self, id: impl AsTaskId) -> Result<Cancelled, Error> {
         self.check_open()?;
-        self.hub.backend.cancel(self.hub.clock.now(), id.as_task_id()?)
+        let id = id.as_task_id()?;
+        let answer = self.hub.backend.cancel(self.hub.clock.now(), id)?;
+        if answer == Cancelled::Now {
+            self.hub.hooks.ended_unrun(&*self.hub.backend, &[id.row()]);
+        }
+        Ok(answer)
     }
 
     /// Removes what ended long ago, with its arguments, result, errors and steps, and whatever names it.
@@ -443,7 +453,8 @@ impl Client {
     /// Shuts down, whoever runs tasks here: the pool, callers in mode `inline`, `run_pending`.
     ///
     /// From now on nothing is claimed and no body begins. What runs has `grace`, at most a year, to
-    /// end; then it is asked to stop, and has 1 s for that; then its lease is taken. What was held
+    /// end, receivers of events included; then it is asked to stop, and has 1 s for that; then its lease is
+    /// taken. What was held
     /// and had not begun is handed back with its attempt, as is what stopped.
     ///
     /// Calls that would store something answer `closed`, but for those of the bodies that are
@@ -453,8 +464,8 @@ impl Client {
     /// the same answer. `examples/worker.rs` shows a shutdown at Ctrl-C.
     ///
     /// # Errors
-    /// `reentrant` inside a body of this client and inside a write transaction, which it would wait
-    /// for; `not_stored`, `unknown_outcome` and the like when the last ends could not be written: the
+    /// `reentrant` inside a body of this client, a receiver of its events and a write transaction, which it
+    /// would wait for; `not_stored`, `unknown_outcome` and the like when the last ends could not be written: the
     /// client is closed all the same, and a further call tries to write them again.
     pub fn shutdown(&self, grace: Duration) -> Result<Stopped, Error> {
         self.hub.check_may_close()?;

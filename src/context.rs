@@ -17,6 +17,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::handle::Handle;
 use crate::id::TaskId;
+use crate::inside;
 use crate::json::JsonLimits;
 use crate::outcome::{Failure, Result};
 use crate::record::Claimed;
@@ -128,6 +129,7 @@ pub struct Context {
     client: Option<Client>,
     id: Option<TaskId>,
     kind: Arc<str>,
+    trace: Option<Arc<str>>,
     attempt: u32,
     attempts_max: u32,
     priority: i8,
@@ -161,6 +163,7 @@ impl Context {
             client: Some(client),
             id: Some(task.id),
             kind: Arc::clone(&task.kind),
+            trace: task.trace.clone(),
             attempt: task.lease.attempt,
             attempts_max: task.attempts_max,
             priority: task.priority,
@@ -188,6 +191,7 @@ impl Context {
             client: None,
             id: None,
             kind: "detached".into(),
+            trace: None,
             attempt: 1,
             attempts_max: 1,
             priority: 0,
@@ -223,6 +227,11 @@ impl Context {
     /// The name of the task.
     pub fn kind(&self) -> &str {
         &self.kind
+    }
+
+    /// The trace that the task belongs to, a W3C `traceparent`; see [`Call::trace`](crate::Call::trace).
+    pub fn trace(&self) -> Option<&str> {
+        self.trace.as_deref()
     }
 
     /// Which attempt this is, counted from 1.
@@ -307,11 +316,17 @@ impl Context {
         self.client.as_ref()
     }
 
-    /// Enqueues another task, by itself: it is stored though this attempt may fail later.
+    /// Enqueues another task, by itself: it is stored though this attempt may fail later. It belongs to
+    /// the trace of this task, unless the call names another.
     ///
     /// # Errors
     /// Those of [`Client::enqueue`]; `closed` in a detached context.
     pub fn enqueue<C: IntoCall>(&self, call: C) -> Result<Handle<C::Task>, Error> {
+        let mut call = call.into_call();
+        // In another thread than the body's, nothing but this context knows of the trace.
+        if call.with.trace.is_none() && self.id.is_some_and(|id| !inside::is_body(id)) {
+            call.with.trace = self.trace.as_deref().map(str::to_owned);
+        }
         self.client.as_ref().ok_or(Error::Closed)?.enqueue(call)
     }
 

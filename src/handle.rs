@@ -10,8 +10,9 @@ use serde::de::DeserializeOwned;
 
 use crate::backend::Cancelled;
 use crate::error::Error;
-use crate::hub::{Hub, Mode, is_inside};
+use crate::hub::{Hub, Mode};
 use crate::id::TaskId;
+use crate::inside;
 use crate::json;
 use crate::record::{Stored, TaskRecord};
 use crate::state::State;
@@ -155,7 +156,7 @@ impl<T> Handle<T> {
 
     /// Blocks until the task has ended, at most `timeout`.
     fn wait_ended(&self, timeout: Duration) -> Result<TaskRecord, Error> {
-        if is_inside(self.id) {
+        if inside::is_body(self.id) {
             return Err(Error::Reentrant {
                 what: "a task that waits for its own end would wait for ever",
                 instead: "return, and let a task that it enqueues do the rest",
@@ -168,6 +169,9 @@ impl<T> Handle<T> {
                 Look::Change(change) => change,
             };
             let looked = Instant::now();
+            if looked < until {
+                check_may_wait()?;
+            }
             match change.wait(until.saturating_duration_since(looked)) {
                 None => return Err(Error::Timeout { after: timeout }),
                 Some(Heard::Something) => {
@@ -197,6 +201,18 @@ impl<T> Handle<T> {
         {}
         Ok(())
     }
+}
+
+/// A receiver of events is called between two commits of whoever runs tasks, so it would hold up what
+/// it waits for.
+fn check_may_wait() -> Result<(), Error> {
+    if inside::receivers() == 0 {
+        return Ok(());
+    }
+    Err(Error::Reentrant {
+        what: "a receiver of events that waits for a task holds up the thread that runs tasks",
+        instead: "enqueue a task that does the rest, or wait in a thread of your own",
+    })
 }
 
 enum Look {
@@ -230,7 +246,7 @@ impl<T: Signature> Handle<T> {
     /// # Errors
     /// `timeout`; `failed`, `cancelled`, `skipped` when the task ended without a value;
     /// `bad_json` when the value does not fit the return type; `reentrant` in the body of the task
-    /// itself; `not_found`, `storage`; `closed` once the client was shut down and the task has not
+    /// itself, and in a receiver of events where the task has not ended; `not_found`, `storage`; `closed` once the client was shut down and the task has not
     /// ended by then.
     ///
     /// `nobody_runs` at once in the modes `inline` and `hold`, when the task is not running and no
@@ -280,6 +296,7 @@ impl<T: Signature> IntoFuture for Handle<T> {
                     Look::Ended(task) => return task.value(),
                     Look::Change(change) => change,
                 };
+                check_may_wait()?;
                 let looked = Instant::now();
                 if change.heard(None).await == Some(Heard::Something) {
                     self.let_pass_async(looked + FOREIGN_READ_EVERY).await?;

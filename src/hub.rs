@@ -3,7 +3,6 @@
 //! It checks calls, encodes their arguments and gives them to the engine. It knows that there may
 //! be a runner, not which: the builder puts one in.
 
-use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
@@ -14,13 +13,15 @@ use serde::{Deserialize, Serialize};
 use crate::backend::{Backend, Offer};
 use crate::catalog::{Catalog, Kind};
 use crate::error::Error;
+use crate::hook::Hooks;
 use crate::id::TaskId;
+use crate::inside::{self, Inside};
 use crate::json::{self, JsonLimits};
 use crate::pruner::Pruner;
 use crate::quota::Quotas;
 use crate::record::{Claimed, Finished, NewTask, Stored, TaskRecord};
 use crate::state::State;
-use crate::task::{Call, CallOptions, Signature};
+use crate::task::{Call, CallOptions, Signature, checked_trace, trace_id};
 use crate::ties::Extra;
 use crate::time::{Clock, Timestamp};
 use crate::unserved::Warner;
@@ -162,34 +163,6 @@ pub(crate) trait Stops: Send + Sync {
     fn leave(&self) -> Result<Stopped, Error>;
 }
 
-/// A body that a thread is inside of.
-struct Inside {
-    /// The address of its hub, which outlives the body.
-    hub: usize,
-    id: TaskId,
-}
-
-thread_local! {
-    /// The bodies that this thread is inside of, innermost last.
-    static INSIDE: RefCell<Vec<Inside>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Looks at the bodies of this thread. A thread that is going away, and may drop a client as it
-/// goes, is inside of none.
-fn with_inside<R: Default>(look: impl FnOnce(&mut Vec<Inside>) -> R) -> R {
-    INSIDE.try_with(|inside| look(&mut inside.borrow_mut())).unwrap_or_default()
-}
-
-/// Whether this thread is inside any body.
-pub(crate) fn is_inside_any() -> bool {
-    with_inside(|inside| !inside.is_empty())
-}
-
-/// Whether this thread is inside the body of that task.
-pub(crate) fn is_inside(id: TaskId) -> bool {
-    with_inside(|inside| inside.iter().any(|inside| inside.id == id))
-}
-
 /// How far a client is on its way to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -258,6 +231,23 @@ impl Life {
     }
 }
 
+/// Asked once for each enqueue call.
+pub(crate) type TraceContext = Box<dyn Fn() -> Option<String> + Send + Sync>;
+
+/// What holds for all tasks of one enqueue call.
+pub(crate) struct Calling {
+    pub(crate) now: Timestamp,
+    /// The trace of those that name none.
+    trace: Option<Arc<str>>,
+}
+
+impl Calling {
+    /// A call that belongs to no trace of this program.
+    pub(crate) fn untraced(now: Timestamp) -> Self {
+        Self { now, trace: None }
+    }
+}
+
 /// What all handles of one open client share.
 pub(crate) struct Hub {
     pub(crate) backend: Arc<dyn Backend>,
@@ -265,6 +255,9 @@ pub(crate) struct Hub {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limits: JsonLimits,
     pub(crate) quotas: Quotas,
+    pub(crate) hooks: Arc<Hooks>,
+    /// The trace that calls belong to, where the program knows.
+    pub(crate) trace: Option<TraceContext>,
     pub(crate) mode: Mode,
     pub(crate) path: Option<PathBuf>,
     pub(crate) runner: OnceLock<Arc<dyn Runner>>,
@@ -290,23 +283,23 @@ impl Drop for Hub {
 
 impl Hub {
     /// Runs a body of this hub, so that the thread knows what it is inside of.
-    pub(crate) fn inside<R>(&self, id: TaskId, body: impl FnOnce() -> R) -> R {
-        with_inside(|inside| inside.push(Inside { hub: self.address(), id }));
-        let answer = body();
-        with_inside(Vec::pop);
-        answer
+    pub(crate) fn inside<R>(&self, task: &Claimed, body: impl FnOnce() -> R) -> R {
+        let trace = task.trace.clone();
+        let place = Inside { hub: self.address(), id: task.id, trace, receiver: false };
+        inside::enter(place, body)
     }
 
     fn address(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }
 
-    /// Whether this thread is inside a body of this hub.
+    /// Whether this thread is inside a body, or a receiver of events, of this hub.
     fn is_inside_own(&self) -> bool {
-        with_inside(|inside| inside.iter().any(|inside| inside.hub == self.address()))
+        inside::is_of(self.address())
     }
 
-    /// `closed` once the client is shut down, but for bodies while they have the grace to end.
+    /// `closed` once the client is shut down, but for bodies and receivers of events while they have the
+    /// grace to end.
     pub(crate) fn check_open(&self) -> Result<(), Error> {
         self.check_open_to(false)
     }
@@ -324,11 +317,12 @@ impl Hub {
         matches!(*closing, Closing::Done(_))
     }
 
-    /// Refuses a shutdown that would wait for the body it is called in.
+    /// Refuses a shutdown that would wait for the body, or the receiver, it is called in.
     pub(crate) fn check_may_close(&self) -> Result<(), Error> {
         if self.is_inside_own() {
             return Err(Error::Reentrant {
-                what: "a task that shuts its own client down would wait for its own end",
+                what: "a task, or a receiver of events, that shuts its own client down would wait for \
+                       its own end",
                 instead: "let another thread shut it down, and return",
             });
         }
@@ -389,15 +383,40 @@ impl Hub {
         self.life.is(Phase::Over)
     }
 
+    /// What holds for the tasks of one enqueue call: read once, at its begin.
+    pub(crate) fn calling(&self) -> Result<Calling, Error> {
+        self.calling_at(self.clock.now())
+    }
+
+    /// The same inside a transaction, whose calls all have its time.
+    pub(crate) fn calling_at(&self, now: Timestamp) -> Result<Calling, Error> {
+        Ok(Calling { now, trace: self.trace_now()? })
+    }
+
+    /// The trace of calls that name none. Inside a body they stay in the body's trace, so what the
+    /// program knows counts there only if it is the same trace.
+    fn trace_now(&self) -> Result<Option<Arc<str>>, Error> {
+        let known = match self.trace.as_ref().and_then(|context| context()) {
+            Some(text) => Some(checked_trace(&text, "trace context of the program")?),
+            None => None,
+        };
+        let around = inside::trace();
+        let other = known
+            .as_ref()
+            .zip(around.as_ref())
+            .is_some_and(|(known, around)| trace_id(known) != trace_id(around));
+        Ok(known.filter(|_| !other).or(around))
+    }
+
     /// Checks a call and encodes it.
     pub(crate) fn prepare<T: Signature>(
         &self,
         call: &Call<T>,
-        now: Timestamp,
+        calling: &Calling,
     ) -> Result<NewTask, Error> {
         let kind = self.catalog.get(T::NAME)?;
         let arguments = json::encode(&call.args, self.limits)?;
-        self.prepare_encoded(kind, &call.with, arguments, now)
+        self.prepare_encoded(kind, &call.with, arguments, calling)
     }
 
     /// Whether a call inside a transaction is stored with it.
@@ -412,8 +431,9 @@ impl Hub {
         kind: &Kind,
         with: &CallOptions,
         arguments: String,
-        now: Timestamp,
+        calling: &Calling,
     ) -> Result<NewTask, Error> {
+        let now = calling.now;
         let (plan, options) = if with.options.is_plain() {
             (kind.plan.clone(), None)
         } else {
@@ -445,16 +465,22 @@ impl Hub {
             at_most_once: plan.at_most_once,
             arguments,
             key: with.checked_key()?.map(str::to_owned),
+            trace: with.checked_trace()?.or_else(|| calling.trace.clone()),
             tags: with.tags_text()?,
             meta,
             options,
             extra,
+            ledger: None,
         })
     }
 
     /// Stores tasks, all or none, and starts those that were handed over. The caller has made sure
     /// that the client is open to him.
-    pub(crate) fn store(&self, now: Timestamp, tasks: Vec<NewTask>) -> Result<Vec<Stored>, Error> {
+    pub(crate) fn store(
+        &self,
+        now: Timestamp,
+        mut tasks: Vec<NewTask>,
+    ) -> Result<Vec<Stored>, Error> {
         // What a body stores while the client is being shut down stays for the next program.
         let runner = self.runner.get().filter(|_| self.life.is(Phase::Open));
         let offer = match runner {
@@ -463,10 +489,15 @@ impl Hub {
         };
         // In mode `inline` it counts the caller until its tasks are held.
         let _counted = if self.mode == Mode::Inline { offer.clone() } else { None };
+        let abouts = self.hooks.enqueuing(&mut tasks);
         let mut stored = self.backend.enqueue(now, tasks, offer)?;
         if self.mode == Mode::Enqueue {
             self.warner.look(&*self.backend, now);
         }
+        if let Some(abouts) = abouts {
+            self.hooks.enqueued(&abouts, &stored, now);
+        }
+        self.hooks.skipped(&*self.backend, &stored);
         if let Some(runner) = runner {
             let claimed: Vec<Claimed> =
                 stored.iter_mut().filter_map(|stored| stored.claimed.take()).collect();

@@ -35,7 +35,30 @@
 //! - **Enqueue**: [`Client::enqueue`] one [`Call`], [`Client::enqueue_many`], or through a
 //!   transaction with the traits of `litework::sqlite`; other languages write to its `inbox`.
 //! - **Run**: [`Context`] in the body; [`Failure`] as its verdict.
-//! - **Watch**: [`Handle::wait`] or `.await`; [`Client::get`], [`Client::list`].
+//! - **Watch**: [`Handle::wait`] or `.await`; [`Client::get`], [`Client::list`]; [`Builder::on`].
+//!
+//! # Events, log and trace
+//!
+//! [`Builder::on`] calls a program's own receivers with each [`Event`], after its commit. The log tells
+//! the same through `tracing`. Each body runs in the span `task` (INFO: `id`, `kind`, `queue`, `attempt`,
+//! `trace`), and these lines, of target `litework::hook`, say what became of a task:
+//!
+//! | Message | Level | Fields besides `id`, `kind`, `queue`, `trace` |
+//! |---|---|---|
+//! | `task enqueued` | DEBUG | `state`, `due_at`, `existing` |
+//! | `task started` | DEBUG | `attempt` |
+//! | `task succeeded` | INFO | `attempt` |
+//! | `task will be tried again` | WARN; INFO if expected | `attempt`, `reason`, `error`, `due_at` |
+//! | `task failed` | ERROR; INFO if expected | `attempt`, `reason`, `error` |
+//! | `task snoozed` | DEBUG | `attempt`, `reason`, `due_at` |
+//! | `task cancelled`, `task skipped` | INFO | `attempt`, `reason`, `error` |
+//! | `task handed back` | DEBUG | `attempt` |
+//!
+//! A field that has no value is left out. So at INFO there is one line for each end. What stands in
+//! the way of the queue itself is a WARN or an ERROR, with the field `error`.
+//!
+//! A task may belong to a trace, a W3C `traceparent` that is stored with it: [`Call::trace`],
+//! [`Builder::trace_context`]. Its body reads it ([`Context::trace`]), and what that enqueues has it too.
 //!
 //! # Features
 //!
@@ -75,6 +98,7 @@ mod json;
 mod retry;
 mod state;
 mod outcome;
+mod panics;
 mod settle;
 mod error;
 mod key;
@@ -90,6 +114,7 @@ mod task;
 mod quota;
 mod retention;
 mod steady;
+mod event;
 mod record;
 mod filter;
 mod presence;
@@ -100,6 +125,8 @@ mod backend;
 mod unserved;
 mod catalog;
 mod pruner;
+mod inside;
+mod hook;
 mod hub;
 mod handle;
 mod client;
@@ -128,6 +155,7 @@ pub use clients::{Clients, ClientsBuilder};
 pub use config::{ClientsConfig, Config, Preset, QueueFor, QueueRate, Route};
 pub use context::{Context, StopReason};
 pub use error::Error;
+pub use event::{Event, EventKind};
 pub use filter::{FILTER_IDS_MAX, Filter};
 pub use gate::{Exclusive, Limit, Rate};
 pub use handle::Handle;

@@ -52,8 +52,8 @@ impl Outbox {
                 allowed,
             ));
         }
-        let now = self.client.hub.clock.now();
-        self.tasks.push(self.client.hub.prepare(&call.into_call(), now)?);
+        let calling = self.client.hub.calling()?;
+        self.tasks.push(self.client.hub.prepare(&call.into_call(), &calling)?);
         Ok(())
     }
 
@@ -78,7 +78,9 @@ impl Outbox {
         }
         let now = self.client.hub.clock.now();
         let single = self.tasks.len() == 1;
-        let stored = self.client.store(now, self.tasks).map_err(|error| item_of(single, error))?;
+        self.client.check_open()?;
+        let stored =
+            self.client.hub.store(now, self.tasks).map_err(|error| item_of(single, error))?;
         Ok(stored.into_iter().map(|stored| stored.id).collect())
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::event::{About, Ledger};
 use crate::gate::Gate;
 use crate::id::TaskId;
 use crate::options::Durability;
@@ -66,6 +67,8 @@ pub struct TaskRecord {
     pub key: Option<String>,
     /// Whose task it is, see [`Call::owner`](crate::Call::owner).
     pub owner: Option<String>,
+    /// The trace it belongs to, a W3C `traceparent`, see [`Call::trace`](crate::Call::trace).
+    pub trace: Option<String>,
     /// Words to find it by, sorted.
     pub tags: Vec<String>,
     /// Free JSON that travels with it.
@@ -189,12 +192,15 @@ pub(crate) struct NewTask {
     pub(crate) at_most_once: bool,
     pub(crate) arguments: String,
     pub(crate) key: Option<String>,
+    pub(crate) trace: Option<Arc<str>>,
     pub(crate) tags: Option<String>,
     pub(crate) meta: Option<String>,
     /// Overrides that the running process needs, as JSON.
     pub(crate) options: Option<String>,
     /// When it is refused for want of room.
     pub(crate) quota: Quota,
+    /// Where the engine notes that it was stored; none where nobody listens.
+    pub(crate) ledger: Option<Arc<dyn Ledger>>,
     /// None for a plain task.
     pub(crate) extra: Option<Box<Extra>>,
 }
@@ -225,11 +231,13 @@ impl NewTask {
             at_most_once: false,
             arguments: "{}".to_owned(),
             key: None,
+            trace: None,
             tags: None,
             meta: None,
             options: None,
             quota: Quota::default(),
             extra: None,
+            ledger: None,
         }
     }
 }
@@ -259,6 +267,7 @@ pub(crate) struct Claimed {
     pub(crate) crashes: u32,
     pub(crate) at_most_once: bool,
     pub(crate) started_at: Timestamp,
+    pub(crate) trace: Option<Arc<str>>,
     pub(crate) options: Option<String>,
     pub(crate) arguments: String,
     /// None for a plain task.
@@ -303,6 +312,8 @@ pub(crate) struct Finish {
     pub(crate) stuck: bool,
     /// Its end concerns other tasks, as far as was known when it started.
     pub(crate) tied: bool,
+    /// What is told of it after its commit; none where nobody would hear.
+    pub(crate) about: Option<Box<About>>,
 }
 
 impl Finish {
@@ -326,6 +337,7 @@ impl Finish {
             durability: None,
             stuck: false,
             tied: false,
+            about: None,
         }
     }
 }

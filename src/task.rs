@@ -5,6 +5,7 @@
 //! program that only enqueues needs no bodies.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeZone};
@@ -26,6 +27,8 @@ pub const TAGS_MAX: usize = 32;
 pub const TAG_BYTES_MAX: usize = 64;
 /// Bytes of an owner's name at most.
 pub const OWNER_BYTES_MAX: usize = 200;
+/// Bytes of a trace context at most.
+const TRACE_BYTES_MAX: usize = 128;
 
 /// The part of a task that enqueuing needs. Implement [`Task`](crate::Task) instead where the body
 /// is in the same program: it brings this along.
@@ -81,6 +84,7 @@ pub(crate) struct CallOptions {
     pub(crate) due: Due,
     pub(crate) key: Option<String>,
     pub(crate) owner: Option<String>,
+    pub(crate) trace: Option<String>,
     pub(crate) tags: Vec<Cow<'static, str>>,
     pub(crate) meta: Map<String, Value>,
 }
@@ -270,6 +274,33 @@ impl<T> Call<T> {
         self
     }
 
+    /// The trace that the task belongs to, as a W3C `traceparent`, such as
+    /// `00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01` (`bad_trace`): stored with the task, a
+    /// field of the span of its attempts, and given on to what its body enqueues. Default: that of
+    /// the body around the call, or what [`Builder::trace_context`](crate::Builder::trace_context)
+    /// says.
+    ///
+    /// ```
+    /// # use litework::{Client, Context, Result, task};
+    /// #[task]
+    /// fn traced(ctx: &Context) -> Option<String> {
+    ///     ctx.trace().map(str::to_owned)
+    /// }
+    ///
+    /// let tasks = Client::in_memory().register(traced).open()?;
+    /// let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    /// let handle = tasks.enqueue(traced::with().trace(parent))?;
+    /// assert_eq!(handle.value()?.as_deref(), Some(parent));
+    /// assert_eq!(handle.refresh()?.trace.as_deref(), Some(parent));
+    /// let refused = tasks.enqueue(traced::with().trace("4bf92f")).unwrap_err();
+    /// assert_eq!(refused.code(), "bad_trace");
+    /// # Ok::<(), litework::Failure>(())
+    /// ```
+    pub fn trace(mut self, traceparent: impl Into<String>) -> Self {
+        self.with.trace = Some(traceparent.into());
+        self
+    }
+
     /// A word to find the task by: 1 to 64 bytes, at most 32 a task.
     pub fn tag(mut self, tag: impl Into<Cow<'static, str>>) -> Self {
         self.with.tags.push(tag.into());
@@ -309,6 +340,11 @@ impl CallOptions {
         Ok(serde_json::to_string(&tags).ok())
     }
 
+    /// The trace of this call, in its form.
+    pub(crate) fn checked_trace(&self) -> Result<Option<Arc<str>>, Error> {
+        self.trace.as_deref().map(|text| checked_trace(text, "trace")).transpose()
+    }
+
     /// The key, in its range.
     pub(crate) fn checked_key(&self) -> Result<Option<&str>, Error> {
         let key = self.key.as_deref();
@@ -320,4 +356,39 @@ impl CallOptions {
     pub(crate) fn checked_owner(&self) -> Result<Option<&str>, Error> {
         self.owner.as_deref().map(check_owner).transpose()
     }
+}
+
+/// A W3C `traceparent`: version, trace id, parent id and flags in lower-case hexadecimal. Later
+/// versions may have more after that.
+pub(crate) fn checked_trace(text: &str, place: &str) -> Result<Arc<str>, Error> {
+    if is_trace(text) {
+        return Ok(text.into());
+    }
+    let allowed = "a W3C traceparent: 00-<32 hex digits>-<16 hex digits>-<2 hex digits> in lower \
+                   case, neither id all zeros";
+    Err(Error::invalid("bad_trace", place, text, allowed))
+}
+
+fn is_trace(text: &str) -> bool {
+    const PARTS: [usize; 4] = [2, 32, 16, 2];
+    let hex = |part: &str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let zero = |part: &str| part.bytes().all(|byte| byte == b'0');
+    let printable =
+        text.len() <= TRACE_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let mut parts = text.splitn(5, '-');
+    let first: [&str; 4] = std::array::from_fn(|_| parts.next().unwrap_or_default());
+    let [version, trace, parent, _flags] = first;
+    let sized = first.iter().zip(PARTS).all(|(part, size)| part.len() == size && hex(part));
+    let more = parts.next().is_some();
+    printable
+        && sized
+        && version != "ff"
+        && !(more && version == "00")
+        && !zero(trace)
+        && !zero(parent)
+}
+
+/// What all parts of one trace have in common.
+pub(crate) fn trace_id(traceparent: &str) -> Option<&str> {
+    traceparent.split('-').nth(1)
 }

@@ -93,8 +93,6 @@ pub(crate) struct Extra {
     pub(crate) owner: Option<String>,
     /// What people call it.
     pub(crate) name: Option<String>,
-    /// W3C traceparent.
-    pub(crate) trace: Option<String>,
     /// On its way into the store: its wish to be the only one.
     pub(crate) claim: Option<Claim>,
     /// The key under which it stands at its gate.

@@ -1068,7 +1068,7 @@ const ROWS: &[Row] = &[
             },
             "\"a\\u{1b}[2J\\u{7}\\nb\"\n\
              failed: task <id> failed (error): a\\u{1b}[2J\\u{7}\\nb\n\
-             WARN task attempt failed, error = a\\u{1b}[2J\\u{7}\\nb",
+             ERROR task failed, error = a\\u{1b}[2J\\u{7}\\nb",
         ),
     ),
     Row(

@@ -28,6 +28,7 @@ mod contract {
     mod able;
     mod define;
     mod errors;
+    mod hooks;
     mod keys;
     mod lookup;
     mod operate;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::memory::Memory;
-use crate::backend::{Backend, Cancelled, Exchanged, LaneName, Offer, Operate, Rescued};
+use crate::backend::{Backend, Cancelled, Exchanged, LaneName, Offer, Operate, Picked, Rescued};
 use crate::deed::{Deed, Done, Tally};
 use crate::error::Error;
 use crate::filter::Filter;
@@ -13,8 +13,8 @@ use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::presence::WorkerRecord;
 use crate::record::{
-    AttemptRecord, Claimed, Cursor, Finish, Lease, Member, NewStep, NewTask, Page, StepRecord,
-    Stored, TaskRecord,
+    AttemptRecord, Cursor, Finish, Lease, Member, NewStep, NewTask, Page, StepRecord, Stored,
+    TaskRecord,
 };
 use crate::retention::Walk;
 use crate::rule::{Paused, Scope};
@@ -104,12 +104,7 @@ impl Backend for Spy {
         self.inner.keep_step(now, step)
     }
 
-    fn claim_one(
-        &self,
-        now: Timestamp,
-        id: TaskId,
-        offer: &dyn Offer,
-    ) -> Result<Option<Claimed>, Error> {
+    fn claim_one(&self, now: Timestamp, id: TaskId, offer: &dyn Offer) -> Result<Picked, Error> {
         self.inner.claim_one(now, id, offer)
     }
 
@@ -144,6 +139,10 @@ impl Backend for Spy {
     fn get(&self, id: TaskId) -> Result<Option<TaskRecord>, Error> {
         count(&self.reads);
         self.inner.get(id)
+    }
+
+    fn by_row(&self, row: i64) -> Result<Option<TaskRecord>, Error> {
+        self.inner.by_row(row)
     }
 
     fn attempts(&self, id: TaskId) -> Result<Vec<AttemptRecord>, Error> {

@@ -3,7 +3,8 @@
 //! A task that is due now runs before `enqueue` returns: the same row, the same accounting, the
 //! same encoding and decoding as in a pool. When it fails and attempts are left, the next follow at
 //! once, without the back-off, for at most 10 s; what is left then is stored for later. Tasks
-//! enqueued by tasks run depth-first, up to 32 deep; deeper ones are stored.
+//! enqueued by tasks run depth-first, up to 32 deep, receivers of events included; deeper ones are
+//! stored.
 //!
 //! When the client is shut down, no caller claims or begins anything more: the rest of its batch is
 //! handed back, and `run_pending` returns what it did until then.
@@ -16,11 +17,13 @@ use std::time::{Duration, Instant};
 use super::minder::{Minder, Visit};
 use super::{given_back, tell_lost};
 use crate::attempt::{self, Ended};
-use crate::backend::{Backend, Offer, Room, next_view};
+use crate::backend::{Backend, Exchanged, Offer, Picked, Room, next_view};
 use crate::client::Client;
 use crate::error::Error;
+use crate::hook::Hooks;
 use crate::hub::{Hub, Pending, PendingRunner, Ran, Runner, Stopped, Stops};
 use crate::id::TaskId;
+use crate::inside;
 use crate::intake::{self, Left};
 use crate::outcome::Outcome;
 use crate::record::{Claimed, Finish, Finished, Member};
@@ -40,10 +43,16 @@ thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
 }
 
+/// How deep this thread is in tasks within tasks, and in receivers of events that enqueue.
+fn depth() -> u32 {
+    DEPTH.get() + inside::receivers()
+}
+
 /// Runs tasks in whichever thread calls.
 pub(crate) struct Inline {
     hub: Weak<Hub>,
     backend: Arc<dyn Backend>,
+    hooks: Arc<Hooks>,
     clock: Arc<dyn Clock>,
     registry: Arc<Registry>,
     /// Whether attempts follow each other in place.
@@ -150,6 +159,7 @@ impl Inline {
             hub: Arc::downgrade(hub),
             minder: Minder::new(Arc::clone(&backend), Arc::clone(&clock), member),
             backend,
+            hooks: Arc::clone(&hub.hooks),
             clock,
             registry,
             retry_in_place,
@@ -204,13 +214,19 @@ impl Inline {
     /// Claims one task by name and holds it, unless the client is being shut down.
     fn claim(&self, id: TaskId) -> Option<Claimed> {
         let claimed = self.caller(None).and_then(|caller| {
-            let claimed = self.backend.claim_one(self.clock.now(), id, &*caller)?;
-            self.minder.hold(claimed.as_slice());
-            Ok(claimed)
+            let picked = self.backend.claim_one(self.clock.now(), id, &*caller)?;
+            if let Picked::Task(task) = &picked {
+                self.minder.hold(std::slice::from_ref(&**task));
+            }
+            Ok(picked)
         });
         match claimed {
-            Ok(claimed) => claimed,
-            Err(Error::Closed) => None,
+            Ok(Picked::Task(task)) => Some(*task),
+            Ok(Picked::Ended) => {
+                self.hooks.ended_unrun(&*self.backend, &[id.row()]);
+                None
+            }
+            Ok(Picked::NotNow) | Err(Error::Closed) => None,
             Err(error) => {
                 tracing::error!(%error, %id, "a task could not be claimed to be run in place");
                 None
@@ -241,11 +257,8 @@ impl Inline {
         let before = self.take_unkept();
         let together = if before.is_empty() { Vec::new() } else { [&before, finishes].concat() };
         let all = if before.is_empty() { finishes } else { &together };
-        match self.backend.exchange(self.clock.now(), all, None) {
-            Ok(done) => {
-                self.tell(all, &done.finished);
-                done.finished.into_iter().skip(before.len()).map(Result::ok).collect()
-            }
+        match self.exchange(all, None) {
+            Ok(done) => done.finished.into_iter().skip(before.len()).map(Result::ok).collect(),
             Err(error) => {
                 tracing::error!(%error, "a finish could not be stored; it is kept for the next commit");
                 self.unkept().extend_from_slice(all);
@@ -254,18 +267,20 @@ impl Inline {
         }
     }
 
-    /// Tells of finishes that were not kept, and looks whether this process was given up.
-    fn tell(&self, finishes: &[Finish], answers: &[Result<Finished, Error>]) {
+    /// One commit. Tells what the finishes came to, and looks whether this process was given up.
+    fn exchange(&self, finishes: &[Finish], offer: Option<&dyn Offer>) -> Result<Exchanged, Error> {
+        let telling = self.hooks.ending(finishes);
+        let done = self.backend.exchange(self.clock.now(), finishes, offer)?;
         let mut lost = false;
-        for (finish, answer) in finishes.iter().zip(answers) {
-            if let Err(error) = answer {
-                tell_lost(finish, error);
-                lost |= matches!(error, Error::LeaseLost { .. });
-            }
-        }
+        telling.tell(finishes, &done.finished, |finish, error| {
+            tell_lost(finish, error);
+            lost |= matches!(error, Error::LeaseLost { .. });
+        });
+        self.hooks.ended_unrun(&*self.backend, &done.ended);
         if lost {
             self.minder.renew();
         }
+        Ok(done)
     }
 
     /// Ends what this thread held. Whoever waits for a task that goes on later looks again, as
@@ -300,11 +315,8 @@ impl Inline {
         if finishes.is_empty() {
             return Ok(());
         }
-        match self.backend.exchange(self.clock.now(), &finishes, None) {
-            Ok(done) => {
-                self.tell(&finishes, &done.finished);
-                Ok(())
-            }
+        match self.exchange(&finishes, None) {
+            Ok(_done) => Ok(()),
             Err(error) => {
                 self.unkept().extend(finishes);
                 Err(error)
@@ -357,7 +369,7 @@ impl Inline {
 
 impl Runner for Inline {
     fn offer(&self) -> Result<Option<Arc<dyn Offer>>, Error> {
-        if DEPTH.get() >= DEPTH_MAX {
+        if depth() >= DEPTH_MAX {
             return Ok(None);
         }
         match self.caller(None) {
@@ -387,7 +399,7 @@ impl Runner for Inline {
     }
 
     fn run_stored(&self, id: TaskId) {
-        if DEPTH.get() >= DEPTH_MAX {
+        if depth() >= DEPTH_MAX {
             return;
         }
         if let Some(task) = self.claim(id) {
@@ -476,7 +488,7 @@ impl Inline {
                 return Ok(());
             }
             let offer = may_claim.then_some(&**caller as &dyn Offer);
-            let done = match self.backend.exchange(self.clock.now(), &finishes, offer) {
+            let done = match self.exchange(&finishes, offer) {
                 Ok(done) => done,
                 Err(error) => {
                     self.minder.end(&finishes);
@@ -484,7 +496,6 @@ impl Inline {
                     return Err(error);
                 }
             };
-            self.tell(&finishes, &done.finished);
             let answers: Vec<_> = done.finished.into_iter().map(Result::ok).collect();
             tally(ran, &finishes, &answers);
             self.end(&finishes, &answers);

@@ -479,6 +479,7 @@ mod tests {
             crashes: 0,
             at_most_once: false,
             started_at: Timestamp::MIN,
+            trace: None,
             options: None,
             arguments: String::new(),
             extra: None,

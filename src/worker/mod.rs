@@ -24,7 +24,7 @@ mod stop;
 mod tests;
 
 use crate::error::Error;
-
+use crate::event::About;
 use crate::outcome::Outcome;
 use crate::record::{Claimed, Finish};
 use crate::time::Timestamp;
@@ -36,7 +36,9 @@ pub(crate) fn tell_lost(finish: &Finish, error: &Error) {
 
 /// The finish of a task that is handed back unrun.
 fn given_back(task: &Claimed, now: Timestamp) -> Finish {
-    Finish::plain(task.id, task.lease, task.started_at, now, Outcome::GivenBack)
+    let back = Finish::plain(task.id, task.lease, task.started_at, now, Outcome::GivenBack);
+    // A request to stop that stands in its row may make it an end.
+    Finish { about: Some(Box::new(About::claimed(task))), ..back }
 }
 
 fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<(), Error> {

@@ -27,8 +27,10 @@ use crate::attempt::{self, Ended, Prepared};
 use crate::backend::{Backend, Offer};
 use crate::client::Client;
 use crate::error::Error;
-use crate::hub::{Hub, Runner, Stopped, Stops};
+use crate::hook::Hooks;
+use crate::hub::{Hub, Runner, STOP_DELAY, Stopped, Stops};
 use crate::id::TaskId;
+use crate::inside;
 use crate::outcome::Outcome;
 use crate::pruner::Pruner;
 use crate::record::{Claimed, Finish, Finished, Member};
@@ -43,6 +45,7 @@ const RETRY_EXCHANGE: Duration = Duration::from_millis(100);
 pub(crate) struct Pool {
     pub(super) hub: Weak<Hub>,
     pub(super) backend: Arc<dyn Backend>,
+    hooks: Arc<Hooks>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) pruner: Arc<Pruner>,
     registry: Arc<Registry>,
@@ -58,6 +61,8 @@ pub(crate) struct Pool {
     pub(super) cancels: Mutex<HashSet<i64>>,
     /// Lets a thread that begins a body skip that lock.
     pub(super) has_cancels: AtomicBool,
+    /// The pump has committed, and tells what it came to.
+    telling: AtomicBool,
     /// The keeper was asked to fetch finishes from the slots.
     collecting: AtomicBool,
     pub(super) wake: Condvar,
@@ -75,6 +80,7 @@ impl Pool {
         let pool = Arc::new(Self {
             hub: Arc::downgrade(hub),
             backend: Arc::clone(&hub.backend),
+            hooks: Arc::clone(&hub.hooks),
             clock: Arc::clone(&hub.clock),
             pruner: Arc::clone(&hub.pruner),
             registry,
@@ -101,6 +107,7 @@ impl Pool {
             threads: AtomicUsize::new(threads),
             cancels: Mutex::default(),
             has_cancels: AtomicBool::new(false),
+            telling: AtomicBool::new(false),
             collecting: AtomicBool::new(false),
             wake: Condvar::new(),
             keeper: keeper::Bell::default(),
@@ -403,16 +410,19 @@ impl Pool {
         drop(state);
         let places = self.places().filter(|_| running);
         let offer = places.as_deref().map(|places| places as &dyn Offer);
+        let telling = self.hooks.ending(&finishes);
         let answer = self.backend.exchange(self.clock.now(), &finishes, offer);
+        if let Ok(done) = &answer {
+            // Before anybody else pumps, and before what was claimed begins.
+            self.telling.store(true, Ordering::SeqCst);
+            telling.tell(&finishes, &done.finished, tell_lost);
+            self.hooks.ended_unrun(&*self.backend, &done.ended);
+            self.telling.store(false, Ordering::SeqCst);
+        }
         let mut state = self.state();
         state.pumping = false;
         match answer {
             Ok(done) => {
-                for (finish, kept) in finishes.iter().zip(&done.finished) {
-                    if let Err(error) = kept {
-                        tell_lost(finish, error);
-                    }
-                }
                 state.retry_at = None;
                 // What found no room is asked for again when a place is free.
                 state.left_behind = done.more;
@@ -519,14 +529,17 @@ impl Pool {
 
     pub(super) fn flush_all(&self) {
         let mut state = self.state();
-        while state.pumping {
+        let until = Instant::now() + STOP_DELAY;
+        // The commit itself has a deadline of its own; a receiver of events has none.
+        let is_held_up = || self.telling.load(Ordering::SeqCst) && Instant::now() >= until;
+        while state.pumping && !is_held_up() {
             state = self
                 .wake
                 .wait_timeout(state, FINISH_DELAY)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
-        if !state.finishes.is_empty() {
+        if !state.pumping && !state.finishes.is_empty() {
             drop(self.pump(state));
         }
     }
@@ -546,7 +559,10 @@ impl Runner for Pool {
         }
         drop(state);
         self.hand_back(&claimed);
-        self.flush_all();
+        // A receiver of events may have been called by the very thread that is flushing.
+        if inside::receivers() == 0 {
+            self.flush_all();
+        }
         Vec::new()
     }
 

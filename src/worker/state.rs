@@ -94,6 +94,11 @@ impl State {
             || self.waiting_since.is_some_and(|since| since.elapsed() >= FINISH_DELAY)
     }
 
+    /// Whether what has ended is stored and told, or cannot be stored now.
+    pub(super) fn is_settled(&self) -> bool {
+        !self.pumping && (self.finishes.is_empty() || self.retry_at.is_some())
+    }
+
     /// Whether something came while this thread looked elsewhere.
     pub(super) fn has_news(&self, places: Option<&Places>) -> bool {
         !self.held.is_empty() || self.phase == Phase::Over || self.should_pump(places)

@@ -35,7 +35,8 @@ impl Stops for Pool {
     }
 
     fn wait_idle(&self, until: Instant) -> bool {
-        self.wait_until(until, |_| self.runs_none())
+        // Receivers of events may still call the client.
+        self.wait_until(until, |state| self.runs_none() && state.is_settled())
     }
 
     fn ask(&self) {

@@ -165,7 +165,8 @@ fn what_was_handed_over_under_a_number_that_was_given_up_is_run_all_the_same() {
     places.release("default", 0);
     let second = place.client.enqueue(Hold.call()).expect("stored");
     let now = place.client.hub.clock.now();
-    let third = place.client.hub.prepare(&Hold.call(), now).expect("checked");
+    let calling = place.client.hub.calling().expect("it names no trace");
+    let third = place.client.hub.prepare(&Hold.call(), &calling).expect("checked");
     // And one is on its way.
     places.release("default", 0);
     let stored = place.spy.enqueue(now, vec![third], Some(places)).expect("stored");

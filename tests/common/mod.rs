@@ -7,7 +7,7 @@ mod lab;
 mod props;
 
 #[allow(unused_imports, reason = "each test crate uses its part of the lab")]
-pub(crate) use events::Events;
+pub(crate) use events::{Events, Said};
 #[allow(unused_imports, reason = "each test crate uses its part of the lab")]
 pub(crate) use lab::{Keeps, LONG, Lab, Place, Runs};
 #[allow(unused_imports, reason = "each test crate uses its part of the lab")]

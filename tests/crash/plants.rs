@@ -9,8 +9,8 @@ use std::sync::mpsc::channel;
 
 use litework::sqlite::{ClientExt, WriteError};
 use litework::{
-    Client, Context, Durability, Error, Filter, Handle, JsonLimits, Mode, Result, State, Task,
-    TaskId, TaskRecord,
+    Client, Context, Durability, Error, EventKind, Filter, Handle, JsonLimits, Mode, Result, State,
+    Task, TaskId, TaskRecord,
 };
 use serde::{Deserialize, Serialize};
 
@@ -134,6 +134,7 @@ pub(crate) fn act() {
         Some("order") => out_of_order(&db).unwrap(),
         Some("key") => the_same_key(&db).unwrap(),
         Some("unknown pool") => all_end_whatever_is_unknown(&db).unwrap(),
+        Some("told") => all_is_told_once_whatever_is_unknown(&db),
         Some("unknown") => the_same_key_again(&db).unwrap(),
         Some("full") => a_full_disk(&db).unwrap(),
         _ => {}
@@ -328,6 +329,76 @@ fn whichever_commit_of_a_pool_is_unknown_every_task_runs_once() {
         assert_eq!(faults(&look_into(&field.db())), Vec::<String>::new(), "commit {nth}");
     }
     assert!(unknown_answers > 3, "{unknown_answers} answers were not known");
+}
+
+/// Writes down what it was answered and what its receivers were told.
+fn all_is_told_once_whatever_is_unknown(db: &std::path::Path) {
+    let log = PathBuf::from(var("LW_LOG").unwrap());
+    let heard = log.clone();
+    let client = Client::builder(db)
+        .register(Deed::define())
+        .on(EventKind::ALL, move |_, event| {
+            append(&heard, &format!("told {} {}", event.id, event.what));
+        })
+        .workers(1)
+        .open()
+        .unwrap();
+    for number in 0..6 {
+        match client.enqueue(deed("nothing").call().key(format!("k{number}"))) {
+            Ok(handle) => append(&log, &format!("answered {}", handle.id())),
+            Err(error) => assert_eq!(error.code(), "unknown_outcome"),
+        }
+    }
+    if let Ok(handles) = client.enqueue_many((0..6).map(|_| deed("nothing"))) {
+        for handle in handles {
+            append(&log, &format!("answered {}", handle.id()));
+        }
+    }
+    let unfinished = Filter::new().state(State::Running).state(State::Ready);
+    while client.count(&unfinished).map_or(true, |open| open > 0) {
+        std::thread::yield_now();
+    }
+    // Its last commit may be the one.
+    let _unknown = client.shutdown(PATIENCE);
+}
+
+/// What each task was told, and which were answered, when the `nth` commit is of unknown outcome.
+fn told(nth: u32) -> (Vec<(String, Vec<String>)>, HashSet<String>) {
+    let field = Field::default();
+    let mut variables = field.variables();
+    variables.push(("LW_STORY", "told".to_owned()));
+    variables.push(("LITEWORK_PLANT", format!("commit_unknown:{nth}")));
+    let mut child = Child::start("planted", &variables);
+    child.expect("done");
+    assert!(child.end().success());
+    let lines = field.lines();
+    let answered = lines.iter().filter_map(|line| line.strip_prefix("answered "));
+    let client = builder(&field).mode(Mode::Hold).open().unwrap();
+    let told = client.list(&Filter::new(), None, 100).unwrap().tasks.into_iter().map(|task| {
+        assert_eq!(task.state, State::Succeeded);
+        let own = format!("told {} ", task.id);
+        let words = lines.iter().filter_map(|line| line.strip_prefix(&own));
+        (task.id.to_string(), words.map(str::to_owned).collect())
+    });
+    (told.collect(), answered.map(str::to_owned).collect())
+}
+
+/// Whichever commit is of unknown outcome: nobody is told of an enqueue that had no answer, though the
+/// task is there, and no event is told twice, though what ended is sent again.
+#[test]
+fn nobody_is_told_of_a_commit_of_unknown_outcome_and_nothing_is_told_twice() {
+    let all = ["enqueued", "started", "succeeded", "finished"];
+    let mut without_answer = 0;
+    for nth in 3..=18 {
+        let (told, answered) = told(nth);
+        assert!(told.len() >= 6, "commit {nth}: {told:?}");
+        for (id, words) in told {
+            without_answer += usize::from(!answered.contains(&id));
+            let expected = if answered.contains(&id) { &all[..] } else { &all[1..] };
+            assert_eq!(words, expected, "commit {nth}, task {id}");
+        }
+    }
+    assert!(without_answer > 3, "{without_answer} tasks were stored without an answer");
 }
 
 /// Five small tasks and one that does not fit on the disk, in one merged transaction.

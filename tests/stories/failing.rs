@@ -5,9 +5,8 @@ use std::time::Duration;
 use litework::{
     Client, Context, Error, Failure, Filter, Mode, Pending, Reason, Result, State, task,
 };
-use tracing::Level;
 
-use crate::common::{Events, Gate, LONG, Lab, Log, Runs, eventually};
+use crate::common::{Gate, LONG, Lab, Log, Runs, eventually};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -26,12 +25,6 @@ fn deaf(ctx: &Context) -> Result<u32> {
 fn quick(ctx: &Context) -> Result<()> {
     ctx.state::<Log>()?.note("quick");
     Ok(())
-}
-
-#[task(attempts = 1)]
-fn refuse(expected: bool) -> Result<()> {
-    let failure = Failure::give_up("the shop is closed");
-    Err(if expected { failure.expected() } else { failure })
 }
 
 /// Fails, but only after its time is up.
@@ -55,11 +48,6 @@ fn brave() {
 #[task(attempts = 1)]
 fn hand_on() {
     std::panic::resume_unwind(Box::new("from elsewhere"));
-}
-
-#[task]
-fn fine() -> u32 {
-    1
 }
 
 fn client(lab: &Lab, log: &Log, gate: &Gate) -> Client {
@@ -198,36 +186,5 @@ fn a_panic_is_recorded_and_the_handle_returned() {
             Error::Failed { report, .. } => assert_eq!(report.kind, "panic"),
             other => panic!("{other}"),
         }
-    });
-}
-
-#[test]
-fn an_expected_error_is_told_as_information_and_any_other_as_a_warning() {
-    /// From now on what is said on the thread that runs it is collected.
-    #[task]
-    fn listen(ctx: &Context) -> Result<()> {
-        ctx.state::<Events>()?.collect();
-        Ok(())
-    }
-    Lab::each_way(|lab| {
-        let events = Events::default();
-        // One thread runs all, so that what it says is heard.
-        let builder = lab.builder().workers(1).register(listen).register(refuse).register(fine);
-        let client = builder.state(events.clone()).open().unwrap();
-        let listening = client.enqueue(listen::with()).unwrap();
-        lab.wait(&client, &listening).unwrap();
-        let told = || -> Vec<(Level, String)> {
-            let events = events.take().into_iter();
-            events.filter(|(_, message)| message.starts_with("task")).collect()
-        };
-        told();
-        for (expected, level) in [(true, Level::INFO), (false, Level::WARN)] {
-            let handle = client.enqueue(refuse::with(expected)).unwrap();
-            lab.ended(&client, &handle);
-            assert_eq!(told(), [(level, "task attempt failed".to_owned())]);
-        }
-        let handle = client.enqueue(fine::with()).unwrap();
-        lab.wait(&client, &handle).unwrap();
-        assert_eq!(told(), [(Level::DEBUG, "task succeeded".to_owned())]);
     });
 }

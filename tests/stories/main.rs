@@ -15,6 +15,7 @@ mod failing;
 mod fairness;
 mod file;
 mod gates;
+mod hooks;
 mod inbox;
 mod inline;
 mod ledger;

@@ -3,6 +3,7 @@
 //! Ids carry a random tag, which is blanked before answers are compared; of an error its code and
 //! what it names count, not its text.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -241,6 +242,7 @@ pub(super) struct ShownExchange {
     next_due: Option<Timestamp>,
     more: bool,
     unflushed: Vec<String>,
+    ended: BTreeSet<i64>,
 }
 
 pub(super) fn shown_exchange(answer: &Exchanged) -> ShownExchange {
@@ -251,5 +253,6 @@ pub(super) fn shown_exchange(answer: &Exchanged) -> ShownExchange {
         next_due: answer.next_due,
         more: answer.more,
         unflushed: answer.unflushed.iter().map(shown_claim).collect(),
+        ended: answer.ended.iter().copied().collect(),
     }
 }

@@ -233,7 +233,7 @@ fn what_was_claimed_by_name_is_not_waited_for() {
         };
         assert_eq!(next_due(5), Some(at(20)));
         let claimed = engine.claim_one(at(20), ids[0], &*Places::new(Terms::open(1)));
-        assert!(claimed.expect("it answers").is_some());
+        assert!(claimed.expect("it answers").task().is_some());
         assert_eq!(next_due(19), None, "also where the clock was set back");
     });
 }

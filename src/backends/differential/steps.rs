@@ -14,7 +14,7 @@ use super::compare::{
     shown_stored,
 };
 use super::offer::{ALL_LANES, KINDS, Places, QUEUES, Terms};
-use crate::backend::{Offer, next_view};
+use crate::backend::{Offer, Picked, next_view};
 use crate::deed::Deed;
 use crate::error::Error;
 use crate::filter::Filter;
@@ -247,6 +247,8 @@ impl<'a> History<'a> {
             tags: rng.bool().then(|| r#"["t1","t2"]"#.to_owned()),
             meta: rng.bool().then(|| r#"{"m":1.5}"#.to_owned()),
             options: rng.bool().then(|| format!(r#"{{"keep_for_ms":{}}}"#, rng.u8(0..20))),
+            trace: (rng.u8(0..4) == 0).then(|| "00-1-2-01".into()),
+            ledger: None,
             quota: Quota { waiting: (rng.u8(0..4) == 0).then(|| rng.u64(1..20)), file_bytes: None },
             extra: if self.plot.ties { self.extra() } else { None },
         }
@@ -363,6 +365,7 @@ impl<'a> History<'a> {
             durability: None,
             stuck,
             tied: task.is_tied(),
+            about: None,
         }))
     }
 
@@ -433,11 +436,14 @@ impl<'a> History<'a> {
         let claimed = self.pair.ask(|engine, which| {
             engine.claim_one(now, id[which], &*offers[which]).expect("it answers")
         });
-        let shown = claimed.each_ref().map(|task| task.as_ref().map(shown_claim));
+        let shown = claimed.each_ref().map(|picked| match picked {
+            Picked::Task(task) => shown_claim(task),
+            other => format!("{other:?}"),
+        });
         check_same("what was claimed by name", &shown);
         check_offers(&offers);
-        if let [Some(file), Some(model)] = claimed {
-            self.held.push([file, model]);
+        if let [Picked::Task(file), Picked::Task(model)] = claimed {
+            self.held.push([*file, *model]);
         }
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use super::Book;
 use super::task::LaneName;
 use super::ties::Pass;
-use crate::backend::{Offer, Room};
+use crate::backend::{Offer, Picked, Room};
 use crate::id::TaskId;
 use crate::record::Claimed;
 use crate::rule::Admits;
@@ -125,23 +125,20 @@ impl Book {
         }
     }
 
-    pub(super) fn claim_one(
-        &mut self,
-        now: Timestamp,
-        id: TaskId,
-        offer: &dyn Offer,
-    ) -> Option<Claimed> {
-        let task = &self.by_id(id)?.record;
+    pub(super) fn claim_one(&mut self, now: Timestamp, id: TaskId, offer: &dyn Offer) -> Picked {
+        let Some(task) = self.by_id(id).map(|task| &task.record) else { return Picked::NotNow };
         if task.state == State::Scheduled && task.due_at <= now {
             self.make_ready(id.row());
         }
-        let task = self.by_id(id).filter(|task| task.record.state == State::Ready)?;
+        let Some(task) = self.by_id(id).filter(|task| task.record.state == State::Ready) else {
+            return Picked::NotNow;
+        };
         let (queue, kind) = task.lane.clone();
         if self.admit(&queue, &kind, now) != Admits::Yes {
-            return None;
+            return Picked::NotNow;
         }
         if offer.reserve(&queue, &kind, 0) != Room::Taken {
-            return None;
+            return Picked::NotNow;
         }
         let found = self.take(now, id.row(), offer, true);
         self.let_others_go_on(now);
@@ -149,11 +146,11 @@ impl Book {
             Found::Task(task) => {
                 offer.weigh(task.arguments.len());
                 self.started(&queue, &kind, now);
-                Some(*task)
+                Picked::Task(task)
             }
-            Found::Ended | Found::HeldBack | Found::Crowded | Found::Suspect => {
+            found => {
                 offer.release(&queue, 0);
-                None
+                if matches!(found, Found::Ended) { Picked::Ended } else { Picked::NotNow }
             }
         }
     }

@@ -9,6 +9,7 @@ use super::ties::Pass;
 use super::{Book, Effects, Lane};
 use crate::backend::{Offer, Room, queue_full, too_many_lanes};
 use crate::error::Error;
+use crate::event::{About, Event, Ledger};
 use crate::id::TaskId;
 use crate::json;
 use crate::record::{NewTask, Stored, TaskRecord};
@@ -35,6 +36,7 @@ impl Book {
         let many = tasks.len() > 1;
         let kept = many.then(|| self.ties.kept.clone());
         self.before = many.then(Vec::new);
+        let ledger = tasks.first().and_then(|task| task.ledger.clone());
         let mut stored = Vec::with_capacity(tasks.len());
         for (index, task) in tasks.into_iter().enumerate() {
             match self.insert(now, task, offer) {
@@ -47,7 +49,23 @@ impl Book {
             }
         }
         self.before = None;
+        if let Some(ledger) = ledger {
+            for new in stored.iter().filter(|stored| !stored.existing) {
+                self.note(&*ledger, now, new);
+            }
+        }
         Ok(stored)
+    }
+
+    fn note(&self, ledger: &dyn Ledger, now: Timestamp, new: &Stored) {
+        let Some(task) = self.by_id(new.id) else { return };
+        let about = About {
+            kind: Arc::clone(&task.lane.1),
+            queue: Arc::clone(&task.lane.0),
+            trace: task.record.trace.as_deref().map(Arc::from),
+        };
+        let state = (task.record.state, task.record.reason);
+        ledger.note(Event::enqueued(new.id, &about, state, new.due_at, now));
     }
 
     /// Takes out all that was inserted from this row on.

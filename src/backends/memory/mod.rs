@@ -25,14 +25,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use self::task::{LaneName, Task};
 use self::ties::Ties;
-use crate::backend::{Backend, Cancelled, Exchanged, Offer, Rescued};
+use crate::backend::{Backend, Cancelled, Exchanged, Offer, Picked, Rescued};
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::record::{
-    AttemptRecord, Claimed, Cursor, Finish, Lease, Member, NewStep, NewTask, Page, StepRecord,
-    Stored, TaskRecord,
+    AttemptRecord, Cursor, Finish, Lease, Member, NewStep, NewTask, Page, StepRecord, Stored,
+    TaskRecord,
 };
 use crate::retention::Walk;
 use crate::rule::Scope;
@@ -257,11 +257,13 @@ impl Backend for Memory {
         self.with(|book| {
             let mut done = Exchanged::default();
             done.finished.extend(finishes.iter().map(|end| book.finish(now, end)));
+            let told = book.effects.changed.len();
             if let Some(offer) = offer {
                 book.promote(now, offer);
                 (done.claimed, done.more) = book.claim(now, offer);
                 done.next_due = book.next_due();
             }
+            done.ended.extend_from_slice(&book.effects.changed[told..]);
             Ok(done)
         })
     }
@@ -274,12 +276,7 @@ impl Backend for Memory {
         self.with(|book| book.keep_step(now, step))
     }
 
-    fn claim_one(
-        &self,
-        now: Timestamp,
-        id: TaskId,
-        offer: &dyn Offer,
-    ) -> Result<Option<Claimed>, Error> {
+    fn claim_one(&self, now: Timestamp, id: TaskId, offer: &dyn Offer) -> Result<Picked, Error> {
         Ok(self.with(|book| book.claim_one(now, id, offer)))
     }
 
@@ -314,6 +311,10 @@ impl Backend for Memory {
 
     fn get(&self, id: TaskId) -> Result<Option<TaskRecord>, Error> {
         Ok(self.with(|book| book.by_id(id).map(|task| task.record.clone())))
+    }
+
+    fn by_row(&self, row: i64) -> Result<Option<TaskRecord>, Error> {
+        Ok(self.with(|book| book.tasks.get(&row).map(|task| task.record.clone())))
     }
 
     fn attempts(&self, id: TaskId) -> Result<Vec<AttemptRecord>, Error> {

@@ -87,6 +87,7 @@ impl Task {
             at_most_once: new.at_most_once,
             key: new.key,
             owner: new.extra.as_ref().and_then(|extra| extra.owner.clone()),
+            trace: new.trace.as_deref().map(str::to_owned),
             tags: decoded(new.tags.as_deref()),
             meta: decoded(new.meta.as_deref()),
             arguments: new.arguments,
@@ -122,6 +123,8 @@ impl Task {
             options: self.options.clone(),
             quota: Quota::default(),
             extra: self.extra.as_deref().and_then(Extra::of_copy),
+            ledger: None,
+            trace: None,
         }
     }
 
@@ -144,6 +147,7 @@ impl Task {
             crashes: task.crashes,
             at_most_once: task.at_most_once,
             started_at: now,
+            trace: task.trace.as_deref().map(Arc::from),
             options: self.options.clone(),
             arguments: task.arguments.clone(),
             extra: self.extra.clone(),

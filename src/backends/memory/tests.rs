@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::backend::Room;
 use crate::outcome::{Outcome, Report};
-use crate::record::{Finished, Lease};
+use crate::record::{Claimed, Finished, Lease};
 use crate::retry::Retry;
 use crate::state::Reason;
 
@@ -230,7 +230,7 @@ fn only_the_newest_snoozes_stay_on_record() {
     for _ in 0..25 {
         let held = memory.claim_one(at(60), id, &*Places::new(1, 1)).expect("it answers");
         let snooze = Outcome::Snoozed { after: Duration::ZERO };
-        finish(&memory, end(&held.expect("claimed"), snooze)).expect("it holds");
+        finish(&memory, end(&held.task().expect("claimed"), snooze)).expect("it holds");
     }
     let record = memory.get(id).expect("it answers").expect("there");
     assert_eq!((record.snoozes, record.attempt), (25, 0));

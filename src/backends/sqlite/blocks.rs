@@ -113,7 +113,7 @@ fn store_block(core: &mut Core, block: &mut [Insert], first: i64, sql: &str) -> 
         return Err(Error::NotStored { reason, source: None });
     }
     block.iter().try_for_each(|insert| match insert.fate {
-        Fate::Placed(placed) => insert.store_payload(&core.conn, placed.row),
+        Fate::Placed(placed) => insert.store_rest(&core.conn, placed.row),
         _ => Ok(()),
     })
 }

@@ -21,7 +21,7 @@ use super::promote::{Unwritten, make_ready};
 use super::rules::Rules;
 use super::skip::skip;
 use super::unique;
-use crate::backend::{Offer, Room};
+use crate::backend::{Offer, Picked, Room};
 use crate::error::Error;
 use crate::gate::Gate;
 use crate::id::TaskId;
@@ -35,7 +35,7 @@ use crate::unique::Held;
 /// for each row, which costs more than the second look-up.
 pub(super) const READ: &str = "SELECT tag, priority, attempt + 1, attempts_max, crashes, \
      at_most_once, expires_at, options, arguments, \
-     finished_at IS NULL AND (reason IS NULL OR state = 'scheduled'), ties \
+     finished_at IS NULL AND (reason IS NULL OR state = 'scheduled'), ties, trace \
      FROM litework_task WHERE id = ?1 AND state = ?2";
 
 /// Served by the primary key. One statement for all rows of a claim, which costs a third less than
@@ -58,7 +58,7 @@ const PLACE: &str =
     "SELECT lane, rank FROM litework_task WHERE id = ?1 AND tag = ?2 AND state = 'ready'";
 
 /// What a task has that is not plain. Served by the primary key.
-const EXTRA: &str = "SELECT owner, name, trace, wait_key, ties FROM litework_task WHERE id = ?1";
+const EXTRA: &str = "SELECT owner, name, wait_key, ties FROM litework_task WHERE id = ?1";
 
 /// Served by the primary key.
 const PAYLOAD: &str = "SELECT body FROM litework_payload WHERE id = ?1 * 2";
@@ -122,7 +122,7 @@ pub(super) fn claim_one(
     now: Timestamp,
     id: TaskId,
     offer: &dyn Offer,
-) -> Result<Option<Claimed>, Error> {
+) -> Result<Picked, Error> {
     let Core { conn, lanes, rules, effects, next_due, step_ms, .. } = core;
     let promoted = conn
         .prepare_cached(PROMOTE_ONE)
@@ -137,20 +137,22 @@ pub(super) fn claim_one(
             read.query_row((id.row(), id.tag()), |row| Ok((row.get(0)?, row.get(1)?))).optional()
         })
         .map_err(not_stored)?;
-    let Some((lane, rank)) = found else { return Ok(None) };
-    let Some(lane) = lanes.by_id(conn, lane).map_err(not_stored)? else { return Ok(None) };
+    let Some((lane, rank)) = found else { return Ok(Picked::NotNow) };
+    let Some(lane) = lanes.by_id(conn, lane).map_err(not_stored)? else {
+        return Ok(Picked::NotNow);
+    };
     let (queue, kind) = lanes.get(lane).name();
     lanes.forget_heads(lane);
     rules.prepare(conn)?;
     if rules.admit(&queue, &kind, now) != Admits::Yes {
-        return Ok(None);
+        return Ok(Picked::NotNow);
     }
     let place = Place { head: (rank, id.row()), queue: &queue, kind: &kind };
     if offer.reserve(&queue, &kind, 0) != Room::Taken {
-        return Ok(None);
+        return Ok(Picked::NotNow);
     }
     let mut taking = Claimer::new(conn, now, Unwritten::new(), offer, *step_ms)?;
-    let claimed = match taking.take_reserved(&place)? {
+    let picked = match taking.take_reserved(&place)? {
         Found::Task(task) => {
             let marked = taking.mark_running(std::slice::from_ref(&*task));
             let started = marked.and_then(|()| {
@@ -158,21 +160,25 @@ pub(super) fn claim_one(
                 rules.write(conn)
             });
             started.inspect_err(|_| undo(offer, std::slice::from_ref(&*task)))?;
-            Some(*task)
+            Picked::Task(task)
         }
         Found::Ended => {
             effects.changed.push(id.row());
-            None
+            Picked::Ended
         }
-        Found::HeldBack | Found::Gone | Found::Suspect | Found::Crowded => None,
+        Found::HeldBack | Found::Gone | Found::Suspect | Found::Crowded => Picked::NotNow,
     };
     let Aside { left, postponed, .. } = taking.aside();
     for moment in postponed {
         core.note_due(moment);
     }
     let left = left.into_iter().try_for_each(|row| ends::left(core, now, row));
-    left.inspect_err(|_| undo(offer, claimed.as_slice()))?;
-    Ok(claimed)
+    left.inspect_err(|_| {
+        if let Picked::Task(task) = &picked {
+            undo(offer, std::slice::from_ref(&**task));
+        }
+    })?;
+    Ok(picked)
 }
 
 /// After a rollback: the places are free again.
@@ -440,11 +446,10 @@ impl<'a> Claimer<'a> {
     fn extra(&self, row: i64) -> Result<Option<Extra>, Error> {
         let found = self.conn.prepare_cached(EXTRA).and_then(|mut read| {
             read.query_row([row], |found| {
-                let ties: String = found.get(4)?;
+                let ties: String = found.get(3)?;
                 let ties = serde_json::from_str(&ties).ok();
-                let (owner, name) = (found.get(0)?, found.get(1)?);
-                let (trace, wait_key) = (found.get(2)?, found.get(3)?);
-                let extra = |ties| Extra { owner, name, trace, wait_key, ties, ..Extra::default() };
+                let (owner, name, wait_key) = (found.get(0)?, found.get(1)?, found.get(2)?);
+                let extra = |ties| Extra { owner, name, wait_key, ties, ..Extra::default() };
                 Ok(ties.map(extra))
             })
         });
@@ -528,6 +533,7 @@ fn decode(
         crashes: row.get(4)?,
         at_most_once: row.get(5)?,
         started_at: now,
+        trace: row.get(11)?,
         options: row.get(7)?,
         arguments: row.get::<_, Option<String>>(8)?.unwrap_or_default(),
         extra: None,

@@ -26,6 +26,7 @@ use crate::context::{Completing, Completion, Context, Output};
 use crate::error::Error;
 use crate::fault;
 use crate::handle::Handle;
+use crate::hook::Untold;
 use crate::hub::Hub;
 use crate::id::TaskId;
 use crate::json;
@@ -239,6 +240,7 @@ pub struct Write<'a> {
     core: &'a mut WriteCore,
     client: &'a Client,
     now: Timestamp,
+    untold: &'a mut Untold,
     stored: &'a mut Vec<Stored>,
     late: &'a mut Vec<(NewTask, Receipt)>,
 }
@@ -265,7 +267,7 @@ impl Write<'_> {
         let call = call.into_call();
         let hub = &self.client.hub;
         let on_commit = hub.on_commit(&call)?;
-        let task = hub.prepare(&call, self.now)?;
+        let mut task = hub.prepare(&call, &hub.calling_at(self.now)?)?;
         if !on_commit {
             let receipt = Receipt::default();
             self.late.push((task, Arc::clone(&receipt)));
@@ -273,7 +275,9 @@ impl Write<'_> {
             return Ok(Enqueued::After(Late { client, receipt, kind: PhantomData }));
         }
         // Not through the memory of lanes: the body may go back to a savepoint of its own.
+        let abouts = hub.hooks.enqueuing(std::slice::from_mut(&mut task));
         let stored = insert_in(&self.core.conn, &task, self.now)?;
+        self.untold.add(abouts, &stored);
         let handle = self.client.handle_in_transaction(&stored);
         self.stored.push(stored);
         Ok(Enqueued::Within(handle))
@@ -285,6 +289,8 @@ impl Write<'_> {
 pub struct Pending<T> {
     client: Client,
     stored: Stored,
+    now: Timestamp,
+    untold: Untold,
     holding: Holding,
     kind: PhantomData<fn() -> T>,
 }
@@ -304,12 +310,14 @@ impl<T> Pending<T> {
     /// Says that the transaction was committed: wakes the workers, or runs the task here in mode
     /// `inline`.
     pub fn committed(self) -> Handle<T> {
-        let Self { client, stored, holding, kind: _ } = self;
+        let Self { client, stored, now, untold, holding, kind: _ } = self;
         drop(holding);
         client.hub.backend.signal().ring(Notice::Work);
         if let Ok(engine) = sqlite(&client) {
             // Other tasks of the same transaction may still have their marks.
             without_holding(engine.inner.key, || {
+                untold.tell(now);
+                client.hub.hooks.skipped(engine, std::slice::from_ref(&stored));
                 run_stored(&client.hub, std::slice::from_ref(&stored));
             });
         }
@@ -364,13 +372,14 @@ fn in_transaction<R, E>(
     // Dropped last: what comes after the transaction comes after its answer too.
     let mut late = LateCalls { hub: &client.hub, now, calls: Vec::new() };
     let mut stored = Vec::new();
+    let mut untold = client.hub.hooks.untold();
     let mut refused = None;
     let answer = {
         let mut turn = engine.inner.writer.turn().map_err(Refused::Ours)?;
         let _holding = Holding::new(engine.inner.key);
         turn.transaction(level, |core| {
-            let (stored, late) = (&mut stored, &mut late.calls);
-            body(&mut Write { core, client, now, stored, late }).map_err(|error| {
+            let (untold, stored, late) = (&mut untold, &mut stored, &mut late.calls);
+            body(&mut Write { core, client, now, untold, stored, late }).map_err(|error| {
                 refused = Some(error);
                 Error::Closed
             })
@@ -378,6 +387,8 @@ fn in_transaction<R, E>(
     };
     match (answer, refused) {
         (Ok(value), _) => {
+            untold.tell(now);
+            client.hub.hooks.skipped(engine, &stored);
             run_stored(&client.hub, &stored);
             Ok(value)
         }
@@ -411,7 +422,9 @@ impl ClientExt for Client {
             return Err(Error::invalid("unsupported", "on_commit", false, allowed));
         }
         let now = self.hub.clock.now();
-        let task = self.hub.prepare(&call, now)?;
+        let mut task = self.hub.prepare(&call, &self.hub.calling_at(now)?)?;
+        let abouts = self.hub.hooks.enqueuing(std::slice::from_mut(&mut task));
+        let mut untold = self.hub.hooks.untold();
         let stored = insert_in(tx, &task, now).map_err(|error| match error {
             Error::NotStored { source: Some(source), .. }
                 if source.downcast_ref::<rusqlite::Error>().is_some_and(is_busy) =>
@@ -420,8 +433,10 @@ impl ClientExt for Client {
             }
             error => error,
         })?;
+        untold.add(abouts, &stored);
         let holding = Holding::new(engine.inner.key);
-        Ok(Pending { client: self.clone(), stored, holding, kind: PhantomData })
+        let client = self.clone();
+        Ok(Pending { client, stored, now, untold, holding, kind: PhantomData })
     }
 }
 

@@ -21,6 +21,7 @@ use super::unique::{self, Met};
 use super::waiting::Waiting;
 use crate::backend::{Offer, Room};
 use crate::error::Error;
+use crate::event::{About, Event};
 use crate::id::TaskId;
 use crate::json;
 use crate::options::Durability;
@@ -42,6 +43,10 @@ const INSERT_EXTRA: &str = "INSERT INTO litework_task (tag, lane, state, reason,
      enqueued_at, started_at, expires_at, attempt, attempts_max, at_most_once, worker, key, tags, \
      meta, options, arguments, finished_at, owner, name, trace, unique_key, wait_key, ties) \
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+
+/// Served by the primary key. Apart from [`INSERT`], so that a plain task without a trace binds no column
+/// more.
+const TRACE: &str = "UPDATE litework_task SET trace = ?2 WHERE id = ?1";
 
 /// Values of [`INSERT`].
 const PLAIN_COLUMNS: usize = 19;
@@ -232,7 +237,7 @@ impl Insert {
         insert.raw_execute().map_err(not_stored)?;
         drop(insert);
         placed.row = conn.last_insert_rowid();
-        self.store_payload(conn, placed.row)?;
+        self.store_rest(conn, placed.row)?;
         if let Start::Skipped { holder } = placed.start {
             record_skip(conn, placed.row, holder, self.now)?;
         }
@@ -258,7 +263,13 @@ impl Insert {
         core.effects.work = true;
     }
 
-    pub(super) fn store_payload(&self, conn: &Connection, row: i64) -> Result<(), Error> {
+    /// What few plain tasks have, and what may be large.
+    pub(super) fn store_rest(&self, conn: &Connection, row: i64) -> Result<(), Error> {
+        if let (Some(trace), None) = (&self.task.trace, &self.task.extra) {
+            conn.prepare_cached(TRACE)
+                .and_then(|mut update| update.execute((row, trace)))
+                .map_err(not_stored)?;
+        }
         if self.task.arguments.len() > INLINE_BYTES_MAX {
             conn.prepare_cached(INSERT_PAYLOAD)
                 .and_then(|mut insert| insert.execute((row * 2, &self.task.arguments)))
@@ -422,7 +433,7 @@ impl Insert {
             ended.then(|| self.now.as_millis()),
             extra.owner,
             extra.name,
-            extra.trace,
+            self.task.trace,
             unique_key.map(|claim| &claim.key),
             extra.wait_key,
             extra.ties.text(),
@@ -430,6 +441,20 @@ impl Insert {
         row.iter()
             .zip(PLAIN_COLUMNS + 1..)
             .try_for_each(|(value, column)| insert.raw_bind_parameter(column, value))
+    }
+
+    /// Notes for those who listen that it was stored: before the write connection is let go, so before
+    /// anybody of this process can claim it.
+    pub(super) fn note_stored(&self) {
+        let (Some(ledger), Fate::Placed(placed)) = (&self.task.ledger, &self.fate) else { return };
+        let task = &self.task;
+        let about = About {
+            kind: Arc::clone(&task.kind),
+            queue: Arc::clone(&task.queue),
+            trace: task.trace.clone(),
+        };
+        let id = TaskId::new(placed.row, placed.tag);
+        ledger.note(Event::enqueued(id, &about, placed.start.state(), task.due_at, self.now));
     }
 
     /// The answer, once the transaction is committed.
@@ -464,6 +489,7 @@ impl Insert {
                     crashes: 0,
                     at_most_once: task.at_most_once,
                     started_at: self.now,
+                    trace: task.trace,
                     options: task.options,
                     arguments: task.arguments,
                     extra,
@@ -530,6 +556,7 @@ pub(super) fn insert_in(tx: &Connection, task: &NewTask, now: Timestamp) -> Resu
     let rank = rank(insert.task.due_at, task.priority, step_ms);
     let placed = Placed { start, lane, rank, tag: Tags::default().next()?, row: 0 };
     insert.fate = Fate::Placed(insert.write_row(tx, placed)?);
+    insert.note_stored();
     insert.into_stored()
 }
 

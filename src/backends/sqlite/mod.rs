@@ -56,7 +56,7 @@ use self::enqueue::Insert;
 use self::query::Reader;
 use self::seats::{Beats, Life, Seat};
 use self::writer::Writer;
-use crate::backend::{Backend, Cancelled, CheckRow, Exchanged, Offer, Rescued};
+use crate::backend::{Backend, Cancelled, CheckRow, Exchanged, Offer, Picked, Rescued};
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::gate::Limits;
@@ -387,6 +387,7 @@ impl Backend for Sqlite {
             inserts.iter_mut().for_each(Insert::undo);
             return Err(error);
         }
+        inserts.iter().for_each(Insert::note_stored);
         drop(turn);
         inserts.into_iter().map(Insert::into_stored).collect()
     }
@@ -426,6 +427,7 @@ impl Backend for Sqlite {
         let mut done = Exchanged::default();
         let answer = turn.transaction(level, |core| {
             done.finished = finish::finish_all(core, now, finishes)?;
+            let told = core.effects.changed.len();
             if !finishes.is_empty() {
                 crate::fault::point("finished_uncommitted");
             }
@@ -435,6 +437,7 @@ impl Backend for Sqlite {
                 let due_at = promote::next_due(core)?;
                 done.next_due = due_at.into_iter().chain(core.rules.opens_at()).min();
             }
+            done.ended.extend_from_slice(&core.effects.changed[told..]);
             Ok(())
         });
         if let (Err(error), Some(offer)) = (&answer, offer) {
@@ -459,20 +462,17 @@ impl Backend for Sqlite {
         self.transaction(level, |core| steps::keep(core, now, step))
     }
 
-    fn claim_one(
-        &self,
-        now: Timestamp,
-        id: TaskId,
-        offer: &dyn Offer,
-    ) -> Result<Option<Claimed>, Error> {
+    fn claim_one(&self, now: Timestamp, id: TaskId, offer: &dyn Offer) -> Result<Picked, Error> {
         // The level is strict: the task may be one that must never start twice.
         let mut claimed_in_vain = None;
         self.check_usable()?;
         let mut turn = self.inner.writer.turn()?;
         let answer = turn.transaction(Durability::Full, |core| {
-            let claimed = claim::claim_one(core, now, id, offer)?;
-            claimed_in_vain.clone_from(&claimed);
-            Ok(claimed)
+            let picked = claim::claim_one(core, now, id, offer)?;
+            if let Picked::Task(task) = &picked {
+                claimed_in_vain = Some(Claimed::clone(task));
+            }
+            Ok(picked)
         });
         if let Err(error) = &answer {
             turn.doubt(error, claim::doubts(claimed_in_vain.as_slice()));
@@ -534,6 +534,10 @@ impl Backend for Sqlite {
 
     fn get(&self, id: TaskId) -> Result<Option<TaskRecord>, Error> {
         self.read("a task", |conn| query::get(conn, id))
+    }
+
+    fn by_row(&self, row: i64) -> Result<Option<TaskRecord>, Error> {
+        self.read("a task", |conn| query::by_row(conn, row))
     }
 
     fn attempts(&self, id: TaskId) -> Result<Vec<AttemptRecord>, Error> {

@@ -107,6 +107,14 @@ pub(super) fn get(conn: &Connection, id: TaskId) -> Read<Option<TaskRecord>> {
     rows.next()?.map(row::task).transpose().map_err(ReadError::Ours)
 }
 
+/// Served by the primary key.
+pub(super) fn by_row(conn: &Connection, row: i64) -> Read<Option<TaskRecord>> {
+    let sql = format!("SELECT {} FROM {} WHERE t.id = ?1", row::COLUMNS, row::FROM);
+    let mut read = conn.prepare_cached(&sql)?;
+    let mut rows = read.query([row])?;
+    rows.next()?.map(row::task).transpose().map_err(ReadError::Ours)
+}
+
 /// Served by `litework_task_key`.
 pub(super) fn find(conn: &Connection, key: &str) -> Read<Option<TaskRecord>> {
     let sql = format!("SELECT {} FROM {} WHERE t.key = ?1", row::COLUMNS, row::FROM);
@@ -349,6 +357,8 @@ pub(super) fn template(conn: &Connection, id: TaskId) -> Read<Option<NewTask>> {
                 ..Extra::default()
             }
             .of_copy(),
+            ledger: None,
+            trace: None,
         })
     });
     Ok(found.optional()?)

@@ -19,7 +19,7 @@ pub(super) const COLUMNS: &str = "t.id, t.tag, l.kind, l.queue, t.state, t.reaso
      coalesce(t.result, (SELECT body FROM litework_payload WHERE id = t.id * 2 + 1)), \
      (SELECT report FROM litework_error WHERE task = t.id AND report IS NOT NULL \
       ORDER BY id DESC LIMIT 1), \
-     (SELECT name FROM litework_worker WHERE id = t.worker), t.owner";
+     (SELECT name FROM litework_worker WHERE id = t.worker), t.owner, t.trace";
 
 /// The tables that [`COLUMNS`] names. A task without its lane is found too, and told as damaged.
 pub(super) const FROM: &str = "litework_task t LEFT JOIN litework_lane l ON l.id = t.lane";
@@ -116,6 +116,7 @@ pub(super) fn task(row: &Row<'_>) -> Result<TaskRecord, Error> {
         at_most_once: cells.get(19, "at_most_once")?,
         key: cells.get(20, "key")?,
         owner: cells.get(27, "owner")?,
+        trace: cells.get(28, "trace")?,
         tags: cells.json(21, "tags")?,
         meta: cells.json::<Map<_, _>>(22, "meta")?,
         arguments: cells.get::<Option<String>>(23, "arguments")?.unwrap_or_default(),

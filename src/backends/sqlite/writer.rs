@@ -221,6 +221,7 @@ impl Lead<'_> {
         };
         self.writer.members.store(inserts.len(), Ordering::Relaxed);
         let Some(failed) = failed else {
+            inserts.iter().for_each(Insert::note_stored);
             self.writer.publish(core);
             return inserts.into_iter().map(Insert::into_stored).collect();
         };
@@ -279,6 +280,8 @@ impl Lead<'_> {
         if let Err(error) = &answer {
             core.doubt(error, one.iter().filter_map(Insert::doubt));
             one.iter_mut().for_each(Insert::undo);
+        } else {
+            one.iter().for_each(Insert::note_stored);
         }
         self.writer.publish(core);
         let [insert] = one;

@@ -1,0 +1,134 @@
+//! What a user reads in the log: levels, messages and fields of what is said of a task on its journey,
+//! whoever runs it. A test program of its own, as it collects what all its threads say.
+#![cfg(all(feature = "testing", feature = "sqlite", feature = "macros"))]
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::time::Duration;
+
+use litework::{EventKind, Failure, Result, TaskId, task};
+use tracing::Level;
+
+use common::{Events, LONG, Lab, Said, eventually};
+
+const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[task]
+fn ship(order: i64) -> i64 {
+    order
+}
+
+#[task(attempts = 2, retry = [0s])]
+fn fail(expected: bool) -> Result<()> {
+    let failure = Failure::from("the shop is closed");
+    Err(if expected { failure.expected() } else { failure })
+}
+
+#[task]
+fn nap() -> Result<()> {
+    Err(Failure::snooze(MINUTE))
+}
+
+/// What is said of a task, once its last word is.
+fn said_of(id: TaskId, last: &str) -> Vec<Said> {
+    let said = || Events::everywhere().about(id);
+    eventually("it is said", || said().iter().any(|said| said.message == last));
+    said()
+}
+
+/// Levels and messages.
+fn lines(said: &[Said]) -> Vec<(Level, &str)> {
+    said.iter().map(|said| (said.level, said.message.as_str())).collect()
+}
+
+const BEGIN: [(Level, &str); 2] = [(Level::INFO, "span task"), (Level::DEBUG, "task started")];
+
+#[test]
+fn a_success_is_one_line_of_information_and_the_rest_is_for_those_who_debug() {
+    Lab::each_way(|lab| {
+        Events::everywhere();
+        let client = lab.builder().register(ship).open().unwrap();
+        let handle = client.enqueue(ship::with(7).trace(TRACE)).unwrap();
+        lab.wait(&client, &handle).unwrap();
+        let said = said_of(handle.id(), "task succeeded");
+        let expected =
+            [&[(Level::DEBUG, "task enqueued")][..], &BEGIN, &[(Level::INFO, "task succeeded")]];
+        assert_eq!(lines(&said), expected.concat());
+        for said in &said {
+            let shown = ["kind", "queue", "trace"].map(|name| said.fields[name].as_str());
+            assert_eq!(shown, ["ship", "default", TRACE], "{said:?}");
+        }
+        assert!(said[1..].iter().all(|said| said.fields["attempt"] == "1"));
+        assert_eq!(said[0].fields["existing"], "false");
+    });
+}
+
+#[test]
+fn a_failure_is_a_warning_while_it_is_tried_again_and_then_an_error_unless_it_was_expected() {
+    Lab::each_way(|lab| {
+        Events::everywhere();
+        let client = lab.builder().register(fail).open().unwrap();
+        for (expected, again, failed) in
+            [(false, Level::WARN, Level::ERROR), (true, Level::INFO, Level::INFO)]
+        {
+            let handle = client.enqueue(fail::with(expected)).unwrap();
+            lab.ended(&client, &handle);
+            let said = said_of(handle.id(), "task failed");
+            let expected = [
+                &[(Level::DEBUG, "task enqueued")][..],
+                &BEGIN,
+                &[(again, "task will be tried again")],
+                &BEGIN,
+                &[(failed, "task failed")],
+            ];
+            assert_eq!(lines(&said), expected.concat());
+            for (at, attempt, reason) in [(3, "1", "retry"), (6, "2", "error")] {
+                let shown =
+                    ["attempt", "reason", "error"].map(|name| said[at].fields[name].as_str());
+                assert_eq!(shown, [attempt, reason, "the shop is closed"]);
+            }
+            assert!(said[3].fields.contains_key("due_at"));
+            assert!(!said[3].fields.contains_key("trace"), "a field that is not set is not there");
+        }
+    });
+}
+
+#[test]
+fn what_comes_to_no_end_and_what_is_cancelled_is_said_too() {
+    Lab::each_way(|lab| {
+        Events::everywhere();
+        let client = lab.builder().register(nap).register(ship).open().unwrap();
+        let handle = client.enqueue(nap::with()).unwrap();
+        lab.settle(&client);
+        let said = said_of(handle.id(), "task snoozed");
+        assert_eq!(lines(&said).last(), Some(&(Level::DEBUG, "task snoozed")));
+        client.cancel(handle.id()).unwrap();
+        let said = said_of(handle.id(), "task cancelled");
+        assert_eq!(lines(&said).last(), Some(&(Level::INFO, "task cancelled")));
+        assert_eq!(said.last().unwrap().fields["reason"], "asked");
+        client.shutdown(LONG).unwrap();
+    });
+}
+
+#[test]
+fn a_receiver_that_panics_is_named_with_text_and_place() {
+    Lab::each_way(|lab| {
+        Events::everywhere();
+        let client = lab.builder().register(ship);
+        let client = client.on(EventKind::Succeeded, |_, _| panic!("the receiver is ill"));
+        let client = client.open().unwrap();
+        let handle = client.enqueue(ship::with(7)).unwrap();
+        lab.wait(&client, &handle).unwrap();
+        let said = said_of(handle.id(), "a receiver of events panicked");
+        let panicked = said.last().unwrap();
+        let error = &panicked.fields["error"];
+        assert!(error.contains("log.rs:") && error.ends_with("the receiver is ill"), "{error}");
+        assert_eq!(
+            (panicked.level, panicked.fields["event"].as_str()),
+            (Level::ERROR, "succeeded")
+        );
+        client.shutdown(LONG).unwrap();
+    });
+}
