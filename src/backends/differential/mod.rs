@@ -13,6 +13,7 @@
 mod compare;
 mod offer;
 mod steps;
+mod tied;
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -14,11 +14,11 @@ use super::compare::{
     shown_stored,
 };
 use super::offer::{ALL_LANES, KINDS, Places, QUEUES, Terms};
+use super::tied::{self, OWNERS, owner};
 use crate::backend::{Offer, Picked, next_view};
 use crate::deed::Deed;
 use crate::error::Error;
 use crate::filter::Filter;
-use crate::gate::{Gate, Limits, Rate};
 use crate::id::TaskId;
 use crate::outcome::{Outcome, Report};
 use crate::quota::Quota;
@@ -27,14 +27,10 @@ use crate::retention::{Keep, Prune, Retention, Step, Walk};
 use crate::retry::Retry;
 use crate::rule::Scope;
 use crate::state::{Reason, State};
-use crate::ties::{Extra, Key};
 use crate::time::Timestamp;
-use crate::unique::{Claim, Held, OnConflict, Replace};
 
 /// Different idempotency keys; few, so that they meet.
 const KEYS: u8 = 8;
-/// Different owners of tasks.
-const OWNERS: u8 = 2;
 /// A history begins at this moment.
 const BEGIN_MS: i64 = 1_000;
 /// Longer than what a row of the file holds itself.
@@ -227,8 +223,9 @@ impl<'a> History<'a> {
     }
 
     fn new_task(&mut self) -> NewTask {
-        let now_ms = self.now_ms;
+        let (now, now_ms) = (self.now(), self.now_ms);
         let rng = &mut self.rng;
+        let extra = if self.plot.ties { tied::extra(rng, now) } else { None };
         let long = rng.u8(0..4) == 0;
         NewTask {
             kind: KINDS[rng.usize(0..2)].into(),
@@ -250,64 +247,13 @@ impl<'a> History<'a> {
             trace: (rng.u8(0..4) == 0).then(|| "00-1-2-01".into()),
             ledger: None,
             quota: Quota { waiting: (rng.u8(0..4) == 0).then(|| rng.u64(1..20)), file_bytes: None },
-            extra: if self.plot.ties { self.extra() } else { None },
+            extra,
         }
-    }
-
-    /// A unique key, a gate, both or none.
-    fn extra(&mut self) -> Option<Box<Extra>> {
-        let now = self.now();
-        let rng = &mut self.rng;
-        let mut extra =
-            Extra { owner: rng.bool().then(|| owner(rng.u8(0..OWNERS))), ..Extra::default() };
-        if rng.bool() {
-            let held = match rng.u8(0..3) {
-                0 => Held::Start,
-                1 => Held::End,
-                _ => Held::Until(now.as_millis() + rng.i64(0..20)),
-            };
-            let on_conflict = match rng.u8(0..4) {
-                0 => OnConflict::Existing,
-                1 => OnConflict::Refuse,
-                _ => OnConflict::Replace(Replace {
-                    arguments: rng.bool(),
-                    due: rng.bool(),
-                    priority: rng.bool(),
-                }),
-            };
-            let key = format!("u{}", rng.u8(0..3));
-            extra.ties.unique = Some(Key { key: key.clone(), held });
-            extra.claim = Some(Claim { key, held, on_conflict, delay: None });
-        }
-        if rng.bool() {
-            let rate = Rate::per(2, Duration::from_millis(10)).burst(rng.u32(1..3));
-            let (name, gate) = match rng.u8(0..4) {
-                0 => ("lock:a", Gate::Lock { wait: false, expires_ms: None }),
-                1 => {
-                    let expires_ms = rng.bool().then(|| rng.u64(1..9));
-                    ("lock:a", Gate::Lock { wait: true, expires_ms })
-                }
-                2 => ("limit:a", Gate::Limit { max: rng.u32(1..4) }),
-                _ => ("rate:a", Gate::Rate(rate)),
-            };
-            extra.wait_key = Some(name.to_owned());
-            extra.ties.gate = Some(gate);
-        }
-        let plain = extra.claim.is_none() && extra.wait_key.is_none() && extra.owner.is_none();
-        (!plain).then(|| Box::new(extra))
     }
 
     /// The program's limits for queues and kinds.
     fn declare(&mut self) {
-        let limits: Vec<(Scope, Limits)> = [Scope::queue(QUEUES[0]), Scope::kind(KINDS[1])]
-            .into_iter()
-            .map(|scope| {
-                let max_running = self.rng.bool().then(|| self.rng.u32(1..4));
-                let rate = Rate::per(3, Duration::from_millis(9));
-                let rate = self.rng.bool().then(|| rate.burst(self.rng.u32(1..4)));
-                (scope, Limits { max_running, rate })
-            })
-            .collect();
+        let limits = tied::limits(&mut self.rng);
         self.note(&format!("declare {limits:?}"));
         self.pair.agree("what was declared", |engine, _| engine.declare(&limits));
     }
@@ -606,10 +552,6 @@ impl<'a> History<'a> {
         self.ids.iter().for_each(|id| self.pair.check_task(*id));
         self.check_names();
     }
-}
-
-fn owner(number: u8) -> String {
-    ["ada", "bob"][usize::from(number)].to_owned()
 }
 
 fn key(number: u8) -> String {

@@ -16,6 +16,7 @@ mod enqueue;
 mod errors;
 mod finish;
 mod gates;
+mod holding;
 mod inbox;
 mod lanes;
 mod member;
@@ -42,9 +43,7 @@ mod why;
 mod wipe;
 mod writer;
 
-use std::cell::RefCell;
 use std::collections::HashMap;
-use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
@@ -53,6 +52,7 @@ pub(crate) use schema::Settings;
 
 use self::core::Core;
 use self::enqueue::Insert;
+use self::holding::{FileKey, with_held};
 use self::query::Reader;
 use self::seats::{Beats, Life, Seat};
 use self::writer::Writer;
@@ -93,57 +93,6 @@ pub(crate) struct Sqlite {
     inner: Arc<Inner>,
     durability: Durability,
 }
-
-thread_local! {
-    /// The files on which this thread holds a write transaction.
-    static HELD: RefCell<Vec<FileKey>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Looks at the marks of this thread. A thread that is going away, and may drop a client as it goes,
-/// holds none.
-fn with_held<R: Default>(look: impl FnOnce(&mut Vec<FileKey>) -> R) -> R {
-    HELD.try_with(|held| look(&mut held.borrow_mut())).unwrap_or_default()
-}
-
-/// Marks that this thread holds a write transaction, until it is dropped.
-struct Holding {
-    file: FileKey,
-    /// Not `Send`: the mark is this thread's.
-    _thread: PhantomData<*const ()>,
-}
-
-impl Holding {
-    fn new(file: FileKey) -> Self {
-        with_held(|held| held.push(file));
-        Self { file, _thread: PhantomData }
-    }
-}
-
-impl Drop for Holding {
-    fn drop(&mut self) {
-        with_held(|held| {
-            if let Some(at) = held.iter().rposition(|file| *file == self.file) {
-                held.remove(at);
-            }
-        });
-    }
-}
-
-/// Runs `body` as if this thread held no transaction on the file: the one it held has ended, though its
-/// marks are still there.
-fn without_holding<R>(file: FileKey, body: impl FnOnce() -> R) -> R {
-    let marks = with_held(|held| {
-        let before = held.len();
-        held.retain(|known| *known != file);
-        before - held.len()
-    });
-    let answer = body();
-    with_held(|held| held.extend(std::iter::repeat_n(file, marks)));
-    answer
-}
-
-/// Device and inode of an open file.
-type FileKey = (u64, u64);
 
 /// Files that this process has open: one that is opened twice shares its write path.
 static OPEN: Mutex<Option<HashMap<FileKey, Weak<Inner>>>> = Mutex::new(None);
