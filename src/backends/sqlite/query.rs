@@ -152,7 +152,8 @@ pub(super) fn attempts(conn: &Connection, id: TaskId) -> Read<Vec<AttemptRecord>
 
 /// The conditions of a filter: texts with parameters, never with values in them.
 fn conditions(filter: &Filter) -> (Vec<String>, Vec<Box<dyn ToSql>>) {
-    let mut clauses = Vec::new();
+    // But for the newest, where it was emptied in the place of being deleted.
+    let mut clauses = vec!["NOT (t.lane = 0 AND t.finished_at IS 0)".to_owned()];
     let mut values: Vec<Box<dyn ToSql>> = Vec::new();
     if !filter.states.is_empty() {
         // Literal words, so that the partial index of a single state can be used.
