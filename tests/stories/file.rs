@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use litework::{Client, Filter, Mode, State, task};
+use litework::sqlite::ClientExt;
+use litework::{Client, Error, Filter, Handle, Mode, State, TaskRef, task};
 use rusqlite::Connection;
 
 use crate::common::{LONG, Lab};
@@ -15,6 +16,12 @@ fn double(n: u32) -> u32 {
 
 fn client(lab: &Lab) -> Client {
     lab.builder().register(double).mode(Mode::Enqueue).open().unwrap()
+}
+
+/// Stores a task without a look at who would run it, so that no reading connection is open yet.
+fn store(client: &Client) -> Handle<<double as TaskRef>::Task> {
+    let stored = client.write(|tx| Ok::<_, Error>(tx.enqueue(double::with(21))?.handle()));
+    stored.unwrap().unwrap()
 }
 
 /// Another program ends the task.
@@ -30,7 +37,7 @@ fn end_elsewhere(lab: &Lab) {
 fn a_wait_that_could_not_look_can_be_repeated() {
     let lab = Lab::inline();
     let client = client(&lab);
-    let handle = client.enqueue(double::with(21)).unwrap();
+    let handle = store(&client);
     let folder = lab.path().parent().unwrap().to_owned();
     let away = folder.with_extension("away");
     std::fs::rename(&folder, &away).unwrap();
@@ -48,7 +55,7 @@ fn a_wait_that_could_not_look_can_be_repeated() {
 fn a_file_that_was_removed_does_not_come_back_empty() {
     let lab = Lab::inline();
     let client = client(&lab);
-    client.enqueue(double::with(21)).unwrap();
+    store(&client);
     for suffix in ["", "-wal", "-shm"] {
         let name = format!("tasks.db{suffix}");
         std::fs::remove_file(lab.path().with_file_name(name)).unwrap();

@@ -508,8 +508,14 @@ impl<'a> History<'a> {
     fn ask_why(&mut self) {
         let Some(id) = self.some_id() else { return };
         let now = self.now();
+        let ids = &self.ids;
         self.pair.agree("why", |engine, which| {
-            Ok(engine.facts(now, id[which])?.map(|facts| facts.judge(now)))
+            let why = engine.facts(now, id[which])?.map(|facts| facts.judge(now));
+            // The cause may name another task, whose tag is random.
+            let shown = ids.iter().fold(format!("{why:?}"), |shown, id| {
+                shown.replace(&id[which].to_string(), &id[which].row().to_string())
+            });
+            Ok(shown)
         });
     }
 

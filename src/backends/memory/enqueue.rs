@@ -22,7 +22,7 @@ use crate::unique::Held;
 const LANES_MAX: usize = 1_000;
 
 impl Book {
-    fn next_row(&self) -> i64 {
+    pub(super) fn next_row(&self) -> i64 {
         self.tasks.last_key_value().map_or(0, |(row, _)| *row).max(self.cleared) + 1
     }
 

@@ -60,7 +60,7 @@ impl Book {
             matches!(key.held, Held::Until(moment) if moment > now.as_millis())
                 && self.ties.kept.unique.get(&key.key) == Some(&old.row)
         });
-        let newest = self.tasks.last_key_value().is_some_and(|(row, _)| *row == old.row);
+        let newest = old.row + 1 == self.next_row();
         !keeps_key && !newest
     }
 

@@ -32,10 +32,12 @@ const SPACE: u32 = 16;
 /// A rate that has been even for so long says nothing any more.
 const RULE_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Served by `litework_task_finished`. A row without its lane is shown too.
+/// Served by `litework_task_finished`. A row without its lane is shown too, but for one that was emptied
+/// in the place of being deleted.
 const PAGE_OF_ENDED: &str = "SELECT t.id, t.finished_at, t.state, l.queue, l.kind, t.options \
      FROM litework_task t LEFT JOIN litework_lane l ON l.id = t.lane \
      WHERE t.finished_at IS NOT NULL AND (t.finished_at, t.id) < (?1, ?2) \
+     AND NOT (t.lane = 0 AND t.finished_at = 0) \
      ORDER BY t.finished_at DESC, t.id DESC LIMIT ?3";
 
 /// Served by the primary key; what needs it by `litework_edge`'s own and by `litework_task_batch`.
@@ -79,11 +81,11 @@ const FREE_PAGES: &str = "SELECT freelist_count FROM pragma_freelist_count";
 
 /// Served by `litework_task_finished`.
 const NEWEST_END: &str = "SELECT finished_at FROM litework_task WHERE finished_at IS NOT NULL \
-     ORDER BY finished_at DESC LIMIT 1";
+     AND finished_at > 0 ORDER BY finished_at DESC LIMIT 1";
 
 /// Served by the primary key.
 const NEWEST_START: &str =
-    "SELECT enqueued_at FROM litework_task WHERE id <= ?1 ORDER BY id DESC LIMIT 1";
+    "SELECT enqueued_at FROM litework_task WHERE id <= ?1 AND lane > 0 ORDER BY id DESC LIMIT 1";
 
 type Read<T> = Result<T, ReadError>;
 
