@@ -24,6 +24,7 @@ mod rows_enqueue;
 mod rows_latency;
 mod rows_prune;
 mod rows_quiet;
+mod rows_ties;
 mod rows_weight;
 mod stats;
 mod work;
@@ -53,6 +54,10 @@ const ROWS: &Rows = &[
     ("depth_lanes_200", rows_depth::lanes),
     ("neighbour", rows_quiet::neighbour),
     ("prune_1m", rows_prune::prune),
+    ("unique_enqueue", rows_ties::unique),
+    ("claims_exclusive_10k", rows_ties::exclusive),
+    ("claims_limited_10k", rows_ties::limited),
+    ("claims_keys_10k", rows_ties::keys),
     ("weight weight_build", rows_weight::weight),
 ];
 

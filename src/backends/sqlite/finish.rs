@@ -222,11 +222,9 @@ fn succeed(
     let sql = if fault::planted("fence_off") { SUCCEED_UNFENCED } else { SUCCEED };
     let lease = finish.lease;
     if finish.tied || !write_success(core, sql, finish, result)? {
-        if was_kept(core, finish)? {
-            return Ok(succeeded(core, finish));
-        }
         if !write_success(core, SUCCEED_TIED, finish, result)? {
-            return Err(lease_lost(finish));
+            let kept = was_kept(core, finish)?;
+            return if kept { Ok(succeeded(core, finish)) } else { Err(lease_lost(finish)) };
         }
         ends::left(core, now, lease.row)?;
     }

@@ -14,17 +14,19 @@ use crate::state::rank;
 use crate::ties::Ties;
 use crate::time::Timestamp;
 
-/// Served by `litework_task_gate`.
-pub(super) const HOLDERS: &str = "SELECT id, tag, started_at, ties FROM litework_task \
-     WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'running'";
+/// The running task that holds a lock, unless its hold has expired. Served by `litework_task_gate`.
+pub(super) const HOLDER: &str = "SELECT id, tag FROM litework_task \
+     WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'running' \
+     AND coalesce(started_at + json_extract(ties, '$.gate.lock.expires_ms') > ?2, 1) LIMIT 1";
 
-/// Served by `litework_task_gate`.
+/// How many have passed a gate and run. Served by `litework_task_gate`.
 pub(super) const HOLD: &str = "SELECT count(*) FROM (SELECT 1 FROM litework_task \
-     WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'running' LIMIT ?2)";
+     WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'running' \
+     AND coalesce(started_at + json_extract(ties, '$.gate.lock.expires_ms') > ?2, 1) LIMIT ?3)";
 
-/// Served by `litework_task_gate`.
+/// How many may pass it next. Served by `litework_task_gate`.
 pub(super) const LINED_UP: &str = "SELECT count(*) FROM (SELECT 1 FROM litework_task \
-     WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'ready' LIMIT ?2)";
+     WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'ready' AND ?2 LIMIT ?3)";
 
 /// Served by `litework_task_gate`.
 pub(super) const BEFORE_RATE: &str = "SELECT EXISTS (SELECT 1 FROM litework_task \
@@ -114,7 +116,7 @@ pub(super) fn pass(
             Ok(if opens_at > now { Pass::Later(opens_at) } else { Pass::Open })
         }
         Gate::Limit { .. } => {
-            let held = count(conn, HOLD, key, gate.places())?;
+            let held = held(conn, now, key, gate)?;
             Ok(if held < gate.places() { Pass::Open } else { Pass::Held(None) })
         }
         Gate::Lock { .. } => {
@@ -136,8 +138,7 @@ pub(super) fn pass_new(
         // It is skipped only if it finds the lock held when it starts.
         Gate::Lock { wait: false, .. } => false,
         Gate::Lock { .. } | Gate::Limit { .. } => {
-            held(conn, now, key, gate)? + count(conn, LINED_UP, key, gate.places())?
-                >= gate.places()
+            held(conn, now, key, gate)? + count(conn, LINED_UP, now, key, gate)? >= gate.places()
         }
     };
     if before { Ok(Pass::Held(None)) } else { pass(conn, now, key, gate) }
@@ -145,32 +146,30 @@ pub(super) fn pass_new(
 
 /// How many places are taken by those that run.
 fn held(conn: &Connection, now: Timestamp, key: &str, gate: Gate) -> Result<u32, Error> {
-    match gate {
-        Gate::Lock { .. } => Ok(u32::from(holder(conn, now, key)?.is_some())),
-        Gate::Limit { .. } | Gate::Rate(_) => count(conn, HOLD, key, gate.places()),
-    }
+    count(conn, HOLD, now, key, gate)
 }
 
 /// The running task that holds a lock, unless its hold has expired.
 fn holder(conn: &Connection, now: Timestamp, key: &str) -> Result<Option<TaskId>, Error> {
-    let read = || -> rusqlite::Result<Option<TaskId>> {
-        let mut read = conn.prepare_cached(HOLDERS)?;
-        let mut rows = read.query([key])?;
-        while let Some(row) = rows.next()? {
-            let started_at = Timestamp::clamped(row.get::<_, Option<i64>>(2)?.unwrap_or(0));
-            let gate = ties_of(row.get(3)?).gate.unwrap_or(Gate::TURN);
-            if gate.is_held(started_at, now) {
-                return Ok(Some(TaskId::new(row.get(0)?, row.get(1)?)));
-            }
-        }
-        Ok(None)
-    };
-    read().map_err(not_stored)
+    conn.prepare_cached(HOLDER)
+        .and_then(|mut read| {
+            let found = read
+                .query_row((key, now.as_millis()), |row| Ok(TaskId::new(row.get(0)?, row.get(1)?)));
+            found.optional()
+        })
+        .map_err(not_stored)
 }
 
-fn count(conn: &Connection, sql: &str, key: &str, most: u32) -> Result<u32, Error> {
+fn count(
+    conn: &Connection,
+    sql: &str,
+    now: Timestamp,
+    key: &str,
+    gate: Gate,
+) -> Result<u32, Error> {
+    let given = (key, now.as_millis(), gate.places());
     conn.prepare_cached(sql)
-        .and_then(|mut read| read.query_row((key, most), |row| row.get(0)))
+        .and_then(|mut read| read.query_row(given, |row| row.get(0)))
         .map_err(not_stored)
 }
 
@@ -274,14 +273,18 @@ pub(super) fn release(
     step_ms: i64,
 ) -> Result<Vec<Freed>, Error> {
     let mut freed = Vec::new();
+    // Counted once; each that goes on takes one place more.
+    let mut taken = None;
     while let Some(next) = next(conn, key)? {
-        let taken = match next.gate {
-            Gate::Rate(_) => u32::from(exists(conn, LINED_UP_RATE, key)?),
-            gate => held(conn, now, key, gate)? + count(conn, LINED_UP, key, gate.places())?,
+        let before = match (taken, next.gate) {
+            (Some(taken), _) => taken,
+            (None, Gate::Rate(_)) => u32::from(exists(conn, LINED_UP_RATE, key)?),
+            (None, gate) => held(conn, now, key, gate)? + count(conn, LINED_UP, now, key, gate)?,
         };
-        if taken >= next.gate.places() {
+        if before >= next.gate.places() {
             break;
         }
+        taken = Some(before + 1);
         if let Gate::Rate(rate) = next.gate {
             let opens_at = opens_at(conn, key, rate)?;
             if opens_at > now {
@@ -294,6 +297,10 @@ pub(super) fn release(
             .and_then(|mut promote| promote.execute([next.row]))
             .map_err(not_stored)?;
         freed.push(Freed::Ready { row: next.row, lane: next.lane, rank: next.rank });
+        // Limits of one key may differ from call to call.
+        if !matches!(next.gate, Gate::Limit { .. }) {
+            break;
+        }
     }
     Ok(freed)
 }

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::gates::{HOLDERS, ties_of};
+use super::gates::ties_of;
 use super::query::{self, ReadError};
 use super::{Inner, presence, rules};
 use crate::backend::LaneName;
@@ -13,6 +13,10 @@ use crate::rule::Paused;
 use crate::state::State;
 use crate::time::Timestamp;
 use crate::why::{AHEAD_MAX, Blocker, Facts};
+
+/// Served by `litework_task_gate`.
+const HOLDERS: &str = "SELECT id, tag, started_at, ties FROM litework_task \
+     WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'running'";
 
 /// Scheduled tasks that are looked at for their lanes at most; those that are due first go first.
 const DUE_SEEN_MAX: u32 = 10_000;
