@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -383,10 +383,10 @@ pub(crate) struct Walk {
     pub(crate) old: VecDeque<Old>,
     /// Whether free pages go back to the disk.
     pub(crate) gives_space: bool,
-    /// Whether others have written since the last slice, so that this one is to be short.
+    /// Whether others have written of late, so that slices are to be short.
     pub(crate) busy: bool,
-    /// How many transactions there had been then.
-    pub(crate) transactions: Option<u64>,
+    /// How many transactions there had been at the last slice, and when others were last seen to write.
+    pub(crate) others: Option<(u64, Instant)>,
     /// How many were seen, by the scope of a count and by outcome.
     seen: HashMap<String, HashMap<State, u64>>,
     names: HashMap<String, Arc<str>>,
@@ -410,7 +410,7 @@ impl Walk {
             old: VecDeque::new(),
             gives_space: false,
             busy: false,
-            transactions: None,
+            others: None,
             seen: HashMap::new(),
             names: HashMap::new(),
             next: None,

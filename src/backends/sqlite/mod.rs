@@ -47,6 +47,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
+use std::time::Instant;
 
 pub(crate) use schema::Settings;
 
@@ -512,10 +513,12 @@ impl Backend for Sqlite {
     fn prune(&self, walk: &mut Walk) -> Result<(), Error> {
         self.inner.check_pid()?;
         let before = self.inner.writer.transactions();
-        walk.busy = walk.transactions.is_some_and(|known| known != before);
-        walk.transactions = Some(before);
+        // Who writes now and then writes again; at first it is not known.
+        let known = walk.others.filter(|(transactions, _)| *transactions == before);
+        let seen = known.map_or_else(Instant::now, |(_, seen)| seen);
+        walk.busy = seen.elapsed() < prune::OTHERS_ACTIVE;
         let wrote = self.prune_slice(walk)?;
-        walk.transactions = Some(before + u64::from(wrote));
+        walk.others = Some((before + u64::from(wrote), seen));
         Ok(())
     }
 

@@ -22,11 +22,13 @@ use crate::time::Timestamp;
 /// How long a slice holds the lock, but for its last rows.
 const SLICE: Duration = Duration::from_millis(2);
 /// The same while others write.
-const SLICE_BUSY: Duration = Duration::from_micros(200);
+const SLICE_BUSY: Duration = Duration::from_micros(100);
+/// How long others are taken to be writing after they were seen to.
+pub(super) const OTHERS_ACTIVE: Duration = Duration::from_millis(100);
 /// Rows that are read at a time.
 const PAGE: usize = 1_000;
 /// Rows that are removed by one set of statements.
-const BLOCK: usize = if cfg!(test) { 3 } else { 32 };
+const BLOCK: usize = if cfg!(test) { 3 } else { 16 };
 /// Pages that are given back at a time.
 const SPACE: u32 = 16;
 /// A rate that has been even for so long says nothing any more.
