@@ -270,3 +270,20 @@ fn what_is_due_later_is_not_forgotten_when_something_due_now_is_stored_with_it()
         assert_eq!(done.next_due, Some(at(20)));
     });
 }
+
+#[test]
+fn what_waits_is_not_forgotten_when_something_better_is_stored_with_it() {
+    on_both(|engine| {
+        let ids = store(engine, vec![task(KINDS[1]), task(KINDS[0])]);
+        // After a cancel, the file's engine reads anew what is ready.
+        engine.cancel(at(5), ids[1]).expect("it answers");
+        let of_priority = |priority| NewTask { priority, ..task(KINDS[0]) };
+        let offer = Places::new(Terms { places: 1, ..Terms::open(1) });
+        let both = engine.enqueue(at(5), vec![of_priority(-1), of_priority(1)], Some(offer));
+        let both = both.expect("stored");
+        assert!(both[0].claimed.is_none() && both[1].claimed.is_some());
+        let claimed: Vec<TaskId> =
+            claim(engine, 6, Terms::open(1)).into_iter().map(|task| task.id).collect();
+        assert_eq!(claimed, [ids[0], both[0].id]);
+    });
+}

@@ -86,10 +86,16 @@ fn free_rows(core: &Core, rows: usize) -> Result<Option<i64>, Error> {
 
 /// One statement for all.
 fn store_block(core: &mut Core, block: &mut [Insert], first: i64, sql: &str) -> Result<(), Error> {
+    // What is remembered is read before it is added to: once these are placed, and until they are
+    // written, the file does not tell of them.
     if block.iter().any(|insert| insert.task.due_at > insert.now) {
-        // Looked up before it is noted: once these are placed, and until they are written, the file
-        // does not tell of them.
         next_due(core)?;
+    }
+    let mut read_for = None;
+    for offer in block.iter().filter_map(|insert| insert.offer.as_ref()) {
+        if read_for.replace(offer.view()) != Some(offer.view()) {
+            core.lanes.read_open(&core.conn, &**offer).map_err(not_stored)?;
+        }
     }
     let mut next = first;
     for insert in block.iter_mut() {

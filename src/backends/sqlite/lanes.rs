@@ -277,6 +277,21 @@ impl Lanes {
         self.list[index].heads.push_front(head);
     }
 
+    /// Reads the first head of each lane that is open, where it is not known.
+    pub(super) fn read_open(
+        &mut self,
+        conn: &Connection,
+        offer: &dyn Offer,
+    ) -> rusqlite::Result<()> {
+        self.read_list(conn)?;
+        for index in 0..self.list.len() {
+            if self.is_open(index, offer) {
+                self.head(conn, index)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The heads of all lanes open to this offer: where a claim begins.
     pub(super) fn open_heads(
         &mut self,
