@@ -43,6 +43,7 @@ fn a_child_process_does_its_part() {
         Some("ledger") => ledger::serve(),
         Some("gate storer") => gates::store(),
         Some("gate pool") => gates::serve(),
+        Some("once") => gates::store_once(),
         Some("planted") => plants::act(),
         Some(_) => deeds::serve(),
     }

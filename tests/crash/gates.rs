@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use litework::{
-    Call, Client, Context, Durability, Exclusive, Filter, Limit, Mode, Options, Result, State, Task,
+    Call, Client, Context, Durability, Exclusive, Filter, Limit, Mode, Options, Result, State,
+    Task, Unique,
 };
 use serde::{Deserialize, Serialize};
 
@@ -133,6 +134,86 @@ pub(crate) fn store() {
     }
     client.enqueue_many((0..TASKS / 2).map(|_| Call::new(Few {}))).unwrap();
     say("stored");
+}
+
+/// Stored once for each key, whoever stores it.
+#[derive(Serialize, Deserialize)]
+struct Once {
+    key: u64,
+}
+
+impl Task for Once {
+    const NAME: &'static str = "once";
+    type Output = ();
+
+    fn options() -> Options {
+        Options::new().unique(Unique::key("{key}"))
+    }
+
+    fn run(self, _: &Context) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Keys of which each process stores every one.
+const ONCE: u64 = 400;
+
+/// A child that stores a task for each key, in its own order, one by one and in batches.
+pub(crate) fn store_once() {
+    let client = Client::builder(var("LW_DB").unwrap()).register(Once::define()).mode(Mode::Hold);
+    let client = client.durability(Durability::Normal).open().unwrap();
+    say("ready");
+    let first = number("LW_SEAT") * ONCE / PROCESSES as u64;
+    let keys: Vec<u64> = (0..ONCE).map(|key| (first + key) % ONCE).collect();
+    for batch in keys.chunks(7) {
+        let calls = || batch.iter().map(|key| Once { key: *key });
+        let handles = client.enqueue_many(calls()).unwrap();
+        for (key, call) in batch.iter().zip(calls()) {
+            let again = client.enqueue(call).unwrap();
+            assert!(again.is_existing(), "{key} was stored a moment ago");
+        }
+        let log = var("LW_LOG").unwrap();
+        for (key, handle) in batch.iter().zip(handles).filter(|(_, handle)| !handle.is_existing()) {
+            append(log.as_ref(), &format!("new {key} {}", handle.id()));
+        }
+    }
+    say("stored");
+}
+
+/// G12: however many processes store the same keys, and die on the way, there is one task for each.
+#[test]
+fn each_key_is_stored_once_whoever_stores_it_and_dies() {
+    let field = Field::default();
+    let start = |seat: usize| {
+        let mut variables = field.variables();
+        variables.push(("LW_SEAT", seat.to_string()));
+        Child::start("once", &variables)
+    };
+    let mut children: Vec<Child> = (0..PROCESSES).map(start).collect();
+    for seat in [1, 3] {
+        children[seat].expect("ready");
+        children[0].listen_for(Duration::from_millis(20));
+        children[seat].kill();
+        children[seat] = start(seat);
+    }
+    for child in &mut children {
+        child.expect("stored");
+        assert!(child.end().success());
+    }
+    let mut new: HashMap<String, String> = HashMap::new();
+    for line in field.lines() {
+        let [_, key, id] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let before = new.insert(key.to_owned(), id.to_owned());
+        assert_eq!(before, None, "{key} was new twice, the second time as {id}");
+    }
+    let conn = look_into(&field.db());
+    let count = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count("SELECT count(*) FROM litework_task"), i64::try_from(ONCE).unwrap());
+    assert_eq!(
+        count("SELECT count(DISTINCT unique_key) FROM litework_task"),
+        i64::try_from(ONCE).unwrap()
+    );
+    assert_eq!(faults(&conn), Vec::<String>::new());
 }
 
 /// When each run of a body began and ended, by key.
