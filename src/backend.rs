@@ -18,7 +18,7 @@ use crate::record::{
     StepRecord, Stored, TaskRecord,
 };
 use crate::retention::Walk;
-use crate::rule::{Paused, Scope};
+use crate::rule::{Limited, Paused, Scope};
 use crate::time::Timestamp;
 use crate::watch::Signal;
 use crate::why::Facts;
@@ -207,6 +207,17 @@ pub(crate) trait Operate: Send + Sync {
 
     /// What is paused, queues first, by name.
     fn paused(&self) -> Result<Vec<Paused>, Error>;
+
+    /// Sets limits in the name of a person; none: what programs declare counts again.
+    fn set_limits(
+        &self,
+        now: Timestamp,
+        scope: &Scope,
+        limits: Option<Limits>,
+    ) -> Result<(), Error>;
+
+    /// The limits that hold, queues first, by name.
+    fn limits(&self) -> Result<Vec<Limited>, Error>;
 
     /// The live processes that run tasks, by number.
     fn workers(&self) -> Result<Vec<WorkerRecord>, Error>;

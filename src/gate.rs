@@ -177,11 +177,40 @@ impl Rate {
     }
 }
 
-/// What holds for all tasks of a queue or of a kind together.
+/// What holds for all tasks of a queue or of a kind together, in all processes; see
+/// [`Client::set_limits`](crate::Client::set_limits).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Limits {
+pub struct Limits {
     pub(crate) max_running: Option<u32>,
     pub(crate) rate: Option<Rate>,
+}
+
+impl Limits {
+    /// No limit.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// So many run at once, 1 to 1,000,000 (`out_of_range`).
+    #[must_use]
+    pub fn max_running(mut self, tasks: u32) -> Self {
+        self.max_running = Some(tasks);
+        self
+    }
+
+    /// So many start in a period.
+    #[must_use]
+    pub fn rate(mut self, rate: Rate) -> Self {
+        self.rate = Some(rate);
+        self
+    }
+
+    pub(crate) fn check(self, what: &str) -> Result<(), Error> {
+        if let Some(max) = self.max_running {
+            check_running(&format!("max_running of {what}"), max)?;
+        }
+        self.rate.map_or(Ok(()), |rate| rate.check().map(drop))
+    }
 }
 
 /// 1 to 1,000,000.

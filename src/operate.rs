@@ -9,13 +9,14 @@ use serde_json::{Map, Value};
 use crate::client::{AsTaskId, Client};
 use crate::deed::{Deed, Done};
 use crate::error::Error;
+use crate::gate::Limits;
 use crate::hub::Mode;
 use crate::id::TaskId;
 use crate::json;
 use crate::options::{ATTEMPTS_MAX, Options};
 use crate::presence::WorkerRecord;
 use crate::record::{NewTask, TaskRecord};
-use crate::rule::{Paused, Scope};
+use crate::rule::{Limited, Paused, Scope};
 use crate::task::{CallOptions, Due};
 use crate::ties::Extra;
 use crate::time::Timestamp;
@@ -358,6 +359,52 @@ impl Client {
     /// `storage` where it cannot be read.
     pub fn paused(&self) -> Result<Vec<Paused>, Error> {
         self.hub.backend.paused()
+    }
+
+    /// Sets the limits of a queue or a kind in the name of a person: they are stored, hold in all
+    /// processes at once, and go before what programs declare. What runs goes on.
+    ///
+    /// ```
+    /// # use litework::{Client, Limits, Mode, Rate, Scope, task};
+    /// # use std::time::Duration;
+    /// # #[task(queue = "mail", max_running = 8)]
+    /// # fn send(to: &str) {}
+    /// # let tasks = Client::in_memory().mode(Mode::Hold).register(send).open()?;
+    /// let calm = Limits::none().max_running(2).rate(Rate::per(60, Duration::from_secs(60)));
+    /// tasks.set_limits(&Scope::queue("mail"), calm)?;
+    /// assert_eq!(tasks.limits()?.len(), 2); // and what the kind declares
+    /// tasks.reset_limits(&Scope::queue("mail"))?;
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `bad_queue` and `bad_name` for the name; `out_of_range`; `closed`, `reentrant`; `not_stored` and
+    /// `unknown_outcome` from the engine.
+    pub fn set_limits(&self, scope: &Scope, limits: Limits) -> Result<(), Error> {
+        limits.check(&scope.to_string())?;
+        self.change_limits(scope, Some(limits))
+    }
+
+    /// Forgets what a person has set. What programs declare counts again when they open the file next.
+    ///
+    /// # Errors
+    /// Those of [`Client::set_limits`].
+    pub fn reset_limits(&self, scope: &Scope) -> Result<(), Error> {
+        self.change_limits(scope, None)
+    }
+
+    fn change_limits(&self, scope: &Scope, limits: Option<Limits>) -> Result<(), Error> {
+        self.check_open()?;
+        scope.checked()?;
+        self.hub.backend.set_limits(self.hub.clock.now(), scope, limits)
+    }
+
+    /// The limits of queues and kinds that hold now: queues first, by name.
+    ///
+    /// # Errors
+    /// `storage` where they cannot be read.
+    pub fn limits(&self) -> Result<Vec<Limited>, Error> {
+        self.hub.backend.limits()
     }
 
     /// Gives the pool of this client so many threads, 1 to 1,024, from now on. New ones start at once;

@@ -4,7 +4,7 @@
 //! A rule decides whether a task of its queue or kind may start; no task is ever written for it.
 
 use crate::error::Error;
-use crate::gate::Rate;
+use crate::gate::{Limits, Rate};
 use crate::options::check_name;
 use crate::time::Timestamp;
 
@@ -67,6 +67,18 @@ impl std::fmt::Display for Scope {
     }
 }
 
+/// The limits of a queue or a kind, as they hold now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limited {
+    /// Of what.
+    pub scope: Scope,
+    /// Which.
+    pub limits: Limits,
+    /// Since when, where a person has set them; none where a program declares them.
+    pub edited_at: Option<Timestamp>,
+}
+
 /// Something that is paused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -106,6 +118,8 @@ pub(crate) struct Rule {
     pub(crate) next_at: i64,
     /// Nothing starts before this moment.
     pub(crate) closed_until: Option<Timestamp>,
+    /// When a person has set its limits: what a program declares counts no more.
+    pub(crate) edited_at: Option<Timestamp>,
 }
 
 impl Rule {

@@ -17,7 +17,7 @@ use crate::record::{
     TaskRecord,
 };
 use crate::retention::Walk;
-use crate::rule::{Paused, Scope};
+use crate::rule::{Limited, Paused, Scope};
 use crate::time::Timestamp;
 use crate::watch::Signal;
 use crate::why::Facts;
@@ -216,6 +216,19 @@ impl Operate for Spy {
 
     fn paused(&self) -> Result<Vec<Paused>, Error> {
         self.inner.paused()
+    }
+
+    fn set_limits(
+        &self,
+        now: Timestamp,
+        scope: &Scope,
+        limits: Option<Limits>,
+    ) -> Result<(), Error> {
+        self.inner.set_limits(now, scope, limits)
+    }
+
+    fn limits(&self) -> Result<Vec<Limited>, Error> {
+        self.inner.limits()
     }
 
     fn workers(&self) -> Result<Vec<WorkerRecord>, Error> {

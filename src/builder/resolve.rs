@@ -8,7 +8,7 @@ use super::Builder;
 use crate::catalog::{Catalog, check_allowed};
 use crate::config::{Config, Preset, QueueFor, WEIGHTS};
 use crate::error::Error;
-use crate::gate::{Limits, check_running};
+use crate::gate::Limits;
 use crate::hub::Mode;
 use crate::operate::WORKERS_MAX;
 use crate::options::check_name;
@@ -157,10 +157,7 @@ impl Builder {
     fn check_limits(&self) -> Result<(), Error> {
         for (queue, limits) in &self.queue_limits {
             check_name("bad_queue", "queue name", queue)?;
-            if let Some(max) = limits.max_running {
-                check_running(&format!("max_running of queue {queue}"), max)?;
-            }
-            limits.rate.map_or(Ok(()), |rate| rate.check().map(drop))?;
+            limits.check(&format!("queue {queue}"))?;
         }
         Ok(())
     }

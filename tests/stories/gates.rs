@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use litework::{
-    Call, Client, Context, Exclusive, Failure, Filter, Limit, Rate, Reason, Result, State, TaskRef,
-    task,
+    Call, Client, Context, Exclusive, Failure, Filter, Limit, Limits, Rate, Reason, Result, Scope,
+    State, TaskRef, task,
 };
 
 use crate::common::{Gate, Lab, Log, Runs, eventually};
@@ -267,6 +267,40 @@ fn a_kind_runs_no_more_than_it_may_in_all_clients_together() {
             lab.ended(&there, &second);
         });
         assert_eq!(log.words(), ["a", "c", "b"]);
+    });
+}
+
+#[test]
+fn a_person_sets_other_limits_than_the_program_declares() {
+    Lab::everywhere(|lab| {
+        let (log, gate) = (Log::default(), Gate::default());
+        let open = || {
+            let builder = lab.builder().register(hold).register(quick).max_running("slow", 5);
+            builder.state(log.clone()).state(gate.clone()).open().unwrap()
+        };
+        let client = open();
+        let slow = Scope::queue("slow");
+        let limits = client.limits().unwrap();
+        assert_eq!((&limits[0].scope, limits[0].edited_at), (&slow, None));
+        assert_eq!(limits[0].limits, Limits::none().max_running(5));
+        client.set_limits(&slow, Limits::none().rate(Rate::per(1, MINUTE))).unwrap();
+        let call = |word: &str| quick::with(word).queue("slow");
+        let handles = ["a", "b"].map(|word| client.enqueue(call(word)).unwrap());
+        lab.ended(&client, &handles[0]);
+        assert_eq!(handles[1].refresh().unwrap().state, State::Ready);
+        if lab.keeps_tasks() {
+            let again = open();
+            assert_eq!(again.limits().unwrap(), client.limits().unwrap(), "the edit stays");
+        }
+        client.set_limits(&slow, Limits::none()).unwrap();
+        lab.ended(&client, &handles[1]);
+        client.reset_limits(&slow).unwrap();
+        assert_eq!(client.limits().unwrap(), []);
+        let refused = client.set_limits(&slow, Limits::none().max_running(0)).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "out_of_range: max_running of queue slow is 0; 1 to 1000000"
+        );
     });
 }
 

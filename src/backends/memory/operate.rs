@@ -9,10 +9,11 @@ use crate::deed::{Deed, Done, Tally};
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::gate::Gate;
+use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::presence::{RUNNING_SHOWN_MAX, RunningTask, WorkerRecord};
 use crate::record::{NewTask, Stored, TaskRecord};
-use crate::rule::{Paused, Rule, Scope};
+use crate::rule::{Limited, Paused, Rule, Scope};
 use crate::state::{State, rank};
 use crate::time::Timestamp;
 use crate::unique::Held;
@@ -271,6 +272,37 @@ impl Operate for Memory {
 
     fn paused(&self) -> Result<Vec<Paused>, Error> {
         Ok(self.with(|book| book.paused()))
+    }
+
+    fn set_limits(
+        &self,
+        now: Timestamp,
+        scope: &Scope,
+        limits: Option<Limits>,
+    ) -> Result<(), Error> {
+        self.with(|book| {
+            let rule = book.ties.kept.rules.entry(scope.clone()).or_default();
+            let set = limits.unwrap_or_default();
+            (rule.max_running, rule.rate) = (set.max_running, set.rate);
+            rule.edited_at = limits.map(|_| now);
+            if *rule == Rule::default() {
+                book.ties.kept.rules.remove(scope);
+            }
+            book.effects.work = true;
+        });
+        Ok(())
+    }
+
+    fn limits(&self) -> Result<Vec<Limited>, Error> {
+        Ok(self.with(|book| {
+            let rules = book.ties.kept.rules.iter();
+            let limited = rules.map(|(scope, rule)| Limited {
+                scope: scope.clone(),
+                limits: Limits { max_running: rule.max_running, rate: rule.rate },
+                edited_at: rule.edited_at,
+            });
+            limited.filter(|of| of.edited_at.is_some() || of.limits != Limits::none()).collect()
+        }))
     }
 
     fn workers(&self) -> Result<Vec<WorkerRecord>, Error> {

@@ -314,6 +314,9 @@ impl Book {
     pub(super) fn declare(&mut self, limits: &[(Scope, Limits)]) {
         for (scope, limits) in limits {
             let rule = self.ties.kept.rules.entry(scope.clone()).or_default();
+            if rule.edited_at.is_some() {
+                continue;
+            }
             let before = Limits { max_running: rule.max_running, rate: rule.rate };
             self.effects.work |= before != *limits;
             (rule.max_running, rule.rate) = (limits.max_running, limits.rate);

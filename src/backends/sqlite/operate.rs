@@ -11,16 +11,17 @@ use super::core::{Core, NextDue};
 use super::enqueue::Insert;
 use super::errors::not_stored;
 use super::gates::ties_of;
-use super::{Sqlite, blocks, cancel, ends, member, presence, query, unique, why, wipe};
+use super::{Sqlite, blocks, cancel, ends, member, presence, query, rules, unique, why, wipe};
 use crate::backend::{Backend, Cancelled, LaneName, Operate};
 use crate::deed::{Deed, Done, Tally};
 use crate::error::Error;
 use crate::filter::Filter;
+use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::options::Durability;
 use crate::presence::WorkerRecord;
 use crate::record::{NewTask, Stored};
-use crate::rule::{Paused, Scope};
+use crate::rule::{Limited, Paused, Scope};
 use crate::state::{Reason, State, rank};
 use crate::ties::Ties;
 use crate::time::Timestamp;
@@ -391,6 +392,24 @@ impl Operate for Sqlite {
 
     fn paused(&self) -> Result<Vec<Paused>, Error> {
         self.read("what is paused", why::paused)
+    }
+
+    fn set_limits(
+        &self,
+        now: Timestamp,
+        scope: &Scope,
+        limits: Option<Limits>,
+    ) -> Result<(), Error> {
+        self.transaction(self.durability, |core| {
+            rules::set(&core.conn, now, scope, limits)?;
+            core.rules.forget();
+            core.effects.work = true;
+            Ok(())
+        })
+    }
+
+    fn limits(&self) -> Result<Vec<Limited>, Error> {
+        self.read("limits", |conn| Ok(rules::limits(conn)?))
     }
 
     fn workers(&self) -> Result<Vec<WorkerRecord>, Error> {

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::errors::not_stored;
 use crate::error::Error;
 use crate::gate::{Limits, Rate};
-use crate::rule::{Admits, Rule, Scope};
+use crate::rule::{Admits, Limited, Rule, Scope};
 use crate::time::Timestamp;
 
 /// Served by the primary key of `litework_rule`.
@@ -216,6 +216,55 @@ pub(super) fn declare(conn: &Connection, limits: &[(Scope, Limits)]) -> Result<(
     Ok(())
 }
 
+const SET: &str = "INSERT INTO litework_rule \
+     (scope, name, max_running, rate_count, rate_ms, rate_burst, edited_at) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (scope, name) DO UPDATE \
+     SET max_running = excluded.max_running, rate_count = excluded.rate_count, \
+     rate_ms = excluded.rate_ms, rate_burst = excluded.rate_burst, edited_at = excluded.edited_at";
+
+/// Served by the primary key of `litework_rule`.
+const LIMITS: &str = "SELECT scope, name, max_running, rate_count, rate_ms, rate_burst, edited_at \
+     FROM litework_rule WHERE (scope = 'kind' OR scope = 'queue') \
+     AND (max_running IS NOT NULL OR rate_count IS NOT NULL OR edited_at IS NOT NULL)";
+
+/// Writes limits in the name of a person; none: what programs declare counts again.
+pub(super) fn set(
+    conn: &Connection,
+    now: Timestamp,
+    scope: &Scope,
+    limits: Option<Limits>,
+) -> Result<(), Error> {
+    let set = limits.unwrap_or_default();
+    let rate = set.rate.map(Rate::parts);
+    let row = rusqlite::params![
+        scope.word(),
+        scope.name(),
+        set.max_running,
+        rate.map(|(count, _, _)| count),
+        rate.map(|(_, period_ms, _)| i64::try_from(period_ms).unwrap_or(i64::MAX)),
+        rate.map(|(_, _, burst)| burst),
+        limits.map(|_| now.as_millis()),
+    ];
+    conn.prepare_cached(SET).and_then(|mut set| set.execute(row)).map(drop).map_err(not_stored)
+}
+
+/// The limits that hold, queues first, by name.
+pub(super) fn limits(conn: &Connection) -> rusqlite::Result<Vec<Limited>> {
+    let mut read = conn.prepare_cached(LIMITS)?;
+    let mut rows = read.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (scope, name): (String, String) = (row.get(0)?, row.get(1)?);
+        let scope = if scope == "queue" { Scope::Queue(name) } else { Scope::Kind(name) };
+        let rate = rate(row.get(3)?, row.get(4)?, row.get(5)?);
+        let limits = Limits { max_running: row.get(2)?, rate };
+        let edited_at = row.get::<_, Option<i64>>(6)?.map(Timestamp::clamped);
+        found.push(Limited { scope, limits, edited_at });
+    }
+    found.sort_by(|one, other| one.scope.cmp(&other.scope));
+    Ok(found)
+}
+
 /// Reads a row of [`RULES`]. A rate that is not in its range is none.
 fn rule(row: &Row<'_>) -> rusqlite::Result<Rule> {
     let rate = rate(row.get(4)?, row.get(5)?, row.get(6)?);
@@ -226,6 +275,7 @@ fn rule(row: &Row<'_>) -> rusqlite::Result<Rule> {
         rate,
         next_at: row.get(7)?,
         closed_until: moment(8)?,
+        edited_at: None,
     })
 }
 
