@@ -14,6 +14,7 @@ use crate::json;
 use crate::options::RunOptions;
 use crate::outcome::{Outcome, Report};
 use crate::panics;
+use crate::prior;
 use crate::record::{Claimed, Finish, Finished};
 use crate::registry::{BodyError, Handler, Registry};
 use crate::retry::Retry;
@@ -138,10 +139,20 @@ fn call(
         Arc::clone(&registry.states),
         Hold::new(task, prepared.options.durability, handler.output),
     );
+    let takes = task.extra.as_ref().and_then(|extra| extra.ties.takes.as_deref());
+    let arguments = match takes.map_or(Ok(None), |takes| filled(client, task, takes).map(Some)) {
+        Ok(filled) => filled,
+        Err(outcome) => return (outcome, ctx.take_completion()),
+    };
+    let arguments = arguments.as_deref().unwrap_or(&task.arguments);
     let (called, place) = client.hub.inside(task, || {
-        panics::noting(|| handler.run(&ctx, &task.arguments, &registry.layers, client.hub.limits))
+        panics::noting(|| handler.run(&ctx, arguments, &registry.layers, client.hub.limits))
     });
     let outcome = match called {
+        Ok(Err(BodyError::BadArguments(error))) if takes.is_some() => {
+            let parameter = takes.unwrap_or_default();
+            bad_arguments(format!("{error}; the parameter {parameter:?} takes a result"))
+        }
         Ok(answer) => classify(answer, prepared),
         Err(panic) => {
             let report = Box::new(panics::report(panic, place));
@@ -186,6 +197,22 @@ fn complete(
     }
 }
 
+/// The arguments with the result that one parameter takes, or what becomes of the attempt without.
+fn filled(client: &Client, task: &Claimed, parameter: &str) -> Result<String, Outcome> {
+    let before = client.hub.backend.before(task.id).map_err(|error| {
+        let report = Box::new(Report::new("storage", error.to_string()));
+        Outcome::Retry { reason: Reason::Error, report, after: None }
+    })?;
+    let sources = task.extra.as_ref().map_or(0, |extra| extra.ties.sources);
+    prior::fill(&task.arguments, (parameter, sources), &before, client.hub.limits)
+        .map_err(bad_arguments)
+}
+
+fn bad_arguments(message: String) -> Outcome {
+    let report = Box::new(Report::new("bad_arguments", message));
+    Outcome::Failed { reason: Reason::BadArguments, report }
+}
+
 /// From what the body answered and why it was asked to stop, what the attempt came to.
 fn classify(answer: Result<String, BodyError>, prepared: &Prepared) -> Outcome {
     let outcome = match answer {
@@ -196,8 +223,7 @@ fn classify(answer: Result<String, BodyError>, prepared: &Prepared) -> Outcome {
             return bad_row(format!("arguments: {error}"));
         }
         Err(BodyError::BadArguments(error)) => {
-            let report = Box::new(Report::new("bad_arguments", error.to_string()));
-            return Outcome::Failed { reason: Reason::BadArguments, report };
+            return bad_arguments(error.to_string());
         }
         Err(BodyError::BadResult(error)) => {
             let report = Box::new(Report::new("bad_result", error.to_string()));

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use crate::deed::{Deed, Done, Tally};
 use crate::error::Error;
 use crate::filter::Filter;
+use crate::flow::Sum;
 use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::inbox::{Inbox, InboxRow, Slice};
 use crate::presence::WorkerRecord;
 use crate::record::{
-    AttemptRecord, Claimed, Cursor, Finish, Finished, Lease, Member, NewStep, NewTask, Page,
+    AttemptRecord, Claimed, Cursor, Finish, Finished, Lease, Member, NewStep, NewTask, Page, Prior,
     StepRecord, Stored, TaskRecord,
 };
 use crate::retention::Walk;
@@ -111,6 +112,18 @@ pub(crate) trait Offer: Send + Sync {
 pub(crate) fn next_view() -> u64 {
     static VIEWS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
     VIEWS.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+
+/// Of these rows, which have ended in their order, those that none of the finishes has ended itself.
+pub(crate) fn ended_with(changed: &[i64], mut finishes: &[Finish]) -> Vec<i64> {
+    let is_other = |row: &&i64| {
+        let place = finishes.iter().position(|finish| finish.lease.row == **row);
+        if let Some(place) = place {
+            finishes = &finishes[place + 1..];
+        }
+        place.is_none()
+    };
+    changed.iter().filter(is_other).copied().collect()
 }
 
 /// What [`Backend::exchange`] did.
@@ -251,7 +264,8 @@ pub(crate) trait Backend: Operate + 'static {
     /// transaction.
     fn check_usable(&self) -> Result<(), Error>;
 
-    /// Stores all tasks or none. Where there is an offer with room, a task that is due now and
+    /// Stores all tasks or none; a task may wait for those before it, and the first may be the batch
+    /// that sums up others: where that has a key that is taken, only it is answered. Where there is an offer with room, a task that is due now and
     /// first in order is stored as running and handed over.
     fn enqueue(
         &self,
@@ -304,6 +318,20 @@ pub(crate) trait Backend: Operate + 'static {
 
     /// Cancels a task that has not started, or asks a running one to stop.
     fn cancel(&self, now: Timestamp, id: TaskId) -> Result<Cancelled, Error>;
+
+    /// Lets the members of a batch that have failed or were cancelled run again, and what has ended with
+    /// them; says how many tasks those are, the batch not counted.
+    fn retry_batch(&self, now: Timestamp, id: TaskId) -> Result<u64, Error>;
+
+    /// What came before a task, in the order in which that was named. None stands for one that is no
+    /// longer kept.
+    fn before(&self, id: TaskId) -> Result<Vec<Option<Prior>>, Error>;
+
+    /// What comes after a task, in the order in which it was stored.
+    fn after(&self, id: TaskId) -> Result<Vec<TaskRecord>, Error>;
+
+    /// What the members of a batch came to until now.
+    fn sum(&self, id: TaskId) -> Result<Sum, Error>;
 
     /// Rows of this owner that somebody asked to stop.
     fn cancel_requests(&self, owner: i64) -> Result<Vec<i64>, Error>;

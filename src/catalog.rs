@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::capability::{Capabilities, Capability};
 use crate::error::Error;
+use crate::flow::BATCH_KIND;
 use crate::near::nearest;
 use crate::options::{Options, Plan, check_name};
 use crate::retry::Retry;
@@ -70,6 +71,10 @@ impl Catalog {
     /// Adds a kind under its name and its aliases; each name may be taken once.
     pub(crate) fn add(&mut self, name: &str, options: Options) -> Result<Arc<Kind>, Error> {
         check_name("bad_name", "task name", name)?;
+        if name == BATCH_KIND || options.aliases().iter().any(|alias| alias == BATCH_KIND) {
+            let allowed = "any other; tasks of this name stand for flows";
+            return Err(Error::invalid("bad_name", "task name", BATCH_KIND, allowed));
+        }
         let options = match self.queue_for.find(name) {
             Some(queue) if !options.has_queue() => options.queue(queue.clone()),
             _ => options,

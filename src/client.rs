@@ -10,6 +10,7 @@ use crate::capability::Capabilities;
 use crate::catalog::KindInfo;
 use crate::error::{Error, shorten};
 use crate::filter::Filter;
+use crate::flow::BATCH_KIND;
 use crate::handle::Handle;
 #[cfg(feature = "tokio")]
 use crate::handle::off_runtime;
@@ -203,7 +204,8 @@ impl Client {
         let kind = self.hub.catalog.get(kind)?;
         let arguments = json::check(arguments, self.hub.limits)?.to_owned();
         let calling = self.hub.calling()?;
-        let task = self.hub.prepare_encoded(kind, &CallOptions::default(), arguments, &calling)?;
+        let with = CallOptions::default();
+        let task = self.hub.prepare_encoded(kind, &with, arguments, &calling, &[])?;
         let stored = self.store(&calling, vec![task])?;
         stored.first().map_or(Err(Error::Closed), |stored| self.get(stored.id))
     }
@@ -261,9 +263,14 @@ impl Client {
     pub fn handle<T: TaskRef>(&self, id: impl AsTaskId) -> Result<Handle<T::Task>, Error> {
         let name = T::Task::NAME;
         let task = self.get(id)?;
-        let expected = self.hub.catalog.get(name)?;
-        let found = self.hub.catalog.get(&task.kind).ok();
-        if task.kind != name && found.is_none_or(|found| found.name != expected.name) {
+        // Every program knows what stands for a flow.
+        let known = |name: &str| {
+            let kind = self.hub.catalog.get(name).map(|kind| Arc::clone(&kind.name));
+            if name == BATCH_KIND { Ok(BATCH_KIND.into()) } else { kind }
+        };
+        let expected = known(name)?;
+        let found = known(&task.kind).ok();
+        if task.kind != name && found.is_none_or(|found| found != expected) {
             let expected = name.to_owned();
             return Err(Error::Mismatch { id: task.id, expected, found: task.kind });
         }

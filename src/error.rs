@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::id::TaskId;
 use crate::json::JsonError;
-use crate::near::did_you_mean;
+use crate::near::{did_you_mean, nearest};
 use crate::outcome::{BoxError, Report};
 use crate::state::{Reason, State};
 use crate::time::Timestamp;
@@ -49,6 +49,15 @@ pub enum Error {
         /// The name of the client.
         client: String,
         /// What is wrong.
+        source: Box<Error>,
+    },
+    /// One member of a flow was refused, so nothing of it was stored.
+    #[error("member {name:?} of the flow: {source}")]
+    #[non_exhaustive]
+    Member {
+        /// Its name, or its number, counted from 1.
+        name: String,
+        /// Why it was refused.
         source: Box<Error>,
     },
     /// No task has this id, or it was pruned.
@@ -288,6 +297,16 @@ impl Error {
         }
     }
 
+    /// The same for a name, with those that look like it.
+    pub(crate) fn not_found_near<'a>(
+        place: &str,
+        name: &str,
+        known: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let near = did_you_mean(&nearest(name, known));
+        Self::NotFound { id: format!("{:?} in {}{near}", shorten(name), shorten(place)) }
+    }
+
     pub(crate) fn at(self, index: usize) -> Self {
         Self::Item { index, source: Box::new(self) }
     }
@@ -303,7 +322,9 @@ impl Error {
             | Self::BadFile { code, .. }
             | Self::WrongState { code, .. } => code,
             Self::Json(error) => error.code(),
-            Self::Item { source, .. } | Self::InClient { source, .. } => source.code(),
+            Self::Item { source, .. }
+            | Self::InClient { source, .. }
+            | Self::Member { source, .. } => source.code(),
             Self::NotFound { .. } => "not_found",
             Self::Mismatch { .. } => "mismatch",
             Self::UnknownKind { .. } => "unknown_kind",
@@ -331,7 +352,9 @@ impl Error {
     /// judged by the item that was refused.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Item { source, .. } | Self::InClient { source, .. } => source.is_retryable(),
+            Self::Item { source, .. }
+            | Self::InClient { source, .. }
+            | Self::Member { source, .. } => source.is_retryable(),
             Self::Overloaded { passes, .. } => *passes,
             _ => matches!(self, Self::NotStored { .. } | Self::Timeout { .. }),
         }

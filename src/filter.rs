@@ -11,7 +11,7 @@ pub const FILTER_IDS_MAX: usize = 1_000;
 
 /// Which tasks are meant; every field narrows the choice, an empty list allows all.
 ///
-/// A filter by ids, by owner, or by one state other than `ready` and `succeeded` finds its tasks by an
+/// A filter by ids, by batch, by owner, or by one state other than `ready` and `succeeded` finds its tasks by an
 /// index. All others walk over the tasks in the order of their ids, newest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -24,6 +24,8 @@ pub struct Filter {
     pub queues: Vec<String>,
     /// A tag it must have.
     pub tag: Option<String>,
+    /// The batch of the flow that it must be a member of.
+    pub batch: Option<TaskId>,
     /// Whose tasks.
     pub owner: Option<String>,
     /// These tasks, at most [`FILTER_IDS_MAX`].
@@ -71,6 +73,13 @@ impl Filter {
     #[must_use]
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tag = Some(tag.into());
+        self
+    }
+
+    /// Only members of the flow that this batch stands for.
+    #[must_use]
+    pub fn batch(mut self, batch: TaskId) -> Self {
+        self.batch = Some(batch);
         self
     }
 
@@ -145,6 +154,7 @@ impl Filter {
             && (self.kinds.is_empty() || self.kinds.contains(&task.kind))
             && (self.queues.is_empty() || self.queues.contains(&task.queue))
             && self.tag.as_ref().is_none_or(|tag| task.tags.contains(tag))
+            && self.batch.is_none_or(|batch| task.batch == Some(batch))
             && (self.owner.is_none() || self.owner == task.owner)
             && (self.ids.is_empty() || self.ids.contains(&task.id))
             && from(self.created_after, Some(task.enqueued_at))

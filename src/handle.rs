@@ -100,7 +100,7 @@ impl<T> Handle<T> {
         self.due_at
     }
 
-    fn hub(&self) -> Result<Arc<Hub>, Error> {
+    pub(crate) fn hub(&self) -> Result<Arc<Hub>, Error> {
         self.hub.upgrade().ok_or(Error::Closed)
     }
 

@@ -187,9 +187,10 @@ impl Hooks {
         }
     }
 
-    /// Some of what was stored may have ended already, as another task holds its lock.
+    /// Some of what was stored may have ended already, as another task holds its lock, or with one before
+    /// it.
     pub(crate) fn skipped(&self, backend: &dyn Backend, stored: &[Stored]) {
-        let skipped = |stored: &&Stored| stored.state == State::Skipped && !stored.existing;
+        let skipped = |stored: &&Stored| stored.state.is_final() && !stored.existing;
         for stored in stored.iter().filter(skipped) {
             self.ended_unrun(backend, &[stored.id.row()]);
         }

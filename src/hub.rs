@@ -3,6 +3,7 @@
 //! It checks calls, encodes their arguments and gives them to the engine. It knows that there may
 //! be a runner, not which: the builder puts one in.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
@@ -13,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::backend::{Backend, Offer};
 use crate::catalog::{Catalog, Kind};
 use crate::error::Error;
+use crate::filter::Filter;
+use crate::flow::BATCH_KIND;
 use crate::hook::Hooks;
 use crate::id::TaskId;
 use crate::inside::{self, Inside};
@@ -22,7 +25,7 @@ use crate::quota::Quotas;
 use crate::record::{Claimed, Finished, NewTask, Stored, TaskRecord};
 use crate::state::State;
 use crate::task::{Call, CallOptions, Signature, checked_trace, trace_id};
-use crate::ties::Extra;
+use crate::ties::{Before, Extra, Links};
 use crate::time::{Clock, Timestamp};
 use crate::unserved::Warner;
 
@@ -416,7 +419,11 @@ impl Hub {
     ) -> Result<NewTask, Error> {
         let kind = self.catalog.get(T::NAME)?;
         let arguments = json::encode(&call.args, self.limits)?;
-        self.prepare_encoded(kind, &call.with, arguments, calling)
+        if call.with.links.as_ref().is_some_and(|links| links.ignore_failure) {
+            let allowed = "false, but for members of a flow";
+            return Err(Error::invalid("unsupported", "ignore_failure", true, allowed));
+        }
+        self.prepare_encoded(kind, &call.with, arguments, calling, &[])
     }
 
     /// Whether a call inside a transaction is stored with it.
@@ -432,6 +439,7 @@ impl Hub {
         with: &CallOptions,
         arguments: String,
         calling: &Calling,
+        before: &[Before],
     ) -> Result<NewTask, Error> {
         let now = calling.now;
         let (plan, options) = if with.options.is_plain() {
@@ -445,6 +453,13 @@ impl Hub {
             None => None,
             Some(ties) => Some(Box::new(ties.resolve(&kind.name, &arguments, now)?)),
         };
+        match &with.links {
+            Some(links) => links.tie(before, &arguments, extra.get_or_insert_default())?,
+            None if before.is_empty() => {}
+            None => {
+                Links::default().tie(before, &arguments, extra.get_or_insert_default())?;
+            }
+        }
         if let Some(quiet) = extra.as_ref().and_then(|extra| extra.claim.as_ref()?.delay) {
             due_at = due_at.max(now.after(quiet));
         }
@@ -512,6 +527,48 @@ impl Hub {
         Ok(stored)
     }
 
+    /// Stores a flow. In mode `inline` its tasks run here, each once those before it have ended; they stand
+    /// in an order in which that goes.
+    pub(crate) fn store_flow(
+        &self,
+        now: Timestamp,
+        tasks: Vec<NewTask>,
+    ) -> Result<Vec<Stored>, Error> {
+        let stored = self.store(now, tasks)?;
+        if let Some(runner) = self.runner.get() {
+            let waits = |stored: &&Stored| stored.state == State::Waiting && !stored.existing;
+            for stored in stored.iter().skip(1).filter(waits) {
+                runner.run_stored(stored.id);
+            }
+        }
+        Ok(stored)
+    }
+
+    /// Whether a live process runs this task, or one of those that a batch waits for.
+    fn is_served(&self, task: &TaskRecord) -> Result<bool, Error> {
+        const OPEN: [State; 4] = [State::Running, State::Ready, State::Scheduled, State::Waiting];
+        if task.kind != BATCH_KIND {
+            return self.backend.serves(&task.queue, &task.kind);
+        }
+        let mut open = Filter::new().batch(task.id);
+        open.states.extend(OPEN);
+        let page = self.backend.list(&open, None, 1_000)?;
+        let mut lanes = BTreeSet::new();
+        for member in page.tasks {
+            let held = || self.pending.get().is_some_and(|pending| pending.holds(member.id.row()));
+            if member.state == State::Running || held() {
+                return Ok(true);
+            }
+            lanes.insert((member.queue, member.kind));
+        }
+        for (queue, kind) in lanes {
+            if self.backend.serves(&queue, &kind)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Whether waiting for this task makes no sense here.
     pub(crate) fn nobody_runs(&self, task: &TaskRecord) -> Result<bool, Error> {
         let alone = |state: State| {
@@ -523,7 +580,7 @@ impl Hub {
         let mut seen = place(task);
         while alone(seen.0) {
             let held = self.pending.get().is_some_and(|pending| pending.holds(task.id.row()));
-            if held || self.backend.serves(&task.queue, &task.kind)? {
+            if held || self.is_served(task)? {
                 return Ok(false);
             }
             // A caller may have had it in hand when it was read, and have let it go since.

@@ -32,8 +32,9 @@
 //!
 //! - **Define**: [`task`] on a function, or [`Task`] on a type; [`Options`], [`Retry`]; a [`Client`], or
 //!   several by name as [`Clients`], from code or from a [`ClientsConfig`].
-//! - **Enqueue**: [`Client::enqueue`] one [`Call`], [`Client::enqueue_many`], or through a
-//!   transaction with the traits of `litework::sqlite`; other languages write to its `inbox`.
+//! - **Enqueue**: [`Client::enqueue`] one [`Call`], [`Client::enqueue_many`], a [`Flow`] of tasks that wait
+//!   for each other, or through a transaction with the traits of `litework::sqlite`; other languages write
+//!   to its `inbox`.
 //! - **Run**: [`Context`] in the body; [`Failure`] as its verdict.
 //! - **Watch**: [`Handle::wait`] or `.await`; [`Client::get`], [`Client::list`]; [`Builder::on`].
 //!
@@ -111,6 +112,7 @@ mod options;
 mod rule;
 mod route;
 mod task;
+mod flow;
 mod quota;
 mod retention;
 mod steady;
@@ -131,10 +133,12 @@ mod hub;
 mod handle;
 mod client;
 mod outbox;
+mod batch;
 mod operate;
 mod bulk;
 mod intake;
 mod context;
+mod prior;
 mod registry;
 mod attempt;
 mod backends;
@@ -157,6 +161,7 @@ pub use context::{Context, StopReason};
 pub use error::Error;
 pub use event::{Event, EventKind};
 pub use filter::{FILTER_IDS_MAX, Filter};
+pub use flow::{Batch, FLOW_EDGES_MAX, FLOW_MAX, Flow, Sum};
 pub use gate::{Exclusive, Limit, Limits, Rate};
 pub use handle::Handle;
 pub use hub::{GRACE_DEFAULT, Mode, Pending, Ran, Stopped};
@@ -174,7 +179,7 @@ pub use options::{
 pub use outbox::Outbox;
 pub use outcome::{Failure, REPORT_TEXT_BYTES_MAX, Report, Result};
 pub use presence::{RunningTask, WorkerRecord};
-pub use record::{AttemptRecord, BadRow, Cursor, Page, StepRecord, TaskRecord};
+pub use record::{AttemptRecord, BadRow, Cursor, Page, Prior, StepRecord, TaskRecord};
 pub use registry::{Definition, Layer, Next, Task};
 pub use retention::{Keep, Prune, Pruned, Retention};
 pub use retry::{RETRY_DELAY_MAX, Retry};
@@ -182,6 +187,7 @@ pub use rule::{Limited, Paused, Scope};
 pub use settle::CRASHES_MAX;
 pub use state::{Reason, State};
 pub use task::{Call, IntoCall, OWNER_BYTES_MAX, Signature, TAG_BYTES_MAX, TAGS_MAX, TaskRef};
+pub use ties::AFTER_MAX;
 pub use time::{Clock, SPAN_MAX, SystemClock, Timestamp};
 pub use unique::{Replace, Unique};
 pub use unserved::Unserved;

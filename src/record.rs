@@ -69,6 +69,10 @@ pub struct TaskRecord {
     pub owner: Option<String>,
     /// The trace it belongs to, a W3C `traceparent`, see [`Call::trace`](crate::Call::trace).
     pub trace: Option<String>,
+    /// What people call it, where that is not its kind.
+    pub name: Option<String>,
+    /// The batch that sums it up, as it is a member of a flow.
+    pub batch: Option<TaskId>,
     /// Words to find it by, sorted.
     pub tags: Vec<String>,
     /// Free JSON that travels with it.
@@ -101,6 +105,24 @@ pub struct AttemptRecord {
     pub worker_name: Option<String>,
     /// Its error, if it had one.
     pub error: Option<Report>,
+}
+
+/// A task before another, as that one sees it: see [`Context::before`](crate::Context::before).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Prior {
+    /// The outside name.
+    pub id: TaskId,
+    /// The name of the task.
+    pub kind: String,
+    /// What people call it, where that is not its kind.
+    pub name: Option<String>,
+    /// How it ended.
+    pub state: State,
+    /// The return value as JSON; none where it did not succeed.
+    pub result: Option<String>,
+    /// Where it is the batch of a flow, the members of that, in the order in which they were stored.
+    pub members: Vec<Prior>,
 }
 
 /// What one step of a task came to; see [`Context::step`](crate::Context::step).
@@ -209,6 +231,11 @@ impl NewTask {
     /// Its wish to be the only one of its key.
     pub(crate) fn claim(&self) -> Option<&Claim> {
         self.extra.as_ref()?.claim.as_ref()
+    }
+
+    /// Whether it sums up others.
+    pub(crate) fn is_batch(&self) -> bool {
+        self.extra.as_ref().is_some_and(|extra| extra.ties.sums)
     }
 
     /// What it must pass before it starts, and the key under which it stands there.

@@ -167,17 +167,18 @@ impl State {
 }
 
 /// Every edge of the life of a task. A final state has none, except that `retry` by an operator
-/// makes it ready again.
+/// makes it ready again, or lets it wait for those before it that are run again too. What waits and
+/// succeeds without running is a batch, which sums up others.
 pub(crate) const ALLOWED: &[(State, &[State])] = {
     use State::{Cancelled, Failed, Ready, Running, Scheduled, Skipped, Succeeded, Waiting};
     &[
         (Scheduled, &[Ready, Running, Waiting, Failed, Cancelled, Skipped]),
-        (Waiting, &[Ready, Scheduled, Running, Failed, Cancelled, Skipped]),
+        (Waiting, &[Ready, Scheduled, Running, Succeeded, Failed, Cancelled, Skipped]),
         (Ready, &[Running, Waiting, Scheduled, Failed, Cancelled, Skipped]),
         (Running, &[Succeeded, Failed, Cancelled, Skipped, Scheduled, Ready, Running]),
-        (Succeeded, &[Ready]),
-        (Failed, &[Ready]),
-        (Cancelled, &[Ready]),
+        (Succeeded, &[Ready, Waiting]),
+        (Failed, &[Ready, Waiting]),
+        (Cancelled, &[Ready, Waiting]),
         (Skipped, &[Ready]),
     ]
 };

@@ -15,9 +15,12 @@ use serde_json::{Map, Value};
 
 use crate::error::Error;
 use crate::gate::{Exclusive, Limit, Rate};
+use crate::id::TaskId;
+use crate::json::{self, JsonError, JsonLimits};
 use crate::key::check_key;
 use crate::options::Options;
 use crate::retry::Retry;
+use crate::ties::{Links, Policy};
 use crate::time::Timestamp;
 use crate::unique::Unique;
 
@@ -87,6 +90,8 @@ pub(crate) struct CallOptions {
     pub(crate) trace: Option<String>,
     pub(crate) tags: Vec<Cow<'static, str>>,
     pub(crate) meta: Map<String, Value>,
+    /// None where the call says nothing of other tasks.
+    pub(crate) links: Option<Box<Links>>,
 }
 
 /// One call of a task: the arguments and what is special about this call.
@@ -311,6 +316,95 @@ impl<T> Call<T> {
     pub fn meta(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.with.meta.insert(name.into(), value.into());
         self
+    }
+
+    fn links(mut self, change: impl FnOnce(&mut Links)) -> Self {
+        change(self.with.links.get_or_insert_default());
+        self
+    }
+
+    /// What people call this task, where that is not its kind: 1 to 200 bytes without control
+    /// characters (`bad_name`). It need not be the only one of its name, but in a
+    /// [`Flow`](crate::Flow).
+    pub fn name(self, name: impl Into<String>) -> Self {
+        self.links(|links| links.name = Some(name.into()))
+    }
+
+    /// Run it once these stored tasks have succeeded or were skipped; until then it is `waiting`, and
+    /// stands in nobody's way. Where one of them fails or is cancelled, it ends as `failed` or
+    /// `cancelled` with the reason `parent`, without running. Those that have ended count at once.
+    ///
+    /// At most [`AFTER_MAX`](crate::AFTER_MAX) tasks come before one (`too_many_before`), all of them
+    /// stored (`not_found`). Tasks that are stored together are put in order with a
+    /// [`Flow`](crate::Flow).
+    ///
+    /// ```
+    /// # use litework::{Client, Mode, Pending, Reason, task};
+    /// # #[task]
+    /// # fn fetch(page: u32) -> String { format!("page {page}") }
+    /// # #[task]
+    /// # fn count(text: String) -> usize { text.len() }
+    /// let tasks = Client::in_memory().mode(Mode::Hold).register(fetch).register(count).open()?;
+    /// let page = tasks.enqueue(fetch::with(7))?;
+    /// // The parameter `text` takes what `fetch` returns.
+    /// let call = count::with(String::new()).after([page.id()]).takes_result("text");
+    /// let length = tasks.enqueue(call)?;
+    /// assert_eq!(length.refresh()?.reason, Some(Reason::Parents));
+    /// tasks.run_pending(&Pending::all())?;
+    /// assert_eq!(length.value()?, 6);
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    pub fn after(self, tasks: impl IntoIterator<Item = TaskId>) -> Self {
+        let before = tasks.into_iter().map(|id| (id, Policy::Success));
+        self.links(|links| links.after.extend(before))
+    }
+
+    /// The same, but run it however they have ended.
+    pub fn after_finished(self, tasks: impl IntoIterator<Item = TaskId>) -> Self {
+        let before = tasks.into_iter().map(|id| (id, Policy::Finish));
+        self.links(|links| links.after.extend(before))
+    }
+
+    /// The parameter of this name takes the result of the task before it, in the place of what the
+    /// call gives, each time the task starts. With several before it the parameter gets an array, in
+    /// the order in which they were named; for a [`Flow`](crate::Flow) before it, an array of what its
+    /// members returned, in the order in which they were stored. A task that returned nothing, as it
+    /// failed, say, gives `null`.
+    ///
+    /// What does not fit the parameter, or is larger than arguments may be, fails the task as
+    /// `bad_arguments` when it starts. A call without a task before it is refused (`nothing_before`), and
+    /// one that gives nothing for that parameter, whose place the result could take (`no_parameter`).
+    pub fn takes_result(self, parameter: impl Into<String>) -> Self {
+        self.links(|links| links.takes = Some(parameter.into()))
+    }
+
+    /// As a member of a [`Flow`](crate::Flow): its failure or its cancel fails neither the flow nor
+    /// what comes after it. By itself such a call is refused (`unsupported`).
+    pub fn ignore_failure(self) -> Self {
+        self.links(|links| links.ignore_failure = true)
+    }
+}
+
+/// Encodes arguments whose type is no longer known.
+type Encode = Box<dyn FnOnce(JsonLimits) -> Result<String, JsonError> + Send>;
+
+/// A call of any task.
+pub(crate) struct AnyCall {
+    pub(crate) kind: &'static str,
+    pub(crate) with: CallOptions,
+    pub(crate) encode: Encode,
+}
+
+impl std::fmt::Debug for AnyCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AnyCall").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+impl<T: Signature> From<Call<T>> for AnyCall {
+    fn from(call: Call<T>) -> Self {
+        let Call { args, with } = call;
+        Self { kind: T::NAME, with, encode: Box::new(move |limits| json::encode(&args, limits)) }
     }
 }
 

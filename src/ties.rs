@@ -2,13 +2,20 @@
 //!
 //! Most tasks have none, and pay nothing for those that have: their row holds NULL.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::Error;
 use crate::gate::{Gate, GateOption};
+use crate::id::TaskId;
+use crate::key::check_key;
 use crate::time::Timestamp;
 use crate::unique::{Claim, Held, Unique};
+
+/// Tasks that one task may wait for, at most.
+pub const AFTER_MAX: usize = 10_000;
 
 /// What a definition and a call ask for, before the arguments are known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +53,124 @@ impl TiesOption {
     }
 }
 
+/// What the end of a task must be for the one that comes after it to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Policy {
+    /// A failure or a cancel ends what comes after it.
+    Success,
+    /// Any end will do.
+    Finish,
+}
+
+impl Policy {
+    /// The word that is stored.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Finish => "finish",
+        }
+    }
+
+    /// The value of a stored word.
+    pub(crate) fn from_word(word: &str) -> Self {
+        if word == "finish" { Self::Finish } else { Self::Success }
+    }
+}
+
+/// A task that another waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ref {
+    /// One that is stored.
+    Task(TaskId),
+    /// One of the same call, by its position, which is before that of the one that waits.
+    Item(usize),
+}
+
+/// One that must end first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Before {
+    pub(crate) what: Ref,
+    pub(crate) policy: Policy,
+}
+
+/// What a call says of other tasks.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Links {
+    pub(crate) name: Option<String>,
+    pub(crate) after: Vec<(TaskId, Policy)>,
+    pub(crate) takes: Option<String>,
+    pub(crate) ignore_failure: bool,
+}
+
+impl Links {
+    /// Adds what the call says to what is to be stored of it. `before` are those of the same flow.
+    pub(crate) fn tie(
+        &self,
+        before: &[Before],
+        arguments: &str,
+        extra: &mut Extra,
+    ) -> Result<(), Error> {
+        if let Some(name) = &self.name {
+            check_task_name("name", name)?;
+            extra.name = Some(name.clone());
+        }
+        extra.after = before.to_vec();
+        let mut places = HashMap::new();
+        for (id, policy) in &self.after {
+            let place = *places.entry(id).or_insert(extra.after.len());
+            match extra.after.get_mut(place) {
+                // Named twice, the stricter word counts.
+                Some(known) if *policy == Policy::Success => known.policy = *policy,
+                Some(_) => {}
+                None => extra.after.push(Before { what: Ref::Task(*id), policy: *policy }),
+            }
+        }
+        check_after(extra.after.len())?;
+        if let Some(takes) = &self.takes {
+            check_key("parameter that takes a result", takes)?;
+            if extra.after.is_empty() {
+                let allowed = "one or more tasks before it, whose results it takes";
+                return Err(Error::invalid("nothing_before", "tasks before it", 0, allowed));
+            }
+            check_parameter(takes, arguments)?;
+            (extra.ties.takes, extra.ties.sources) = (Some(takes.clone()), extra.after.len());
+        }
+        if !extra.after.is_empty() {
+            extra.ties.held_key.clone_from(&extra.wait_key);
+        }
+        Ok(())
+    }
+}
+
+/// A parameter that the call gives nothing for is most likely misspelt, and would be passed over.
+fn check_parameter(takes: &str, arguments: &str) -> Result<(), Error> {
+    // They were encoded as the object that they are.
+    let given: Map<String, Value> = serde_json::from_str(arguments).unwrap_or_default();
+    if given.contains_key(takes) {
+        return Ok(());
+    }
+    let given: Vec<&str> = given.keys().map(String::as_str).collect();
+    let allowed = format!("one of the parameters that the call gives: {}", given.join(", "));
+    Err(Error::invalid("no_parameter", "parameter that takes a result", takes, allowed))
+}
+
+/// 1 to 200 bytes without control characters.
+pub(crate) fn check_task_name(place: &str, name: &str) -> Result<(), Error> {
+    check_key(place, name).map_err(|_| {
+        let allowed = "1 to 200 bytes without control characters";
+        Error::invalid("bad_name", place, name, allowed)
+    })
+}
+
+/// At most [`AFTER_MAX`].
+pub(crate) fn check_after(count: usize) -> Result<(), Error> {
+    if count > AFTER_MAX {
+        let allowed = format!("at most {AFTER_MAX}; gather them in a flow and wait for that");
+        return Err(Error::invalid("too_many_before", "tasks before one", count, allowed));
+    }
+    Ok(())
+}
+
 /// What the start or the end of a task means to others, as JSON in its row.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -59,12 +184,26 @@ pub(crate) struct Ties {
     /// The parameter that takes the result of the task before it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) takes: Option<String>,
+    /// How many are before it, whose results that takes.
+    #[serde(skip_serializing_if = "is_none")]
+    pub(crate) sources: usize,
     /// Other tasks wait for its end.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) awaited: bool,
     /// It is never run, but sums up others.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) sums: bool,
+    /// Whatever sums it up passes over its failure.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) ignored: bool,
+    /// The key of its gate, at which it does not stand before those that it waits for have ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) held_key: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// A key that a stored task has, or takes again when it has to start again.
@@ -97,6 +236,10 @@ pub(crate) struct Extra {
     pub(crate) claim: Option<Claim>,
     /// The key under which it stands at its gate.
     pub(crate) wait_key: Option<String>,
+    /// On its way into the store: what must end first.
+    pub(crate) after: Vec<Before>,
+    /// On its way into the store: the item of the same call that sums it up.
+    pub(crate) member_of: Option<usize>,
     /// Once it runs: the number that grows with each holder of its lock.
     pub(crate) fence: Option<i64>,
     pub(crate) ties: Ties,
@@ -122,5 +265,10 @@ impl Extra {
     /// What it must pass before it starts, and the key under which it stands there.
     pub(crate) fn gate(&self) -> Option<(&str, Gate)> {
         self.wait_key.as_deref().zip(self.ties.gate)
+    }
+
+    /// Whether it waits for others, or is summed up.
+    pub(crate) fn is_linked(&self) -> bool {
+        self.member_of.is_some() || !self.after.is_empty()
     }
 }

@@ -18,8 +18,8 @@ use chrono::{DateTime, TimeZone, Utc};
 use litework::sqlite::ClientExt;
 use litework::testing::ManualClock;
 use litework::{
-    Builder, Call, Client, Context, Definition, Durability, Error, Failure, Filter, Mode, Options,
-    Pending, Result as TaskResult, Retry, Signature, Task, TaskId,
+    Builder, Call, Client, Context, Definition, Durability, Error, Failure, Filter, Flow, Mode,
+    Options, Pending, Result as TaskResult, Retry, Signature, Task, TaskId,
 };
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
@@ -39,15 +39,11 @@ use Answer::{Is, NotYet};
 
 /// Parts of the project that do not exist yet. Whoever brings one takes it out here, and turns the rows
 /// that wait for it into live ones: a row may wait for nothing else.
-const LATER: &[&str] = &[
-    "a lease that can be set",
-    "dependencies between tasks",
-    "the command line",
-    "tokens for ending a task from outside",
-];
+const LATER: &[&str] =
+    &["a lease that can be set", "the command line", "tokens for ending a task from outside"];
 
 /// Entries of which nothing exists yet, so that no row of theirs can be live.
-const UNANSWERED: &[u8] = &[29];
+const UNANSWERED: &[u8] = &[];
 
 struct Row(u8, &'static str, Answer);
 
@@ -187,6 +183,14 @@ impl Lab {
         )
     }
 
+    fn flow(&self, flow: Flow) -> String {
+        self.shown(
+            self.client
+                .enqueue_flow(flow)
+                .map(|batch| format!("ok, {} members", batch.sum().unwrap().total)),
+        )
+    }
+
     fn json(&self, text: impl AsRef<[u8]>) -> String {
         self.shown(self.client.enqueue_json("echo", text.as_ref()).map(|task| task.arguments))
     }
@@ -269,6 +273,11 @@ fn builder(bodies: &Bodies, clock: &Arc<ManualClock>) -> Builder {
 
 fn echo(value: impl Into<Value>) -> Call<Echo> {
     Call::new(Echo { value: value.into() })
+}
+
+/// A flow of two members side by side.
+fn two() -> Flow {
+    Flow::new("two").add("a", echo("a")).add("b", echo("b"))
 }
 
 fn said<T: std::fmt::Debug>(answer: Result<T, Error>) -> String {
@@ -1223,8 +1232,66 @@ const ROWS: &[Row] = &[
     ),
     Row(
         29,
-        "a task that depends on itself, a circle, an unknown parent, 10 000 parents",
-        NotYet("dependencies between tasks"),
+        "a member of a flow that waits for itself",
+        Is(
+            |lab| lab.flow(two().after("a", ["a"])),
+            "dependency_cycle: the flow \"two\" is \"a → a\"; no member may wait for itself",
+        ),
+    ),
+    Row(
+        29,
+        "members that wait for each other",
+        Is(
+            |lab| lab.flow(two().after("b", ["a"]).after_finished("a", ["b"])),
+            "dependency_cycle: the flow \"two\" is \"a → b → a\"; no member may wait for itself",
+        ),
+    ),
+    Row(
+        29,
+        "a member after one that is not there",
+        Is(
+            |lab| lab.flow(two().after("b", ["aa"])),
+            "not_found: there is no task \"aa\" in the flow \"two\"; did you mean a or b?",
+        ),
+    ),
+    Row(
+        29,
+        "a call after a task that is not there",
+        Is(
+            |lab| lab.enqueue(echo(1).after(["1-0000000000000".parse().unwrap()])),
+            "not_found: there is no task <id>",
+        ),
+    ),
+    Row(
+        29,
+        "a member after 10 000 others, and after 10 001",
+        Is(
+            |lab| {
+                let wide = |count: usize| {
+                    let names: Vec<String> = (1..=count).map(|number| number.to_string()).collect();
+                    let flow = Flow::group("wide", (0..count).map(echo));
+                    lab.flow(flow.add("last", echo("last")).after("last", names))
+                };
+                format!("{}; {}", wide(10_000), wide(10_001))
+            },
+            "ok, 10001 members; too_many_before: tasks before one is 10001; at most 10000; gather them in a flow and wait for that",
+        ),
+    ),
+    Row(
+        29,
+        "a result for a parameter of another name",
+        Is(
+            |lab| lab.flow(two().then(echo(1).takes_result("valeu"))),
+            "member \"3\" of the flow: no_parameter: parameter that takes a result is \"valeu\"; one of the parameters that the call gives: value",
+        ),
+    ),
+    Row(
+        29,
+        "a result where nothing comes before",
+        Is(
+            |lab| lab.enqueue(echo(1).takes_result("value")),
+            "nothing_before: tasks before it is 0; one or more tasks before it, whose results it takes",
+        ),
     ),
     Row(
         30,
@@ -2093,7 +2160,8 @@ const INVARIANTS: &[(&str, &str)] = &[
     ),
     (
         "a running task without an attempt",
-        "SELECT id FROM litework_task WHERE state IN ('running', 'succeeded') AND attempt = 0",
+        "SELECT id FROM litework_task WHERE state IN ('running', 'succeeded') AND attempt = 0 \
+         AND lane NOT IN (SELECT id FROM litework_lane WHERE kind = 'litework.batch')",
     ),
     (
         "a running task of an unknown worker",

@@ -28,6 +28,7 @@ mod contract {
     mod able;
     mod define;
     mod errors;
+    mod flows;
     mod hooks;
     mod keys;
     mod lookup;

@@ -15,6 +15,8 @@ mod child;
 
 #[path = "crash/deeds.rs"]
 mod deeds;
+#[path = "crash/flows.rs"]
+mod flows;
 #[path = "crash/found.rs"]
 mod found;
 #[path = "crash/gates.rs"]

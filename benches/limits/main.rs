@@ -44,6 +44,7 @@ const ROWS: &Rows = &[
     ("enqueue_bulk", rows_enqueue::bulk),
     ("drain", rows_drain::drain),
     ("end_to_end", rows_drain::end_to_end),
+    ("group_10k", rows_drain::group),
     ("latency_in_process_p50 latency_in_process_p95", rows_latency::in_process),
     ("depth_ready_1m", rows_depth::ready),
     ("depth_scheduled_1m", rows_depth::scheduled),

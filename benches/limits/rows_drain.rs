@@ -1,9 +1,9 @@
-//! Rows `drain` and `end_to_end`: claim, run, finish.
+//! Rows `drain`, `end_to_end` and `group_10k`: claim, run, finish.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use litework::{Durability, Mode};
+use litework::{Durability, Flow, Mode};
 
 use crate::bench::{Bench, LEVELS, QueueFile};
 use crate::raw::Raw;
@@ -120,6 +120,55 @@ fn raw_end_to_end(bench: &Bench, level: Durability, count: usize) -> Duration {
         raw.finish(raw.claim(BATCH).expect("the file is sound")).expect("the file is sound");
     }
     let took = began.elapsed();
+    probe.check_succeeded(count);
+    took
+}
+
+/// Members of the group.
+const GROUP: usize = 10_000;
+
+/// From storing a group of tasks to the end of its batch, beside as many plain tasks in one call.
+pub(crate) fn group(bench: &Bench) -> Vec<Row> {
+    let count = bench.pick(GROUP, GROUP / 10);
+    let row = |level| {
+        let compared = bench.compare(
+            Target::AtLeast(0.5),
+            || count as f64 / pool_group(bench, level, count).as_secs_f64(),
+            || count as f64 / pool_bulk(bench, level, count).as_secs_f64(),
+        );
+        compared.row("group_10k", "tasks/s").at(level)
+    };
+    LEVELS.into_iter().map(row).collect()
+}
+
+fn pool_group(bench: &Bench, level: Durability, count: usize) -> Duration {
+    let file = bench.empty();
+    let probe = Probe::open(&file.path());
+    let client = client(&file.path(), Mode::Pool, level);
+    expect_runs(count);
+    let began = Instant::now();
+    let group = Flow::group("group", Resize::samples(count));
+    let batch = client.enqueue_flow(group).expect("there is room");
+    let sum = batch.wait(GRACE * 6).expect("no member fails");
+    let took = began.elapsed();
+    assert_eq!(sum.succeeded, count as u64);
+    client.shutdown(GRACE).expect("nothing runs");
+    // The batch is one more.
+    probe.check_succeeded(count + 1);
+    took
+}
+
+fn pool_bulk(bench: &Bench, level: Durability, count: usize) -> Duration {
+    let file = bench.empty();
+    let probe = Probe::open(&file.path());
+    let client = client(&file.path(), Mode::Pool, level);
+    expect_runs(count);
+    let began = Instant::now();
+    client.enqueue_many(Resize::samples(count)).expect("there is room");
+    await_runs();
+    probe.await_results();
+    let took = began.elapsed();
+    client.shutdown(GRACE).expect("nothing runs");
     probe.check_succeeded(count);
     took
 }

@@ -9,12 +9,13 @@ use crate::backend::{Backend, Cancelled, Exchanged, LaneName, Offer, Operate, Pi
 use crate::deed::{Deed, Done, Tally};
 use crate::error::Error;
 use crate::filter::Filter;
+use crate::flow::Sum;
 use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::presence::WorkerRecord;
 use crate::record::{
-    AttemptRecord, Cursor, Finish, Lease, Member, NewStep, NewTask, Page, StepRecord, Stored,
-    TaskRecord,
+    AttemptRecord, Cursor, Finish, Lease, Member, NewStep, NewTask, Page, Prior, StepRecord,
+    Stored, TaskRecord,
 };
 use crate::retention::Walk;
 use crate::rule::{Limited, Paused, Scope};
@@ -130,6 +131,22 @@ impl Backend for Spy {
 
     fn cancel(&self, now: Timestamp, id: TaskId) -> Result<Cancelled, Error> {
         self.inner.cancel(now, id)
+    }
+
+    fn retry_batch(&self, now: Timestamp, id: TaskId) -> Result<u64, Error> {
+        self.inner.retry_batch(now, id)
+    }
+
+    fn before(&self, id: TaskId) -> Result<Vec<Option<Prior>>, Error> {
+        self.inner.before(id)
+    }
+
+    fn after(&self, id: TaskId) -> Result<Vec<TaskRecord>, Error> {
+        self.inner.after(id)
+    }
+
+    fn sum(&self, id: TaskId) -> Result<Sum, Error> {
+        self.inner.sum(id)
     }
 
     fn cancel_requests(&self, owner: i64) -> Result<Vec<i64>, Error> {

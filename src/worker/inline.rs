@@ -515,7 +515,8 @@ impl Inline {
                 finishes.push(given_back(task, self.clock.now()));
                 caller.release(&task.queue, task.arguments.len());
             }
-            if may_claim && claimed == 0 {
+            // What ends without running may let others run.
+            if may_claim && claimed == 0 && !done.more {
                 return Ok(());
             }
         }

@@ -14,6 +14,7 @@ mod doors;
 mod failing;
 mod fairness;
 mod file;
+mod flows;
 mod gates;
 mod hooks;
 mod inbox;

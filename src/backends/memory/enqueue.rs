@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use super::edges;
 use super::task::{Start, Task};
 use super::ties::Pass;
 use super::{Book, Effects, Lane};
@@ -39,7 +40,9 @@ impl Book {
         let ledger = tasks.first().and_then(|task| task.ledger.clone());
         let mut stored = Vec::with_capacity(tasks.len());
         for (index, task) in tasks.into_iter().enumerate() {
-            match self.insert(now, task, offer) {
+            let is_batch = task.is_batch();
+            match self.insert(now, task, offer, &stored) {
+                Ok(one) if is_batch && one.existing => return Ok(vec![one]),
                 Ok(one) => stored.push(one),
                 Err(error) => {
                     self.undo(first_row, offer);
@@ -83,6 +86,8 @@ impl Book {
             }
         }
         self.lanes.retain(|_, lane| lane.first_row < first_row);
+        self.edges.undo(first_row);
+        self.unsummed.clear();
         self.effects = Effects::default();
     }
 
@@ -91,19 +96,27 @@ impl Book {
         now: Timestamp,
         mut new: NewTask,
         offer: Option<&dyn Offer>,
+        items: &[Stored],
     ) -> Result<Stored, Error> {
+        let bonds = self.bonds(&new, items)?;
+        let member_of = new.extra.as_ref().and_then(|extra| extra.member_of);
+        let batch = member_of.and_then(|item| items.get(item)).map(|batch| batch.id);
         if let Some(existing) = self.existing(&new)? {
             return Ok(existing);
         }
-        if let Some(existing) = self.meet(now, &new)? {
+        if let Some(existing) = self.meet(now, &new, batch.is_some())? {
             return Ok(existing);
         }
         let row = self.next_row();
         self.open_lane(&new, row)?;
         let before = rank(new.due_at, new.priority, self.step_ms);
-        let start = self.start(now, &mut new, before, offer);
+        let by_others = edges::start_of(&bonds);
+        let by_others =
+            if new.is_batch() { Some(Start::Waiting(Reason::Parents)) } else { by_others };
+        let start = by_others.unwrap_or_else(|| self.start(now, &mut new, before, offer));
         let rank = rank(new.due_at, new.priority, self.step_ms);
-        if !matches!(start, Start::HandedOver { .. } | Start::Skipped { .. }) {
+        let over = matches!(start, Start::Skipped { .. } | Start::Ended(_));
+        if !over && !matches!(start, Start::HandedOver { .. }) {
             self.check_quota(&new)?;
         }
         self.tags += 1;
@@ -113,13 +126,15 @@ impl Book {
         }
         let starts = matches!(start, Start::HandedOver { .. });
         if let Some(claim) = new.claim()
-            && !matches!(start, Start::Skipped { .. })
+            && !over
             && !(starts && claim.held == Held::Start)
         {
             let claim = claim.clone();
             self.hold_key(&claim, row);
         }
+        let is_batch = new.is_batch();
         let mut task = Task::new(now, new, id, rank, start);
+        task.record.batch = batch;
         let claimed = match start {
             Start::HandedOver { owner, .. } => {
                 task.record.worker_name = self.names.get(&owner).cloned();
@@ -131,6 +146,11 @@ impl Book {
         let (state, due_at) = (task.record.state, task.record.due_at);
         self.index(&task, true);
         self.tasks.insert(row, task);
+        self.join(now, row, &bonds);
+        if is_batch {
+            // It may have no member that is still to end.
+            self.unsummed.insert(row);
+        }
         Ok(Stored { id, state, due_at, existing: false, claimed })
     }
 

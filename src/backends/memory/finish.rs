@@ -79,9 +79,14 @@ impl Book {
     }
 
     pub(super) fn cancel(&mut self, now: Timestamp, id: TaskId) -> Result<Cancelled, Error> {
-        let state = self.by_id(id).ok_or_else(|| Error::not_found(id))?.record.state;
+        let task = self.by_id(id).ok_or_else(|| Error::not_found(id))?;
+        let state = task.record.state;
         if state.is_final() {
             return Ok(Cancelled::AlreadyFinished);
+        }
+        if task.extra.as_ref().is_some_and(|extra| extra.ties.sums) {
+            let asked = self.cancel_batch(now, id.row());
+            return Ok(if asked { Cancelled::Requested } else { Cancelled::Now });
         }
         self.edit(id.row(), |task| {
             task.record.cancel_requested = true;

@@ -8,6 +8,7 @@
 //! dead: whoever could judge that dies with it.
 
 mod claim;
+mod edges;
 mod enqueue;
 mod finish;
 mod operate;
@@ -23,16 +24,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::RandomState;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use self::edges::Edges;
 use self::task::{LaneName, Task};
 use self::ties::Ties;
-use crate::backend::{Backend, Cancelled, Exchanged, Offer, Picked, Rescued};
+use crate::backend::{Backend, Cancelled, Exchanged, Offer, Picked, Rescued, ended_with};
 use crate::error::Error;
 use crate::filter::Filter;
+use crate::flow::Sum;
 use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::record::{
-    AttemptRecord, Cursor, Finish, Lease, Member, NewStep, NewTask, Page, StepRecord, Stored,
-    TaskRecord,
+    AttemptRecord, Cursor, Finish, Lease, Member, NewStep, NewTask, Page, Prior, StepRecord,
+    Stored, TaskRecord,
 };
 use crate::retention::Walk;
 use crate::rule::Scope;
@@ -77,6 +80,9 @@ struct Book {
     aside: Vec<i64>,
     /// Tasks as they were before a call that may be taken back as a whole.
     before: Option<Vec<Task>>,
+    edges: Edges,
+    /// Batches of which a member has ended in this call.
+    unsummed: BTreeSet<i64>,
     /// How much earlier one point of priority counts.
     step_ms: i64,
 }
@@ -151,6 +157,7 @@ impl Book {
     fn index(&mut self, task: &Task, stands: bool) {
         let row = task.record.id.row();
         self.ties.index(task, stands);
+        self.edges.index(&task.record, stands);
         if let Some(finished_at) = task.record.finished_at {
             put(&mut self.finished, (finished_at, row), stands);
         }
@@ -228,7 +235,11 @@ impl Backend for Memory {
         tasks: Vec<NewTask>,
         offer: Option<Arc<dyn Offer>>,
     ) -> Result<Vec<Stored>, Error> {
-        self.with(|book| book.enqueue(now, tasks, offer.as_deref()))
+        self.with(|book| {
+            let stored = book.enqueue(now, tasks, offer.as_deref())?;
+            book.sum_up(now);
+            Ok(stored)
+        })
     }
 
     fn join(&self, now: Timestamp, member: &Member) -> Result<i64, Error> {
@@ -242,7 +253,10 @@ impl Backend for Memory {
     }
 
     fn leave(&self, now: Timestamp, owner: i64) -> Result<(), Error> {
-        self.with(|book| book.leave(now, owner));
+        self.with(|book| {
+            book.leave(now, owner);
+            book.sum_up(now);
+        });
         Ok(())
     }
 
@@ -258,9 +272,16 @@ impl Backend for Memory {
             let mut done = Exchanged::default();
             done.finished.extend(finishes.iter().map(|end| book.finish(now, end)));
             let told = book.effects.changed.len();
+            done.ended = ended_with(&book.effects.changed, finishes);
+            book.sum_up(now);
             if let Some(offer) = offer {
                 book.promote(now, offer);
                 (done.claimed, done.more) = book.claim(now, offer);
+                let known = std::mem::take(&mut book.effects.work);
+                book.sum_up(now);
+                // What has become ready by these ends has not been looked at.
+                done.more |= book.effects.work;
+                book.effects.work |= known;
                 done.next_due = book.next_due();
             }
             done.ended.extend_from_slice(&book.effects.changed[told..]);
@@ -277,7 +298,11 @@ impl Backend for Memory {
     }
 
     fn claim_one(&self, now: Timestamp, id: TaskId, offer: &dyn Offer) -> Result<Picked, Error> {
-        Ok(self.with(|book| book.claim_one(now, id, offer)))
+        Ok(self.with(|book| {
+            let picked = book.claim_one(now, id, offer);
+            book.sum_up(now);
+            picked
+        }))
     }
 
     fn renew(&self, owner: i64) -> Result<bool, Error> {
@@ -299,7 +324,34 @@ impl Backend for Memory {
     }
 
     fn cancel(&self, now: Timestamp, id: TaskId) -> Result<Cancelled, Error> {
-        self.with(|book| book.cancel(now, id))
+        self.with(|book| {
+            let answer = book.cancel(now, id);
+            book.sum_up(now);
+            answer
+        })
+    }
+
+    fn retry_batch(&self, now: Timestamp, id: TaskId) -> Result<u64, Error> {
+        self.with(|book| {
+            let answer = book.retry_batch(now, id);
+            book.sum_up(now);
+            answer
+        })
+    }
+
+    fn before(&self, id: TaskId) -> Result<Vec<Option<Prior>>, Error> {
+        Ok(self.with(|book| book.before(id)))
+    }
+
+    fn after(&self, id: TaskId) -> Result<Vec<TaskRecord>, Error> {
+        Ok(self.with(|book| book.after(id)))
+    }
+
+    fn sum(&self, id: TaskId) -> Result<Sum, Error> {
+        self.with(|book| {
+            let known = book.by_id(id).map(|_| book.sum(id.row()));
+            known.ok_or_else(|| Error::not_found(id))
+        })
     }
 
     fn cancel_requests(&self, owner: i64) -> Result<Vec<i64>, Error> {

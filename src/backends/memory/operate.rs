@@ -28,6 +28,9 @@ impl Book {
         if let Some(refusal) = deed.refusal(id, state) {
             return Err(refusal);
         }
+        if self.is_batch(id.row()) && (deed == Deed::Retry || !state.is_final()) {
+            return self.act_on_batch(now, id, deed);
+        }
         match deed {
             Deed::Retry => self.retry(now, id.row())?,
             Deed::Reschedule(at) => self.reschedule(now, id.row(), at),
@@ -46,9 +49,30 @@ impl Book {
         Ok(Done::Done)
     }
 
+    /// A batch ends and runs again with its members; what comes after it is told first.
+    fn act_on_batch(&mut self, now: Timestamp, id: TaskId, deed: Deed) -> Result<Done, Error> {
+        match deed {
+            Deed::Retry => drop(self.retry_batch(now, id)?),
+            // It has no time of its own.
+            Deed::Reschedule(_) => {}
+            Deed::Cancel | Deed::Delete | Deed::Erase => {
+                self.cancel(now, id)?;
+                self.sum_up(now);
+                if !self.by_id(id).is_some_and(|task| task.record.state.is_final()) {
+                    return Ok(Done::Asked);
+                }
+                if deed != Deed::Cancel {
+                    self.forget(id.row());
+                }
+            }
+        }
+        Ok(Done::Done)
+    }
+
     fn retry(&mut self, now: Timestamp, row: i64) -> Result<(), Error> {
         self.take_key_again(row)?;
         let step_ms = self.step_ms;
+        let waits = self.has_open_before(row);
         self.edit(row, |task| {
             let spent = task.record.attempt;
             let base = std::mem::replace(&mut task.retried_at, spent);
@@ -66,6 +90,7 @@ impl Book {
             record.result = None;
             record.expires_at = record.expires_at.filter(|at| *at > now);
             task.rank = rank(now, record.priority, step_ms);
+            task.stand_again(waits);
         });
         self.effects.work = true;
         Ok(())

@@ -53,6 +53,8 @@ pub(super) enum Start {
     Skipped {
         holder: TaskId,
     },
+    /// It ends with one before it.
+    Ended(State),
 }
 
 impl Task {
@@ -61,6 +63,7 @@ impl Task {
             Start::Scheduled(reason) => (State::Scheduled, Some(reason), None),
             Start::Waiting(reason) => (State::Waiting, Some(reason), None),
             Start::Skipped { .. } => (State::Skipped, Some(Reason::Locked), None),
+            Start::Ended(state) => (state, Some(Reason::Parent), None),
             Start::Ready => (State::Ready, None, None),
             Start::HandedOver { owner } => (State::Running, None, Some(owner)),
         };
@@ -74,7 +77,7 @@ impl Task {
             due_at: new.due_at,
             enqueued_at: now,
             started_at: worker.map(|_| now),
-            finished_at: (state == State::Skipped).then_some(now),
+            finished_at: state.is_final().then_some(now),
             expires_at: new.expires_at,
             attempt: u32::from(worker.is_some()),
             attempts_max: new.attempts_max,
@@ -88,6 +91,8 @@ impl Task {
             key: new.key,
             owner: new.extra.as_ref().and_then(|extra| extra.owner.clone()),
             trace: new.trace.as_deref().map(str::to_owned),
+            name: new.extra.as_ref().and_then(|extra| extra.name.clone()),
+            batch: None,
             tags: decoded(new.tags.as_deref()),
             meta: decoded(new.meta.as_deref()),
             arguments: new.arguments,
@@ -95,12 +100,16 @@ impl Task {
             error: None,
         };
         let lane = (new.queue, new.kind);
-        let (options, extra) = (new.options, new.extra);
+        let (options, mut extra) = (new.options, new.extra);
+        if let (Some(extra), Start::Waiting(Reason::Parents)) = (&mut extra, start) {
+            // It does not stand at its gate before those that it waits for have ended.
+            extra.wait_key = None;
+        }
         let (attempts, steps) = (Vec::new(), BTreeMap::new());
         let retried_at = 0;
         let mut task = Self { record, lane, rank, options, extra, retried_at, attempts, steps };
         if let Start::Skipped { holder } = start {
-            task.record_skip(now, already_running(holder));
+            task.record_untried(now, already_running(holder));
         }
         task
     }
@@ -170,12 +179,25 @@ impl Task {
         }
     }
 
+    /// Makes it ready, at its gate, or lets it wait for those before it.
+    pub(super) fn stand_again(&mut self, waits: bool) {
+        let record = &mut self.record;
+        (record.state, record.reason) =
+            if waits { (State::Waiting, Some(Reason::Parents)) } else { (State::Ready, None) };
+        let Some(extra) = &mut self.extra else { return };
+        if waits {
+            extra.wait_key = None;
+        } else if extra.ties.held_key.is_some() {
+            extra.wait_key.clone_from(&extra.ties.held_key);
+        }
+    }
+
     /// Notes why a task ended without running.
-    pub(super) fn record_skip(&mut self, now: Timestamp, report: Report) {
+    pub(super) fn record_untried(&mut self, now: Timestamp, report: Report) {
         self.record.error = Some(report.clone());
         self.attempts.push(AttemptRecord {
             attempt: self.record.attempt,
-            outcome: State::Skipped.as_str().to_owned(),
+            outcome: self.record.state.as_str().to_owned(),
             started_at: None,
             finished_at: Some(now),
             worker: None,

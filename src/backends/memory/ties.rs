@@ -135,7 +135,7 @@ impl Book {
     }
 
     /// Lets those that wait at a gate go on, as far as there are places.
-    fn release(&mut self, now: Timestamp, key: &str) {
+    pub(super) fn release(&mut self, now: Timestamp, key: &str) {
         loop {
             let first = self.ties.waiting.get(key).and_then(|waiting| waiting.first());
             let Some((_, row)) = first.copied() else { return };
@@ -173,6 +173,16 @@ impl Book {
 
     /// Lets others go on that a row has kept waiting.
     pub(super) fn left(&mut self, now: Timestamp, row: i64) {
+        let mut rows = vec![row];
+        while let Some(row) = rows.pop() {
+            self.left_alone(now, row);
+            if self.tasks.get(&row).is_some_and(|task| task.record.state.is_final()) {
+                rows.extend(self.close(now, row));
+            }
+        }
+    }
+
+    fn left_alone(&mut self, now: Timestamp, row: i64) {
         let Some(task) = self.tasks.get(&row) else { return };
         let Some(extra) = &task.extra else { return };
         let outlives =
@@ -208,7 +218,13 @@ impl Book {
     }
 
     /// What becomes of a call where there is a task with its unique key.
-    pub(super) fn meet(&mut self, now: Timestamp, new: &NewTask) -> Result<Option<Stored>, Error> {
+    /// A flow shares none of its members with others.
+    pub(super) fn meet(
+        &mut self,
+        now: Timestamp,
+        new: &NewTask,
+        is_member: bool,
+    ) -> Result<Option<Stored>, Error> {
         let Some(claim) = new.claim().cloned() else { return Ok(None) };
         let Some(row) = self.ties.kept.unique.get(&claim.key).copied() else { return Ok(None) };
         let Some(task) = self.tasks.get(&row) else { return Ok(None) };
@@ -226,6 +242,7 @@ impl Book {
         let (id, waits) =
             (task.record.id, matches!(state, State::Scheduled | State::Waiting | State::Ready));
         match claim.on_conflict {
+            _ if is_member => return Err(Error::NotUnique { existing: id }),
             OnConflict::Refuse => return Err(Error::NotUnique { existing: id }),
             OnConflict::Replace(what) if waits => self.replace(now, row, new, what),
             OnConflict::Existing | OnConflict::Replace(_) => {}
@@ -272,6 +289,11 @@ impl Book {
         self.ties.kept.unique.insert(claim.key.clone(), row);
     }
 
+    /// Whether another task has a key by now.
+    pub(super) fn is_taken(&self, row: i64, key: &str) -> bool {
+        self.ties.kept.unique.get(key).is_some_and(|holder| *holder != row)
+    }
+
     /// Ends a task that has found its lock held.
     pub(super) fn skip(&mut self, now: Timestamp, row: i64, holder: Option<TaskId>) {
         self.edit(row, |task| {
@@ -279,7 +301,7 @@ impl Book {
             task.record.reason = Some(Reason::Locked);
             task.record.finished_at = Some(now);
             if let Some(holder) = holder {
-                task.record_skip(now, already_running(holder));
+                task.record_untried(now, already_running(holder));
             }
         });
         self.effects.changed.push(row);

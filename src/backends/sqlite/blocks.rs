@@ -29,7 +29,8 @@ const LAST: &str = "SELECT id FROM litework_task WHERE id <= ?1 ORDER BY id DESC
 pub(super) fn store_each(core: &mut Core, inserts: &mut [Insert]) -> Result<(), Error> {
     let mut done = 0;
     while done < inserts.len() {
-        done += store_next(core, &mut inserts[done..])?;
+        let (before, rest) = inserts.split_at_mut(done);
+        done += store_next(core, before, rest)?;
     }
     Ok(())
 }
@@ -38,7 +39,11 @@ pub(super) fn store_each(core: &mut Core, inserts: &mut [Insert]) -> Result<(), 
 pub(super) fn store_all(core: &mut Core, inserts: &mut [Insert]) -> Result<(), Error> {
     let mut done = 0;
     while done < inserts.len() {
-        let written = store_next(core, &mut inserts[done..])?;
+        let (before, rest) = inserts.split_at_mut(done);
+        let written = store_next(core, before, rest)?;
+        if inserts[done].is_existing_batch() {
+            return Ok(());
+        }
         if let Some(refused) = inserts[done].take_refusal() {
             return Err(refused.at(done));
         }
@@ -49,7 +54,7 @@ pub(super) fn store_all(core: &mut Core, inserts: &mut [Insert]) -> Result<(), E
 
 /// Writes the first, or the block that it begins; returns how many those were. Only one that is
 /// written alone can be refused.
-fn store_next(core: &mut Core, inserts: &mut [Insert]) -> Result<usize, Error> {
+fn store_next(core: &mut Core, before: &[Insert], inserts: &mut [Insert]) -> Result<usize, Error> {
     if let Some(block) = block_of(core, inserts) {
         let rows = BLOCKS[block];
         if let Some(first) = free_rows(core, rows)? {
@@ -57,7 +62,7 @@ fn store_next(core: &mut Core, inserts: &mut [Insert]) -> Result<usize, Error> {
             return Ok(rows);
         }
     }
-    inserts[0].store(core)?;
+    inserts[0].store(core, before)?;
     Ok(1)
 }
 

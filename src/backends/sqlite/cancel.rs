@@ -3,8 +3,10 @@
 use rusqlite::{OptionalExtension, Row};
 
 use super::core::{Core, NextDue};
+use super::edges::{self, CancelledBatch};
 use super::ends;
 use super::errors::not_stored;
+use super::gates::ties_of;
 use crate::backend::Cancelled;
 use crate::error::Error;
 use crate::id::TaskId;
@@ -12,7 +14,7 @@ use crate::state::State;
 use crate::time::Timestamp;
 
 /// Served by the primary key.
-const STATE: &str = "SELECT state, ties IS NOT NULL FROM litework_task WHERE id = ?1 AND tag = ?2";
+const STATE: &str = "SELECT state, ties FROM litework_task WHERE id = ?1 AND tag = ?2";
 
 /// Served by the primary key.
 const REQUEST: &str = "UPDATE litework_task SET cancel_requested = 1 WHERE id = ?1";
@@ -22,7 +24,7 @@ const CANCEL: &str = "UPDATE litework_task SET state = 'cancelled', reason = 'as
      finished_at = ?2, cancel_requested = 1 WHERE id = ?1";
 
 pub(super) fn cancel(core: &mut Core, now: Timestamp, id: TaskId) -> Result<Cancelled, Error> {
-    let found: Option<(String, bool)> = core
+    let found: Option<(String, Option<String>)> = core
         .conn
         .prepare_cached(STATE)
         .and_then(|mut read| {
@@ -30,7 +32,9 @@ pub(super) fn cancel(core: &mut Core, now: Timestamp, id: TaskId) -> Result<Canc
             read.query_row((id.row(), id.tag()), found).optional()
         })
         .map_err(not_stored)?;
-    let (state, tied) = found.ok_or_else(|| Error::not_found(id))?;
+    let (state, ties) = found.ok_or_else(|| Error::not_found(id))?;
+    let concerns_others = ties.is_some();
+    let sums = ties_of(ties).sums;
     match State::from_word(&state) {
         Some(State::Running) => {
             core.conn
@@ -41,6 +45,7 @@ pub(super) fn cancel(core: &mut Core, now: Timestamp, id: TaskId) -> Result<Canc
             Ok(Cancelled::Requested)
         }
         Some(state) if state.is_final() => Ok(Cancelled::AlreadyFinished),
+        _ if sums => cancel_batch(core, now, id.row()),
         _ => {
             core.conn
                 .prepare_cached(CANCEL)
@@ -51,10 +56,23 @@ pub(super) fn cancel(core: &mut Core, now: Timestamp, id: TaskId) -> Result<Canc
             core.lanes.forget();
             core.next_due = NextDue::Unknown;
             core.effects.changed.push(id.row());
-            if tied {
+            if concerns_others {
                 ends::left(core, now, id.row())?;
             }
             Ok(Cancelled::Now)
         }
     }
+}
+
+/// The batch itself ends with the last of its members.
+fn cancel_batch(core: &mut Core, now: Timestamp, batch: i64) -> Result<Cancelled, Error> {
+    let CancelledBatch { ended, mut asked } = edges::cancel(&core.conn, now, batch)?;
+    core.lanes.forget();
+    core.next_due = NextDue::Unknown;
+    core.effects.changed.extend(&ended);
+    let answer = if asked.is_empty() { Cancelled::Now } else { Cancelled::Requested };
+    core.effects.cancel.append(&mut asked);
+    ended.into_iter().try_for_each(|row| ends::left(core, now, row))?;
+    core.unsummed.insert(batch, now);
+    Ok(answer)
 }

@@ -104,8 +104,13 @@ pub(super) fn claim(
         for moment in postponed {
             core.note_due(moment);
         }
+        let known = std::mem::take(&mut core.effects.work);
         left.into_iter().try_for_each(|row| ends::left(core, now, row))?;
-        Ok(more)
+        ends::sum_up(core)?;
+        // What has become ready by these ends has not been looked at.
+        let freed = std::mem::replace(&mut core.effects.work, known);
+        core.effects.work |= freed;
+        Ok(more || freed)
     });
     match answer {
         Ok(more) => Ok((claimed, more)),
@@ -263,7 +268,9 @@ impl<'a> Claimer<'a> {
     fn write(&mut self, claimed: &[Claimed], ended: &mut Vec<i64>) -> Result<(), Error> {
         self.mark_running(claimed)?;
         let unwritten = std::mem::take(&mut self.unwritten);
-        ended.append(&mut make_ready(self.conn, self.now, &unwritten)?);
+        let mut refused = make_ready(self.conn, self.now, &unwritten)?;
+        self.aside.left.extend(&refused);
+        ended.append(&mut refused);
         Ok(())
     }
 
@@ -326,9 +333,9 @@ impl<'a> Claimer<'a> {
                 Found::Task(task) => {
                     self.offer.charge(&queue);
                     rules.started(&queue, &kind, self.now);
-                    let tied = task.is_tied();
+                    let gated = task.extra.as_ref().is_some_and(|extra| extra.gate().is_some());
                     claimed.push(*task);
-                    if tied {
+                    if gated {
                         // The next of its gate is to find it running.
                         self.mark_running(claimed)?;
                     }

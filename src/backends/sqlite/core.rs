@@ -3,6 +3,7 @@
 //! A commit tells the truth: an error before it, or a busy one, is `NotStored`; any other failed
 //! COMMIT is `Unknown`, and the connection is replaced.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -76,6 +77,8 @@ pub(super) struct Core {
     /// When the next scheduled task is due.
     pub(super) next_due: NextDue,
     pub(super) effects: Effects,
+    /// Batches of which a member has ended in this transaction, and when.
+    pub(super) unsummed: BTreeMap<i64, Timestamp>,
     pub(super) tags: Tags,
     /// To be given back by the next transaction, before anybody can claim them again.
     pub(super) doubts: Vec<Doubt>,
@@ -102,6 +105,7 @@ impl Core {
             step_ms,
             next_due: NextDue::Unknown,
             effects: Effects::default(),
+            unsummed: BTreeMap::new(),
             tags: Tags::default(),
             doubts: Vec::new(),
             path,
@@ -239,6 +243,7 @@ impl Core {
         // Lanes that the transaction had made are gone, so their numbers are not to be trusted.
         self.lanes = Lanes::default();
         self.effects = Effects::default();
+        self.unsummed.clear();
     }
 
     /// Remembers that a task was scheduled for this moment.
@@ -261,7 +266,13 @@ impl Core {
 
     /// Lets those go on that wait at a gate, as far as there are places.
     pub(super) fn release(&mut self, now: Timestamp, key: &str) -> Result<(), Error> {
-        for freed in gates::release(&self.conn, now, key, self.step_ms)? {
+        let freed = gates::release(&self.conn, now, key, self.step_ms)?;
+        self.note_freed(freed)
+    }
+
+    /// Remembers what may go on.
+    pub(super) fn note_freed(&mut self, freed: Vec<Freed>) -> Result<(), Error> {
+        for freed in freed {
             match freed {
                 Freed::Ready { row, lane, rank } => self.note_ready(row, lane, rank)?,
                 Freed::Due(due_at) => {

@@ -16,16 +16,19 @@ use rusqlite::{Connection, TransactionState};
 use serde::Serialize;
 
 use super::core::Core as WriteCore;
-use super::enqueue::insert_in;
+
 use super::errors::{is_busy, not_stored};
 use super::finish::finish;
 use super::holding::{Holding, without_holding};
 use super::steps::check_lease;
+use super::within::{insert_flow_in, insert_in};
 use super::{Sqlite, file_key, schema};
+use crate::batch::{Prepared, of_member};
 use crate::client::Client;
 use crate::context::{Completing, Completion, Context, Output};
 use crate::error::Error;
 use crate::fault;
+use crate::flow::{Batch, Flow};
 use crate::handle::Handle;
 use crate::hook::Untold;
 use crate::hub::Hub;
@@ -282,6 +285,25 @@ impl Write<'_> {
         let handle = self.client.handle_in_transaction(&stored);
         self.stored.push(stored);
         Ok(Enqueued::Within(handle))
+    }
+
+    /// Stores a flow with the transaction.
+    ///
+    /// # Errors
+    /// Those of [`Client::enqueue_flow`]. An error after part of it was stored leaves that part in the
+    /// transaction, so pass it on with `?`.
+    pub fn enqueue_flow(&mut self, flow: Flow) -> Result<Handle<Batch>, Error> {
+        let hub = &self.client.hub;
+        let Prepared { mut tasks, names } = hub.prepare_flow(flow, &hub.calling_at(self.now)?)?;
+        let abouts = hub.hooks.enqueuing(&mut tasks);
+        let stored = insert_flow_in(&self.core.conn, &tasks, self.now);
+        let stored = stored.map_err(|error| of_member(&names, error))?;
+        for (about, stored) in abouts.into_iter().flatten().zip(&stored) {
+            self.untold.add(Some(vec![about]), stored);
+        }
+        let batch = stored.first().map(|batch| self.client.handle_in_transaction(batch));
+        self.stored.extend(stored);
+        batch.ok_or(Error::Closed)
     }
 }
 

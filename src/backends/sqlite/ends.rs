@@ -1,12 +1,14 @@
 //! Finish: what it means to others that a task has ended, or has left a state that kept them waiting.
 //!
-//! Plain tasks never come here: their row says that they are tied to nobody.
+//! Plain tasks never come here: their row says that they are tied to nobody. What an end brings to an end
+//! is looked at in turn, so that a long line of tasks takes no deep stack.
 
-use rusqlite::OptionalExtension;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::core::Core;
+use super::edges::{self, Ripple};
 use super::errors::not_stored;
-use super::gates::ties_of;
+use super::gates::{self, ties_of};
 use super::unique;
 use crate::error::Error;
 use crate::state::State;
@@ -16,7 +18,7 @@ use crate::unique::Held;
 
 /// Served by the primary key.
 pub(super) const TIES: &str =
-    "SELECT state, ties, unique_key IS NOT NULL, wait_key FROM litework_task WHERE id = ?1";
+    "SELECT state, ties, unique_key IS NOT NULL, wait_key, batch FROM litework_task WHERE id = ?1";
 
 /// What a tied row says.
 struct Tied {
@@ -24,25 +26,76 @@ struct Tied {
     ties: Ties,
     has_key: bool,
     wait_key: Option<String>,
+    batch: Option<i64>,
 }
 
-/// Lets others go on that a row has kept waiting.
+/// Lets others go on that a row has kept waiting. Batches are summed up by [`sum_up`], once for all that
+/// has ended until then.
 pub(super) fn left(core: &mut Core, now: Timestamp, row: i64) -> Result<(), Error> {
-    let Some(tied) = read(core, row)? else { return Ok(()) };
-    let ended = tied.state.is_none_or(State::is_final);
-    let outlives = matches!(tied.ties.unique.map(|unique| unique.held), Some(Held::Until(_)));
-    if ended && tied.has_key && !outlives {
-        unique::let_go(&core.conn, row)?;
-    }
-    if let Some(key) = tied.wait_key {
-        core.release(now, &key)?;
+    let mut ripple = Ripple::default();
+    spread(&core.conn, now, core.step_ms, row, &mut ripple)?;
+    core.unsummed.extend(ripple.batches.drain(..).map(|batch| (batch, now)));
+    core.effects.changed.append(&mut ripple.changed);
+    core.note_freed(ripple.freed)
+}
+
+/// Ends the batches whose last member has ended, and what that means to others.
+pub(super) fn sum_up(core: &mut Core) -> Result<(), Error> {
+    while let Some((batch, now)) = core.unsummed.pop_first() {
+        if edges::sum_up(&core.conn, now, batch)? {
+            core.effects.changed.push(batch);
+            left(core, now, batch)?;
+        }
     }
     Ok(())
 }
 
-fn read(core: &Core, row: i64) -> Result<Option<Tied>, Error> {
-    core.conn
-        .prepare_cached(TIES)
+/// The same for one batch through a connection that is not ours.
+pub(super) fn sum_up_in(
+    conn: &Connection,
+    now: Timestamp,
+    step_ms: i64,
+    batch: i64,
+) -> Result<(), Error> {
+    let mut ripple = Ripple { batches: vec![batch], ..Ripple::default() };
+    while let Some(batch) = ripple.batches.pop() {
+        if edges::sum_up(conn, now, batch)? {
+            spread(conn, now, step_ms, batch, &mut ripple)?;
+        }
+    }
+    Ok(())
+}
+
+fn spread(
+    conn: &Connection,
+    now: Timestamp,
+    step_ms: i64,
+    row: i64,
+    ripple: &mut Ripple,
+) -> Result<(), Error> {
+    let mut rows = vec![row];
+    while let Some(row) = rows.pop() {
+        let Some(tied) = read(conn, row)? else { continue };
+        let state = tied.state.unwrap_or(State::Failed);
+        let outlives = matches!(tied.ties.unique.map(|unique| unique.held), Some(Held::Until(_)));
+        if state.is_final() && tied.has_key && !outlives {
+            unique::let_go(conn, row)?;
+        }
+        if let Some(key) = tied.wait_key {
+            ripple.freed.extend(gates::release(conn, now, &key, step_ms)?);
+        }
+        if state.is_final() {
+            ripple.batches.extend(tied.batch);
+            if tied.ties.awaited {
+                rows.extend(edges::close(conn, now, step_ms, (row, state), ripple)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read(conn: &Connection, row: i64) -> Result<Option<Tied>, Error> {
+    conn.prepare_cached(TIES)
         .and_then(|mut read| {
             read.query_row([row], |found| {
                 let state: String = found.get(0)?;
@@ -51,6 +104,7 @@ fn read(core: &Core, row: i64) -> Result<Option<Tied>, Error> {
                     ties: ties_of(found.get(1)?),
                     has_key: found.get(2)?,
                     wait_key: found.get(3)?,
+                    batch: found.get(4)?,
                 })
             })
             .optional()

@@ -10,15 +10,13 @@ use std::sync::Arc;
 use rusqlite::{CachedStatement, Connection, OptionalExtension};
 
 use super::core::{Core, Doubt};
+use super::edges::{Bonds, Verdict};
 use super::errors::not_stored;
 use super::gates::{self, Pass};
-use super::lanes::{LANES_MAX, too_many_lanes};
 use super::payload::{INLINE_BYTES_MAX, INSERT_PAYLOAD};
 use super::promote::next_due;
 use super::skip::record_skip;
-use super::tags::Tags;
 use super::unique::{self, Met};
-use super::waiting::Waiting;
 use crate::backend::{Offer, Room};
 use crate::error::Error;
 use crate::event::{About, Event};
@@ -41,8 +39,8 @@ pub(super) const INSERT: &str = "INSERT INTO litework_task (tag, lane, state, re
 /// The same for a task that is not plain.
 const INSERT_EXTRA: &str = "INSERT INTO litework_task (tag, lane, state, reason, rank, priority, due_at, \
      enqueued_at, started_at, expires_at, attempt, attempts_max, at_most_once, worker, key, tags, \
-     meta, options, arguments, finished_at, owner, name, trace, unique_key, wait_key, ties) \
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+     meta, options, arguments, finished_at, owner, name, trace, unique_key, wait_key, ties, batch) \
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 /// Served by the primary key. Apart from [`INSERT`], so that a plain task without a trace binds no column
 /// more.
@@ -65,6 +63,8 @@ pub(super) struct Insert {
     /// Whether a place of the offer is taken for it.
     reserved: bool,
     pub(super) fate: Fate,
+    /// What it waits for and who sums it up; none where it stands by itself.
+    bonds: Option<Bonds>,
 }
 
 /// What this transaction made of an insert.
@@ -100,16 +100,18 @@ pub(super) enum Start {
     Skipped {
         holder: TaskId,
     },
+    /// It ends with one before it.
+    Ended(State),
 }
 
 /// What is known of a new task before it is written.
 #[derive(Clone, Copy)]
 pub(super) struct Placed {
-    start: Start,
+    pub(super) start: Start,
     /// The number of its lane in the file.
-    lane: i64,
-    rank: i64,
-    tag: i64,
+    pub(super) lane: i64,
+    pub(super) rank: i64,
+    pub(super) tag: i64,
     pub(super) row: i64,
 }
 
@@ -120,7 +122,7 @@ impl Insert {
         offer: Option<Arc<dyn Offer>>,
         durability: Durability,
     ) -> Self {
-        Self { task, now, offer, durability, reserved: false, fate: Fate::Open }
+        Self { task, now, offer, durability, reserved: false, fate: Fate::Open, bonds: None }
     }
 
     /// The level its commit needs: the start of an at-most-once task must be on disk before its
@@ -170,8 +172,10 @@ impl Insert {
 
     /// Writes it alone. It may be refused before its row is written; an error afterwards, or one that
     /// has ended the transaction, concerns all.
-    pub(super) fn store(&mut self, core: &mut Core) -> Result<(), Error> {
-        let admitted = self.admit(core);
+    ///
+    /// `before` are those of the same call that are stored already.
+    pub(super) fn store(&mut self, core: &mut Core, before: &[Self]) -> Result<(), Error> {
+        let admitted = self.admit(core, before);
         if admitted.is_err() {
             self.undo();
         }
@@ -193,7 +197,8 @@ impl Insert {
         Ok(())
     }
 
-    fn admit(&mut self, core: &mut Core) -> Result<Admitted, Error> {
+    fn admit(&mut self, core: &mut Core, before: &[Self]) -> Result<Admitted, Error> {
+        self.find_bonds(&core.conn, before)?;
         if let Some(existing) = self.existing(&core.conn)? {
             return Ok(Admitted::Existing(existing));
         }
@@ -202,15 +207,39 @@ impl Insert {
         }
         let lane = core.lanes.of(&core.conn, &self.task.queue, &self.task.kind)?;
         let placed = self.place(core, lane)?;
-        let waits = !matches!(placed.start, Start::HandedOver { .. } | Start::Skipped { .. });
+        let waits = !placed.start.is_over() && placed.start.owner().is_none();
         let refusal = core.lanes.waiting.refusal(&core.conn, &self.task, waits);
         let refusal = refusal.map_err(not_stored)?;
         refusal.map_or(Ok(Admitted::New { lane, placed }), Err)
     }
 
-    /// What becomes of the call where there is a task with its unique key.
+    /// Finds what it waits for, and its batch.
+    pub(super) fn find_bonds(&mut self, conn: &Connection, before: &[Self]) -> Result<(), Error> {
+        let Some(extra) = self.task.extra.as_ref().filter(|extra| extra.is_linked()) else {
+            return Ok(());
+        };
+        let item = |number: usize| match before.get(number)?.fate {
+            Fate::Placed(placed) => Some((placed.row, placed.start.state().0)),
+            _ => None,
+        };
+        let batch = extra.member_of.and_then(item).map(|(row, _)| row);
+        self.bonds = Some(Bonds::find(conn, &extra.after, batch, item)?);
+        Ok(())
+    }
+
+    /// Whether it is a batch whose key belongs to one that was there already.
+    pub(super) fn is_existing_batch(&self) -> bool {
+        self.task.is_batch() && matches!(self.fate, Fate::Existing(_))
+    }
+
+    /// What becomes of the call where there is a task with its unique key. A flow shares none of its
+    /// members with others.
     fn meet(&self, core: &mut Core) -> Result<Option<Stored>, Error> {
         let Some(claim) = self.task.claim() else { return Ok(None) };
+        if self.is_member() {
+            unique::refuse_taken(&core.conn, self.now, claim)?;
+            return Ok(None);
+        }
         let met = unique::meet(&core.conn, self.now, core.step_ms, &self.task, claim)?;
         let Some(Met { stored, touched }) = met else { return Ok(None) };
         if let Some(touched) = touched {
@@ -219,20 +248,28 @@ impl Insert {
         Ok(Some(stored))
     }
 
+    pub(super) fn is_member(&self) -> bool {
+        self.bonds.as_ref().is_some_and(|bonds| bonds.batch.is_some())
+    }
+
     fn write(&mut self, core: &mut Core, lane: usize, placed: Placed) -> Result<(), Error> {
         let placed = self.write_row(&core.conn, placed)?;
+        if self.task.is_batch() {
+            // It may have no member that is still to end.
+            core.unsummed.insert(placed.row, self.now);
+        }
         self.note(core, lane, placed);
         self.fate = Fate::Placed(placed);
         Ok(())
     }
 
     /// Writes its row alone, and what goes with that.
-    fn write_row(&self, conn: &Connection, mut placed: Placed) -> Result<Placed, Error> {
+    pub(super) fn write_row(&self, conn: &Connection, mut placed: Placed) -> Result<Placed, Error> {
         let sql = if self.task.extra.is_some() { INSERT_EXTRA } else { INSERT };
         let mut insert = conn.prepare_cached(sql).map_err(not_stored)?;
         self.bind(&mut insert, 0, placed).map_err(not_stored)?;
         if let Some(extra) = &self.task.extra {
-            self.bind_extra(&mut insert, extra, placed.start).map_err(not_stored)?;
+            self.bind_extra(&mut insert, extra, placed).map_err(not_stored)?;
         }
         insert.raw_execute().map_err(not_stored)?;
         drop(insert);
@@ -240,6 +277,9 @@ impl Insert {
         self.store_rest(conn, placed.row)?;
         if let Start::Skipped { holder } = placed.start {
             record_skip(conn, placed.row, holder, self.now)?;
+        }
+        if let Some(bonds) = &self.bonds {
+            bonds.store(conn, placed.row, self.now)?;
         }
         Ok(placed)
     }
@@ -258,7 +298,10 @@ impl Insert {
         match placed.start {
             Start::Scheduled(_) => core.note_due(self.task.due_at),
             Start::Ready => core.lanes.note_ready(lane, (placed.rank, placed.row)),
-            Start::Waiting(_) | Start::HandedOver { .. } | Start::Skipped { .. } => return,
+            Start::Waiting(_)
+            | Start::HandedOver { .. }
+            | Start::Skipped { .. }
+            | Start::Ended(_) => return,
         }
         core.effects.work = true;
     }
@@ -279,7 +322,7 @@ impl Insert {
     }
 
     /// The task that has the key already, if its call was the same.
-    fn existing(&self, conn: &Connection) -> Result<Option<Stored>, Error> {
+    pub(super) fn existing(&self, conn: &Connection) -> Result<Option<Stored>, Error> {
         let Some(key) = &self.task.key else { return Ok(None) };
         if crate::fault::planted("unique_off") {
             return Ok(None);
@@ -304,7 +347,22 @@ impl Insert {
         Ok(Some(Stored { id, state, due_at, existing: true, claimed: None }))
     }
 
+    /// Where it begins on account of others, before anything else is asked.
+    pub(super) fn start_by_bonds(&self) -> Option<Start> {
+        if self.task.is_batch() {
+            return Some(Start::Waiting(Reason::Parents));
+        }
+        match self.bonds.as_ref()?.verdict() {
+            Verdict::Free => None,
+            Verdict::Blocked => Some(Start::Waiting(Reason::Parents)),
+            Verdict::Doomed(state, _) => Some(Start::Ended(state)),
+        }
+    }
+
     fn start(&mut self, core: &mut Core, lane: usize, rank: i64) -> Result<Start, Error> {
+        if let Some(start) = self.start_by_bonds() {
+            return Ok(start);
+        }
         if self.task.due_at > self.now {
             return Ok(Start::Scheduled(Reason::Delayed));
         }
@@ -337,23 +395,6 @@ impl Insert {
         }
         let owner = self.offer.as_ref().map_or(0, |offer| offer.owner());
         Ok(Start::HandedOver { owner, fence })
-    }
-
-    /// The same where nobody can take it over.
-    fn start_in(&mut self, tx: &Connection) -> Result<Start, Error> {
-        if self.task.due_at > self.now {
-            return Ok(Start::Scheduled(Reason::Delayed));
-        }
-        let Some((key, gate)) = self.task.gate() else { return Ok(Start::Ready) };
-        Ok(match gates::pass_new(tx, self.now, key, gate)? {
-            Pass::Open => Start::Ready,
-            Pass::Held(_) if gate.skips() => Start::Ready,
-            Pass::Held(_) => Start::Waiting(gate.reason()),
-            Pass::Later(opens_at) => {
-                self.task.due_at = opens_at;
-                Start::Scheduled(Reason::Rate)
-            }
-        })
     }
 
     /// Takes a place of the offer, where there is one and nobody goes before it.
@@ -423,11 +464,14 @@ impl Insert {
         &self,
         insert: &mut CachedStatement<'_>,
         extra: &Extra,
-        start: Start,
+        placed: Placed,
     ) -> rusqlite::Result<()> {
+        let start = placed.start;
         let starts = matches!(start, Start::HandedOver { .. });
         let covers = |claim: &&Claim| !(starts && claim.held == Held::Start);
-        let ended = matches!(start, Start::Skipped { .. });
+        let ended = start.is_over();
+        // It does not stand at its gate before those that it waits for have ended.
+        let wait_key = extra.wait_key.as_ref().filter(|_| start != Start::Waiting(Reason::Parents));
         let unique_key = extra.claim.as_ref().filter(covers).filter(|_| !ended);
         let row = rusqlite::params![
             ended.then(|| self.now.as_millis()),
@@ -435,8 +479,9 @@ impl Insert {
             extra.name,
             self.task.trace,
             unique_key.map(|claim| &claim.key),
-            extra.wait_key,
+            wait_key,
             extra.ties.text(),
+            self.bonds.as_ref().and_then(|bonds| bonds.batch),
         ];
         row.iter()
             .zip(PLAIN_COLUMNS + 1..)
@@ -509,7 +554,13 @@ impl Start {
             Self::Ready => (State::Ready, None),
             Self::HandedOver { .. } => (State::Running, None),
             Self::Skipped { .. } => (State::Skipped, Some(Reason::Locked)),
+            Self::Ended(state) => (state, Some(Reason::Parent)),
         }
+    }
+
+    /// Whether it ends where it begins.
+    fn is_over(self) -> bool {
+        matches!(self, Self::Skipped { .. } | Self::Ended(_))
     }
 
     fn owner(self) -> Option<i64> {
@@ -527,56 +578,4 @@ fn is_next(core: &mut Core, now: Timestamp, offer: &dyn Offer, rank: i64) -> Res
     lanes
         .is_next(conn, offer, rank, |queue, kind| rules.admit(queue, kind, now))
         .map_err(not_stored)
-}
-
-/// Stores one task through a connection that is not ours; it never hands over.
-pub(super) fn insert_in(tx: &Connection, task: &NewTask, now: Timestamp) -> Result<Stored, Error> {
-    let mut insert = Insert::new(task.clone(), now, None, Durability::Normal);
-    if let Some(existing) = insert.existing(tx)? {
-        return Ok(existing);
-    }
-    let step_ms = tx
-        .query_row("SELECT value FROM litework_meta WHERE name = 'step_ms'", [], |row| row.get(0))
-        .map_err(not_stored)?;
-    if let Some(claim) = task.claim()
-        && let Some(Met { stored, touched }) = unique::meet(tx, now, step_ms, task, claim)?
-    {
-        if let Some(key) = touched.and_then(|touched| touched.left_gate) {
-            gates::release(tx, now, &key, step_ms)?;
-        }
-        return Ok(stored);
-    }
-    // The caller's transaction may end in any way, so nothing is remembered of it.
-    let refusal = Waiting::default().refusal(tx, task, true);
-    if let Some(overloaded) = refusal.map_err(not_stored)? {
-        return Err(overloaded);
-    }
-    let lane = lane_in(tx, &task.queue, &task.kind)?;
-    let start = insert.start_in(tx)?;
-    let rank = rank(insert.task.due_at, task.priority, step_ms);
-    let placed = Placed { start, lane, rank, tag: Tags::default().next()?, row: 0 };
-    insert.fate = Fate::Placed(insert.write_row(tx, placed)?);
-    insert.note_stored();
-    insert.into_stored()
-}
-
-/// The number of a lane, made if it is new, without the memory of our own connection.
-fn lane_in(tx: &Connection, queue: &str, kind: &str) -> Result<i64, Error> {
-    let find = || {
-        tx.prepare_cached("SELECT id FROM litework_lane WHERE queue = ?1 AND kind = ?2")
-            .and_then(|mut find| find.query_row((queue, kind), |row| row.get(0)).optional())
-            .map_err(not_stored)
-    };
-    if let Some(lane) = find()? {
-        return Ok(lane);
-    }
-    let lanes: i64 = tx
-        .query_row("SELECT count(*) FROM litework_lane", [], |row| row.get(0))
-        .map_err(not_stored)?;
-    if usize::try_from(lanes).unwrap_or(usize::MAX) >= LANES_MAX {
-        return Err(too_many_lanes());
-    }
-    tx.execute("INSERT INTO litework_lane (queue, kind) VALUES (?1, ?2)", (queue, kind))
-        .map_err(not_stored)?;
-    Ok(tx.last_insert_rowid())
 }

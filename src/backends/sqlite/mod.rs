@@ -11,6 +11,7 @@ mod claim;
 mod core;
 mod damaged;
 pub(crate) mod doors;
+mod edges;
 mod ends;
 mod enqueue;
 mod errors;
@@ -27,6 +28,7 @@ mod presence;
 mod promote;
 mod prune;
 mod query;
+mod retry;
 mod row;
 mod rules;
 mod schema;
@@ -41,6 +43,7 @@ mod waiting;
 mod watcher;
 mod why;
 mod wipe;
+mod within;
 mod writer;
 
 use std::collections::HashMap;
@@ -57,16 +60,17 @@ use self::holding::{FileKey, with_held};
 use self::query::Reader;
 use self::seats::{Beats, Life, Seat};
 use self::writer::Writer;
-use crate::backend::{Backend, Cancelled, CheckRow, Exchanged, Offer, Picked, Rescued};
+use crate::backend::{Backend, Cancelled, CheckRow, Exchanged, Offer, Picked, Rescued, ended_with};
 use crate::error::Error;
 use crate::filter::Filter;
+use crate::flow::Sum;
 use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::inbox::{Inbox, Slice};
 use crate::options::Durability;
 use crate::record::{
-    AttemptRecord, Claimed, Cursor, Finish, Lease, Member, NewStep, NewTask, Page, StepRecord,
-    Stored, TaskRecord,
+    AttemptRecord, Claimed, Cursor, Finish, Lease, Member, NewStep, NewTask, Page, Prior,
+    StepRecord, Stored, TaskRecord,
 };
 use crate::retention::Walk;
 use crate::rule::Scope;
@@ -320,7 +324,7 @@ impl Backend for Sqlite {
     ) -> Result<Vec<Stored>, Error> {
         self.check_usable()?;
         crate::fault::point("before_insert");
-        if tasks.len() == 1 {
+        if tasks.len() == 1 && !tasks[0].is_batch() {
             let task = tasks.swap_remove(0);
             let insert = Insert::new(task, now, offer, self.durability);
             return self.inner.writer.insert(insert).map(|stored| vec![stored]);
@@ -339,6 +343,9 @@ impl Backend for Sqlite {
         }
         inserts.iter().for_each(Insert::note_stored);
         drop(turn);
+        if inserts.first().is_some_and(Insert::is_existing_batch) {
+            inserts.truncate(1);
+        }
         inserts.into_iter().map(Insert::into_stored).collect()
     }
 
@@ -378,9 +385,12 @@ impl Backend for Sqlite {
         let answer = turn.transaction(level, |core| {
             done.finished = finish::finish_all(core, now, finishes)?;
             let told = core.effects.changed.len();
+            done.ended = ended_with(&core.effects.changed, finishes);
             if !finishes.is_empty() {
                 crate::fault::point("finished_uncommitted");
             }
+            // What waits for a batch may be claimed at once.
+            ends::sum_up(core)?;
             if let Some(offer) = offer {
                 let unwritten = promote::promote(core, now, offer)?;
                 (done.claimed, done.more) = claim::claim(core, now, unwritten, offer)?;
@@ -476,6 +486,27 @@ impl Backend for Sqlite {
 
     fn cancel(&self, now: Timestamp, id: TaskId) -> Result<Cancelled, Error> {
         self.transaction(self.durability, |core| cancel::cancel(core, now, id))
+    }
+
+    fn retry_batch(&self, now: Timestamp, id: TaskId) -> Result<u64, Error> {
+        self.transaction(self.durability, |core| retry::batch(core, now, id))
+    }
+
+    fn before(&self, id: TaskId) -> Result<Vec<Option<Prior>>, Error> {
+        self.read("the tasks before one", |conn| query::before(conn, id))
+    }
+
+    fn after(&self, id: TaskId) -> Result<Vec<TaskRecord>, Error> {
+        self.read("the tasks after one", |conn| query::after(conn, id))
+    }
+
+    fn sum(&self, id: TaskId) -> Result<Sum, Error> {
+        self.read("a batch", |conn| {
+            if query::get(conn, id)?.is_none() {
+                return Err(Error::not_found(id).into());
+            }
+            Ok(edges::sum(conn, id.row())?)
+        })
     }
 
     fn cancel_requests(&self, owner: i64) -> Result<Vec<i64>, Error> {

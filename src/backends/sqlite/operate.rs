@@ -11,6 +11,7 @@ use super::core::{Core, NextDue};
 use super::enqueue::Insert;
 use super::errors::not_stored;
 use super::gates::ties_of;
+use super::retry::{self, allow_again};
 use super::{Sqlite, blocks, cancel, ends, member, presence, query, rules, unique, why, wipe};
 use crate::backend::{Backend, Cancelled, LaneName, Operate};
 use crate::deed::{Deed, Done, Tally};
@@ -35,16 +36,10 @@ const SLICE: Duration = Duration::from_millis(20);
 const FOUND: &str = "SELECT state, reason, priority, due_at, enqueued_at, expires_at, attempt, \
      attempts_max, lane, ties FROM litework_task WHERE id = ?1 AND tag = ?2";
 
-/// What the task had spent when it was last retried. Served by `litework_error_task`.
-const BASE: &str =
-    "SELECT coalesce(max(attempt), 0) FROM litework_error WHERE task = ?1 AND outcome = 'retried'";
-
-const NOTE_RETRY: &str = "INSERT INTO litework_error (task, attempt, outcome, finished_at) \
-     VALUES (?1, ?2, 'retried', ?3)";
-
 /// Served by the primary key.
 const RETRY: &str = "UPDATE litework_task SET state = 'ready', reason = NULL, finished_at = NULL, \
      due_at = ?2, rank = ?3, attempts_max = ?4, cancel_requested = 0, stuck = 0, result = NULL, \
+     wait_key = coalesce(json_extract(ties, '$.held_key'), wait_key), \
      expires_at = CASE WHEN expires_at > ?2 THEN expires_at END WHERE id = ?1";
 
 /// Served by the primary key.
@@ -96,6 +91,13 @@ struct Before {
     ties: Option<Ties>,
 }
 
+impl Before {
+    /// Whether it is a batch, which ends and runs again with its members.
+    fn sums(&self) -> bool {
+        self.ties.as_ref().is_some_and(|ties| ties.sums)
+    }
+}
+
 fn read(core: &Core, id: TaskId) -> Result<Before, Error> {
     let found = core
         .conn
@@ -129,6 +131,9 @@ fn act(core: &mut Core, now: Timestamp, id: TaskId, deed: Deed) -> Result<Done, 
     if let Some(refusal) = deed.refusal(id, before.state) {
         return Err(refusal);
     }
+    if before.sums() && !before.state.is_final() && deed != Deed::Retry {
+        return end_batch(core, now, id, deed);
+    }
     match deed {
         Deed::Retry => retry(core, now, id, &before)?,
         Deed::Reschedule(at) => reschedule(core, now, id, &before, at)?,
@@ -144,21 +149,16 @@ fn act(core: &mut Core, now: Timestamp, id: TaskId, deed: Deed) -> Result<Done, 
 
 fn retry(core: &mut Core, now: Timestamp, id: TaskId, before: &Before) -> Result<(), Error> {
     let row = id.row();
+    if before.sums() {
+        return retry::batch(core, now, id).map(drop);
+    }
     take_key_again(core, row, before)?;
     let rank = rank(now, before.priority, core.step_ms);
-    let base = core
-        .conn
-        .prepare_cached(BASE)
-        .and_then(|mut read| read.query_row([row], |found| found.get(0)))
-        .map_err(not_stored)?;
-    let attempts_max = Deed::allowance(before.attempt, before.attempts_max, base);
+    let attempts = (before.attempt, before.attempts_max);
+    let attempts_max = allow_again(&core.conn, now, row, attempts)?;
     core.conn
         .prepare_cached(RETRY)
         .and_then(|mut retry| retry.execute((row, now.as_millis(), rank, attempts_max)))
-        .map_err(not_stored)?;
-    core.conn
-        .prepare_cached(NOTE_RETRY)
-        .and_then(|mut note| note.execute((row, before.attempt, now.as_millis())))
         .map_err(not_stored)?;
     core.conn
         .prepare_cached("DELETE FROM litework_payload WHERE id = ?1 * 2 + 1")
@@ -170,7 +170,28 @@ fn retry(core: &mut Core, now: Timestamp, id: TaskId, before: &Before) -> Result
             .and_then(|mut delete| delete.execute([row]))
             .map_err(not_stored)?;
     }
+    if before.ties.is_some() && retry::wait_again(&core.conn, row)? {
+        return Ok(());
+    }
     core.note_ready(row, before.lane, rank)
+}
+
+/// A batch that has not ended: it does so with its members, and what comes after it is told first.
+fn end_batch(core: &mut Core, now: Timestamp, id: TaskId, deed: Deed) -> Result<Done, Error> {
+    if matches!(deed, Deed::Reschedule(_)) {
+        // It has no time of its own.
+        return Ok(Done::Done);
+    }
+    cancel::cancel(core, now, id)?;
+    ends::sum_up(core)?;
+    let state = read(core, id)?.state;
+    if !state.is_final() {
+        return Ok(Done::Asked);
+    }
+    if deed != Deed::Cancel {
+        delete(core, now, id, state)?;
+    }
+    Ok(Done::Done)
 }
 
 /// A retried task is the only one of its unique key again, or is not retried.

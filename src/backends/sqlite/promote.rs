@@ -10,6 +10,7 @@ use rusqlite::Connection;
 
 use super::core::{Core, NextDue};
 use super::damaged;
+use super::ends;
 use super::errors::not_stored;
 use crate::backend::Offer;
 use crate::error::Error;
@@ -74,7 +75,8 @@ pub(super) fn promote(
             core.lanes.note_ready(lane, head);
         }
     }
-    core.effects.changed.extend(refused);
+    core.effects.changed.extend(&refused);
+    refused.into_iter().try_for_each(|row| ends::left(core, now, row))?;
     Ok(unwritten)
 }
 

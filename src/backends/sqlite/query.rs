@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use r2d2_sqlite::SqliteConnectionManager;
-use rusqlite::{Connection, OptionalExtension, ToSql};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 
 use super::gates::ties_of;
 use super::{row, schema};
@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::filter::Filter;
 use crate::id::TaskId;
 use crate::quota::Quota;
-use crate::record::{AttemptRecord, BadRow, Cursor, NewTask, Page, TaskRecord};
+use crate::record::{AttemptRecord, BadRow, Cursor, NewTask, Page, Prior, TaskRecord};
 use crate::state::State;
 use crate::ties::Extra;
 use crate::time::Timestamp;
@@ -210,6 +210,11 @@ fn conditions(filter: &Filter) -> (Vec<String>, Vec<Box<dyn ToSql>>) {
         );
         values.push(Box::new(text.clone()));
     }
+    if let Some(batch) = filter.batch {
+        clauses.push("t.batch = ?".to_owned());
+        clauses.push("(SELECT tag FROM litework_task WHERE id = t.batch) = ?".to_owned());
+        values.extend([batch.row(), batch.tag()].map(|number| Box::new(number) as Box<dyn ToSql>));
+    }
     (clauses, values)
 }
 
@@ -221,6 +226,9 @@ fn where_clause(clauses: &[String]) -> String {
 /// Where few tasks are in a state, its index is used and the page is sorted, so that it does not walk
 /// over all others. Where many are, a page is near the end of the table.
 fn order(filter: &Filter) -> &'static str {
+    if filter.batch.is_some() {
+        return "+t.id";
+    }
     match filter.states.as_slice() {
         [State::Scheduled | State::Waiting | State::Running | State::Failed] => "+t.id",
         _ => "t.id",
@@ -363,6 +371,72 @@ pub(super) fn template(conn: &Connection, id: TaskId) -> Read<Option<NewTask>> {
         })
     });
     Ok(found.optional()?)
+}
+
+/// What [`prior`] reads.
+const PRIOR: &str = "t.id, t.tag, l.kind, t.name, t.state, coalesce(t.result, \
+     (SELECT body FROM litework_payload WHERE id = t.id * 2 + 1)), \
+     coalesce(json_extract(t.ties, '$.sums'), 0)";
+
+/// A task before another, and whether it is a batch.
+fn prior(row: &Row<'_>) -> rusqlite::Result<(Prior, bool)> {
+    let state: String = row.get(4)?;
+    let prior = Prior {
+        id: TaskId::new(row.get(0)?, row.get(1)?),
+        kind: row.get(2)?,
+        name: row.get(3)?,
+        state: State::from_word(&state).unwrap_or(State::Failed),
+        result: row.get(5)?,
+        members: Vec::new(),
+    };
+    Ok((prior, row.get(6)?))
+}
+
+/// Served by `litework_edge_after`.
+pub(super) fn before(conn: &Connection, id: TaskId) -> Read<Vec<Option<Prior>>> {
+    let sql = format!(
+        "SELECT {PRIOR} FROM litework_edge e LEFT JOIN litework_task t ON t.id = e.before \
+         LEFT JOIN litework_lane l ON l.id = t.lane WHERE e.after = ?1 ORDER BY e.place, e.before"
+    );
+    let mut read = conn.prepare_cached(&sql)?;
+    let found = read.query_map([id.row()], |row| {
+        let kept = row.get::<_, Option<i64>>(0)?.is_some();
+        if kept { prior(row).map(Some) } else { Ok(None) }
+    })?;
+    let found = found.collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut before = Vec::with_capacity(found.len());
+    for one in found {
+        before.push(match one {
+            Some((prior, true)) => Some(Prior { members: members(conn, prior.id)?, ..prior }),
+            one => one.map(|(prior, _)| prior),
+        });
+    }
+    Ok(before)
+}
+
+/// Served by `litework_task_batch`.
+fn members(conn: &Connection, batch: TaskId) -> Read<Vec<Prior>> {
+    let sql = format!("SELECT {PRIOR} FROM {} WHERE t.batch = ?1 ORDER BY +t.id", row::FROM);
+    let mut read = conn.prepare_cached(&sql)?;
+    let found = read.query_map([batch.row()], |row| prior(row).map(|(prior, _)| prior))?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Served by the primary key of `litework_edge`.
+pub(super) fn after(conn: &Connection, id: TaskId) -> Read<Vec<TaskRecord>> {
+    let sql = format!(
+        "SELECT {} FROM {} WHERE t.id IN (SELECT after FROM litework_edge WHERE before = ?1) \
+         ORDER BY t.id",
+        row::COLUMNS,
+        row::FROM
+    );
+    let mut read = conn.prepare_cached(&sql)?;
+    let mut rows = read.query([id.row()])?;
+    let mut tasks = Vec::new();
+    while let Some(found) = rows.next()? {
+        tasks.push(row::task(found)?);
+    }
+    Ok(tasks)
 }
 
 /// Live runners that know this kind and take tasks of this queue: number and file stem of each.

@@ -19,7 +19,8 @@ pub(super) const COLUMNS: &str = "t.id, t.tag, l.kind, l.queue, t.state, t.reaso
      coalesce(t.result, (SELECT body FROM litework_payload WHERE id = t.id * 2 + 1)), \
      (SELECT report FROM litework_error WHERE task = t.id AND report IS NOT NULL \
       ORDER BY id DESC LIMIT 1), \
-     (SELECT name FROM litework_worker WHERE id = t.worker), t.owner, t.trace";
+     (SELECT name FROM litework_worker WHERE id = t.worker), t.owner, t.trace, t.name, t.batch, \
+     (SELECT tag FROM litework_task WHERE id = t.batch)";
 
 /// The tables that [`COLUMNS`] names. A task without its lane is found too, and told as damaged.
 pub(super) const FROM: &str = "litework_task t LEFT JOIN litework_lane l ON l.id = t.lane";
@@ -93,6 +94,7 @@ pub(super) fn task(row: &Row<'_>) -> Result<TaskRecord, Error> {
     }
     let kind: Option<String> = cells.get(2, "kind")?;
     let error: Option<Report> = cells.json(25, "report")?;
+    let batch = cells.get::<Option<i64>>(30, "batch")?.zip(cells.get(31, "batch")?);
     Ok(TaskRecord {
         id: TaskId::new(id, cells.get(1, "tag")?),
         kind: kind.ok_or_else(|| cells.bad("lane", "there is no such lane"))?,
@@ -117,6 +119,8 @@ pub(super) fn task(row: &Row<'_>) -> Result<TaskRecord, Error> {
         key: cells.get(20, "key")?,
         owner: cells.get(27, "owner")?,
         trace: cells.get(28, "trace")?,
+        name: cells.get(29, "name")?,
+        batch: batch.map(|(row, tag)| TaskId::new(row, tag)),
         tags: cells.json(21, "tags")?,
         meta: cells.json::<Map<_, _>>(22, "meta")?,
         arguments: cells.get::<Option<String>>(23, "arguments")?.unwrap_or_default(),

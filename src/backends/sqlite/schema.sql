@@ -81,7 +81,7 @@ CREATE UNIQUE INDEX litework_task_unique ON litework_task (unique_key)      WHER
 CREATE INDEX litework_task_gate      ON litework_task (wait_key, state, rank)
   WHERE wait_key IS NOT NULL AND finished_at IS NULL;
 CREATE INDEX litework_task_owner     ON litework_task (owner, id)           WHERE owner IS NOT NULL;
-CREATE INDEX litework_task_batch     ON litework_task (batch)               WHERE batch IS NOT NULL;
+CREATE INDEX litework_task_batch     ON litework_task (batch, finished_at)  WHERE batch IS NOT NULL;
 
 -- One task waits for another. Both ends are kept until they are pruned, so that a batch can be run again.
 CREATE TABLE litework_edge (
@@ -89,6 +89,7 @@ CREATE TABLE litework_edge (
   after  INTEGER NOT NULL,                          -- waits for it
   policy TEXT    NOT NULL CHECK (policy = 'success' OR policy = 'finish'),
   open   INTEGER NOT NULL DEFAULT 1,                -- 0: `before` has ended
+  place  INTEGER NOT NULL DEFAULT 0,                -- among those before `after`
   PRIMARY KEY (before, after)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX litework_edge_after ON litework_edge (after, open);

@@ -2,10 +2,14 @@
 
 use rusqlite::Connection;
 
+use std::sync::atomic::AtomicU64;
+
+use super::errors::not_stored;
 use super::*;
 use crate::backend::Room;
 use crate::outcome::Outcome;
 use crate::state::{Reason, State};
+use crate::ties::{Before, Extra, Policy, Ref, Ties};
 
 pub(super) const NOW: i64 = 1_000;
 
@@ -76,6 +80,34 @@ impl Bench {
 
     pub(super) fn transactions(&self) -> u64 {
         self.engine.inner.writer.transactions()
+    }
+
+    /// So many tens of steps of `SQLite`'s machine a call takes.
+    fn steps(&self, call: impl FnOnce(&Self)) -> u64 {
+        let counted = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&counted);
+        let count = move || {
+            counter.fetch_add(1, Ordering::SeqCst);
+            false
+        };
+        let level = Durability::Normal;
+        let watch =
+            |core: &mut Core| core.conn.progress_handler(10, Some(count)).map_err(not_stored);
+        self.engine.transaction(level, watch).expect("it may");
+        counted.store(0, Ordering::SeqCst);
+        call(self);
+        counted.load(Ordering::SeqCst)
+    }
+
+    /// A batch with so many members.
+    fn group(&self, count: usize) -> TaskId {
+        let tied = |sums| Ties { awaited: true, sums, ..Ties::default() };
+        let extra = Extra { ties: tied(true), ..Extra::default() };
+        let mut tasks = vec![NewTask { extra: Some(Box::new(extra)), ..task(NOW) }];
+        let extra = Extra { ties: tied(false), member_of: Some(0), ..Extra::default() };
+        let member = NewTask { extra: Some(Box::new(extra)), ..task(NOW) };
+        tasks.extend(vec![member; count]);
+        self.engine.enqueue(at(NOW), tasks, None).expect("it is stored")[0].id
     }
 
     pub(super) fn damage(&self, change: &str, id: TaskId) {
@@ -166,4 +198,68 @@ fn a_step_shows_that_its_owner_is_alive() {
     let stale = bench.engine.keep_step(at(NOW), &NewStep { lease, ..step });
     assert_eq!(stale.expect_err("it is not held").code(), "lease_lost");
     assert_eq!(beat(), before + 1);
+}
+
+/// Whatever there is beside it, a call takes about as many steps; so many may be for deeper trees.
+fn is_flat(few: u64, many: u64) -> bool {
+    many <= few + few / 2 + 20
+}
+
+#[test]
+fn ten_thousand_tasks_that_wait_cost_a_claim_no_step() {
+    let claim = |blocked: usize| {
+        let bench = Bench::new();
+        let first = bench.store(1, NOW + 1)[0];
+        let before = vec![Before { what: Ref::Task(first), policy: Policy::Success }];
+        let extra = Some(Box::new(Extra { after: before, ..Extra::default() }));
+        let waits = NewTask { extra, priority: 100, ..task(NOW) };
+        bench.engine.enqueue(at(NOW), vec![waits; blocked], None).expect("it is stored");
+        let ready = bench.store(1, NOW)[0];
+        bench.steps(|bench| {
+            let claimed = bench.exchange(NOW, &[]).claimed;
+            assert_eq!(claimed.iter().map(|task| task.id).collect::<Vec<_>>(), [ready]);
+        })
+    };
+    let (few, many) = (claim(2), claim(10_000));
+    assert!(is_flat(few, many), "{few} and {many}");
+}
+
+#[test]
+fn the_end_of_a_member_costs_the_same_however_many_there_are() {
+    let end = |members: usize| {
+        let bench = Bench::new();
+        let batch = bench.group(members);
+        let claimed = bench.exchange(NOW, &[]).claimed;
+        assert_eq!(claimed.len(), members);
+        let finishes: Vec<Finish> = claimed.iter().map(success).collect();
+        let (first, rest) = finishes.split_at(1);
+        let one = bench.steps(|bench| drop(bench.exchange(NOW, first)));
+        let all = bench.steps(|bench| drop(bench.exchange(NOW, rest)));
+        assert_eq!(bench.states(&[batch]), [(State::Succeeded, None)]);
+        (one, all / rest.len() as u64)
+    };
+    let ((few_one, few_each), (many_one, many_each)) = (end(100), end(5_000));
+    assert!(is_flat(few_one, many_one), "one: {few_one} and {many_one}");
+    assert!(is_flat(few_each, many_each), "each: {few_each} and {many_each}");
+}
+
+#[test]
+fn the_end_of_one_of_many_before_a_task_costs_the_same_however_many_there_are() {
+    let end = |count: usize| {
+        let bench = Bench::new();
+        let ids = bench.store(count, NOW);
+        let before = ids.iter().map(|id| Before { what: Ref::Task(*id), policy: Policy::Success });
+        let extra = Some(Box::new(Extra { after: before.collect(), ..Extra::default() }));
+        let last = vec![NewTask { extra, ..task(NOW) }];
+        let last = bench.engine.enqueue(at(NOW), last, None).expect("it is stored")[0].id;
+        let claimed = bench.exchange(NOW, &[]).claimed;
+        let finishes: Vec<Finish> = claimed.iter().map(success).collect();
+        let steps = bench.steps(|bench| drop(bench.exchange(NOW, &finishes[..count / 2])));
+        assert_eq!(bench.states(&[last]), [(State::Waiting, Some(Reason::Parents))]);
+        let claimed = bench.exchange(NOW, &finishes[count / 2..]).claimed;
+        assert_eq!(claimed.iter().map(|task| task.id).collect::<Vec<_>>(), [last]);
+        steps * 2 / count as u64
+    };
+    let (few, many) = (end(100), end(5_000));
+    assert!(is_flat(few, many), "{few} and {many}");
 }

@@ -60,6 +60,17 @@ struct Holder {
     wait_key: Option<String>,
 }
 
+impl Holder {
+    /// Whether its key is free for others.
+    fn is_over(&self, now: Timestamp) -> bool {
+        match self.held {
+            Some(Held::Until(moment)) => moment <= now.as_millis(),
+            Some(Held::Start | Held::End) => self.state.is_final(),
+            None => true,
+        }
+    }
+}
+
 /// Looks for a task with the key of a call, and does what the call wants then.
 pub(super) fn meet(
     conn: &Connection,
@@ -69,12 +80,7 @@ pub(super) fn meet(
     claim: &Claim,
 ) -> Result<Option<Met>, Error> {
     let Some(holder) = holder(conn, &claim.key)? else { return Ok(None) };
-    let is_over = match holder.held {
-        Some(Held::Until(moment)) => moment <= now.as_millis(),
-        Some(Held::Start | Held::End) => holder.state.is_final(),
-        None => true,
-    };
-    if is_over {
+    if holder.is_over(now) {
         let_go(conn, holder.id.row())?;
         return Ok(None);
     }
@@ -89,6 +95,15 @@ pub(super) fn meet(
             Ok(Some(Met { stored, touched: None }))
         }
     }
+}
+
+/// Refuses a call whose key another task has, whatever the call wants then.
+pub(super) fn refuse_taken(conn: &Connection, now: Timestamp, claim: &Claim) -> Result<(), Error> {
+    let Some(holder) = holder(conn, &claim.key)? else { return Ok(()) };
+    if holder.is_over(now) {
+        return let_go(conn, holder.id.row());
+    }
+    Err(Error::NotUnique { existing: holder.id })
 }
 
 fn existing(id: TaskId, state: State, due_at: Timestamp) -> Stored {

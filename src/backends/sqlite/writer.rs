@@ -24,6 +24,7 @@ use rusqlite::Connection;
 
 use super::blocks::store_each;
 use super::core::{Core, Doubt};
+use super::ends;
 use super::enqueue::Insert;
 use super::errors::not_stored;
 use super::member;
@@ -300,7 +301,8 @@ impl Lead<'_> {
     }
 }
 
-/// A transaction that first gives back what an earlier one may have claimed for nobody.
+/// A transaction that first gives back what an earlier one may have claimed for nobody, and at last ends
+/// the batches whose members have ended in it.
 fn transaction<R>(
     core: &mut Core,
     level: Durability,
@@ -308,7 +310,9 @@ fn transaction<R>(
 ) -> Result<R, Error> {
     let answer = core.transaction(level, |core| {
         member::give_back_doubts(core)?;
-        body(core)
+        let answer = body(core)?;
+        ends::sum_up(core)?;
+        Ok(answer)
     });
     if answer.is_ok() {
         core.doubts.clear();

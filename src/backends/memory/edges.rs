@@ -1,0 +1,394 @@
+//! Enqueue and finish: tasks that wait for the end of others, and batches that sum up their members.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::task::Start;
+use super::{Book, put};
+use crate::deed::Deed;
+use crate::error::Error;
+use crate::flow::{Sum, before_ended, members_ended};
+use crate::id::TaskId;
+use crate::record::{NewTask, Prior, Stored, TaskRecord};
+use crate::state::{Reason, State, rank};
+use crate::ties::{Policy, Ref};
+use crate::time::Timestamp;
+use crate::unique::Held;
+
+/// What orders the tasks of a book.
+#[derive(Default)]
+pub(super) struct Edges {
+    /// By task: those before it, in the order in which they were named.
+    before: BTreeMap<i64, Vec<i64>>,
+    /// By task: those after it.
+    after: BTreeMap<i64, BTreeMap<i64, Edge>>,
+    /// By task: how many before it have not ended.
+    open: BTreeMap<i64, usize>,
+    /// By batch.
+    members: BTreeMap<i64, BTreeSet<i64>>,
+    /// By batch: those members that have not ended.
+    open_members: BTreeMap<i64, BTreeSet<i64>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Edge {
+    policy: Policy,
+    is_open: bool,
+}
+
+/// One that must end before a new task.
+pub(super) struct Bond {
+    row: i64,
+    state: State,
+    policy: Policy,
+}
+
+/// Whether this end of a task is that of those after it too.
+fn ends_with(state: State, policy: Policy) -> bool {
+    policy == Policy::Success && matches!(state, State::Failed | State::Cancelled)
+}
+
+/// Where a new task begins on account of others.
+pub(super) fn start_of(bonds: &[Bond]) -> Option<Start> {
+    match bonds.iter().find(|bond| ends_with(bond.state, bond.policy)) {
+        Some(bond) => Some(Start::Ended(bond.state)),
+        None if bonds.iter().all(|bond| bond.state.is_final()) => None,
+        None => Some(Start::Waiting(Reason::Parents)),
+    }
+}
+
+impl Edges {
+    pub(super) fn index(&mut self, task: &TaskRecord, stands: bool) {
+        let open = task.batch.filter(|_| !task.state.is_final());
+        if let Some(batch) = open {
+            let open = self.open_members.entry(batch.row()).or_default();
+            put(open, task.id.row(), stands);
+        }
+    }
+
+    /// Takes out all that was stored from this row on.
+    pub(super) fn undo(&mut self, first_row: i64) {
+        drop(self.before.split_off(&first_row));
+        drop(self.open.split_off(&first_row));
+        drop(self.after.split_off(&first_row));
+        drop(self.members.split_off(&first_row));
+        drop(self.open_members.split_off(&first_row));
+        for after in self.after.values_mut() {
+            drop(after.split_off(&first_row));
+        }
+    }
+}
+
+impl Book {
+    /// Those that a new task waits for; `items` are those of the same call, as they were stored.
+    pub(super) fn bonds(&self, new: &NewTask, items: &[Stored]) -> Result<Vec<Bond>, Error> {
+        let Some(extra) = &new.extra else { return Ok(Vec::new()) };
+        let bond = |before: &crate::ties::Before| {
+            let id = match before.what {
+                Ref::Task(id) => id,
+                Ref::Item(number) => items.get(number).ok_or_else(|| Error::not_found(number))?.id,
+            };
+            let task = self.by_id(id).ok_or_else(|| Error::not_found(id))?;
+            Ok(Bond { row: id.row(), state: task.record.state, policy: before.policy })
+        };
+        extra.after.iter().map(bond).collect()
+    }
+
+    /// Enters a new task.
+    pub(super) fn join(&mut self, now: Timestamp, row: i64, bonds: &[Bond]) {
+        for bond in bonds {
+            let edge = Edge { policy: bond.policy, is_open: !bond.state.is_final() };
+            self.edges.after.entry(bond.row).or_default().insert(row, edge);
+            self.edges.before.entry(row).or_default().push(bond.row);
+            *self.edges.open.entry(row).or_default() += usize::from(edge.is_open);
+            if let Some(task) = self.tasks.get_mut(&bond.row) {
+                task.extra.get_or_insert_default().ties.awaited = true;
+            }
+        }
+        if let Some(doom) = bonds.iter().find(|bond| ends_with(bond.state, bond.policy)) {
+            self.record_end(now, row, doom.row, doom.state);
+        }
+        let Some(task) = self.tasks.get(&row) else { return };
+        if let Some(batch) = task.record.batch {
+            self.edges.members.entry(batch.row()).or_default().insert(row);
+        }
+    }
+
+    fn record_end(&mut self, now: Timestamp, row: i64, before: i64, state: State) {
+        let Some(before) = self.tasks.get(&before).map(|task| &task.record) else { return };
+        let report = before_ended(before.id, before.name.as_deref().unwrap_or_default(), state);
+        if let Some(task) = self.tasks.get_mut(&row) {
+            task.record_untried(now, report);
+        }
+    }
+
+    /// Closes the edges from a row that has ended; returns the rows that have ended with it.
+    pub(super) fn close(&mut self, now: Timestamp, row: i64) -> Vec<i64> {
+        let Some(task) = self.tasks.get(&row) else { return Vec::new() };
+        let (state, batch) = (task.record.state, task.record.batch);
+        if let Some(batch) = batch.map(TaskId::row) {
+            self.unsummed.insert(batch);
+        }
+        let Some(edges) = self.edges.after.get_mut(&row) else { return Vec::new() };
+        let mut waiters = Vec::new();
+        for (after, edge) in edges.iter_mut().filter(|(_, edge)| edge.is_open) {
+            edge.is_open = false;
+            waiters.push((*after, edge.policy));
+        }
+        let mut ended = Vec::new();
+        for (after, policy) in waiters {
+            let open = self.edges.open.entry(after).or_default();
+            *open = open.saturating_sub(1);
+            let is_blocked = *open > 0;
+            let waits = self
+                .tasks
+                .get(&after)
+                .is_some_and(|task| task.record.reason == Some(Reason::Parents));
+            if !waits {
+                continue;
+            }
+            if ends_with(state, policy) {
+                self.end_with(now, after, state);
+                self.record_end(now, after, row, state);
+                ended.push(after);
+            } else if !is_blocked {
+                self.let_go_on(now, after);
+            }
+        }
+        ended
+    }
+
+    /// Ends a task that has not started together with another.
+    fn end_with(&mut self, now: Timestamp, row: i64, state: State) {
+        self.edit(row, |task| {
+            task.record.state = state;
+            task.record.reason = Some(Reason::Parent);
+            task.record.finished_at = Some(now);
+        });
+        self.effects.changed.push(row);
+    }
+
+    /// All before it have ended: it is ready, due later, or stands at its gate from now on.
+    fn let_go_on(&mut self, now: Timestamp, row: i64) {
+        let Some(task) = self.tasks.get(&row) else { return };
+        let due_at = task.record.due_at;
+        let ties = task.extra.as_ref().map(|extra| &extra.ties);
+        let key = ties.and_then(|ties| ties.held_key.clone());
+        let gate = ties.and_then(|ties| ties.gate).filter(|gate| !gate.skips() && key.is_some());
+        let (state, reason) = match gate {
+            _ if due_at > now => (State::Scheduled, Some(Reason::Delayed)),
+            Some(gate) => (State::Waiting, Some(gate.reason())),
+            None => (State::Ready, None),
+        };
+        let at_gate = key.clone();
+        self.edit(row, |task| {
+            (task.record.state, task.record.reason) = (state, reason);
+            if let Some(extra) = &mut task.extra {
+                extra.wait_key = at_gate;
+            }
+        });
+        self.effects.work = true;
+        if let (State::Waiting, Some(key)) = (state, key) {
+            self.release(now, &key);
+        }
+    }
+
+    /// Ends the batches whose last member has ended, and what that means to others.
+    pub(super) fn sum_up(&mut self, now: Timestamp) {
+        while let Some(batch) = self.unsummed.pop_first() {
+            let open = self.edges.open_members.get(&batch).is_some_and(|open| !open.is_empty());
+            let waits = self
+                .tasks
+                .get(&batch)
+                .is_some_and(|task| task.record.reason == Some(Reason::Parents));
+            if open || !waits {
+                continue;
+            }
+            let sum = self.sum(batch);
+            let (failed, against) = self.against(batch);
+            self.edit(batch, |task| {
+                let record = &mut task.record;
+                (record.state, record.reason) =
+                    sum.verdict(record.cancel_requested, failed, against);
+                record.finished_at = Some(now);
+                if record.state == State::Succeeded {
+                    // Five numbers always encode.
+                    record.result = serde_json::to_string(&sum).ok();
+                }
+                if record.reason == Some(Reason::Parent) {
+                    task.record_untried(now, members_ended(&sum));
+                }
+            });
+            self.effects.changed.push(batch);
+            self.left(now, batch);
+        }
+    }
+
+    pub(super) fn sum(&self, batch: i64) -> Sum {
+        let mut sum = Sum::default();
+        for task in self.members_of(batch) {
+            sum.add(task.state);
+        }
+        sum
+    }
+
+    fn members_of(&self, batch: i64) -> impl Iterator<Item = &TaskRecord> {
+        let rows = self.edges.members.get(&batch).into_iter().flatten();
+        rows.filter_map(|row| self.tasks.get(row)).map(|task| &task.record)
+    }
+
+    /// Failures, and all ends, that count against a batch.
+    fn against(&self, batch: i64) -> (u64, u64) {
+        let (mut failed, mut against) = (0, 0);
+        for member in self.members_of(batch) {
+            let extra = self.tasks.get(&member.id.row()).and_then(|task| task.extra.as_ref());
+            let counts = !extra.is_some_and(|extra| extra.ties.ignored);
+            failed += u64::from(counts && member.state == State::Failed);
+            against +=
+                u64::from(counts && matches!(member.state, State::Failed | State::Cancelled));
+        }
+        (failed, against)
+    }
+
+    /// Cancels the members of a batch that have not started, and asks the others to stop; says whether
+    /// there are such.
+    pub(super) fn cancel_batch(&mut self, now: Timestamp, batch: i64) -> bool {
+        let open = self.edges.open_members.get(&batch).cloned().unwrap_or_default();
+        let mut asked = false;
+        let mut ended = Vec::new();
+        for row in open {
+            let runs = self.tasks.get(&row).is_some_and(|t| t.record.state == State::Running);
+            self.edit(row, |task| task.record.cancel_requested = true);
+            if runs {
+                asked = true;
+                self.effects.cancel.push(row);
+            } else {
+                self.end_with(now, row, State::Cancelled);
+                ended.push(row);
+            }
+        }
+        self.edit(batch, |task| task.record.cancel_requested = true);
+        for row in ended {
+            self.left(now, row);
+        }
+        self.unsummed.insert(batch);
+        asked
+    }
+
+    /// Lets the members of a batch run again that did not succeed, and what has ended with them.
+    pub(super) fn retry_batch(&mut self, now: Timestamp, id: TaskId) -> Result<u64, Error> {
+        let task = self.by_id(id).filter(|task| task.extra.as_ref().is_some_and(|e| e.ties.sums));
+        let state = task.ok_or_else(|| Error::not_found(id))?.record.state;
+        if !state.is_final() {
+            return Err(Error::NotFinished { id, state });
+        }
+        let batch = id.row();
+        let lost = |task: &&TaskRecord| matches!(task.state, State::Failed | State::Cancelled);
+        let mut open: BTreeSet<i64> =
+            self.members_of(batch).filter(lost).map(|task| task.id.row()).collect();
+        if open.is_empty() {
+            return Ok(0);
+        }
+        open.extend(self.ended_with(batch));
+        let mut again = BTreeSet::from([batch]);
+        self.reset(now, batch, true);
+        while let Some(row) = open.pop_first() {
+            if self.run_again(now, row, &again) {
+                again.insert(row);
+                open.extend(self.ended_with(row));
+            }
+        }
+        self.effects.work = true;
+        self.effects.changed.extend(&again);
+        self.unsummed.insert(batch);
+        Ok(again.len() as u64 - 1)
+    }
+
+    fn ended_with(&self, row: i64) -> Vec<i64> {
+        let after = self.edges.after.get(&row).into_iter().flatten().map(|(after, _)| *after);
+        let ended = after.filter(|after| {
+            self.tasks.get(after).is_some_and(|task| task.record.reason == Some(Reason::Parent))
+        });
+        ended.collect()
+    }
+
+    /// Whether a task can run again; if so, it does.
+    fn run_again(&mut self, now: Timestamp, row: i64, again: &BTreeSet<i64>) -> bool {
+        let before = self.edges.before.get(&row).cloned().unwrap_or_default();
+        let doomed = before.iter().filter(|one| !again.contains(one)).any(|one| {
+            let state = self.tasks.get(one).map(|task| task.record.state);
+            let edge = self.edges.after.get(one).and_then(|after| after.get(&row));
+            state.zip(edge).is_some_and(|(state, edge)| ends_with(state, edge.policy))
+        });
+        if doomed {
+            return false;
+        }
+        let unique = self.tasks.get(&row).and_then(|task| task.extra.as_ref()?.ties.unique.clone());
+        if let Some(unique) = unique.filter(|unique| !matches!(unique.held, Held::Until(_))) {
+            if self.is_taken(row, &unique.key) {
+                return false;
+            }
+            self.ties.kept.unique.insert(unique.key, row);
+        }
+        let mut waits = false;
+        for one in before.iter().filter(|one| again.contains(one)) {
+            let edge = self.edges.after.get_mut(one).and_then(|after| after.get_mut(&row));
+            if let Some(edge) = edge.filter(|edge| !edge.is_open) {
+                edge.is_open = true;
+                *self.edges.open.entry(row).or_default() += 1;
+            }
+            waits = true;
+        }
+        self.reset(now, row, waits);
+        true
+    }
+
+    /// Makes a row ready, or lets it wait for those before it.
+    fn reset(&mut self, now: Timestamp, row: i64, waits: bool) {
+        let step_ms = self.step_ms;
+        self.edit(row, |task| {
+            let record = &mut task.record;
+            (record.finished_at, record.result) = (None, None);
+            record.expires_at = record.expires_at.filter(|at| *at > now);
+            (record.cancel_requested, record.stuck) = (false, false);
+            record.due_at = now;
+            let spent = record.attempt;
+            let base = std::mem::replace(&mut task.retried_at, spent);
+            record.attempts_max = Deed::allowance(spent, record.attempts_max, base);
+            task.rank = rank(now, record.priority, step_ms);
+            task.stand_again(waits);
+        });
+    }
+
+    /// Whether any before a task has not ended.
+    pub(super) fn has_open_before(&self, row: i64) -> bool {
+        self.edges.open.get(&row).is_some_and(|open| *open > 0)
+    }
+
+    pub(super) fn is_batch(&self, row: i64) -> bool {
+        let extra = self.tasks.get(&row).and_then(|task| task.extra.as_ref());
+        extra.is_some_and(|extra| extra.ties.sums)
+    }
+
+    /// What came before a task, in the order in which that was named.
+    pub(super) fn before(&self, id: TaskId) -> Vec<Option<Prior>> {
+        let rows = self.edges.before.get(&id.row()).into_iter().flatten();
+        rows.map(|row| self.tasks.get(row).map(|task| self.prior(&task.record))).collect()
+    }
+
+    fn prior(&self, task: &TaskRecord) -> Prior {
+        Prior {
+            id: task.id,
+            kind: task.kind.clone(),
+            name: task.name.clone(),
+            state: task.state,
+            result: task.result.clone(),
+            members: self.members_of(task.id.row()).map(|task| self.prior(task)).collect(),
+        }
+    }
+
+    /// What comes after a task.
+    pub(super) fn after(&self, id: TaskId) -> Vec<TaskRecord> {
+        let rows = self.edges.after.get(&id.row()).into_iter().flatten();
+        rows.filter_map(|(row, _)| self.tasks.get(row)).map(|task| task.record.clone()).collect()
+    }
+}

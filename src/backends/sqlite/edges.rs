@@ -1,0 +1,362 @@
+//! Enqueue and finish: tasks that wait for the end of others, and batches that sum up their members.
+//!
+//! An edge is closed when the task before it ends, in the same transaction and at a cost that does not
+//! depend on how many others there are; who has no open edge left may start. What waits stands in no
+//! index that a claim reads. An edge leads from an older row to a newer one, so there is no circle.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::errors::not_stored;
+use super::gates::{self, Freed, ties_of};
+use crate::error::Error;
+use crate::flow::{Sum, before_ended, members_ended};
+use crate::id::TaskId;
+use crate::state::{Reason, State};
+use crate::ties::{Before, Policy, Ref};
+use crate::time::Timestamp;
+
+/// Served by the primary key.
+const STATE: &str = "SELECT state FROM litework_task WHERE id = ?1 AND tag = ?2";
+
+/// Served by the primary key.
+const AWAIT: &str = "UPDATE litework_task \
+     SET ties = json_set(coalesce(ties, '{}'), '$.awaited', json('true')) \
+     WHERE id = ?1 AND finished_at IS NULL";
+
+const JOIN: &str = "INSERT INTO litework_edge (before, after, policy, open, place) \
+     VALUES (?1, ?2, ?3, ?4, ?5)";
+
+/// Those after a task, and whether anything else keeps each waiting. Served by the primary keys and by
+/// `litework_edge_after`.
+pub(super) const AFTER: &str = "SELECT e.after, e.policy, t.due_at, t.lane, t.rank, t.ties, \
+     EXISTS (SELECT 1 FROM litework_edge o WHERE o.after = e.after AND o.open = 1 \
+     AND o.before <> e.before) \
+     FROM litework_edge e JOIN litework_task t ON t.id = e.after \
+     WHERE e.before = ?1 AND e.open = 1 AND t.state = 'waiting' AND t.reason = 'parents'";
+
+/// Served by the primary key of `litework_edge`.
+pub(super) const CLOSE: &str = "UPDATE litework_edge SET open = 0 WHERE before = ?1 AND open = 1";
+
+/// Served by the primary key.
+const LET_GO_ON: &str = "UPDATE litework_task SET state = ?2, reason = ?3, wait_key = ?4 \
+     WHERE id = ?1 AND state = 'waiting'";
+
+/// Served by the primary key.
+const END_WITH: &str = "UPDATE litework_task SET state = ?2, reason = 'parent', finished_at = ?3 \
+     WHERE id = ?1 AND state = 'waiting'";
+
+const RECORD: &str = "INSERT INTO litework_error (task, attempt, outcome, finished_at, report) \
+     SELECT id, attempt, ?2, ?3, ?4 FROM litework_task WHERE id = ?1";
+
+/// Served by `litework_task_batch`.
+pub(super) const HAS_OPEN: &str = "SELECT EXISTS (SELECT 1 FROM litework_task \
+     WHERE batch = ?1 AND finished_at IS NULL)";
+
+/// Served by `litework_task_batch`.
+pub(super) const SUM: &str = "SELECT count(*), count(*) FILTER (WHERE state = 'succeeded'), \
+     count(*) FILTER (WHERE state = 'failed'), count(*) FILTER (WHERE state = 'cancelled'), \
+     count(*) FILTER (WHERE state = 'skipped') FROM litework_task WHERE batch = ?1";
+
+/// Members whose end counts against their batch. Served by `litework_task_batch`.
+pub(super) const AGAINST: &str = "SELECT count(*) FILTER (WHERE state = 'failed'), count(*) FROM litework_task \
+     WHERE batch = ?1 AND (state = 'failed' OR state = 'cancelled') \
+     AND json_extract(ties, '$.ignored') IS NOT 1";
+
+/// Served by the primary key.
+const BATCH: &str = "SELECT cancel_requested FROM litework_task \
+     WHERE id = ?1 AND state = 'waiting' AND reason = 'parents'";
+
+/// Served by the primary key.
+const END_BATCH: &str = "UPDATE litework_task SET state = ?2, reason = ?3, finished_at = ?4, result = ?5 \
+     WHERE id = ?1";
+
+/// Members that have not started. Served by `litework_task_batch`.
+pub(super) const CANCEL: &str = "UPDATE litework_task SET state = 'cancelled', reason = 'parent', \
+     finished_at = ?2, cancel_requested = 1 \
+     WHERE batch = ?1 AND finished_at IS NULL AND state <> 'running' RETURNING id";
+
+/// Members that run. Served by `litework_task_batch`.
+pub(super) const ASK: &str = "UPDATE litework_task SET cancel_requested = 1 \
+     WHERE batch = ?1 AND finished_at IS NULL RETURNING id";
+
+/// Served by the primary key.
+const ASK_BATCH: &str = "UPDATE litework_task SET cancel_requested = 1 WHERE id = ?1";
+
+/// What a new task waits for, as far as it is known in its transaction.
+#[derive(Debug, Default)]
+pub(super) struct Bonds {
+    before: Vec<Bond>,
+    /// The row that sums it up.
+    pub(super) batch: Option<i64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Bond {
+    row: i64,
+    state: State,
+    policy: Policy,
+    /// Stored by an earlier call, so it may not know yet that somebody waits for it.
+    is_older: bool,
+}
+
+/// What becomes of a new task that has others before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// They have ended.
+    Free,
+    Blocked,
+    /// It ends in this state, with the row.
+    Doomed(State, i64),
+}
+
+impl Bonds {
+    /// Finds those that a new task waits for. `item` knows those of the same call.
+    pub(super) fn find(
+        conn: &Connection,
+        before: &[Before],
+        batch: Option<i64>,
+        item: impl Fn(usize) -> Option<(i64, State)>,
+    ) -> Result<Self, Error> {
+        let mut bonds = Self { before: Vec::with_capacity(before.len()), batch };
+        for Before { what, policy } in before {
+            let (row, state, is_older) = match *what {
+                Ref::Task(id) => (id.row(), state_of(conn, id)?, true),
+                Ref::Item(number) => {
+                    let (row, state) = item(number).ok_or_else(|| Error::not_found(number))?;
+                    (row, state, false)
+                }
+            };
+            bonds.before.push(Bond { row, state, policy: *policy, is_older });
+        }
+        Ok(bonds)
+    }
+
+    pub(super) fn verdict(&self) -> Verdict {
+        let doom = self.before.iter().find(|bond| ends_with(bond.state, bond.policy));
+        match doom {
+            Some(bond) => Verdict::Doomed(bond.state, bond.row),
+            None if self.before.iter().all(|bond| bond.state.is_final()) => Verdict::Free,
+            None => Verdict::Blocked,
+        }
+    }
+
+    /// Stores the edges to a new row, and tells those before it.
+    pub(super) fn store(&self, conn: &Connection, row: i64, now: Timestamp) -> Result<(), Error> {
+        for (place, bond) in self.before.iter().enumerate() {
+            if bond.is_older && !bond.state.is_final() {
+                run(conn, AWAIT, [bond.row])?;
+            }
+            let open = !bond.state.is_final();
+            let place = i64::try_from(place).unwrap_or(i64::MAX);
+            run(conn, JOIN, (bond.row, row, bond.policy.as_str(), open, place))?;
+        }
+        match self.verdict() {
+            Verdict::Doomed(state, before) => record(conn, row, before, state, now),
+            Verdict::Free | Verdict::Blocked => Ok(()),
+        }
+    }
+}
+
+/// Whether this end of a task is that of those after it too.
+pub(super) fn ends_with(state: State, policy: Policy) -> bool {
+    policy == Policy::Success && matches!(state, State::Failed | State::Cancelled)
+}
+
+pub(super) fn run(
+    conn: &Connection,
+    sql: &str,
+    values: impl rusqlite::Params,
+) -> Result<usize, Error> {
+    conn.prepare_cached(sql).and_then(|mut write| write.execute(values)).map_err(not_stored)
+}
+
+fn state_of(conn: &Connection, id: TaskId) -> Result<State, Error> {
+    let state: Option<String> = conn
+        .prepare_cached(STATE)
+        .and_then(|mut read| read.query_row((id.row(), id.tag()), |row| row.get(0)).optional())
+        .map_err(not_stored)?;
+    let state = state.ok_or_else(|| Error::not_found(id))?;
+    Ok(State::from_word(&state).unwrap_or(State::Failed))
+}
+
+/// What ends have come to, to be told after the commit.
+#[derive(Debug, Default)]
+pub(super) struct Ripple {
+    pub(super) freed: Vec<Freed>,
+    /// Rows that have ended.
+    pub(super) changed: Vec<i64>,
+    /// Batches of which a member has ended.
+    pub(super) batches: Vec<i64>,
+}
+
+/// One that waits for a task that has ended.
+struct Waiter {
+    row: i64,
+    policy: Policy,
+    due_at: Timestamp,
+    lane: i64,
+    rank: i64,
+    ties: Option<String>,
+    /// Others keep it waiting.
+    is_blocked: bool,
+}
+
+/// Closes the edges from a row that has ended; returns the rows that have ended with it.
+pub(super) fn close(
+    conn: &Connection,
+    now: Timestamp,
+    step_ms: i64,
+    (row, state): (i64, State),
+    ripple: &mut Ripple,
+) -> Result<Vec<i64>, Error> {
+    let mut ended = Vec::new();
+    let waiters = waiters(conn, row)?;
+    for waiter in waiters {
+        if ends_with(state, waiter.policy) {
+            run(conn, END_WITH, (waiter.row, state.as_str(), now.as_millis()))?;
+            record(conn, waiter.row, row, state, now)?;
+            ended.push(waiter.row);
+        } else if !waiter.is_blocked {
+            let_go_on(conn, now, step_ms, waiter, &mut ripple.freed)?;
+        }
+    }
+    run(conn, CLOSE, [row])?;
+    ripple.changed.extend(&ended);
+    Ok(ended)
+}
+
+fn waiters(conn: &Connection, row: i64) -> Result<Vec<Waiter>, Error> {
+    conn.prepare_cached(AFTER)
+        .and_then(|mut read| {
+            let found = read.query_map([row], |found| {
+                let policy: String = found.get(1)?;
+                Ok(Waiter {
+                    row: found.get(0)?,
+                    policy: Policy::from_word(&policy),
+                    due_at: Timestamp::clamped(found.get(2)?),
+                    lane: found.get(3)?,
+                    rank: found.get(4)?,
+                    ties: found.get(5)?,
+                    is_blocked: found.get(6)?,
+                })
+            })?;
+            found.collect()
+        })
+        .map_err(not_stored)
+}
+
+/// All before it have ended: it is ready, due later, or stands at its gate from now on.
+fn let_go_on(
+    conn: &Connection,
+    now: Timestamp,
+    step_ms: i64,
+    waiter: Waiter,
+    freed: &mut Vec<Freed>,
+) -> Result<(), Error> {
+    let Waiter { row, due_at, lane, rank, .. } = waiter;
+    let ties = ties_of(waiter.ties);
+    let gate = ties.gate.filter(|gate| !gate.skips() && ties.held_key.is_some());
+    let (state, reason) = match gate {
+        _ if due_at > now => (State::Scheduled, Some(Reason::Delayed)),
+        Some(gate) => (State::Waiting, Some(gate.reason())),
+        None => (State::Ready, None),
+    };
+    let key = ties.held_key;
+    run(conn, LET_GO_ON, (row, state.as_str(), reason.map(Reason::as_str), &key))?;
+    match (state, key) {
+        (State::Scheduled, _) => freed.push(Freed::Due(due_at)),
+        (State::Waiting, Some(key)) => freed.extend(gates::release(conn, now, &key, step_ms)?),
+        _ => freed.push(Freed::Ready { row, lane, rank }),
+    }
+    Ok(())
+}
+
+/// Notes in a task with which other one it has ended.
+fn record(
+    conn: &Connection,
+    row: i64,
+    before: i64,
+    state: State,
+    now: Timestamp,
+) -> Result<(), Error> {
+    // Served by the primary key.
+    let sql = "SELECT tag, coalesce(name, '') FROM litework_task WHERE id = ?1";
+    let found = conn.prepare_cached(sql).and_then(|mut read| {
+        read.query_row([before], |found| {
+            Ok((TaskId::new(before, found.get(0)?), found.get::<_, String>(1)?))
+        })
+    });
+    let (id, name) = found.map_err(not_stored)?;
+    // A report is strings and JSON, which always encode.
+    let report = serde_json::to_string(&before_ended(id, &name, state)).unwrap_or_default();
+    run(conn, RECORD, (row, state.as_str(), now.as_millis(), report)).map(drop)
+}
+
+/// What the members of a batch came to until now.
+pub(super) fn sum(conn: &Connection, batch: i64) -> rusqlite::Result<Sum> {
+    conn.prepare_cached(SUM)?.query_row([batch], |row| {
+        let count = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
+        let (succeeded, failed) = (count(1)?, count(2)?);
+        let (cancelled, skipped) = (count(3)?, count(4)?);
+        Ok(Sum { total: count(0)?, succeeded, failed, cancelled, skipped })
+    })
+}
+
+/// Ends a batch that has no open member; says whether it has.
+pub(super) fn sum_up(conn: &Connection, now: Timestamp, batch: i64) -> Result<bool, Error> {
+    let read = || -> rusqlite::Result<Option<(bool, Sum, u64, u64)>> {
+        let open =
+            conn.prepare_cached(HAS_OPEN)?.query_row([batch], |row| row.get::<_, bool>(0))?;
+        let mut is_there = conn.prepare_cached(BATCH)?;
+        let asked = is_there.query_row([batch], |row| row.get(0)).optional()?;
+        let Some(asked) = asked.filter(|_| !open) else { return Ok(None) };
+        let sum = sum(conn, batch)?;
+        let (mut failed, mut against) = (0, 0);
+        if sum.failed + sum.cancelled > 0 {
+            (failed, against) = conn.prepare_cached(AGAINST)?.query_row([batch], |row| {
+                Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get::<_, i64>(1)?.unsigned_abs()))
+            })?;
+        }
+        Ok(Some((asked, sum, failed, against)))
+    };
+    let Some((asked, sum, failed, against)) = read().map_err(not_stored)? else {
+        return Ok(false);
+    };
+    let (state, reason) = sum.verdict(asked, failed, against);
+    // Five numbers always encode.
+    let text = serde_json::to_string(&sum).unwrap_or_default();
+    let result = (state == State::Succeeded).then_some(text);
+    let reason_word = reason.map(Reason::as_str);
+    run(conn, END_BATCH, (batch, state.as_str(), reason_word, now.as_millis(), result))?;
+    if reason == Some(Reason::Parent) {
+        let report = serde_json::to_string(&members_ended(&sum)).unwrap_or_default();
+        run(conn, RECORD, (batch, state.as_str(), now.as_millis(), report))?;
+    }
+    Ok(true)
+}
+
+/// The members of a batch that have ended by its cancel, and those that were asked to stop.
+pub(super) struct CancelledBatch {
+    pub(super) ended: Vec<i64>,
+    pub(super) asked: Vec<i64>,
+}
+
+/// Cancels the members of a batch that have not started, and asks the others to stop.
+pub(super) fn cancel(
+    conn: &Connection,
+    now: Timestamp,
+    batch: i64,
+) -> Result<CancelledBatch, Error> {
+    let rows = |sql: &str, values: &[i64]| -> Result<Vec<i64>, Error> {
+        conn.prepare_cached(sql)
+            .and_then(|mut write| {
+                let values = rusqlite::params_from_iter(values);
+                write.query_map(values, |row| row.get(0))?.collect()
+            })
+            .map_err(not_stored)
+    };
+    run(conn, ASK_BATCH, [batch])?;
+    let ended = rows(CANCEL, &[batch, now.as_millis()])?;
+    let asked = rows(ASK, &[batch])?;
+    Ok(CancelledBatch { ended, asked })
+}
