@@ -1251,7 +1251,7 @@ const ROWS: &[Row] = &[
         "a member after one that is not there",
         Is(
             |lab| lab.flow(two().after("b", ["aa"])),
-            "not_found: there is no task \"aa\" in the flow \"two\"; did you mean a or b?",
+            "not_found: there is no task \"aa\" in the flow \"two\"; did you mean a?",
         ),
     ),
     Row(

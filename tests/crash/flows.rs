@@ -61,11 +61,11 @@ fn a_flow_that_is_killed_again_and_again_completes_exactly() {
         assert_eq!(faults(&look_into(&field.db())), [""; 0], "round {round}");
     }
     assert_eq!(batch.refresh().unwrap().state, State::Waiting, "the kills came in its midst");
-    let runner = builder(&field).workers(2).open().unwrap();
+    let mut runner = deeds::pool(&field, &[("LW_THREADS", "2".to_owned())]);
     let sum = batch.wait(PATIENCE).unwrap();
     assert_eq!((sum.total, sum.succeeded), (LINES as u64 * LENGTH as u64 + 1, sum.total));
     let over: TaskId = batch.callbacks().unwrap()[0].id;
-    runner.handle::<Deed>(over).unwrap().wait(PATIENCE).unwrap();
+    client.handle::<Deed>(over).unwrap().wait(PATIENCE).unwrap();
     let begins = begins(&field);
     let first = |name: &str| *begins[name].first().unwrap();
     let last = |name: &str| *begins[name].last().unwrap();
@@ -77,6 +77,6 @@ fn a_flow_that_is_killed_again_and_again_completes_exactly() {
     }
     assert!(last("end") < first("over"));
     assert_eq!((begins["end"].len(), begins["over"].len()), (1, 1));
-    runner.shutdown(PATIENCE).unwrap();
+    runner.end();
     assert_eq!(faults(&look_into(&field.db())), [""; 0]);
 }

@@ -65,6 +65,18 @@ impl Edges {
         }
     }
 
+    /// A task is no longer kept.
+    pub(super) fn forget(&mut self, task: &TaskRecord) {
+        let row = task.id.row();
+        for before in self.before.remove(&row).unwrap_or_default() {
+            self.after.get_mut(&before).map(|after| after.remove(&row));
+        }
+        self.after.remove(&row);
+        self.open.remove(&row);
+        let members = task.batch.and_then(|batch| self.members.get_mut(&batch.row()));
+        members.map(|members| members.remove(&row));
+    }
+
     /// Takes out all that was stored from this row on.
     pub(super) fn undo(&mut self, first_row: i64) {
         drop(self.before.split_off(&first_row));
@@ -357,6 +369,19 @@ impl Book {
             task.rank = rank(now, record.priority, step_ms);
             task.stand_again(waits);
         });
+    }
+
+    /// Whether a task that has not ended needs an ended one: its batch, a member of it, or what comes after
+    /// it or its batch and may take its result.
+    pub(super) fn is_needed(&self, row: i64) -> bool {
+        let is_open =
+            |row: &i64| self.tasks.get(row).is_some_and(|task| !task.record.state.is_final());
+        let batch = self.tasks.get(&row).and_then(|task| task.record.batch).map(TaskId::row);
+        let is_awaited =
+            |row: i64| self.edges.after.get(&row).is_some_and(|after| after.keys().any(is_open));
+        self.edges.open_members.get(&row).is_some_and(|open| !open.is_empty())
+            || is_awaited(row)
+            || batch.is_some_and(|batch| is_open(&batch) || is_awaited(batch))
     }
 
     /// Whether any before a task has not ended.

@@ -131,6 +131,7 @@ impl Book {
         self.cleared = self.cleared.max(row);
         if let Some(task) = self.tasks.remove(&row) {
             self.index(&task, false);
+            self.edges.forget(&task.record);
             if let Some(key) = &task.record.key {
                 self.keys.remove(key);
             }

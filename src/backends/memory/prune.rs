@@ -61,12 +61,13 @@ impl Book {
                 && self.ties.kept.unique.get(&key.key) == Some(&old.row)
         });
         let newest = old.row + 1 == self.next_row();
-        !keeps_key && !newest
+        !keeps_key && !newest && !self.is_needed(old.row)
     }
 
     fn remove(&mut self, row: i64) {
         let Some(task) = self.tasks.remove(&row) else { return };
         self.index(&task, false);
+        self.edges.forget(&task.record);
         if let Some(key) = &task.record.key {
             self.keys.remove(key);
         }

@@ -49,6 +49,8 @@ const IS_FREE: &str = "SELECT 1 FROM litework_task t WHERE t.id = ?1 AND t.finis
      AND t.id < (SELECT max(id) FROM litework_task) \
      AND NOT EXISTS (SELECT 1 FROM litework_edge e CROSS JOIN litework_task a \
        WHERE e.before = t.id AND a.id = e.after AND a.finished_at IS NULL) \
+     AND NOT EXISTS (SELECT 1 FROM litework_edge e CROSS JOIN litework_task a \
+       WHERE e.before = t.batch AND a.id = e.after AND a.finished_at IS NULL) \
      AND NOT EXISTS (SELECT 1 FROM litework_task b WHERE b.id = t.batch AND b.finished_at IS NULL) \
      AND NOT EXISTS (SELECT 1 FROM litework_task m WHERE m.batch = t.id AND m.finished_at IS NULL) \
      AND (t.unique_key IS NULL OR NOT json_valid(t.ties) \
@@ -315,7 +317,8 @@ mod tests {
         let [a, b, c, d] = [0, 1, 2, 3].map(|n: usize| ids[n].row());
         let [live, newest] = [later[0].row(), later[1].row()];
         bench.run(&format!(
-            "INSERT INTO litework_edge VALUES ({a}, {live}, 'success', 0), ({a}, {b}, 'finish', 0), \
+            "INSERT INTO litework_edge (before, after, policy, open) VALUES \
+             ({a}, {live}, 'success', 0), ({a}, {b}, 'finish', 0), \
              ({c}, {d}, 'success', 0), ({live}, {d}, 'finish', 1); \
              INSERT INTO litework_step VALUES ({a}, 's', '1', 1), ({d}, 's', '1', 1);"
         ));

@@ -85,9 +85,9 @@ impl Bench {
     /// So many tens of steps of `SQLite`'s machine a call takes.
     fn steps(&self, call: impl FnOnce(&Self)) -> u64 {
         let counted = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&counted);
+        let steps = Arc::clone(&counted);
         let count = move || {
-            counter.fetch_add(1, Ordering::SeqCst);
+            steps.fetch_add(1, Ordering::SeqCst);
             false
         };
         let level = Durability::Normal;
