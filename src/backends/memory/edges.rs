@@ -183,6 +183,7 @@ impl Book {
     fn let_go_on(&mut self, now: Timestamp, row: i64) {
         let Some(task) = self.tasks.get(&row) else { return };
         let due_at = task.record.due_at;
+        self.may_start |= due_at <= now;
         let ties = task.extra.as_ref().map(|extra| &extra.ties);
         let key = ties.and_then(|ties| ties.held_key.clone());
         let gate = ties.and_then(|ties| ties.gate).filter(|gate| !gate.skips() && key.is_some());

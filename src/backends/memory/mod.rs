@@ -83,6 +83,8 @@ struct Book {
     edges: Edges,
     /// Batches of which a member has ended in this call.
     unsummed: BTreeSet<i64>,
+    /// Whether an end has let a task go on that waited for it, since this was last asked.
+    may_start: bool,
     /// How much earlier one point of priority counts.
     step_ms: i64,
 }
@@ -276,12 +278,11 @@ impl Backend for Memory {
             book.sum_up(now);
             if let Some(offer) = offer {
                 book.promote(now, offer);
+                book.may_start = false;
                 (done.claimed, done.more) = book.claim(now, offer);
-                let known = std::mem::take(&mut book.effects.work);
                 book.sum_up(now);
-                // What has become ready by these ends has not been looked at.
-                done.more |= book.effects.work;
-                book.effects.work |= known;
+                // What has been let go on by these ends has not been looked at.
+                done.more |= book.may_start;
                 done.next_due = book.next_due();
             }
             done.ended.extend_from_slice(&book.effects.changed[told..]);

@@ -104,13 +104,11 @@ pub(super) fn claim(
         for moment in postponed {
             core.note_due(moment);
         }
-        let known = std::mem::take(&mut core.effects.work);
+        core.may_start = false;
         left.into_iter().try_for_each(|row| ends::left(core, now, row))?;
         ends::sum_up(core)?;
-        // What has become ready by these ends has not been looked at.
-        let freed = std::mem::replace(&mut core.effects.work, known);
-        core.effects.work |= freed;
-        Ok(more || freed)
+        // What has been let go on by these ends has not been looked at.
+        Ok(more || core.may_start)
     });
     match answer {
         Ok(more) => Ok((claimed, more)),

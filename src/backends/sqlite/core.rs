@@ -79,6 +79,8 @@ pub(super) struct Core {
     pub(super) effects: Effects,
     /// Batches of which a member has ended in this transaction, and when.
     pub(super) unsummed: BTreeMap<i64, Timestamp>,
+    /// Whether an end has let a task go on that waited for it, since this was last asked.
+    pub(super) may_start: bool,
     pub(super) tags: Tags,
     /// To be given back by the next transaction, before anybody can claim them again.
     pub(super) doubts: Vec<Doubt>,
@@ -106,6 +108,7 @@ impl Core {
             next_due: NextDue::Unknown,
             effects: Effects::default(),
             unsummed: BTreeMap::new(),
+            may_start: false,
             tags: Tags::default(),
             doubts: Vec::new(),
             path,

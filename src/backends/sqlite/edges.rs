@@ -187,6 +187,8 @@ pub(super) struct Ripple {
     pub(super) changed: Vec<i64>,
     /// Batches of which a member has ended.
     pub(super) batches: Vec<i64>,
+    /// Whether a task has no other before it any more that could start now.
+    pub(super) may_start: bool,
 }
 
 /// One that waits for a task that has ended.
@@ -217,6 +219,7 @@ pub(super) fn close(
             record(conn, waiter.row, row, state, now)?;
             ended.push(waiter.row);
         } else if !waiter.is_blocked {
+            ripple.may_start |= waiter.due_at <= now;
             let_go_on(conn, now, step_ms, waiter, &mut ripple.freed)?;
         }
     }

@@ -36,6 +36,7 @@ pub(super) fn left(core: &mut Core, now: Timestamp, row: i64) -> Result<(), Erro
     spread(&core.conn, now, core.step_ms, row, &mut ripple)?;
     core.unsummed.extend(ripple.batches.drain(..).map(|batch| (batch, now)));
     core.effects.changed.append(&mut ripple.changed);
+    core.may_start |= ripple.may_start;
     core.note_freed(ripple.freed)
 }
 
