@@ -123,7 +123,7 @@ fn delays(
 ) -> Vec<Duration> {
     let mut delays = Vec::new();
     for number in 0..15 {
-        let name = format!("n{number}");
+        let name = format!("n{number:02}");
         let written = write_one(&name);
         pool.expect(&format!("ran {name}"));
         let ran = field
@@ -291,7 +291,7 @@ fn a_row_is_one_task_whoever_takes_it() {
     let mut pools = [running_pool(&field), running_pool(&field)];
     let conn = look_into(&field.db());
     for first in (0..ROWS).step_by(30) {
-        write(&conn, (first..first + 30).map(|number| format!("n{number}")));
+        write(&conn, (first..first + 30).map(|number| format!("n{number:02}")));
     }
     let began = Instant::now();
     while count(&conn, "SELECT count(*) FROM litework_task WHERE state = 'succeeded'") < 3_000 {
@@ -318,7 +318,7 @@ fn a_program_that_is_killed_while_it_takes_rows_leaves_them_to_the_next() {
     let field = Field::default();
     drop(on_demand(&field));
     let conn = look_into(&field.db());
-    write(&conn, (0..40).map(|number| format!("n{number}")));
+    write(&conn, (0..40).map(|number| format!("n{number:02}")));
     let mut killed = pool(&field, Some("inbox_taken:1"));
     killed.expect("at inbox_taken");
     killed.kill();
@@ -326,7 +326,7 @@ fn a_program_that_is_killed_while_it_takes_rows_leaves_them_to_the_next() {
     assert_eq!(count(&conn, "SELECT count(*) FROM litework_task"), 0);
     let mut next = running_pool(&field);
     for number in 0..40 {
-        next.expect(&format!("ran n{number}"));
+        next.expect(&format!("ran n{number:02}"));
     }
     assert!(next.end().success());
     assert_eq!((count(&conn, OPEN), count(&conn, UNMATCHED)), (0, 0));
