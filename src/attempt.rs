@@ -92,9 +92,10 @@ pub(crate) fn run(client: &Client, registry: &Registry, prepared: &Prepared) -> 
         (Some(handler), None) => {
             client.hub.hooks.started(task, || client.hub.clock.now());
             let began = Instant::now();
-            let (outcome, completion) = call(client, registry, handler, prepared);
+            let ctx = context(client, registry, handler, prepared);
+            let outcome = call(client, registry, handler, prepared, &ctx);
             handler.pace.note(began.elapsed());
-            complete(task, outcome, completion, &mut kept)
+            complete(task, outcome, ctx.take_completion(), &mut kept)
         }
     };
     let finish = Finish {
@@ -125,30 +126,53 @@ fn is_json(text: &str) -> bool {
     serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }
 
-fn call(
+/// Runs the body of a task that is not stored: nothing of it is recorded, and nobody is told. None
+/// where the body is not in this program.
+#[cfg(feature = "testing")]
+pub(crate) fn rehearse(
+    client: &Client,
+    registry: &Registry,
+    prepared: &Prepared,
+) -> Option<Outcome> {
+    let handler = prepared.handler.as_ref()?;
+    let ctx = context(client, registry, handler, prepared).unstored();
+    Some(call(client, registry, handler, prepared, &ctx))
+}
+
+fn context(
     client: &Client,
     registry: &Registry,
     handler: &Handler,
     prepared: &Prepared,
-) -> (Outcome, Completion) {
+) -> Context {
     let task = &prepared.task;
-    let ctx = Context::new(
+    Context::new(
         client.clone(),
         task,
         Arc::clone(&prepared.token),
         Arc::clone(&registry.states),
         Hold::new(task, prepared.options.durability, handler.output),
-    );
+    )
+}
+
+fn call(
+    client: &Client,
+    registry: &Registry,
+    handler: &Handler,
+    prepared: &Prepared,
+    ctx: &Context,
+) -> Outcome {
+    let task = &prepared.task;
     let takes = task.extra.as_ref().and_then(|extra| extra.ties.takes.as_deref());
     let arguments = match takes.map_or(Ok(None), |takes| filled(client, task, takes).map(Some)) {
         Ok(filled) => filled,
-        Err(outcome) => return (outcome, ctx.take_completion()),
+        Err(outcome) => return outcome,
     };
     let arguments = arguments.as_deref().unwrap_or(&task.arguments);
     let (called, place) = client.hub.inside(task, || {
-        panics::noting(|| handler.run(&ctx, arguments, &registry.layers, client.hub.limits))
+        panics::noting(|| handler.run(ctx, arguments, &registry.layers, client.hub.limits))
     });
-    let outcome = match called {
+    match called {
         Ok(Err(BodyError::BadArguments(error))) if takes.is_some() => {
             let parameter = takes.unwrap_or_default();
             bad_arguments(format!("{error}; the parameter {parameter:?} takes a result"))
@@ -158,8 +182,7 @@ fn call(
             let report = Box::new(panics::report(panic, place));
             Outcome::Retry { reason: Reason::Error, report, after: None }
         }
-    };
-    (outcome, ctx.take_completion())
+    }
 }
 
 /// What a finishing transaction has committed stands, whatever its body did afterwards. A success

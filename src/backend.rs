@@ -13,6 +13,7 @@ use crate::flow::Sum;
 use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::inbox::{Inbox, InboxRow, Slice};
+use crate::mishap::Mishaps;
 use crate::presence::WorkerRecord;
 use crate::record::{
     AttemptRecord, Claimed, Cursor, Finish, Finished, Lease, Member, NewStep, NewTask, Page, Prior,
@@ -256,6 +257,9 @@ pub(crate) trait Backend: Operate + 'static {
 
     /// The bell that this engine rings after each commit.
     fn signal(&self) -> &Arc<Signal>;
+
+    /// What tests have planned to go wrong.
+    fn mishaps(&self) -> &Mishaps;
 
     /// Starts listening to other processes, where it does not do so yet.
     fn watch(&self) -> Result<(), Error>;

@@ -176,6 +176,12 @@ impl Context {
         }
     }
 
+    /// A context whose task is not stored: it has a client, and no id and no lease.
+    #[cfg(feature = "testing")]
+    pub(crate) fn unstored(self) -> Self {
+        Self { id: None, hold: None, ..self }
+    }
+
     /// A context without a queue behind it, to call a body in a unit test.
     ///
     /// ```
@@ -328,6 +334,27 @@ impl Context {
             call.with.trace = self.trace.as_deref().map(str::to_owned);
         }
         self.client.as_ref().ok_or(Error::Closed)?.enqueue(call)
+    }
+
+    /// A place in the body that a test may make it panic at, with
+    /// [`testing::panic_at`](crate::testing::panic_at): to see that what comes before it is not done twice.
+    /// Does nothing otherwise, and costs nothing without the feature `testing`.
+    ///
+    /// ```
+    /// # use litework::{Context, task};
+    /// #[task]
+    /// fn pay(ctx: &Context, cents: u64) -> u64 {
+    ///     // … the card is charged …
+    ///     ctx.fault_point("charged");
+    ///     cents
+    /// }
+    /// assert_eq!(pay(&Context::detached(), 995), 995);
+    /// ```
+    #[inline]
+    pub fn fault_point(&self, name: &str) {
+        if let Some(client) = &self.client {
+            client.hub.backend.mishaps().pass(name);
+        }
     }
 
     fn limits(&self) -> JsonLimits {

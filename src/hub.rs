@@ -20,6 +20,8 @@ use crate::hook::Hooks;
 use crate::id::TaskId;
 use crate::inside::{self, Inside};
 use crate::json::{self, JsonLimits};
+#[cfg(feature = "testing")]
+use crate::outcome::Outcome;
 use crate::pruner::Pruner;
 use crate::quota::Quotas;
 use crate::record::{Claimed, Finished, NewTask, Stored, TaskRecord};
@@ -151,6 +153,34 @@ pub(crate) trait PendingRunner: Stops {
     fn run_pending(&self, pending: &Pending) -> Result<Ran, Error>;
     /// Whether a thread of this client has a task of this row in hand, or is about to try it again.
     fn holds(&self, row: i64) -> bool;
+    /// The same, step by step.
+    #[cfg(feature = "testing")]
+    fn stepper(&self) -> &dyn Stepper;
+}
+
+/// What one attempt came to.
+#[cfg(feature = "testing")]
+pub(crate) struct Came {
+    pub(crate) kind: Arc<str>,
+    /// One attempt; none where it does not count, as its lease was lost or it was handed back.
+    pub(crate) ran: Ran,
+    /// Not run after all, so that claiming it again at once would lead nowhere.
+    pub(crate) handed_back: bool,
+}
+
+/// Runs one attempt at a time in the calling thread, for tests.
+#[cfg(feature = "testing")]
+pub(crate) trait Stepper {
+    /// Takes what others have left behind or written, as `run_pending` does first.
+    fn gather(&self) -> Result<(), Error>;
+    /// One attempt of the best task that is due; none when nothing is.
+    fn run_next(&self, pending: &Pending) -> Result<Option<Came>, Error>;
+    /// One attempt of this task, if it is due.
+    fn run_one(&self, id: TaskId) -> Result<Option<Came>, Error>;
+    /// When something that waits for its time may start next, as far as the engine knows.
+    fn next_due(&self) -> Result<Option<Timestamp>, Error>;
+    /// Runs the body of a task that is not stored.
+    fn rehearse(&self, task: NewTask) -> Result<Outcome, Error>;
 }
 
 /// The end of a runner, step by step, so that all runners of a client share one grace.

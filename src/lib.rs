@@ -102,6 +102,7 @@ mod outcome;
 mod panics;
 mod settle;
 mod error;
+mod mishap;
 mod key;
 mod unique;
 mod gate;

@@ -1,73 +1,73 @@
-//! Tests of programs that use the queue: a clock that is moved by hand.
+//! Tests of programs that use the queue (feature `testing`): a clock that is moved by hand, draining,
+//! assertions about what was enqueued and what is left, bodies outside of the queue, and faults.
+//!
+//! ```
+//! use litework::testing::{Drain, ManualClock, drain, no_leftovers};
+//! use litework::{Client, Context, Mode, Result, assert_enqueued, refute_enqueued, task};
+//! use std::time::Duration;
+//!
+//! /// Books an order, and reminds of it a day later.
+//! #[task]
+//! fn order(ctx: &Context, number: u32) -> Result<()> {
+//!     ctx.enqueue(remind::with(number, "ada").run_after(Duration::from_secs(86_400)))?;
+//!     Ok(())
+//! }
+//!
+//! #[task(queue = "mail")]
+//! fn remind(number: u32, who: &str) {}
+//!
+//! let clock = ManualClock::new();
+//! let builder = Client::in_memory().mode(Mode::Hold).environment([] as [(&str, &str); 0]);
+//! let tasks = builder.clock(clock.clone()).register(order).register(remind).open()?;
+//! let _all_done = no_leftovers(&tasks); // looks at the end
+//!
+//! // The program enqueues, and nobody runs it …
+//! tasks.enqueue(order::with(7))?;
+//! assert_enqueued!(tasks, order { number: 7 });
+//! refute_enqueued!(tasks, remind);
+//!
+//! // … until the test says so.
+//! drain(&tasks, &Drain::new())?;
+//! assert_enqueued!(tasks, remind { number: 7, .. }, queue = "mail", count = 1);
+//! drain(&tasks, &Drain::new().delayed(&clock))?; // a day passes at once
+//! # Ok::<(), litework::Error>(())
+//! ```
+//!
+//! | To test | Use |
+//! |---|---|
+//! | code that enqueues | [`Client::dummy`](crate::Client::dummy) or mode `hold`, and [`assert_enqueued!`](crate::assert_enqueued) |
+//! | code that needs what its tasks do | [`Client::immediate`](crate::Client::immediate), or mode `hold` and [`drain()`] |
+//! | a body by itself | call the function with [`Context::detached`](crate::Context::detached) |
+//! | a body with its layers, state, options and JSON | [`perform`] |
+//! | delays, retries, snoozes, expiry | [`ManualClock`], and [`Drain::delayed`] |
+//! | what happens when a write fails | [`fail_writes`] |
+//! | that a body may be repeated | [`Context::fault_point`](crate::Context::fault_point) and [`panic_at`] |
+//! | that nothing is forgotten | [`assert_no_leftovers!`](crate::assert_no_leftovers), or [`no_leftovers`] at the begin of a test |
+//!
+//! Do not enable the feature in a program that ships: with it, an atomic flag is read at each write.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+mod clock;
+mod drain;
+mod due;
+mod enqueued;
+mod expect;
+mod faults;
+mod macros;
+mod perform;
+#[cfg(test)]
+mod tests;
 
-use crate::time::{Clock, Timestamp};
+pub use self::clock::ManualClock;
+pub use self::drain::{DRAIN_LIMIT_DEFAULT, Drain, Drained, drain};
+pub use self::enqueued::{
+    NoLeftovers, all_enqueued, assert_enqueued, assert_no_leftovers, no_leftovers, refute_enqueued,
+};
+pub use self::expect::Expected;
+pub use self::faults::{WriteFault, WritePoint, clear_faults, fail_writes, panic_at};
+pub use self::perform::{NotPerformed, perform};
 
-/// A clock that stands still until it is moved.
-///
-/// ```
-/// use litework::testing::ManualClock;
-/// use litework::Clock;
-/// use std::time::Duration;
-///
-/// let clock = ManualClock::new();
-/// let before = clock.now();
-/// clock.advance(Duration::from_secs(60));
-/// assert_eq!(before.until(clock.now()), Duration::from_secs(60));
-/// ```
-#[derive(Default)]
-pub struct ManualClock {
-    now_ms: AtomicI64,
-    even_ms: AtomicU64,
-    look_again: Mutex<Vec<Arc<dyn Fn() + Send + Sync>>>,
-}
-
-impl std::fmt::Debug for ManualClock {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("ManualClock").field(&self.now()).finish()
-    }
-}
-
-impl ManualClock {
-    /// A clock at 2026-01-01T00:00:00Z.
-    pub fn new() -> Arc<Self> {
-        let clock = Self::default();
-        clock.now_ms.store(1_767_225_600_000, Ordering::SeqCst);
-        Arc::new(clock)
-    }
-
-    /// Moves the clock on, as time does, and wakes timers that wait for it.
-    pub fn advance(&self, span: Duration) {
-        let ms = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
-        self.now_ms.fetch_add(ms, Ordering::SeqCst);
-        self.even_ms.fetch_add(ms.unsigned_abs(), Ordering::SeqCst);
-        let waiting = self.look_again.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for look_again in &waiting {
-            look_again();
-        }
-    }
-
-    /// Sets the clock to a moment, also an earlier one, as somebody sets a machine's date: its even
-    /// clock does not move.
-    pub fn set(&self, moment: Timestamp) {
-        self.now_ms.store(moment.as_millis(), Ordering::SeqCst);
-        self.advance(Duration::ZERO);
-    }
-}
-
-impl Clock for ManualClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::clamped(self.now_ms.load(Ordering::SeqCst))
-    }
-
-    fn even(&self) -> Duration {
-        Duration::from_millis(self.even_ms.load(Ordering::SeqCst))
-    }
-
-    fn on_step(&self, look_again: Arc<dyn Fn() + Send + Sync>) {
-        self.look_again.lock().unwrap_or_else(PoisonError::into_inner).push(look_again);
-    }
+/// The name of an argument, without the mark of a raw identifier.
+#[doc(hidden)]
+pub fn plain_name(name: &str) -> &str {
+    name.strip_prefix("r#").unwrap_or(name)
 }

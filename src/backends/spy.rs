@@ -12,6 +12,7 @@ use crate::filter::Filter;
 use crate::flow::Sum;
 use crate::gate::Limits;
 use crate::id::TaskId;
+use crate::mishap::Mishaps;
 use crate::presence::WorkerRecord;
 use crate::record::{
     AttemptRecord, Cursor, Finish, Lease, Member, NewStep, NewTask, Page, Prior, StepRecord,
@@ -51,6 +52,10 @@ impl Backend for Spy {
 
     fn signal(&self) -> &Arc<Signal> {
         self.inner.signal()
+    }
+
+    fn mishaps(&self) -> &Mishaps {
+        self.inner.mishaps()
     }
 
     fn watch(&self) -> Result<(), Error> {

@@ -9,6 +9,9 @@
 //! When the client is shut down, no caller claims or begins anything more: the rest of its batch is
 //! handed back, and `run_pending` returns what it did until then.
 
+#[cfg(feature = "testing")]
+mod step;
+
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -21,6 +24,8 @@ use crate::backend::{Backend, Exchanged, Offer, Picked, Room, next_view};
 use crate::client::Client;
 use crate::error::Error;
 use crate::hook::Hooks;
+#[cfg(feature = "testing")]
+use crate::hub::Stepper;
 use crate::hub::{Hub, Pending, PendingRunner, Ran, Runner, Stopped, Stops};
 use crate::id::TaskId;
 use crate::inside;
@@ -447,6 +452,11 @@ fn tally(ran: &mut Ran, finishes: &[Finish], answers: &[Option<Finished>]) {
 impl PendingRunner for Inline {
     fn holds(&self, row: i64) -> bool {
         self.minder.holds(row)
+    }
+
+    #[cfg(feature = "testing")]
+    fn stepper(&self) -> &dyn Stepper {
+        self
     }
 
     fn run_pending(&self, pending: &Pending) -> Result<Ran, Error> {

@@ -5,7 +5,7 @@
 //!   end;
 //! - `keeper`: the one thread that keeps the pool's time: due tasks, leases, time-outs, rescues;
 //! - `inline`: the calling thread, in mode `inline` and for `run_pending`; `minder` knows what such
-//!   threads hold and keeps their lease.
+//!   threads hold and keeps their lease, `step` runs one attempt at a time for tests.
 //!
 //! All three run the same attempts and write through the same contract.
 

@@ -33,6 +33,7 @@ use crate::filter::Filter;
 use crate::flow::Sum;
 use crate::gate::Limits;
 use crate::id::TaskId;
+use crate::mishap::Mishaps;
 use crate::record::{
     AttemptRecord, Cursor, Finish, Lease, Member, NewStep, NewTask, Page, Prior, StepRecord,
     Stored, TaskRecord,
@@ -50,6 +51,7 @@ const PAGE_SIZE_MAX: usize = 1_000;
 pub(crate) struct Memory {
     book: Mutex<Book>,
     signal: Arc<Signal>,
+    mishaps: Mishaps,
 }
 
 #[derive(Default)]
@@ -119,7 +121,7 @@ impl Default for Memory {
 impl Memory {
     pub(crate) fn new(step_ms: i64) -> Self {
         let book = Book { step_ms, ..Book::default() };
-        Self { book: Mutex::new(book), signal: Arc::default() }
+        Self { book: Mutex::new(book), signal: Arc::default(), mishaps: Mishaps::default() }
     }
 
     fn with<R>(&self, body: impl FnOnce(&mut Book) -> R) -> R {
@@ -139,6 +141,30 @@ impl Memory {
 }
 
 impl Book {
+    fn exchange(
+        &mut self,
+        now: Timestamp,
+        finishes: &[Finish],
+        offer: Option<&dyn Offer>,
+    ) -> Exchanged {
+        let mut done = Exchanged::default();
+        done.finished.extend(finishes.iter().map(|end| self.finish(now, end)));
+        let told = self.effects.changed.len();
+        done.ended = ended_with(&self.effects.changed, finishes);
+        self.sum_up(now);
+        if let Some(offer) = offer {
+            self.promote(now, offer);
+            self.may_start = false;
+            (done.claimed, done.more) = self.claim(now, offer);
+            self.sum_up(now);
+            // What has been let go on by these ends has not been looked at.
+            done.more |= self.may_start;
+            done.next_due = self.next_due();
+        }
+        done.ended.extend_from_slice(&self.effects.changed[told..]);
+        done
+    }
+
     fn by_id(&self, id: TaskId) -> Option<&Task> {
         self.tasks.get(&id.row()).filter(|task| task.record.id == id)
     }
@@ -223,6 +249,10 @@ impl Backend for Memory {
         &self.signal
     }
 
+    fn mishaps(&self) -> &Mishaps {
+        &self.mishaps
+    }
+
     fn watch(&self) -> Result<(), Error> {
         Ok(())
     }
@@ -237,10 +267,12 @@ impl Backend for Memory {
         tasks: Vec<NewTask>,
         offer: Option<Arc<dyn Offer>>,
     ) -> Result<Vec<Stored>, Error> {
-        self.with(|book| {
-            let stored = book.enqueue(now, tasks, offer.as_deref())?;
-            book.sum_up(now);
-            Ok(stored)
+        self.mishaps.enqueue(offer, |offer| {
+            self.with(|book| {
+                let stored = book.enqueue(now, tasks, offer.as_deref())?;
+                book.sum_up(now);
+                Ok(stored)
+            })
         })
     }
 
@@ -270,23 +302,8 @@ impl Backend for Memory {
         finishes: &[Finish],
         offer: Option<&dyn Offer>,
     ) -> Result<Exchanged, Error> {
-        self.with(|book| {
-            let mut done = Exchanged::default();
-            done.finished.extend(finishes.iter().map(|end| book.finish(now, end)));
-            let told = book.effects.changed.len();
-            done.ended = ended_with(&book.effects.changed, finishes);
-            book.sum_up(now);
-            if let Some(offer) = offer {
-                book.promote(now, offer);
-                book.may_start = false;
-                (done.claimed, done.more) = book.claim(now, offer);
-                book.sum_up(now);
-                // What has been let go on by these ends has not been looked at.
-                done.more |= book.may_start;
-                done.next_due = book.next_due();
-            }
-            done.ended.extend_from_slice(&book.effects.changed[told..]);
-            Ok(done)
+        self.mishaps.finish(finishes.len(), offer, |offer| {
+            Ok(self.with(|book| book.exchange(now, finishes, offer)))
         })
     }
 

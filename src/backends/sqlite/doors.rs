@@ -397,17 +397,22 @@ fn in_transaction<R, E>(
     let mut stored = Vec::new();
     let mut untold = client.hub.hooks.untold();
     let mut refused = None;
+    let mut spoiled = None;
     let answer = {
         let mut turn = engine.inner.writer.turn().map_err(Refused::Ours)?;
         let _holding = Holding::new(engine.inner.key);
         turn.transaction(level, |core| {
             let (untold, stored, late) = (&mut untold, &mut stored, &mut late.calls);
-            body(&mut Write { core, client, now, untold, stored, late }).map_err(|error| {
+            let value = body(&mut Write { core, client, now, untold, stored, late });
+            let value = value.map_err(|error| {
                 refused = Some(error);
                 Error::Closed
-            })
+            })?;
+            spoiled = engine.inner.mishaps.transaction()?;
+            Ok(value)
         })
     };
+    let answer = answer.and_then(|value| spoiled.map_or(Ok(value), Err));
     match (answer, refused) {
         (Ok(value), _) => {
             untold.tell(now);

@@ -67,6 +67,7 @@ use crate::flow::Sum;
 use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::inbox::{Inbox, Slice};
+use crate::mishap::Mishaps;
 use crate::options::Durability;
 use crate::record::{
     AttemptRecord, Claimed, Cursor, Finish, Lease, Member, NewStep, NewTask, Page, Prior,
@@ -89,6 +90,7 @@ pub(crate) struct Inner {
     watching: AtomicBool,
     bell: OnceLock<watcher::Bell>,
     writers: inbox::Writers,
+    mishaps: Mishaps,
     key: FileKey,
     pid: u32,
 }
@@ -162,6 +164,7 @@ impl Inner {
             watching: AtomicBool::new(false),
             bell: OnceLock::new(),
             writers: inbox::Writers::default(),
+            mishaps: Mishaps::default(),
             pid: std::process::id(),
         })
     }
@@ -271,6 +274,80 @@ impl Sqlite {
     }
 }
 
+impl Sqlite {
+    /// Stores all tasks or none.
+    fn insert(
+        &self,
+        now: Timestamp,
+        mut tasks: Vec<NewTask>,
+        offer: Option<Arc<dyn Offer>>,
+    ) -> Result<Vec<Stored>, Error> {
+        if tasks.len() == 1 && !tasks[0].is_batch() {
+            let task = tasks.swap_remove(0);
+            let insert = Insert::new(task, now, offer, self.durability);
+            return self.inner.writer.insert(insert).map(|stored| vec![stored]);
+        }
+        let mut inserts: Vec<Insert> = tasks
+            .into_iter()
+            .map(|task| Insert::new(task, now, offer.clone(), self.durability))
+            .collect();
+        let level = inserts.iter().map(Insert::level).max().unwrap_or_default();
+        let mut turn = self.inner.writer.turn()?;
+        let stored = turn.transaction(level, |core| blocks::store_all(core, &mut inserts));
+        if let Err(error) = stored {
+            turn.doubt(&error, inserts.iter().filter_map(Insert::doubt));
+            inserts.iter_mut().for_each(Insert::undo);
+            return Err(error);
+        }
+        inserts.iter().for_each(Insert::note_stored);
+        drop(turn);
+        if inserts.first().is_some_and(Insert::is_existing_batch) {
+            inserts.truncate(1);
+        }
+        inserts.into_iter().map(Insert::into_stored).collect()
+    }
+
+    /// Records the finishes, promotes what is due and claims, in one commit.
+    fn exchange_now(
+        &self,
+        now: Timestamp,
+        finishes: &[Finish],
+        offer: Option<&dyn Offer>,
+    ) -> Result<Exchanged, Error> {
+        let level = self.exchange_level(finishes);
+        let mut turn = self.inner.writer.turn()?;
+        // Outside of the transaction, so that what it has claimed is known if its commit fails.
+        let mut done = Exchanged::default();
+        let answer = turn.transaction(level, |core| {
+            done.finished = finish::finish_all(core, now, finishes)?;
+            let told = core.effects.changed.len();
+            done.ended = ended_with(&core.effects.changed, finishes);
+            if !finishes.is_empty() {
+                crate::fault::point("finished_uncommitted");
+            }
+            // What waits for a batch may be claimed at once.
+            ends::sum_up(core)?;
+            if let Some(offer) = offer {
+                let unwritten = promote::promote(core, now, offer)?;
+                (done.claimed, done.more) = claim::claim(core, now, unwritten, offer)?;
+                let due_at = promote::next_due(core)?;
+                done.next_due = due_at.into_iter().chain(core.rules.opens_at()).min();
+            }
+            done.ended.extend_from_slice(&core.effects.changed[told..]);
+            Ok(())
+        });
+        if let (Err(error), Some(offer)) = (&answer, offer) {
+            turn.doubt(error, claim::doubts(&done.claimed));
+            claim::undo(offer, &done.claimed);
+        }
+        answer?;
+        if let Some(offer) = offer.filter(|_| level < Durability::Full) {
+            flush_at_most_once(&mut turn, &mut done, offer);
+        }
+        Ok(done)
+    }
+}
+
 impl Backend for Sqlite {
     fn as_any(&self) -> &dyn std::any::Any {
         self
@@ -278,6 +355,10 @@ impl Backend for Sqlite {
 
     fn signal(&self) -> &Arc<Signal> {
         &self.inner.signal
+    }
+
+    fn mishaps(&self) -> &Mishaps {
+        &self.inner.mishaps
     }
 
     fn watch(&self) -> Result<(), Error> {
@@ -319,34 +400,12 @@ impl Backend for Sqlite {
     fn enqueue(
         &self,
         now: Timestamp,
-        mut tasks: Vec<NewTask>,
+        tasks: Vec<NewTask>,
         offer: Option<Arc<dyn Offer>>,
     ) -> Result<Vec<Stored>, Error> {
         self.check_usable()?;
         crate::fault::point("before_insert");
-        if tasks.len() == 1 && !tasks[0].is_batch() {
-            let task = tasks.swap_remove(0);
-            let insert = Insert::new(task, now, offer, self.durability);
-            return self.inner.writer.insert(insert).map(|stored| vec![stored]);
-        }
-        let mut inserts: Vec<Insert> = tasks
-            .into_iter()
-            .map(|task| Insert::new(task, now, offer.clone(), self.durability))
-            .collect();
-        let level = inserts.iter().map(Insert::level).max().unwrap_or_default();
-        let mut turn = self.inner.writer.turn()?;
-        let stored = turn.transaction(level, |core| blocks::store_all(core, &mut inserts));
-        if let Err(error) = stored {
-            turn.doubt(&error, inserts.iter().filter_map(Insert::doubt));
-            inserts.iter_mut().for_each(Insert::undo);
-            return Err(error);
-        }
-        inserts.iter().for_each(Insert::note_stored);
-        drop(turn);
-        if inserts.first().is_some_and(Insert::is_existing_batch) {
-            inserts.truncate(1);
-        }
-        inserts.into_iter().map(Insert::into_stored).collect()
+        self.inner.mishaps.enqueue(offer, |offer| self.insert(now, tasks, offer))
     }
 
     fn join(&self, now: Timestamp, member: &Member) -> Result<i64, Error> {
@@ -378,37 +437,9 @@ impl Backend for Sqlite {
         offer: Option<&dyn Offer>,
     ) -> Result<Exchanged, Error> {
         self.check_usable()?;
-        let level = self.exchange_level(finishes);
-        let mut turn = self.inner.writer.turn()?;
-        // Outside of the transaction, so that what it has claimed is known if its commit fails.
-        let mut done = Exchanged::default();
-        let answer = turn.transaction(level, |core| {
-            done.finished = finish::finish_all(core, now, finishes)?;
-            let told = core.effects.changed.len();
-            done.ended = ended_with(&core.effects.changed, finishes);
-            if !finishes.is_empty() {
-                crate::fault::point("finished_uncommitted");
-            }
-            // What waits for a batch may be claimed at once.
-            ends::sum_up(core)?;
-            if let Some(offer) = offer {
-                let unwritten = promote::promote(core, now, offer)?;
-                (done.claimed, done.more) = claim::claim(core, now, unwritten, offer)?;
-                let due_at = promote::next_due(core)?;
-                done.next_due = due_at.into_iter().chain(core.rules.opens_at()).min();
-            }
-            done.ended.extend_from_slice(&core.effects.changed[told..]);
-            Ok(())
-        });
-        if let (Err(error), Some(offer)) = (&answer, offer) {
-            turn.doubt(error, claim::doubts(&done.claimed));
-            claim::undo(offer, &done.claimed);
-        }
-        answer?;
-        if let Some(offer) = offer.filter(|_| level < Durability::Full) {
-            flush_at_most_once(&mut turn, &mut done, offer);
-        }
-        Ok(done)
+        self.inner
+            .mishaps
+            .finish(finishes.len(), offer, |offer| self.exchange_now(now, finishes, offer))
     }
 
     fn step(&self, id: TaskId, lease: Lease, name: &str) -> Result<Option<String>, Error> {

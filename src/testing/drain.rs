@@ -1,0 +1,262 @@
+//! Tests of programs: runs what is due in the calling thread, until nothing is.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use super::clock::ManualClock;
+use super::due::{every, live, next_due};
+use crate::client::Client;
+use crate::error::Error;
+use crate::hub::{Came, Mode, Pending, Ran, Stepper};
+use crate::id::TaskId;
+use crate::record::TaskRecord;
+
+/// Attempts of one drain at most, where it says nothing else.
+pub const DRAIN_LIMIT_DEFAULT: usize = 10_000;
+
+/// What [`drain`] runs, and how far it goes.
+#[derive(Debug, Clone)]
+#[must_use = "it says what `drain` does"]
+pub struct Drain {
+    clock: Option<Arc<ManualClock>>,
+    chained: bool,
+    limit: usize,
+    pending: Pending,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { clock: None, chained: true, limit: DRAIN_LIMIT_DEFAULT, pending: Pending::all() }
+    }
+}
+
+impl Drain {
+    /// What is due now, and what its bodies enqueue; at most [`DRAIN_LIMIT_DEFAULT`] (10,000) attempts.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What becomes due later too, such as delayed tasks, retries and snoozes: whenever nothing is due,
+    /// the clock, which must be the client's, is moved on to the moment at which something is. Default: the clock stays.
+    pub fn delayed(mut self, clock: &Arc<ManualClock>) -> Self {
+        self.clock = Some(Arc::clone(clock));
+        self
+    }
+
+    /// With `false` only tasks that are stored when the drain begins, not what their bodies enqueue: in order
+    /// of priority, due time and enqueuing. Default: true.
+    pub fn chained(mut self, chained: bool) -> Self {
+        self.chained = chained;
+        self
+    }
+
+    /// Panics when it takes more attempts than this, as tasks that enqueue one another never come to an end. Moves of
+    /// the clock count too. Default: [`DRAIN_LIMIT_DEFAULT`] (10,000).
+    pub fn limit(mut self, attempts: usize) -> Self {
+        self.limit = attempts;
+        self
+    }
+
+    /// Only this kind, or one of those given.
+    pub fn only(mut self, kind: impl Into<String>) -> Self {
+        self.pending = self.pending.only(kind);
+        self
+    }
+
+    /// All but this kind, or those given.
+    pub fn except(mut self, kind: impl Into<String>) -> Self {
+        self.pending = self.pending.except(kind);
+        self
+    }
+}
+
+/// What [`drain`] did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drained {
+    /// Attempts that ended with a return value.
+    pub succeeded: usize,
+    /// Attempts after which the task is final without one.
+    pub failed: usize,
+    /// Attempts after which the task goes on later.
+    pub postponed: usize,
+    /// Tasks of the client, of whatever kind, that have not ended.
+    pub left: usize,
+}
+
+/// Runs what is due in this thread, best first, until nothing more is: as
+/// [`run_pending`](Client::run_pending) does, but never without end, and with a clock that it may move.
+/// A task that fails does not stop the rest.
+///
+/// ```
+/// use litework::testing::{Drain, ManualClock, drain};
+/// use litework::{Client, Context, Mode, Result, task};
+/// use std::time::Duration;
+///
+/// #[task]
+/// fn invite(ctx: &Context, who: &str) -> Result<()> {
+///     ctx.enqueue(remind::with(who).run_after(Duration::from_secs(86_400)))?;
+///     Ok(())
+/// }
+///
+/// #[task]
+/// fn remind(who: &str) {}
+///
+/// let clock = ManualClock::new();
+/// let builder = Client::in_memory().mode(Mode::Hold).clock(clock.clone());
+/// let tasks = builder.register(invite).register(remind).open()?;
+/// tasks.enqueue(invite::with("Ada"))?;
+/// let drained = drain(&tasks, &Drain::new())?;
+/// assert_eq!((drained.succeeded, drained.left), (1, 1)); // the reminder is due tomorrow
+/// let drained = drain(&tasks, &Drain::new().delayed(&clock))?;
+/// assert_eq!((drained.succeeded, drained.left), (1, 0));
+/// # Ok::<(), litework::Error>(())
+/// ```
+///
+/// # Errors
+/// `unsupported` in mode `pool`, whose threads run what is due, and in mode `inline` with
+/// [`chained(false)`](Drain::chained), as there bodies run what they enqueue; `other_clock` when the clock
+/// is not the client's; `unknown_kind`; those of [`run_pending`](Client::run_pending). What a task
+/// fails with is no error here, but is counted.
+///
+/// # Panics
+/// When the [limit](Drain::limit) is passed; it names the kinds that ran most often.
+#[track_caller]
+pub fn drain(client: &Client, drain: &Drain) -> Result<Drained, Error> {
+    check(client, drain)?;
+    let mut run = Run { drain, ran: Ran::default(), steps: 0, kinds: BTreeMap::new() };
+    let mut reached = false;
+    if let Some(runner) = client.hub.pending.get() {
+        reached = run.to_the_end(client, runner.stepper())?;
+    }
+    // Here and not deeper, so that the panic names the caller's line.
+    assert!(!reached, "{}", run.goes_round(client));
+    let left = usize::try_from(client.count(&live())?).unwrap_or(usize::MAX);
+    let Ran { succeeded, failed, postponed } = run.ran;
+    Ok(Drained { succeeded, failed, postponed, left })
+}
+
+fn check(client: &Client, drain: &Drain) -> Result<(), Error> {
+    client.check_open()?;
+    if client.mode() == Mode::Pool {
+        let allowed = "hold, enqueue or inline; the threads of a pool run what is due by themselves, so \
+                       wait for the handles";
+        return Err(Error::invalid("unsupported", "mode", "pool", allowed));
+    }
+    if client.mode() == Mode::Inline && !drain.chained {
+        let allowed = "true in mode inline, where bodies run what they enqueue; use mode hold";
+        return Err(Error::invalid("unsupported", "chained", false, allowed));
+    }
+    if let Some(clock) = &drain.clock {
+        clock.check_drives(client)?;
+    }
+    let Pending { only, except, .. } = &drain.pending;
+    only.iter().chain(except).try_for_each(|kind| client.hub.catalog.get(kind).map(|_| ()))
+}
+
+/// A drain under way.
+struct Run<'a> {
+    drain: &'a Drain,
+    ran: Ran,
+    /// Attempts, and moves of the clock.
+    steps: usize,
+    kinds: BTreeMap<Arc<str>, usize>,
+}
+
+impl Run<'_> {
+    /// Whether the limit was reached before the end.
+    fn to_the_end(&mut self, client: &Client, runner: &dyn Stepper) -> Result<bool, Error> {
+        let drain = self.drain;
+        runner.gather()?;
+        let ids = if drain.chained { None } else { Some(self.there(client)?) };
+        loop {
+            let reached = match &ids {
+                None => self.run_all(runner)?,
+                Some(ids) => self.run_these(ids, runner)?,
+            };
+            let Some(clock) = drain.clock.as_ref().filter(|_| !reached) else {
+                return Ok(reached);
+            };
+            let next = next_due(client, ids.as_deref(), |task| chosen(client, drain, task))?;
+            let Some(next) = next else { return Ok(false) };
+            self.steps += 1;
+            if self.steps > drain.limit {
+                return Ok(true);
+            }
+            clock.advance(clock.now().until(next));
+        }
+    }
+
+    fn run_all(&mut self, runner: &dyn Stepper) -> Result<bool, Error> {
+        while let Some(came) = runner.run_next(&self.drain.pending)? {
+            if self.note(&came) {
+                return Ok(false);
+            }
+            if self.steps > self.drain.limit {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Round after round, as the end of one may let another go on.
+    fn run_these(&mut self, ids: &[TaskId], runner: &dyn Stepper) -> Result<bool, Error> {
+        loop {
+            let before = self.steps;
+            for id in ids {
+                let Some(came) = runner.run_one(*id)? else { continue };
+                if self.note(&came) {
+                    return Ok(false);
+                }
+                if self.steps > self.drain.limit {
+                    return Ok(true);
+                }
+            }
+            if self.steps == before {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Counts an attempt; says whether the client is closing, so that no more is run.
+    fn note(&mut self, came: &Came) -> bool {
+        self.steps += 1;
+        *self.kinds.entry(Arc::clone(&came.kind)).or_default() += 1;
+        self.ran.succeeded += came.ran.succeeded;
+        self.ran.failed += came.ran.failed;
+        self.ran.postponed += came.ran.postponed;
+        came.handed_back
+    }
+
+    /// What has not ended, in the order in which it is run.
+    fn there(&self, client: &Client) -> Result<Vec<TaskId>, Error> {
+        let (mut tasks, _bad) = every(client, &live())?;
+        tasks.retain(|task| chosen(client, self.drain, task));
+        tasks.sort_by_key(|task| (std::cmp::Reverse(task.priority), task.due_at, task.id.row()));
+        Ok(tasks.into_iter().map(|task| task.id).collect())
+    }
+
+    fn goes_round(&self, client: &Client) -> String {
+        let mut kinds: Vec<_> = self.kinds.iter().collect();
+        kinds.sort_by_key(|(_, attempts)| std::cmp::Reverse(**attempts));
+        let mut text =
+            format!("drain: it did not come to an end within {} attempts; ", self.drain.limit);
+        let left = client.count(&live()).map_or_else(|_| "?".to_owned(), |left| left.to_string());
+        // Writing to a text does not fail.
+        let _written = write!(text, "tasks that have not ended: {left}; attempts by kind: ");
+        for (at, (kind, attempts)) in kinds.iter().take(10).enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            let _written = write!(text, "{comma}{kind} {attempts}");
+        }
+        text
+    }
+}
+
+fn chosen(client: &Client, drain: &Drain, task: &TaskRecord) -> bool {
+    let own = |name: &str| client.hub.catalog.get(name).ok().map(|kind| Arc::clone(&kind.name));
+    let is =
+        |name: &String| *name == task.kind || own(name).is_some_and(|n| own(&task.kind) == Some(n));
+    let Pending { only, except, .. } = &drain.pending;
+    (only.is_empty() || only.iter().any(is)) && !except.iter().any(is)
+}
