@@ -351,6 +351,7 @@ impl Context {
     /// assert_eq!(pay(&Context::detached(), 995), 995);
     /// ```
     #[inline]
+    #[track_caller]
     pub fn fault_point(&self, name: &str) {
         if let Some(client) = &self.client {
             client.hub.backend.mishaps().pass(name);

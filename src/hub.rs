@@ -171,11 +171,12 @@ pub(crate) struct Came {
 /// Runs one attempt at a time in the calling thread, for tests.
 #[cfg(feature = "testing")]
 pub(crate) trait Stepper {
-    /// Takes what others have left behind or written, as `run_pending` does first.
-    fn gather(&self) -> Result<(), Error>;
-    /// One attempt of the best task that is due; none when nothing is.
+    /// Takes what others have left behind or written, as `run_pending` does first; says whether some of it
+    /// is held back for want of room.
+    fn gather(&self) -> Result<bool, Error>;
+    /// One attempt of the best task that is due; none when nothing is, and once the client shuts down.
     fn run_next(&self, pending: &Pending) -> Result<Option<Came>, Error>;
-    /// One attempt of this task, if it is due.
+    /// One attempt of this task, if it is due; none once the client shuts down.
     fn run_one(&self, id: TaskId) -> Result<Option<Came>, Error>;
     /// When something that waits for its time may start next, as far as the engine knows.
     fn next_due(&self) -> Result<Option<Timestamp>, Error>;

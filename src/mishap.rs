@@ -189,6 +189,7 @@ impl Mishaps {
     }
 
     /// A place that a body has named.
+    #[track_caller]
     pub(crate) fn pass(&self, point: &str) {
         assert!(
             !self.strikes(point),

@@ -38,4 +38,5 @@ mod contract {
     mod refusals;
     mod results;
     mod steps;
+    mod testing;
 }

@@ -87,6 +87,7 @@ impl ManualClock {
     /// `other_clock` when the client goes by another clock; `closed`; `storage` and `not_stored` from the
     /// engine.
     pub fn advance_to_next(&self, client: &Client) -> Result<Option<Timestamp>, Error> {
+        client.check_open()?;
         self.check_drives(client)?;
         let next = next_due(client, None, |_| true)?;
         if let Some(next) = next {

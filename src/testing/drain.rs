@@ -87,7 +87,8 @@ pub struct Drained {
 
 /// Runs what is due in this thread, best first, until nothing more is: as
 /// [`run_pending`](Client::run_pending) does, but never without end, and with a clock that it may move.
-/// A task that fails does not stop the rest.
+/// A task that fails does not stop the rest. When another thread shuts the client down meanwhile, it begins
+/// nothing more and says what it did until then.
 ///
 /// ```
 /// use litework::testing::{Drain, ManualClock, drain};
@@ -168,13 +169,22 @@ impl Run<'_> {
     /// Whether the limit was reached before the end.
     fn to_the_end(&mut self, client: &Client, runner: &dyn Stepper) -> Result<bool, Error> {
         let drain = self.drain;
-        runner.gather()?;
+        let mut held_back = runner.gather()?;
         let ids = if drain.chained { None } else { Some(self.there(client)?) };
         loop {
+            let before = self.steps;
             let reached = match &ids {
                 None => self.run_all(runner)?,
                 Some(ids) => self.run_these(ids, runner)?,
             };
+            if client.check_open().is_err() {
+                return Ok(false);
+            }
+            if held_back && !reached && self.steps > before && drain.chained {
+                // What has run has made room.
+                held_back = runner.gather()?;
+                continue;
+            }
             let Some(clock) = drain.clock.as_ref().filter(|_| !reached) else {
                 return Ok(reached);
             };

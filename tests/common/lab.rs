@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use litework::testing::ManualClock;
+use litework::testing::{Drain, ManualClock, drain};
 use litework::{
-    Builder, Client, Clock, Durability, Error, Handle, Mode, Pending, Signature, TaskRecord,
-    Timestamp,
+    Builder, Client, Clock, Durability, Error, Handle, Mode, Signature, TaskRecord, Timestamp,
 };
 
 /// For what must happen: no test waits this long unless it fails.
@@ -170,9 +169,10 @@ impl Lab {
     }
 
     /// Runs what is due where nobody does it by himself.
+    #[track_caller]
     pub(crate) fn settle(&self, client: &Client) {
         if !self.runs(Runs::Pool) {
-            client.run_pending(&Pending::all()).expect("run_pending goes through");
+            drain(client, &Drain::new()).expect("what is due is run");
         }
     }
 

@@ -27,6 +27,7 @@ mod pending;
 mod prune;
 mod sharing;
 mod shutdown;
+mod testing;
 mod under_way;
 mod unique;
 mod waiting;

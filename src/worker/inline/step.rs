@@ -12,20 +12,26 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::hub::{Came, Pending, Ran, Stepper};
 use crate::id::TaskId;
+use crate::intake::Left;
 use crate::outcome::Outcome;
 use crate::record::{Claimed, Lease, NewTask};
 use crate::time::Timestamp;
 
 impl Stepper for Inline {
-    fn gather(&self) -> Result<(), Error> {
+    fn gather(&self) -> Result<bool, Error> {
         let caller = self.pending_caller(&Pending::all())?;
         self.flush_unkept()?;
         self.backend.rescue(self.clock.now(), caller.visit.owner)?;
-        self.take_inbox().map(|_left| ())
+        self.prune();
+        Ok(self.take_inbox()? == Left::HeldBack)
     }
 
     fn run_next(&self, pending: &Pending) -> Result<Option<Came>, Error> {
-        let caller = self.pending_caller(pending)?;
+        let caller = match self.pending_caller(pending) {
+            Ok(caller) => caller,
+            Err(Error::Closed) => return Ok(None),
+            Err(error) => return Err(error),
+        };
         let mut done = self.exchange(&[], Some(&*caller))?;
         // Claimed at most once, but not to be run: the next call finds them again.
         self.hand_back(&done.unflushed);
@@ -33,7 +39,11 @@ impl Stepper for Inline {
     }
 
     fn run_one(&self, id: TaskId) -> Result<Option<Came>, Error> {
-        let caller = self.caller(None)?;
+        let caller = match self.caller(None) {
+            Ok(caller) => caller,
+            Err(Error::Closed) => return Ok(None),
+            Err(error) => return Err(error),
+        };
         match self.backend.claim_one(self.clock.now(), id, &*caller)? {
             Picked::Task(task) => self.step(&task).map(Some),
             Picked::Ended => {
