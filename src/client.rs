@@ -14,10 +14,11 @@ use crate::flow::BATCH_KIND;
 use crate::handle::Handle;
 #[cfg(feature = "tokio")]
 use crate::handle::off_runtime;
-use crate::hub::{Calling, GRACE_DEFAULT, Hub, Mode, Pending, Ran, Stopped};
+use crate::hub::{Calling, GRACE_DEFAULT, Hub, Pending, Ran, Stopped};
 use crate::id::TaskId;
 use crate::inside;
 use crate::json;
+use crate::mode::Mode;
 use crate::record::{AttemptRecord, Cursor, NewTask, Page, StepRecord, Stored, TaskRecord};
 use crate::retention::{Prune, Pruned};
 use crate::task::{CallOptions, IntoCall, Signature, TaskRef};

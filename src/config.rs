@@ -14,7 +14,7 @@ use serde::de::{Error as _, MapAccess};
 
 use crate::error::{Error, shorten};
 use crate::gate::{RATE_MAX, RUNNING_MAX, Rate};
-use crate::hub::Mode;
+use crate::mode::Mode;
 use crate::near::{did_you_mean, nearest};
 use crate::operate::WORKERS_MAX;
 use crate::options::{Durability, check_name};

@@ -10,10 +10,11 @@ use serde::de::DeserializeOwned;
 
 use crate::backend::Cancelled;
 use crate::error::Error;
-use crate::hub::{Hub, Mode};
+use crate::hub::Hub;
 use crate::id::TaskId;
 use crate::inside;
 use crate::json;
+use crate::mode::Mode;
 use crate::record::{Stored, TaskRecord};
 use crate::state::State;
 use crate::task::Signature;

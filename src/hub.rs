@@ -9,8 +9,6 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
 use crate::backend::{Backend, Offer};
 use crate::catalog::{Catalog, Kind};
 use crate::error::Error;
@@ -20,6 +18,7 @@ use crate::hook::Hooks;
 use crate::id::TaskId;
 use crate::inside::{self, Inside};
 use crate::json::{self, JsonLimits};
+use crate::mode::Mode;
 #[cfg(feature = "testing")]
 use crate::outcome::Outcome;
 use crate::pruner::Pruner;
@@ -30,52 +29,6 @@ use crate::task::{Call, CallOptions, Signature, checked_trace, trace_id};
 use crate::ties::{Before, Extra, Links};
 use crate::time::{Clock, Timestamp};
 use crate::unserved::Warner;
-
-/// Who runs what is enqueued.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Mode {
-    /// Worker threads of this process.
-    Pool,
-    /// The caller, before `enqueue` returns. The default where no workers are configured.
-    Inline,
-    /// Another process.
-    Enqueue,
-    /// Nobody: tasks are stored only.
-    Hold,
-}
-
-impl Mode {
-    /// Every mode.
-    pub const ALL: &'static [Self] = &[Self::Pool, Self::Inline, Self::Enqueue, Self::Hold];
-
-    /// The word in configuration and environment.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pool => "pool",
-            Self::Inline => "inline",
-            Self::Enqueue => "enqueue",
-            Self::Hold => "hold",
-        }
-    }
-}
-
-impl std::fmt::Display for Mode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl std::str::FromStr for Mode {
-    type Err = Error;
-
-    fn from_str(word: &str) -> Result<Self, Error> {
-        let known = Self::ALL.iter().find(|mode| mode.as_str() == word);
-        let allowed = "pool, inline, enqueue or hold";
-        known.copied().ok_or_else(|| Error::invalid("bad_config", "mode", word, allowed))
-    }
-}
 
 /// What [`Client::shutdown`](crate::Client::shutdown) came to, over all that ran: the pool, callers
 /// in mode `inline`, and `run_pending`.

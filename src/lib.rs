@@ -102,6 +102,7 @@ mod outcome;
 mod panics;
 mod settle;
 mod error;
+mod mode;
 mod mishap;
 mod key;
 mod unique;
@@ -165,13 +166,14 @@ pub use filter::{FILTER_IDS_MAX, Filter};
 pub use flow::{Batch, FLOW_EDGES_MAX, FLOW_MAX, Flow, Sum};
 pub use gate::{Exclusive, Limit, Limits, Rate};
 pub use handle::Handle;
-pub use hub::{GRACE_DEFAULT, Mode, Pending, Ran, Stopped};
+pub use hub::{GRACE_DEFAULT, Pending, Ran, Stopped};
 pub use id::{BadId, TaskId};
 pub use inbox::{Inbox, InboxKind, InboxWriter};
 pub use json::{JsonError, JsonLimits};
 pub use key::KEY_BYTES_MAX;
 #[cfg(feature = "macros")]
 pub use litework_macros::task;
+pub use mode::Mode;
 pub use operate::Edit;
 pub use options::{
     ATTEMPTS_DEFAULT, ATTEMPTS_MAX, Durability, NAME_BYTES_MAX, Options, PRIORITY_MAX,

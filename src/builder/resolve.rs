@@ -9,7 +9,7 @@ use crate::catalog::{Catalog, check_allowed};
 use crate::config::{Config, Preset, QueueFor, WEIGHTS};
 use crate::error::Error;
 use crate::gate::Limits;
-use crate::hub::Mode;
+use crate::mode::Mode;
 use crate::operate::WORKERS_MAX;
 use crate::options::check_name;
 use crate::quota::{FILE_BYTES, FILE_BYTES_TEXT, WAITING, WAITING_TEXT};

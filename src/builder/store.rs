@@ -11,7 +11,7 @@ use crate::backends::sqlite::{Settings, Sqlite};
 use crate::capability::{Capabilities, Capability};
 use crate::client::Client;
 use crate::error::Error;
-use crate::hub::Mode;
+use crate::mode::Mode;
 use crate::state::STEP_STRICT_MS;
 
 /// Where tasks are kept.

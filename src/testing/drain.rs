@@ -8,8 +8,9 @@ use super::clock::ManualClock;
 use super::due::{every, live, next_due};
 use crate::client::Client;
 use crate::error::Error;
-use crate::hub::{Came, Mode, Pending, Ran, Stepper};
+use crate::hub::{Came, Pending, Ran, Stepper};
 use crate::id::TaskId;
+use crate::mode::Mode;
 use crate::record::TaskRecord;
 
 /// Attempts of one drain at most, where it says nothing else.

@@ -19,10 +19,11 @@ use super::core::Core as WriteCore;
 
 use super::errors::{is_busy, not_stored};
 use super::finish::finish;
+use super::holding::file_key;
 use super::holding::{Holding, without_holding};
 use super::steps::check_lease;
 use super::within::{insert_flow_in, insert_in};
-use super::{Sqlite, file_key, schema};
+use super::{Sqlite, schema};
 use crate::batch::{Prepared, of_member};
 use crate::client::Client;
 use crate::context::{Completing, Completion, Context, Output};

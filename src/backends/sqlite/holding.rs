@@ -3,9 +3,25 @@
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
+use std::path::Path;
 
 /// Device and inode of an open file.
 pub(super) type FileKey = (u64, u64);
+
+pub(super) fn file_key(path: &Path) -> Option<FileKey> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        std::fs::canonicalize(path).ok()?.hash(&mut hasher);
+        Some((0, hasher.finish()))
+    }
+}
 
 thread_local! {
     /// The files on which this thread holds a write transaction.

@@ -56,7 +56,7 @@ pub(crate) use schema::Settings;
 
 use self::core::Core;
 use self::enqueue::Insert;
-use self::holding::{FileKey, with_held};
+use self::holding::{FileKey, file_key, with_held};
 use self::query::Reader;
 use self::seats::{Beats, Life, Seat};
 use self::writer::Writer;
@@ -103,21 +103,6 @@ pub(crate) struct Sqlite {
 
 /// Files that this process has open: one that is opened twice shares its write path.
 static OPEN: Mutex<Option<HashMap<FileKey, Weak<Inner>>>> = Mutex::new(None);
-
-fn file_key(path: &Path) -> Option<FileKey> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
-    }
-    #[cfg(not(unix))]
-    {
-        use std::hash::{DefaultHasher, Hash, Hasher};
-        let mut hasher = DefaultHasher::new();
-        std::fs::canonicalize(path).ok()?.hash(&mut hasher);
-        Some((0, hasher.finish()))
-    }
-}
 
 impl Sqlite {
     pub(crate) fn open(path: &Path, settings: &Settings) -> Result<Self, Error> {
@@ -230,20 +215,6 @@ impl Sqlite {
     }
 }
 
-/// The start of an at-most-once task must be on disk before its body runs; one whose start is not is
-/// not run.
-fn flush_at_most_once(turn: &mut writer::Turn<'_>, done: &mut Exchanged, offer: &dyn Offer) {
-    if !done.claimed.iter().any(|task| task.at_most_once) {
-        return;
-    }
-    let flushed = turn.transaction(Durability::Full, |core| member::renew(core, offer.owner()));
-    if let Err(error) = flushed {
-        tracing::error!(%error, "at-most-once tasks could not be flushed and are handed back");
-        let claimed = std::mem::take(&mut done.claimed);
-        (done.unflushed, done.claimed) = claimed.into_iter().partition(|task| task.at_most_once);
-    }
-}
-
 impl Sqlite {
     /// The next slice; says whether there was anything to write.
     fn prune_slice(&self, walk: &mut Walk) -> Result<bool, Error> {
@@ -342,7 +313,7 @@ impl Sqlite {
         }
         answer?;
         if let Some(offer) = offer.filter(|_| level < Durability::Full) {
-            flush_at_most_once(&mut turn, &mut done, offer);
+            writer::flush_at_most_once(&mut turn, &mut done, offer);
         }
         Ok(done)
     }

@@ -29,6 +29,7 @@ use super::enqueue::Insert;
 use super::errors::not_stored;
 use super::member;
 use super::schema::BUSY_DEADLINE;
+use crate::backend::{Exchanged, Offer};
 use crate::error::Error;
 use crate::fault;
 use crate::options::Durability;
@@ -370,5 +371,19 @@ impl Turn<'_> {
     pub(super) fn doubt(&mut self, error: &Error, claims: impl IntoIterator<Item = Doubt>) {
         self.core.doubt(error, claims);
         self.writer.publish(&mut self.core);
+    }
+}
+
+/// The start of an at-most-once task must be on disk before its body runs; one whose start is not is
+/// not run.
+pub(super) fn flush_at_most_once(turn: &mut Turn<'_>, done: &mut Exchanged, offer: &dyn Offer) {
+    if !done.claimed.iter().any(|task| task.at_most_once) {
+        return;
+    }
+    let flushed = turn.transaction(Durability::Full, |core| member::renew(core, offer.owner()));
+    if let Err(error) = flushed {
+        tracing::error!(%error, "at-most-once tasks could not be flushed and are handed back");
+        let claimed = std::mem::take(&mut done.claimed);
+        (done.unflushed, done.claimed) = claimed.into_iter().partition(|task| task.at_most_once);
     }
 }
