@@ -85,12 +85,7 @@ pub(crate) fn take_all(hub: &Hub, mut go_on: impl FnMut() -> bool) -> Result<Lef
     let mut intake = Intake::default();
     let mut left = Left::More;
     while left == Left::More && go_on() {
-        let began = Instant::now();
         left = intake.slice(hub)?;
-        if left == Left::More {
-            // As long as the slice took, so that others have their turn.
-            std::thread::sleep(began.elapsed());
-        }
     }
     Ok(left)
 }

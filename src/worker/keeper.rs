@@ -186,9 +186,7 @@ impl Keeper {
         let Some(hub) = pool.hub.upgrade().filter(|hub| hub.check_open().is_ok()) else { return };
         self.next_intake = match self.intake.slice(&hub) {
             Ok(Left::Nothing) => None,
-            // As long as the slice took, so that others find the lock free as often as not: who fills
-            // an inbox is nobody whose commits were seen while this program was open.
-            Ok(Left::More) => Some(Instant::now() + now.elapsed()),
+            Ok(Left::More) => Some(now),
             Ok(Left::HeldBack) => self.intake.again_at(),
             Err(error) => {
                 tracing::error!(%error, "the inbox could not be taken; trying again");

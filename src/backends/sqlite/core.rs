@@ -361,6 +361,11 @@ impl Core {
         Ok(std::mem::take(&mut self.foreign_seen))
     }
 
+    /// Others are about to write, so the lock is let go for them now and then.
+    pub(super) fn note_neighbour(&mut self) {
+        self.foreign_at = Some(Instant::now());
+    }
+
     /// `SQLite`'s lock is unfair: a tight loop of commits starves other processes.
     fn be_a_good_neighbour(&mut self) {
         let active = self.foreign_at.is_some_and(|at| at.elapsed() < NEIGHBOUR_ACTIVE);

@@ -119,6 +119,8 @@ pub(super) struct Take<'a> {
 /// Takes one slice; says also which versions of `SQLite` its writers have.
 pub(super) fn take(core: &mut Core, take: &Take<'_>) -> Result<(Slice, HashSet<String>), Error> {
     let rows = next_rows(&core.conn, take).map_err(not_stored)?;
+    // Whoever has filled the inbox may do so again, though it was before this program opened the file.
+    core.note_neighbour();
     let mut slice = Slice::default();
     let (mut good, mut inserts) = (Vec::new(), Vec::new());
     let settled = Settled::new(&core.conn, take.now).map_err(not_stored)?;
