@@ -70,7 +70,7 @@
 //! | `macros` | yes | `#[task]` |
 //! | `inventory` | no | [`Builder::register_all`]: every `#[task]` without naming it |
 //! | `tokio` | no | `async fn` tasks; [`Client::enqueue_async`]; awaiting without blocking a runtime |
-//! | `testing` | no | a clock that tests move by hand |
+//! | `testing` | no | a kit for tests: a clock moved by hand, draining, assertions, faults |
 //!
 //! # What is stored as what
 //!

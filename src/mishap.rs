@@ -179,7 +179,7 @@ impl Mishaps {
     /// Asked at the end of a transaction: an error rolls it back, and one inside of `Ok` is the answer after
     /// its commit.
     #[cfg(feature = "sqlite")]
-    pub(crate) fn transaction(&self) -> Result<Option<Error>, Error> {
+    pub(crate) fn transact(&self) -> Result<Option<Error>, Error> {
         match self.next(WritePoint::Transaction) {
             None => Ok(None),
             Some(WriteFault::NotStored) => Err(on::not_stored()),
@@ -223,7 +223,7 @@ impl Mishaps {
     #[cfg(feature = "sqlite")]
     #[inline]
     #[expect(clippy::unnecessary_wraps, reason = "the same shape as with the feature `testing`")]
-    pub(crate) fn transaction(&self) -> Result<Option<Error>, Error> {
+    pub(crate) fn transact(&self) -> Result<Option<Error>, Error> {
         Ok(None)
     }
 

@@ -98,8 +98,8 @@ impl ManualClock {
 
     /// Refuses a client that would not notice.
     pub(super) fn check_drives(&self, client: &Client) -> Result<(), Error> {
-        let theirs = Arc::as_ptr(&client.hub.clock).cast::<Self>();
-        if std::ptr::eq(theirs, self) {
+        let theirs = Arc::as_ptr(&client.hub.clock).addr();
+        if theirs == std::ptr::from_ref(self).addr() {
             return Ok(());
         }
         let allowed = "the one that was given to `Builder::clock`";

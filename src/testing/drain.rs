@@ -130,7 +130,7 @@ pub fn drain(client: &Client, drain: &Drain) -> Result<Drained, Error> {
     let mut run = Run { drain, ran: Ran::default(), steps: 0, kinds: BTreeMap::new() };
     let mut reached = false;
     if let Some(runner) = client.hub.pending.get() {
-        reached = run.to_the_end(client, runner.stepper())?;
+        reached = run.go_on(client, runner.stepper())?;
     }
     // Here and not deeper, so that the panic names the caller's line.
     assert!(!reached, "{}", run.goes_round(client));
@@ -168,7 +168,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Whether the limit was reached before the end.
-    fn to_the_end(&mut self, client: &Client, runner: &dyn Stepper) -> Result<bool, Error> {
+    fn go_on(&mut self, client: &Client, runner: &dyn Stepper) -> Result<bool, Error> {
         let drain = self.drain;
         let mut held_back = runner.gather()?;
         let ids = if drain.chained { None } else { Some(self.there(client)?) };

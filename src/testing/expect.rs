@@ -151,7 +151,7 @@ impl Expected {
         let arguments = serde_json::from_str(&task.arguments).unwrap_or(Value::Null);
         match &arguments {
             Value::Object(entries) => {
-                self.compare_entries("", &self.arguments, entries, &mut found)
+                self.compare_entries("", &self.arguments, entries, &mut found);
             }
             _ => found.push(format!("arguments: {}", shorten(&task.arguments))),
         }
@@ -193,7 +193,7 @@ impl Expected {
             match is.get(name) {
                 Some(is) => self.compare(&inside(name), wanted, is, found),
                 None => {
-                    found.push(format!("{}: missing instead of {}", inside(name), short(wanted)))
+                    found.push(format!("{}: missing instead of {}", inside(name), short(wanted)));
                 }
             }
         }

@@ -18,7 +18,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// Says its word, and what it has enqueued says the rest.
 #[task(queue = "words", aliases = ["speak"])]
-fn say(ctx: &Context, words: Vec<String>) -> Result<usize> {
+fn say(ctx: &Context, words: &[String]) -> Result<usize> {
     let (first, rest) = words.split_first().ok_or("no words")?;
     ctx.state::<Log>()?.note(first);
     if !rest.is_empty() {
@@ -221,9 +221,9 @@ fn a_task_that_could_not_be_stored_is_not_there_and_one_of_unknown_outcome_may_b
     assert!(again.is_existing(), "the key makes it safe to send it again");
     lab.wait(&client, &again).unwrap();
     let waiting = all_enqueued(&client).unwrap();
-    waiting.iter().for_each(|task| {
+    for task in waiting {
         lab.wait(&client, &client.handle::<say>(task.id).unwrap()).unwrap();
-    });
+    }
     drop(all_done);
 }
 

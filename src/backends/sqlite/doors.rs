@@ -409,7 +409,7 @@ fn in_transaction<R, E>(
                 refused = Some(error);
                 Error::Closed
             })?;
-            spoiled = engine.inner.mishaps.transaction()?;
+            spoiled = engine.inner.mishaps.transact()?;
             Ok(value)
         })
     };
