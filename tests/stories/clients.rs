@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use litework::testing::{Drain, drain};
 use litework::{
     Builder, Call, Capability, Client, Clients, ClientsBuilder, ClientsConfig, Clock, Context,
-    Definition, Error, Filter, Mode, Pending, Result, Signature, State, TaskRef, Timestamp, task,
+    Definition, Error, Filter, Mode, Pending, Result, Signature, State, TaskRef, Timestamp,
+    assert_enqueued, task,
 };
 
 use crate::common::{Gate, LONG, Lab, Log};
@@ -641,11 +643,10 @@ fn a_dummy_lists_what_was_enqueued_runs_nothing_and_can_be_cleared() {
     let kept = client.enqueue(plain::with(7).priority(5).key("a")).unwrap();
     client.enqueue(send::with(1).run_after(HOUR)).unwrap();
     assert_eq!(kept.wait(LONG).unwrap_err().code(), "nobody_runs");
-    let list = client.list(&Filter::new(), None, 10).unwrap().tasks;
-    let shown = list.iter().map(|task| (task.kind.as_str(), task.priority, task.state));
-    let expected = [("mail.send", 0, State::Scheduled), ("plain", 5, State::Ready)];
-    assert_eq!(shown.collect::<Vec<_>>(), expected);
-    assert_eq!(client.run_pending(&Pending::all()).unwrap().succeeded, 1);
+    assert_enqueued!(client, plain, priority = 5, key = "a", state = State::Ready, count = 1);
+    assert_enqueued!(client, send, run_after = HOUR, state = State::Scheduled, count = 1);
+    let drained = drain(&client, &Drain::new()).unwrap();
+    assert_eq!((drained.succeeded, drained.left), (1, 1));
     assert_eq!(client.clear().unwrap(), 2);
     assert!(client.list(&Filter::new(), None, 10).unwrap().tasks.is_empty());
     assert_eq!(kept.refresh().unwrap_err().code(), "not_found");
