@@ -4,6 +4,7 @@
 //! parameter. A call answers only after its commit. Every write by a runner names its lease, and a
 //! lease that no longer holds changes nothing.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::deed::{Deed, Done, Tally};
@@ -191,10 +192,29 @@ pub(crate) type CheckRow<'a> = &'a dyn Fn(&InboxRow) -> Result<NewTask, Error>;
 /// A queue and a kind.
 pub(crate) type LaneName = (String, String);
 
+/// What has ended by what people did.
+#[derive(Debug, Default)]
+pub(crate) struct Over {
+    /// Rows of tasks, among them some that have not ended.
+    pub(crate) rows: Vec<i64>,
+    /// Tasks that are not there any more, as they ended.
+    pub(crate) gone: Vec<TaskRecord>,
+}
+
+impl Over {
+    /// `gone` are all that were deleted; those that had not ended as they ended then.
+    pub(crate) fn new(changed: &[i64], gone: HashMap<i64, Option<TaskRecord>>) -> Self {
+        let rows = changed.iter().copied().filter(|row| !gone.contains_key(row)).collect();
+        let mut gone: Vec<TaskRecord> = gone.into_values().flatten().collect();
+        gone.sort_by_key(|task| task.id.row());
+        Self { rows, gone }
+    }
+}
+
 /// What people do from outside: to tasks, to queues and kinds, and to see who runs them.
 pub(crate) trait Operate: Send + Sync {
     /// Does this to one task, in one commit.
-    fn act(&self, now: Timestamp, id: TaskId, deed: Deed) -> Result<Done, Error>;
+    fn act(&self, now: Timestamp, id: TaskId, deed: Deed) -> Result<(Done, Over), Error>;
 
     /// Rows after `after` and up to `last` that pass the filter, ascending, some hundreds at a time.
     fn rows(&self, filter: &Filter, after: i64, last: i64) -> Result<Vec<i64>, Error>;
@@ -207,14 +227,14 @@ pub(crate) trait Operate: Send + Sync {
         deed: Deed,
         filter: &Filter,
         rows: &[i64],
-    ) -> Result<Tally, Error>;
+    ) -> Result<(Tally, Over), Error>;
 
     /// A task as it would be stored anew: without key.
     fn template(&self, id: TaskId) -> Result<Option<NewTask>, Error>;
 
     /// Stores a task in the place of another, in one commit: that one is cancelled if it has not
     /// started, and stays as it is otherwise.
-    fn replace(&self, now: Timestamp, id: TaskId, with: NewTask) -> Result<Stored, Error>;
+    fn replace(&self, now: Timestamp, id: TaskId, with: NewTask) -> Result<(Stored, Over), Error>;
 
     /// Pauses, or resumes where `since` is none; says whether that changed anything.
     fn pause(&self, scope: &Scope, since: Option<Timestamp>) -> Result<bool, Error>;
@@ -345,6 +365,9 @@ pub(crate) trait Backend: Operate + 'static {
 
     /// One task by its row alone, for whoever has just written it.
     fn by_row(&self, row: i64) -> Result<Option<TaskRecord>, Error>;
+
+    /// Those that follow this task and are ready, oldest first.
+    fn followers(&self, id: TaskId) -> Result<Vec<TaskId>, Error>;
 
     /// The attempts of one task, oldest first.
     fn attempts(&self, id: TaskId) -> Result<Vec<AttemptRecord>, Error>;

@@ -30,6 +30,7 @@ use crate::gate::{Limits, Rate};
 use crate::hub::{Hub, Life, PendingRunner, Runner, TraceContext};
 use crate::intake;
 use crate::json::JsonLimits;
+use crate::mailer::Notice;
 use crate::mode::Mode;
 use crate::options::Durability;
 use crate::outcome::Result as TaskResult;
@@ -87,6 +88,7 @@ pub struct Builder {
     quotas: Quotas,
     queue_limits: HashMap<String, Limits>,
     listeners: Vec<Listener>,
+    notice: Option<Notice>,
     trace: Option<TraceContext>,
     clock: Arc<dyn Clock>,
     durability: Durability,
@@ -127,6 +129,7 @@ impl Builder {
             quotas: Quotas::default(),
             queue_limits: HashMap::new(),
             listeners: Vec::new(),
+            notice: None,
             trace: None,
             clock: Arc::new(SystemClock),
             durability: Durability::default(),
@@ -520,11 +523,13 @@ impl Builder {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             self.states.insert(TypeId::of::<tokio::runtime::Handle>(), Arc::new(runtime));
         }
+        self.give_notice(&mut catalog)?;
         let definitions = std::mem::take(&mut self.definitions);
         let layers = std::mem::take(&mut self.layers);
         let states = std::mem::take(&mut self.states);
         self.check_pool_queues(&catalog)?;
         let registry = Arc::new(Registry::new(definitions, layers, states, &mut catalog)?);
+        catalog.check_follows()?;
         #[cfg(not(test))]
         let (backend, path) = self.open_store()?;
         #[cfg(test)]

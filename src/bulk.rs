@@ -143,7 +143,9 @@ impl Bulk<'_> {
             let mut rows = page.as_slice();
             while !rows.is_empty() {
                 self.client.check_open()?;
-                let slice = hub.backend.act_on(hub.clock.now(), deed, &self.filter, rows)?;
+                let (slice, over) =
+                    hub.backend.act_on(hub.clock.now(), deed, &self.filter, rows)?;
+                self.client.tell(&over);
                 rows = &rows[slice.seen..];
                 came_to(&slice);
                 self.client.run_in_caller(&slice.ready);

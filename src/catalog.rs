@@ -8,11 +8,18 @@ use std::time::Duration;
 
 use crate::capability::{Capabilities, Capability};
 use crate::error::Error;
+use crate::event::EventKind;
 use crate::flow::BATCH_KIND;
+use crate::follow::{FOLLOWS_MAX, Follow};
 use crate::near::nearest;
 use crate::options::{Options, Plan, check_name};
 use crate::retry::Retry;
 use crate::route::Routes;
+use crate::ties::{Extra, TiesOption};
+use crate::time::Timestamp;
+
+/// The kind whose tasks tell of failures.
+pub(crate) const NOTICE: &str = "litework.notice";
 
 /// The client of a set that takes what nothing sends elsewhere.
 pub const CLIENT_DEFAULT: &str = "default";
@@ -50,6 +57,8 @@ pub(crate) struct Catalog {
     queues: Vec<String>,
     /// Queues of kinds that name none.
     queue_for: Routes<String>,
+    /// Kinds whose failures are told by notices, and how long it is at least from one to the next.
+    pub(crate) notices: Routes<Duration>,
     capabilities: Capabilities,
     /// Its client's name in a set; none for a client that was opened by itself.
     member: Option<Arc<str>>,
@@ -65,7 +74,14 @@ impl Catalog {
         for queue in &queues {
             check_name("bad_queue", "queue name", queue)?;
         }
-        Ok(Self { by_name: HashMap::new(), queues, queue_for, capabilities, member })
+        Ok(Self {
+            by_name: HashMap::new(),
+            queues,
+            queue_for,
+            notices: Routes::default(),
+            capabilities,
+            member,
+        })
     }
 
     /// Adds a kind under its name and its aliases; each name may be taken once.
@@ -77,6 +93,11 @@ impl Catalog {
         }
         let options = match self.queue_for.find(name) {
             Some(queue) if !options.has_queue() => options.queue(queue.clone()),
+            _ => options,
+        };
+        let options = match self.notices.find(name) {
+            // A notice tells nobody of its own failure: each would cause the next.
+            Some(every) if name != NOTICE => options.noticed(*every),
             _ => options,
         };
         let plan = options.checked()?;
@@ -103,6 +124,76 @@ impl Catalog {
             kind: crate::error::shorten(name),
             nearest: nearest(name, self.by_name.keys().map(|known| &**known)),
         })
+    }
+
+    /// What one call with these arguments is tied to.
+    pub(crate) fn tie(
+        &self,
+        kind: &Kind,
+        ties: &TiesOption,
+        arguments: &str,
+        now: Timestamp,
+    ) -> Result<Extra, Error> {
+        let mut extra = ties.resolve(&kind.name, arguments, now)?;
+        extra.ties.follow = self.follows(&kind.name, ties)?;
+        Ok(extra)
+    }
+
+    /// What a task of this kind is followed by, each with all that has to be known where it is stored.
+    pub(crate) fn follows(&self, kind: &Arc<str>, ties: &TiesOption) -> Result<Vec<Follow>, Error> {
+        self.follows_of(ties, &mut vec![Arc::clone(kind)], &mut 0)
+    }
+
+    fn follows_of(
+        &self,
+        ties: &TiesOption,
+        path: &mut Vec<Arc<str>>,
+        count: &mut usize,
+    ) -> Result<Vec<Follow>, Error> {
+        let mut follows = Vec::new();
+        let wishes = ties.follow.iter().map(|wish| (&*wish.on, &*wish.kind, None));
+        let notice = ties.notice_ms.map(|every| (&[EventKind::Failed][..], NOTICE, Some(every)));
+        for (on, name, every_ms) in wishes.chain(notice) {
+            let kind = self.get(name)?;
+            let place = || format!("kinds that follow {}", path[0]);
+            if path.contains(&kind.name) {
+                let way = format!("{} → {}", path.join(" → "), kind.name);
+                let allowed = "kinds of which none leads back to itself";
+                return Err(Error::invalid("follows_itself", place(), way, allowed));
+            }
+            let theirs = kind.plan.ties.as_deref();
+            if theirs.is_some_and(|ties| ties.unique.is_some() || ties.gate.is_some()) {
+                let allowed = "a kind without unique key, lock, limit and rate of a key";
+                return Err(Error::invalid("bad_follow", place(), name, allowed));
+            }
+            *count += 1;
+            if *count > FOLLOWS_MAX {
+                let allowed = "at most 64, those that follow in turn counted too";
+                return Err(Error::invalid("too_many_follows", place(), *count, allowed));
+            }
+            path.push(Arc::clone(&kind.name));
+            let then = theirs.map_or(Ok(Vec::new()), |ties| self.follows_of(ties, path, count))?;
+            path.pop();
+            let expires = kind.plan.expires_after.map(|span| span.as_millis());
+            follows.push(Follow {
+                on: on.to_vec(),
+                kind: kind.name.to_string(),
+                queue: kind.plan.queue.to_string(),
+                priority: kind.plan.priority,
+                attempts: kind.plan.attempts_max,
+                at_most_once: kind.plan.at_most_once,
+                expires_ms: expires.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
+                every_ms,
+                then,
+            });
+        }
+        Ok(follows)
+    }
+
+    /// Refuses definitions that are followed by what nobody knows, or by themselves.
+    pub(crate) fn check_follows(&self) -> Result<(), Error> {
+        let mut tied = self.kinds().filter_map(|kind| Some((kind, kind.plan.ties.as_deref()?)));
+        tied.try_for_each(|(kind, ties)| self.follows(&kind.name, ties).map(drop))
     }
 
     /// Every name and alias, in no order.
@@ -218,6 +309,7 @@ impl Default for Catalog {
             by_name: HashMap::new(),
             queues: Vec::new(),
             queue_for: Routes::default(),
+            notices: Routes::default(),
             capabilities: Capabilities::MEMORY,
             member: None,
         }

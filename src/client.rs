@@ -21,6 +21,7 @@ use crate::json;
 use crate::mode::Mode;
 use crate::record::{AttemptRecord, Cursor, NewTask, Page, StepRecord, Stored, TaskRecord};
 use crate::retention::{Prune, Pruned};
+use crate::state::State;
 use crate::task::{CallOptions, IntoCall, Signature, TaskRef};
 
 /// Tasks of one `enqueue_many` at most.
@@ -234,7 +235,20 @@ impl Client {
         tasks: Vec<NewTask>,
     ) -> Result<Vec<Stored>, Error> {
         self.check_open()?;
-        self.hub.store(calling.now, tasks)
+        let stored = self.hub.store(calling.now, tasks)?;
+        // They have ended without a runner, as their lock is held or as one before them has ended so.
+        let over = stored.iter().filter(|task| {
+            task.state.is_final() && task.state != State::Succeeded && !task.existing
+        });
+        over.for_each(|task| self.run_followers(task.id));
+        Ok(stored)
+    }
+
+    /// In mode `inline`, runs what follows a task that has ended. Does nothing for plain tasks.
+    pub(crate) fn run_followers(&self, id: TaskId) {
+        if let Some(runner) = self.hub.runner.get() {
+            runner.run_followers(id);
+        }
     }
 
     pub(crate) fn handle_of<T>(&self, stored: &Stored) -> Handle<T> {
@@ -384,6 +398,7 @@ impl Client {
         let answer = self.hub.backend.cancel(self.hub.clock.now(), id)?;
         if answer == Cancelled::Now {
             self.hub.hooks.ended_unrun(&*self.hub.backend, &[id.row()]);
+            self.run_followers(id);
         }
         Ok(answer)
     }

@@ -6,6 +6,8 @@ use std::fmt;
 use std::iter::{Once, once};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::TaskId;
 use crate::outcome::Report;
 use crate::state::{Reason, State};
@@ -16,7 +18,8 @@ use crate::time::Timestamp;
 ///
 /// An attempt that has begun and is recorded as ended has exactly one of `Succeeded`, `Failed`,
 /// `Snoozed`, `Cancelled` and `Skipped`; one that is handed back has none, as if it had not begun.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EventKind {
     /// A call was stored, or found the task that has its key ([`Event::existing`]).
@@ -148,6 +151,41 @@ impl Event {
             trace: about.trace.clone(),
         }
     }
+}
+
+/// The end of a task, as a task that follows it is told: see [`Options::follow`](crate::Options::follow).
+///
+/// In JSON an object with the names of these fields; moments are RFC 3339 text, and what has no value is
+/// `null`. Later versions may add fields.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct EventRecord {
+    /// The same for the same end, and for no other: the id of the task and how often it was started anew by
+    /// [`Client::retry`](crate::Client::retry), as in `…/1`. Who may be told twice can drop the second.
+    pub id: String,
+    /// `Succeeded`, `Failed`, `Cancelled` or `Skipped`.
+    pub what: EventKind,
+    /// The task that ended.
+    pub task: TaskId,
+    /// Its name in the program.
+    pub kind: String,
+    /// Its queue.
+    pub queue: String,
+    /// What people call it, where that is not its kind.
+    pub name: Option<String>,
+    /// Whose task it is, see [`Call::owner`](crate::Call::owner).
+    pub owner: Option<String>,
+    /// The state that it ended in.
+    pub state: State,
+    /// Why, where that state needs a reason.
+    pub reason: Option<Reason>,
+    /// The last attempt, counted from 1; 0 where there was none.
+    pub attempt: u32,
+    /// When it ended.
+    pub finished_at: Timestamp,
+    /// The error that it ended with, if any. Each text is cut at 5,000 characters, with a mark, and of its
+    /// causes the nearest 16 are kept.
+    pub error: Option<Report>,
 }
 
 /// What an event says of its task that its end does not.

@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tracing::Level;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Over};
 use crate::error::Error;
 use crate::event::{About, Event, EventKind, Ledger};
 use crate::id::TaskId;
@@ -239,12 +239,20 @@ impl Hooks {
         for row in rows {
             match backend.by_row(*row) {
                 Ok(Some(task)) => self.one_ended_unrun(task),
-                Ok(None) => tracing::warn!(row, "a task that ended is gone, so nobody is told"),
+                Ok(None) => tracing::debug!(row, "a task that ended is gone, so nobody is told"),
                 Err(error) => {
                     tracing::warn!(row, %error, "a task that ended is unreadable, so nobody is told");
                 }
             }
         }
+    }
+
+    /// What people did has ended these.
+    pub(crate) fn ended_by_deed(&self, backend: &dyn Backend, over: &Over) {
+        for task in &over.gone {
+            self.one_ended_unrun(task.clone());
+        }
+        self.ended_unrun(backend, &over.rows);
     }
 
     fn one_ended_unrun(&self, task: TaskRecord) {

@@ -93,6 +93,8 @@ pub(crate) trait Runner: Send + Sync {
     fn take(&self, claimed: Vec<Claimed>) -> Vec<(TaskId, Finished)>;
     /// Runs one stored task now, if this runner is one that runs in the caller.
     fn run_stored(&self, id: TaskId);
+    /// Runs what follows a task that has ended, likewise.
+    fn run_followers(&self, _id: TaskId) {}
     /// Runs so many tasks at a time from now on; false where the runner has no threads of its own.
     fn resize(self: Arc<Self>, _threads: usize) -> Result<bool, Error> {
         Ok(false)
@@ -435,7 +437,7 @@ impl Hub {
         let mut due_at = with.due.moment(now)?;
         let mut extra: Option<Box<Extra>> = match &plan.ties {
             None => None,
-            Some(ties) => Some(Box::new(ties.resolve(&kind.name, &arguments, now)?)),
+            Some(ties) => Some(Box::new(self.catalog.tie(kind, ties, &arguments, now)?)),
         };
         match &with.links {
             Some(links) => links.tie(before, &arguments, extra.get_or_insert_default())?,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeZone};
 use serde_json::{Map, Value};
 
+use crate::backend::Over;
 use crate::client::{AsTaskId, Client};
 use crate::deed::{Deed, Done};
 use crate::error::Error;
@@ -135,7 +136,8 @@ impl Client {
         })?;
         let edit = change(Edit { arguments, with: CallOptions::default() });
         let new = self.edited(id, old, &edit, now)?;
-        let stored = self.hub.backend.replace(now, id, new)?;
+        let (stored, over) = self.hub.backend.replace(now, id, new)?;
+        self.tell(&over);
         self.run_in_caller(&[stored.id]);
         self.get(stored.id)
     }
@@ -224,7 +226,21 @@ impl Client {
 
     fn act(&self, id: TaskId, deed: Deed) -> Result<Done, Error> {
         self.check_open()?;
-        self.hub.backend.act(self.hub.clock.now(), id, deed)
+        let (done, over) = self.hub.backend.act(self.hub.clock.now(), id, deed)?;
+        self.tell(&over);
+        Ok(done)
+    }
+
+    /// Tells of what has ended by what people did; in mode `inline`, runs what follows it.
+    pub(crate) fn tell(&self, over: &Over) {
+        let hub = &self.hub;
+        hub.hooks.ended_by_deed(&*hub.backend, over);
+        if hub.mode == Mode::Inline {
+            over.gone.iter().for_each(|task| self.run_followers(task.id));
+            // What is not there any more was told by what is gone.
+            let ended = over.rows.iter().filter_map(|row| hub.backend.by_row(*row).ok().flatten());
+            ended.for_each(|task| self.run_followers(task.id));
+        }
     }
 
     /// In mode `inline` the caller runs what has become ready.

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::capability::Capability;
 use crate::error::Error;
+use crate::event::EventKind;
+use crate::follow::FollowOption;
 use crate::gate::{Exclusive, GateOption, Limit, Limits, Rate, check_running};
 use crate::key::Pattern;
 use crate::retry::{Retry, millis};
@@ -79,6 +81,8 @@ pub struct Options {
     gates: Vec<GateOption>,
     max_running: Option<u32>,
     rate: Option<Rate>,
+    follow: Vec<FollowOption>,
+    notice_ms: Option<u64>,
     run: RunOptions,
 }
 
@@ -328,6 +332,60 @@ impl Options {
         self
     }
 
+    /// Stores a task of `kind` when this one has ended so: one [`EventKind`] or several of `Succeeded`,
+    /// `Failed` (for good), `Cancelled`, `Skipped` and `Finished` (in any way), else `bad_follow`. May be
+    /// said several times; what a call says takes the place of the definition's. Default: none.
+    ///
+    /// The follow-up is stored **in the transaction that ends the task**: it exists if and only if the end
+    /// does, whoever ends it: a body, a cancel, an expiry, a damaged row, or the death of its process. Like any
+    /// task it then runs at least once. Its one argument is `event`, an [`EventRecord`](crate::EventRecord).
+    /// A task that is run again by [`Client::retry`](crate::Client::retry) has a new event at its next end.
+    ///
+    /// The kind has to be known to whoever enqueues, registered or declared (`unknown_kind`); queue, priority,
+    /// attempts, expiry and `at_most_once` are those of its definition there. It has no unique key and no gate
+    /// (`bad_follow`), and does not lead back to itself (`follows_itself`). It may be followed in turn, by 64
+    /// in all (`too_many_follows`). It belongs to the owner and the trace of the task that ended. In mode
+    /// `inline` it runs within the call that ended the task. What is erased with its owner
+    /// is followed by nothing.
+    ///
+    /// ```
+    /// # use litework::{Client, Definition, EventKind, EventRecord, Failure, Filter, Result, task};
+    /// #[task]
+    /// fn tidy_up(event: EventRecord) -> Result<String> {
+    ///     let error = event.error.map(|error| error.message).unwrap_or_default();
+    ///     Ok(format!("{} {}: {error}", event.kind, event.what))
+    /// }
+    ///
+    /// #[task(attempts = 1)]
+    /// fn import(path: &str) -> Result<()> {
+    ///     Err(Failure::give_up(format!("{path} is empty")))
+    /// }
+    ///
+    /// let import_and_tidy =
+    ///     Definition::from(import).with(|options| options.follow(EventKind::Failed, "tidy_up"));
+    /// let tasks = Client::in_memory().register(import_and_tidy).register(tidy_up).open()?;
+    /// tasks.enqueue(import::with("a.csv"))?;
+    /// let tidied = tasks.list(&Filter::new().kind("tidy_up"), None, 10)?.tasks;
+    /// assert_eq!(tidied[0].result.as_deref(), Some(r#""import failed: a.csv is empty""#));
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    #[must_use]
+    pub fn follow(
+        mut self,
+        ends: impl IntoIterator<Item = EventKind>,
+        kind: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        let on = ends.into_iter().collect();
+        self.follow.push(FollowOption { on, kind: kind.into() });
+        self
+    }
+
+    /// Its failures are told by notices, at most one in so long.
+    pub(crate) fn noticed(mut self, every: Duration) -> Self {
+        self.notice_ms = Some(u64::try_from(every.as_millis()).unwrap_or(u64::MAX));
+        self
+    }
+
     pub(crate) fn is_plain(&self) -> bool {
         *self == Self::default()
     }
@@ -349,6 +407,8 @@ impl Options {
             gates: if self.gates.is_empty() { base.gates.clone() } else { self.gates.clone() },
             max_running: self.max_running.or(base.max_running),
             rate: self.rate.or(base.rate),
+            follow: if self.follow.is_empty() { base.follow.clone() } else { self.follow.clone() },
+            notice_ms: base.notice_ms,
             run: self.run.over(&base.run),
         }
     }
@@ -426,7 +486,8 @@ impl Options {
             check_running("max_running", max)?;
         }
         self.rate.map_or(Ok(()), |rate| rate.check().map(drop))?;
-        if self.unique.is_none() && self.gates.is_empty() {
+        let follows = !self.follow.is_empty() || self.notice_ms.is_some();
+        if self.unique.is_none() && self.gates.is_empty() && !follows {
             return Ok(None);
         }
         let given =
@@ -438,7 +499,12 @@ impl Options {
         self.unique.as_ref().map_or(Ok(()), Unique::check)?;
         self.gates.iter().try_for_each(GateOption::check)?;
         let gate = self.gates.first().cloned();
-        Ok(Some(Arc::new(TiesOption { unique: self.unique.clone(), gate })))
+        self.follow.iter().try_for_each(|follow| {
+            check_name("bad_name", "kind that follows", &follow.kind)?;
+            follow.check()
+        })?;
+        let (unique, follow) = (self.unique.clone(), self.follow.clone());
+        Ok(Some(Arc::new(TiesOption { unique, gate, follow, notice_ms: self.notice_ms })))
     }
 
     /// What holds for all tasks of this kind together.

@@ -71,6 +71,14 @@ impl Report {
     }
 }
 
+/// Cuts a text at so many characters; where something was cut, a mark says so.
+pub(crate) fn cut_characters(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}… (cut, {} characters)", &text[..end], text.chars().count()),
+    }
+}
+
 /// The message and its causes on one line. Control characters are shown escaped, so that a text cannot
 /// steer a terminal or forge a line of a log; the fields hold it as it was.
 impl fmt::Display for Report {

@@ -3,10 +3,12 @@
 //! Plain data, no behaviour. The public records say of each field who sets it and who clears it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::event::{About, Ledger};
+use crate::event::{About, EventRecord, Ledger};
+use crate::follow::Follow;
 use crate::gate::Gate;
 use crate::id::TaskId;
 use crate::options::Durability;
@@ -14,9 +16,9 @@ use crate::outcome::{Outcome, Report};
 use crate::quota::Quota;
 use crate::retry::Retry;
 use crate::state::{Reason, State};
-use crate::ties::Extra;
+use crate::ties::{Extra, Ties};
 use crate::time::Timestamp;
-use crate::unique::Claim;
+use crate::unique::{Claim, Held, OnConflict};
 
 /// A stored task as it was when it was read; it does not change by itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -228,6 +230,50 @@ pub(crate) struct NewTask {
 }
 
 impl NewTask {
+    /// What is stored when a task has ended that it follows.
+    pub(crate) fn following(
+        follow: &Follow,
+        event: &EventRecord,
+        trace: Option<Arc<str>>,
+        now: Timestamp,
+    ) -> Self {
+        let (key, gate) = follow.summed(&event.kind).unzip();
+        let claim = key.clone().map(|key| Claim {
+            key,
+            held: Held::End,
+            on_conflict: OnConflict::Existing,
+            delay: None,
+        });
+        let ties = Ties { gate, follow: follow.then.clone(), ..Ties::default() };
+        let owner = event.owner.clone();
+        let extra = Extra { owner, claim, wait_key: key, ties, ..Extra::default() };
+        let plain = extra.owner.is_none() && extra.claim.is_none() && extra.ties.are_none();
+        Self {
+            kind: follow.kind.as_str().into(),
+            queue: follow.queue.as_str().into(),
+            priority: follow.priority,
+            due_at: now,
+            expires_at: follow.expires_ms.map(|ms| now.after(Duration::from_millis(ms))),
+            attempts_max: follow.attempts,
+            at_most_once: follow.at_most_once,
+            arguments: Follow::arguments(event),
+            key: Some(follow.key(event)),
+            trace,
+            tags: None,
+            meta: None,
+            options: None,
+            // It is never refused: the end of the task would be refused with it.
+            quota: Quota::default(),
+            ledger: None,
+            extra: (!plain).then(|| Box::new(extra)),
+        }
+    }
+
+    /// What is stored when it ends.
+    pub(crate) fn follows(&self) -> &[Follow] {
+        self.extra.as_ref().map_or(&[], |extra| &extra.ties.follow)
+    }
+
     /// Its wish to be the only one of its key.
     pub(crate) fn claim(&self) -> Option<&Claim> {
         self.extra.as_ref()?.claim.as_ref()

@@ -249,6 +249,15 @@ impl<T> Call<T> {
         self.options(|options| options.rate_per_key(key, rate))
     }
 
+    /// Stores another task when this one has ended so; see [`Options::follow`].
+    pub fn follow(
+        self,
+        ends: impl IntoIterator<Item = crate::event::EventKind>,
+        kind: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        self.options(|options| options.follow(ends, kind))
+    }
+
     /// Run it once this much time has passed, from zero up to the end of the year 9999
     /// (`time_out_of_range`).
     pub fn run_after(mut self, span: Duration) -> Self {

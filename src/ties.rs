@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::Error;
+use crate::follow::{Follow, FollowOption};
 use crate::gate::{Gate, GateOption};
 use crate::id::TaskId;
 use crate::key::check_key;
@@ -22,6 +23,10 @@ pub const AFTER_MAX: usize = 10_000;
 pub(crate) struct TiesOption {
     pub(crate) unique: Option<Unique>,
     pub(crate) gate: Option<GateOption>,
+    /// What is stored when it ends.
+    pub(crate) follow: Vec<FollowOption>,
+    /// Its failures are told by notices, at most one in so many milliseconds.
+    pub(crate) notice_ms: Option<u64>,
 }
 
 impl TiesOption {
@@ -199,6 +204,9 @@ pub(crate) struct Ties {
     /// The key of its gate, at which it does not stand before those that it waits for have ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) held_key: Option<String>,
+    /// What is stored when it ends.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) follow: Vec<Follow>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
@@ -246,8 +254,8 @@ pub(crate) struct Extra {
 }
 
 impl Extra {
-    /// What a copy of the task has: whose it is, what it is called and its gate. Its unique key, and what
-    /// its end means to others, stay with the first.
+    /// What a copy of the task has: whose it is, what it is called, its gate and what follows it. Its unique
+    /// key, and what its end means to tasks that are stored, stay with the first.
     pub(crate) fn of_copy(&self) -> Option<Box<Self>> {
         // A turn is waited for behind a unique key.
         let gate = self.ties.gate.filter(|_| self.ties.unique.is_none());
@@ -255,7 +263,7 @@ impl Extra {
             owner: self.owner.clone(),
             name: self.name.clone(),
             wait_key: self.wait_key.clone().filter(|_| gate.is_some()),
-            ties: Ties { gate, ..Ties::default() },
+            ties: Ties { gate, follow: self.ties.follow.clone(), ..Ties::default() },
             ..Self::default()
         };
         let plain = copy.owner.is_none() && copy.name.is_none() && copy.ties.are_none();

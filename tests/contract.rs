@@ -29,6 +29,7 @@ mod contract {
     mod define;
     mod errors;
     mod flows;
+    mod follows;
     mod hooks;
     mod keys;
     mod lookup;

@@ -17,6 +17,8 @@ mod child;
 mod deeds;
 #[path = "crash/flows.rs"]
 mod flows;
+#[path = "crash/follows.rs"]
+mod follows;
 #[path = "crash/found.rs"]
 mod found;
 #[path = "crash/gates.rs"]

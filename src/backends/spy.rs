@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::memory::Memory;
-use crate::backend::{Backend, Cancelled, Exchanged, LaneName, Offer, Operate, Picked, Rescued};
+use crate::backend::{
+    Backend, Cancelled, Exchanged, LaneName, Offer, Operate, Over, Picked, Rescued,
+};
 use crate::deed::{Deed, Done, Tally};
 use crate::error::Error;
 use crate::filter::Filter;
@@ -167,6 +169,10 @@ impl Backend for Spy {
         self.inner.by_row(row)
     }
 
+    fn followers(&self, id: TaskId) -> Result<Vec<TaskId>, Error> {
+        self.inner.followers(id)
+    }
+
     fn attempts(&self, id: TaskId) -> Result<Vec<AttemptRecord>, Error> {
         self.inner.attempts(id)
     }
@@ -206,7 +212,7 @@ impl Backend for Spy {
 }
 
 impl Operate for Spy {
-    fn act(&self, now: Timestamp, id: TaskId, deed: Deed) -> Result<Done, Error> {
+    fn act(&self, now: Timestamp, id: TaskId, deed: Deed) -> Result<(Done, Over), Error> {
         self.inner.act(now, id, deed)
     }
 
@@ -220,7 +226,7 @@ impl Operate for Spy {
         deed: Deed,
         filter: &Filter,
         rows: &[i64],
-    ) -> Result<Tally, Error> {
+    ) -> Result<(Tally, Over), Error> {
         self.inner.act_on(now, deed, filter, rows)
     }
 
@@ -228,7 +234,7 @@ impl Operate for Spy {
         self.inner.template(id)
     }
 
-    fn replace(&self, now: Timestamp, id: TaskId, with: NewTask) -> Result<Stored, Error> {
+    fn replace(&self, now: Timestamp, id: TaskId, with: NewTask) -> Result<(Stored, Over), Error> {
         self.inner.replace(now, id, with)
     }
 

@@ -1,13 +1,19 @@
 //! Define: who is told of events, and which trace calls belong to.
 
+use std::any::TypeId;
 use std::sync::{Arc, Weak};
 
 use super::Builder;
+use crate::catalog::Catalog;
 use crate::client::Client;
 use crate::error::Error;
 use crate::event::{Event, EventKind};
 use crate::hook::{Hooks, Kinds, Receiver};
 use crate::hub::Hub;
+use crate::mailer::{Mailer, Notice, Told};
+use crate::registry::Definition;
+use crate::route::Glob;
+use crate::time::SPAN_MAX;
 
 /// What the program is called by.
 type Call = Box<dyn Fn(&Client, &Event) + Send + Sync>;
@@ -70,14 +76,14 @@ impl Builder {
     /// failed or whose outcome is unknown, of what other clients and processes do, of rows
     /// that are taken from the inbox, of tasks that are
     /// taken back from a dead process, or of what happens when this process dies in between. What
-    /// must not be missed belongs into a task.
+    /// must not be missed is told by a task: [`Options::follow`](crate::Options::follow).
     ///
     /// | Event | Told by | When |
     /// |---|---|---|
     /// | `Enqueued` | the caller, before the call returns | `enqueue` and its siblings, for each call of a batch, once all are stored; [`Outbox::send`](crate::Outbox::send); `client.write` after its commit; `enqueue_in` at `committed` |
     /// | `Started` | the thread that runs the body, before it | each attempt, also those that follow in place |
     /// | `Succeeded`, `Failed`, `Snoozed` | pool: the worker that commits, before anything more is claimed; else the caller | each attempt |
-    /// | `Cancelled` | the canceller where the task had not begun, else as above | |
+    /// | `Cancelled` | the canceller where the task had not begun, also by `delete`, `bulk` and `edit_as_copy`; else as above | |
     /// | `Finished` | the same thread, next | after whichever event is the last of a task |
     ///
     /// An attempt that is handed back, at a shutdown say, has no event but its `Started`. A task that a
@@ -106,6 +112,73 @@ impl Builder {
         let kinds = events.into_iter().collect();
         self.listeners.push(Listener { kinds, call: Box::new(receiver) });
         self
+    }
+
+    /// Tells a person of each task that has failed for good. See [`FailureNotice`](crate::FailureNotice) for
+    /// what is told. Default: nobody is told.
+    ///
+    /// The notice is a task of the kind `litework.notice` that is stored **in the transaction that ends the
+    /// failed task**, like any [`Options::follow`](crate::Options::follow): none is lost when a process dies,
+    /// and one that cannot be sent is tried again. Whoever *stores* a task decides: its failure is told,
+    /// whichever program runs it, and sent by any that has a [`Notice::mailer`](crate::Notice::mailer). A
+    /// program that stores tasks and sends nothing says [`Notice::elsewhere`](crate::Notice::elsewhere). What
+    /// other programs have stored is told as they say.
+    ///
+    /// Of each kind, one notice is sent in a minute (see [`Notice::every`](crate::Notice::every)). Failures that
+    /// come while one waits are counted in it: "and 41 more since …". A notice that fails itself is told to
+    /// nobody. What ends because a task before it has failed is a failure of its own.
+    ///
+    /// In mode `inline` the notice is sent within the call whose task failed; one that has to wait for its
+    /// minute is sent by [`Client::run_pending`]. A task of these kinds costs more than a plain one, as its row
+    /// says what follows it.
+    ///
+    /// ```
+    /// # use litework::{Client, Failure, Notice, Result, task};
+    /// # use std::sync::{Arc, Mutex};
+    /// /// Import of a price list
+    /// #[task(attempts = 1)]
+    /// fn import(path: String) -> Result<()> {
+    ///     Err(Failure::give_up(format!("{path} is empty")))
+    /// }
+    ///
+    /// let sent = Arc::new(Mutex::new(Vec::new()));
+    /// let outbox = Arc::clone(&sent);
+    /// let notice = Notice::mailer(move |notice| {
+    ///     outbox.lock().unwrap().push((notice.title.clone(), notice.to_string()));
+    ///     Ok(())
+    /// });
+    /// let tasks = Client::in_memory().register(import).failure_notice(notice).open()?;
+    /// tasks.enqueue(import::with("a.csv"))?;
+    /// let (title, text) = sent.lock().unwrap()[0].clone();
+    /// assert_eq!(title, "Error in Import of a price list");
+    /// assert!(text.contains("a.csv is empty"));
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    ///
+    /// At `open`: `bad_glob`, `out_of_range`, and `duplicate_name` where a task of the program has that name.
+    pub fn failure_notice(mut self, notice: Notice) -> Self {
+        self.notice = Some(notice);
+        self
+    }
+
+    /// Makes the kind known whose tasks are notices, and says which kinds they tell of.
+    pub(super) fn give_notice(&mut self, catalog: &mut Catalog) -> Result<(), Error> {
+        let Some(Notice { kinds, every, mailer }) = self.notice.take() else { return Ok(()) };
+        if every.as_millis() == 0 || every > SPAN_MAX {
+            let allowed = "1 ms to 100 years";
+            return Err(Error::invalid("out_of_range", "time between notices", every, allowed));
+        }
+        let all = ["*".to_owned()];
+        for pattern in if kinds.is_empty() { &all[..] } else { &kinds } {
+            catalog.notices.add(Glob::checked("bad_glob", "kinds of `Notice`", pattern)?, every);
+        }
+        let Some(mailer) = mailer else {
+            self.definitions.push(Definition::declare::<Told>());
+            return Ok(());
+        };
+        self.states.insert(TypeId::of::<Mailer>(), Arc::new(mailer));
+        self.definitions.push(Definition::of::<Told>());
+        Ok(())
     }
 
     /// Says which trace calls belong to that name none: a W3C `traceparent`, or none. Asked once for

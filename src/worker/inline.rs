@@ -30,6 +30,7 @@ use crate::hub::{Hub, Pending, PendingRunner, Ran, Runner, Stopped, Stops};
 use crate::id::TaskId;
 use crate::inside;
 use crate::intake::{self, Left};
+use crate::mode::Mode;
 use crate::outcome::Outcome;
 use crate::record::{Claimed, Finish, Finished, Member};
 use crate::registry::Registry;
@@ -191,6 +192,7 @@ impl Inline {
             let Ended { mut finish, kept } = self.attempt(&task);
             if kept.is_some() {
                 self.end(&[finish], &[kept]);
+                self.run_followers_of(&task);
                 return kept;
             }
             let retries = matches!(finish.outcome, Outcome::Retry { after: None, .. });
@@ -211,7 +213,26 @@ impl Inline {
                 task = next;
             } else {
                 self.end(&finishes, &[came_to]);
+                if came_to.is_some_and(|came_to| came_to.state.is_final()) {
+                    self.run_followers_of(&task);
+                }
                 return came_to;
+            }
+        }
+    }
+
+    fn run_followers_of(&self, task: &Claimed) {
+        if task.extra.as_ref().is_some_and(|extra| !extra.ties.follow.is_empty()) {
+            self.run_followers(task.id);
+        }
+    }
+
+    /// Runs what follows those that ended without an attempt.
+    fn run_followers_of_rows(&self, rows: &[i64]) {
+        for row in rows {
+            // What is gone or unreadable is told by the hooks.
+            if let Ok(Some(task)) = self.backend.by_row(*row) {
+                self.run_followers(task.id);
             }
         }
     }
@@ -229,6 +250,7 @@ impl Inline {
             Ok(Picked::Task(task)) => Some(*task),
             Ok(Picked::Ended) => {
                 self.hooks.ended_unrun(&*self.backend, &[id.row()]);
+                self.run_followers(id);
                 None
             }
             Ok(Picked::NotNow) | Err(Error::Closed) => None,
@@ -282,6 +304,7 @@ impl Inline {
             lost |= matches!(error, Error::LeaseLost { .. });
         });
         self.hooks.ended_unrun(&*self.backend, &done.ended);
+        self.run_followers_of_rows(&done.ended);
         if lost {
             self.minder.renew();
         }
@@ -409,6 +432,19 @@ impl Runner for Inline {
         }
         if let Some(task) = self.claim(id) {
             let _in_its_row = self.run(task);
+        }
+    }
+
+    fn run_followers(&self, id: TaskId) {
+        let runs_at_once = self.hub.upgrade().is_some_and(|hub| hub.mode == Mode::Inline);
+        if !runs_at_once {
+            return;
+        }
+        match self.backend.followers(id) {
+            Ok(followers) => followers.into_iter().for_each(|follower| self.run_stored(follower)),
+            Err(error) => {
+                tracing::error!(%error, %id, "what follows a task could not be run in place");
+            }
         }
     }
 

@@ -20,6 +20,7 @@ crate::everywhere! {
     a_task_that_expires_between_two_attempts_is_told_once,
     a_task_that_is_skipped_is_told_without_a_start,
     a_call_that_finds_its_task_says_so,
+    what_people_end_before_it_starts_is_told,
     a_batch_is_told_call_by_call_and_a_refused_one_is_not,
     what_arguments_and_results_do_wrong_is_told,
     receivers_are_called_in_order_and_one_that_panics_harms_nobody,
@@ -624,4 +625,34 @@ fn what_is_no_trace_is_refused(lab: &Lab) {
         let call = add::with(1, 2).run_after(MINUTE).trace(text.clone());
         assert_eq!(client.enqueue(call).unwrap().refresh().unwrap().trace, Some(text));
     }
+}
+
+fn what_people_end_before_it_starts_is_told(lab: &Lab) {
+    let log = Log::default();
+    let heard = log.clone();
+    let ends = [EventKind::Cancelled, EventKind::Finished];
+    let builder = lab.builder().register(add).on(ends, move |_, event| {
+        heard.note(format!("{} {}", event.what, event.id));
+    });
+    let client = builder.open().unwrap();
+    let later = || client.enqueue(add::with(1, 2).run_after(MINUTE)).unwrap().id();
+    let expected = |ids: &[litework::TaskId]| -> Vec<String> {
+        ids.iter().flat_map(|id| [format!("cancelled {id}"), format!("finished {id}")]).collect()
+    };
+    let deleted = later();
+    client.delete(deleted).unwrap();
+    assert_eq!(log.words(), expected(&[deleted]));
+    log.clear();
+    let all = litework::Filter::new();
+    let many = [later(), later()];
+    assert_eq!(client.bulk(&all).cancel().unwrap().done, 2);
+    assert_eq!(log.words(), expected(&many));
+    log.clear();
+    let many = [later(), later()];
+    assert_eq!(client.bulk(&all).delete().unwrap().done, 4, "with those that had ended");
+    assert_eq!(log.words(), expected(&many));
+    log.clear();
+    let old = later();
+    client.edit_as_copy(old, |edit| edit.run_after(2 * MINUTE)).unwrap();
+    assert_eq!(log.words(), expected(&[old]));
 }

@@ -15,6 +15,7 @@ mod failing;
 mod fairness;
 mod file;
 mod flows;
+mod follows;
 mod gates;
 mod hooks;
 mod inbox;

@@ -448,7 +448,10 @@ impl<'a> History<'a> {
         self.note(&format!("{deed:?} to {}", id[0].row()));
         let now = self.now();
         let done = self.pair.ask(|engine, which| {
-            engine.act(now, id[which], deed).map_err(|error| shown_error(&error))
+            engine
+                .act(now, id[which], deed)
+                .map(|(done, _)| done)
+                .map_err(|error| shown_error(&error))
         });
         check_same("what was done", &done);
     }
@@ -466,7 +469,7 @@ impl<'a> History<'a> {
             // How many a slice has depends on the machine, but not what comes of all of them.
             let (mut rows, mut counts, mut ready) = (rows.as_slice(), (0, 0, 0), Vec::new());
             while !rows.is_empty() {
-                let slice = engine.act_on(now, deed, &filter, rows).expect("it answers");
+                let (slice, _) = engine.act_on(now, deed, &filter, rows).expect("it answers");
                 let (done, asked, left) = counts;
                 counts = (done + slice.done, asked + slice.asked, left + slice.left);
                 ready.extend(slice.ready.iter().map(|id| id.row()));
@@ -485,7 +488,7 @@ impl<'a> History<'a> {
             let Some(copy) = engine.template(id[which]).expect("it answers") else {
                 return Err(Error::not_found("it"));
             };
-            engine.replace(now, id[which], copy).map(|stored| vec![stored])
+            engine.replace(now, id[which], copy).map(|(stored, _)| vec![stored])
         });
         check_same("what was stored instead", &stored.each_ref().map(shown_stored));
         if let [Ok(file), Ok(model)] = stored {

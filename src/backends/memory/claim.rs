@@ -134,7 +134,7 @@ impl Book {
             return Picked::NotNow;
         };
         let (queue, kind) = task.lane.clone();
-        if self.admit(&queue, &kind, now) != Admits::Yes {
+        if !offer.serves(&queue, &kind) || self.admit(&queue, &kind, now) != Admits::Yes {
             return Picked::NotNow;
         }
         if offer.reserve(&queue, &kind, 0) != Room::Taken {

@@ -207,6 +207,9 @@ impl Book {
 
     /// Ends the batches whose last member has ended, and what that means to others.
     pub(super) fn sum_up(&mut self, now: Timestamp) {
+        for (now, row) in std::mem::take(&mut self.stillborn) {
+            self.left(now, row);
+        }
         while let Some(batch) = self.unsummed.pop_first() {
             let open = self.edges.open_members.get(&batch).is_some_and(|open| !open.is_empty());
             let waits = self
@@ -366,6 +369,7 @@ impl Book {
             record.due_at = now;
             let spent = record.attempt;
             let base = std::mem::replace(&mut task.retried_at, spent);
+            task.retried += 1;
             record.attempts_max = Deed::allowance(spent, record.attempts_max, base);
             task.rank = rank(now, record.priority, step_ms);
             task.stand_again(waits);

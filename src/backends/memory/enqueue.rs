@@ -88,10 +88,11 @@ impl Book {
         self.lanes.retain(|_, lane| lane.first_row < first_row);
         self.edges.undo(first_row);
         self.unsummed.clear();
+        self.stillborn.clear();
         self.effects = Effects::default();
     }
 
-    fn insert(
+    pub(super) fn insert(
         &mut self,
         now: Timestamp,
         mut new: NewTask,
@@ -108,7 +109,12 @@ impl Book {
             return Ok(existing);
         }
         let row = self.next_row();
-        self.open_lane(&new, row)?;
+        self.open_lane((&new.queue, &new.kind), row)?;
+        for follow in new.follows() {
+            // Its end must not fail for want of a lane.
+            self.open_lane((&follow.queue.as_str().into(), &follow.kind.as_str().into()), row)?;
+        }
+        let is_followed = !new.follows().is_empty();
         let before = rank(new.due_at, new.priority, self.step_ms);
         let by_others = edges::start_of(&bonds);
         let by_others =
@@ -147,6 +153,9 @@ impl Book {
         self.index(&task, true);
         self.tasks.insert(row, task);
         self.join(now, row, &bonds);
+        if over && is_followed {
+            self.stillborn.push((now, row));
+        }
         if is_batch {
             // It may have no member that is still to end.
             self.unsummed.insert(row);
@@ -166,8 +175,8 @@ impl Book {
         Ok(Some(Stored { id, state, due_at, existing: true, claimed: None }))
     }
 
-    fn open_lane(&mut self, new: &NewTask, row: i64) -> Result<(), Error> {
-        let name = (Arc::clone(&new.queue), Arc::clone(&new.kind));
+    fn open_lane(&mut self, (queue, kind): (&Arc<str>, &Arc<str>), row: i64) -> Result<(), Error> {
+        let name = (Arc::clone(queue), Arc::clone(kind));
         if self.lanes.len() >= LANES_MAX && !self.lanes.contains_key(&name) {
             return Err(too_many_lanes("the lanes", LANES_MAX));
         }

@@ -11,6 +11,7 @@ mod claim;
 mod edges;
 mod enqueue;
 mod finish;
+mod follow;
 mod operate;
 mod prune;
 mod steps;
@@ -20,7 +21,7 @@ mod ties;
 mod tests;
 
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::RandomState;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -87,6 +88,8 @@ struct Book {
     unsummed: BTreeSet<i64>,
     /// Whether an end has let a task go on that waited for it, since this was last asked.
     may_start: bool,
+    /// Those that had ended when they were stored, and that others follow.
+    stillborn: Vec<(Timestamp, i64)>,
     /// How much earlier one point of priority counts.
     step_ms: i64,
 }
@@ -110,6 +113,8 @@ struct Effects {
     work: bool,
     cancel: Vec<i64>,
     changed: Vec<i64>,
+    /// What was deleted; what had not ended before, as it ended.
+    gone: HashMap<i64, Option<TaskRecord>>,
 }
 
 impl Default for Memory {
@@ -385,6 +390,10 @@ impl Backend for Memory {
 
     fn by_row(&self, row: i64) -> Result<Option<TaskRecord>, Error> {
         Ok(self.with(|book| book.tasks.get(&row).map(|task| task.record.clone())))
+    }
+
+    fn followers(&self, id: TaskId) -> Result<Vec<TaskId>, Error> {
+        Ok(self.with(|book| book.ready_after(id)))
     }
 
     fn attempts(&self, id: TaskId) -> Result<Vec<AttemptRecord>, Error> {

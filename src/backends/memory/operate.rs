@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{Book, Memory};
-use crate::backend::{LaneName, Operate};
+use crate::backend::{LaneName, Operate, Over};
 use crate::deed::{Deed, Done, Tally};
 use crate::error::Error;
 use crate::filter::Filter;
@@ -23,10 +23,29 @@ use crate::why::{AHEAD_MAX, Blocker, Facts};
 const ROWS: usize = 500;
 
 impl Book {
+    /// Does something, and says what has ended by it.
+    fn telling<R>(
+        &mut self,
+        now: Timestamp,
+        body: impl FnOnce(&mut Self) -> Result<R, Error>,
+    ) -> Result<(R, Over), Error> {
+        let told = self.effects.changed.len();
+        let answer = body(self);
+        self.sum_up(now);
+        let gone = std::mem::take(&mut self.effects.gone);
+        Ok((answer?, Over::new(&self.effects.changed[told..], gone)))
+    }
+
     fn act(&mut self, now: Timestamp, id: TaskId, deed: Deed) -> Result<Done, Error> {
         let state = self.by_id(id).ok_or_else(|| Error::not_found(id))?.record.state;
         if let Some(refusal) = deed.refusal(id, state) {
             return Err(refusal);
+        }
+        if deed == Deed::Erase
+            && let Some(extra) = self.tasks.get_mut(&id.row()).and_then(|task| task.extra.as_mut())
+        {
+            // What is erased is told to nobody.
+            extra.ties.follow.clear();
         }
         if self.is_batch(id.row()) && (deed == Deed::Retry || !state.is_final()) {
             return self.act_on_batch(now, id, deed);
@@ -40,9 +59,12 @@ impl Book {
             }
             Deed::Cancel => drop(self.cancel(now, id)?),
             Deed::Delete | Deed::Erase => {
+                let mut as_it_ended = None;
                 if !state.is_final() {
                     self.cancel(now, id)?;
+                    as_it_ended = self.tasks.get(&id.row()).map(|task| task.record.clone());
                 }
+                self.effects.gone.insert(id.row(), as_it_ended);
                 self.forget(id.row());
             }
         }
@@ -76,6 +98,7 @@ impl Book {
         self.edit(row, |task| {
             let spent = task.record.attempt;
             let base = std::mem::replace(&mut task.retried_at, spent);
+            task.retried += 1;
             if task.record.state == State::Succeeded {
                 task.steps.clear();
             }
@@ -233,8 +256,8 @@ fn running(task: &TaskRecord) -> RunningTask {
 }
 
 impl Operate for Memory {
-    fn act(&self, now: Timestamp, id: TaskId, deed: Deed) -> Result<Done, Error> {
-        self.with(|book| book.act(now, id, deed))
+    fn act(&self, now: Timestamp, id: TaskId, deed: Deed) -> Result<(Done, Over), Error> {
+        self.with(|book| book.telling(now, |book| book.act(now, id, deed)))
     }
 
     fn rows(&self, filter: &Filter, after: i64, last: i64) -> Result<Vec<i64>, Error> {
@@ -252,17 +275,19 @@ impl Operate for Memory {
         deed: Deed,
         filter: &Filter,
         rows: &[i64],
-    ) -> Result<Tally, Error> {
+    ) -> Result<(Tally, Over), Error> {
         self.with(|book| {
-            let mut slice = Tally { seen: rows.len(), ..Tally::default() };
-            for row in rows {
-                let task = book.tasks.get(row).filter(|task| filter.passes(&task.record));
-                if let Some(id) = task.map(|task| task.record.id) {
-                    let answer = book.act(now, id, deed);
-                    slice.count(deed, id, answer)?;
+            book.telling(now, |book| {
+                let mut slice = Tally { seen: rows.len(), ..Tally::default() };
+                for row in rows {
+                    let task = book.tasks.get(row).filter(|task| filter.passes(&task.record));
+                    if let Some(id) = task.map(|task| task.record.id) {
+                        let answer = book.act(now, id, deed);
+                        slice.count(deed, id, answer)?;
+                    }
                 }
-            }
-            Ok(slice)
+                Ok(slice)
+            })
         })
     }
 
@@ -270,14 +295,16 @@ impl Operate for Memory {
         Ok(self.with(|book| book.by_id(id).map(super::task::Task::template)))
     }
 
-    fn replace(&self, now: Timestamp, id: TaskId, with: NewTask) -> Result<Stored, Error> {
+    fn replace(&self, now: Timestamp, id: TaskId, with: NewTask) -> Result<(Stored, Over), Error> {
         self.with(|book| {
-            let state = book.by_id(id).ok_or_else(|| Error::not_found(id))?.record.state;
-            let stored = book.enqueue(now, vec![with], None)?;
-            if !state.is_final() && state != State::Running {
-                book.cancel(now, id)?;
-            }
-            stored.into_iter().next().ok_or(Error::Closed)
+            book.telling(now, |book| {
+                let state = book.by_id(id).ok_or_else(|| Error::not_found(id))?.record.state;
+                let stored = book.enqueue(now, vec![with], None)?;
+                if !state.is_final() && state != State::Running {
+                    book.cancel(now, id)?;
+                }
+                stored.into_iter().next().ok_or(Error::Closed)
+            })
         })
     }
 

@@ -32,6 +32,8 @@ pub(super) struct Task {
     pub(super) extra: Option<Box<Extra>>,
     /// What it had spent when it was last retried.
     pub(super) retried_at: u32,
+    /// How often it was retried.
+    pub(super) retried: u64,
     /// Those that did not simply succeed, oldest first.
     attempts: Vec<AttemptRecord>,
     /// By name: what each came to, and when that was stored.
@@ -106,8 +108,9 @@ impl Task {
             extra.wait_key = None;
         }
         let (attempts, steps) = (Vec::new(), BTreeMap::new());
-        let retried_at = 0;
-        let mut task = Self { record, lane, rank, options, extra, retried_at, attempts, steps };
+        let (retried_at, retried) = (0, 0);
+        let mut task =
+            Self { record, lane, rank, options, extra, retried_at, retried, attempts, steps };
         if let Start::Skipped { holder } = start {
             task.record_untried(now, already_running(holder));
         }
@@ -232,6 +235,15 @@ impl Task {
         {
             self.attempts.remove(oldest);
         }
+    }
+
+    /// The error of an attempt that ended at this moment.
+    pub(super) fn error_at(&self, moment: Timestamp) -> Option<Report> {
+        let mut newest = self.attempts.iter().rev();
+        let with_error = |attempt: &&AttemptRecord| {
+            attempt.error.is_some() && attempt.finished_at == Some(moment)
+        };
+        newest.find(with_error)?.error.clone()
     }
 
     pub(super) fn attempts(&self) -> Vec<AttemptRecord> {

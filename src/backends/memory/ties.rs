@@ -33,6 +33,8 @@ pub(super) struct Kept {
     pub(super) unique: BTreeMap<String, i64>,
     /// By key: when the rate is even again, and until when it is closed.
     rates: BTreeMap<String, (i64, Timestamp)>,
+    /// By key: the newest of those that are summed up.
+    pub(super) summed: BTreeMap<String, i64>,
     fence: i64,
     pub(super) rules: BTreeMap<Scope, Rule>,
 }
@@ -177,6 +179,7 @@ impl Book {
         while let Some(row) = rows.pop() {
             self.left_alone(now, row);
             if self.tasks.get(&row).is_some_and(|task| task.record.state.is_final()) {
+                self.follow(now, row);
                 rows.extend(self.close(now, row));
             }
         }

@@ -7,9 +7,9 @@ use std::sync::LazyLock;
 use rusqlite::OptionalExtension;
 
 use super::core::Core;
+use super::due::next_due;
 use super::enqueue::{Fate, INSERT, Insert};
 use super::errors::not_stored;
-use super::promote::next_due;
 use crate::error::Error;
 
 /// Rows of a block, greatest first; few under test, so that random histories meet blocks of all kinds.

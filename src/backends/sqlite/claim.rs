@@ -147,7 +147,7 @@ pub(super) fn claim_one(
     let (queue, kind) = lanes.get(lane).name();
     lanes.forget_heads(lane);
     rules.prepare(conn)?;
-    if rules.admit(&queue, &kind, now) != Admits::Yes {
+    if !offer.serves(&queue, &kind) || rules.admit(&queue, &kind, now) != Admits::Yes {
         return Ok(Picked::NotNow);
     }
     let place = Place { head: (rank, id.row()), queue: &queue, kind: &kind };

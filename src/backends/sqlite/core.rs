@@ -3,7 +3,7 @@
 //! A commit tells the truth: an error before it, or a busy one, is `NotStored`; any other failed
 //! COMMIT is `Unknown`, and the connection is replaced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::fault;
 use crate::id::TaskId;
 use crate::options::Durability;
-use crate::record::Lease;
+use crate::record::{Lease, TaskRecord};
 use crate::time::Timestamp;
 
 /// While other connections commit, the lock is let go whenever it was held this long, for twice as long
@@ -42,6 +42,8 @@ pub(super) struct Effects {
     pub(super) cancel: Vec<i64>,
     /// Rows whose waiters are to be woken.
     pub(super) changed: Vec<i64>,
+    /// What was deleted; what had not ended before, as it ended.
+    pub(super) gone: HashMap<i64, Option<TaskRecord>>,
 }
 
 /// A claim whose commit may have happened or not; nobody runs it.
@@ -81,6 +83,8 @@ pub(super) struct Core {
     pub(super) unsummed: BTreeMap<i64, Timestamp>,
     /// Whether an end has let a task go on that waited for it, since this was last asked.
     pub(super) may_start: bool,
+    /// Rows that had ended when they were stored, and that others follow.
+    pub(super) stillborn: Vec<(i64, Timestamp)>,
     pub(super) tags: Tags,
     /// To be given back by the next transaction, before anybody can claim them again.
     pub(super) doubts: Vec<Doubt>,
@@ -109,6 +113,7 @@ impl Core {
             effects: Effects::default(),
             unsummed: BTreeMap::new(),
             may_start: false,
+            stillborn: Vec::new(),
             tags: Tags::default(),
             doubts: Vec::new(),
             path,
@@ -247,6 +252,7 @@ impl Core {
         self.lanes = Lanes::default();
         self.effects = Effects::default();
         self.unsummed.clear();
+        self.stillborn.clear();
     }
 
     /// Remembers that a task was scheduled for this moment.

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::core::Core;
 use super::edges::{self, Ripple};
 use super::errors::not_stored;
+use super::follow;
 use super::gates::{self, ties_of};
 use super::unique;
 use crate::error::Error;
@@ -40,8 +41,12 @@ pub(super) fn left(core: &mut Core, now: Timestamp, row: i64) -> Result<(), Erro
     core.note_freed(ripple.freed)
 }
 
-/// Ends the batches whose last member has ended, and what that means to others.
+/// Ends the batches whose last member has ended, and what that means to others. Before, looks at those that
+/// had ended when they were stored.
 pub(super) fn sum_up(core: &mut Core) -> Result<(), Error> {
+    while let Some((row, now)) = core.stillborn.pop() {
+        left(core, now, row)?;
+    }
     while let Some((batch, now)) = core.unsummed.pop_first() {
         if edges::sum_up(&core.conn, now, batch)? {
             core.effects.changed.push(batch);
@@ -51,7 +56,17 @@ pub(super) fn sum_up(core: &mut Core) -> Result<(), Error> {
     Ok(())
 }
 
-/// The same for one batch through a connection that is not ours.
+/// What it means to others that a row has ended, through a connection that is not ours.
+pub(super) fn left_in(
+    conn: &Connection,
+    now: Timestamp,
+    step_ms: i64,
+    row: i64,
+) -> Result<(), Error> {
+    spread(conn, now, step_ms, row, &mut Ripple::default())
+}
+
+/// Ends a batch whose last member has ended, likewise.
 pub(super) fn sum_up_in(
     conn: &Connection,
     now: Timestamp,
@@ -86,6 +101,7 @@ fn spread(
             ripple.freed.extend(gates::release(conn, now, &key, step_ms)?);
         }
         if state.is_final() {
+            ripple.freed.extend(follow::store(conn, now, step_ms, row, &tied.ties.follow)?);
             ripple.batches.extend(tied.batch);
             if tied.ties.awaited {
                 rows.extend(edges::close(conn, now, step_ms, (row, state), ripple)?);

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use rusqlite::{CachedStatement, Connection, OptionalExtension};
 
 use super::core::{Core, Doubt};
+use super::due::next_due;
 use super::edges::{Bonds, Verdict};
 use super::errors::not_stored;
 use super::gates::{self, Pass};
 use super::payload::{INLINE_BYTES_MAX, INSERT_PAYLOAD};
-use super::promote::next_due;
 use super::skip::record_skip;
 use super::unique::{self, Met};
 use crate::backend::{Offer, Room};
@@ -206,6 +206,11 @@ impl Insert {
             return Ok(Admitted::Existing(existing));
         }
         let lane = core.lanes.of(&core.conn, &self.task.queue, &self.task.kind)?;
+        for follow in self.task.follows() {
+            // Its end must not fail for want of a lane.
+            let (queue, kind) = (follow.queue.as_str().into(), follow.kind.as_str().into());
+            core.lanes.of(&core.conn, &queue, &kind)?;
+        }
         let placed = self.place(core, lane)?;
         let waits = !placed.start.is_over() && placed.start.owner().is_none();
         let refusal = core.lanes.waiting.refusal(&core.conn, &self.task, waits);
@@ -257,6 +262,9 @@ impl Insert {
         if self.task.is_batch() {
             // It may have no member that is still to end.
             core.unsummed.insert(placed.row, self.now);
+        }
+        if placed.start.is_over() && !self.task.follows().is_empty() {
+            core.stillborn.push((placed.row, self.now));
         }
         self.note(core, lane, placed);
         self.fate = Fate::Placed(placed);
@@ -559,7 +567,7 @@ impl Start {
     }
 
     /// Whether it ends where it begins.
-    fn is_over(self) -> bool {
+    pub(super) fn is_over(self) -> bool {
         matches!(self, Self::Skipped { .. } | Self::Ended(_))
     }
 

@@ -288,11 +288,11 @@ fn settle_row(
     if let Some(until) = outcome.closes_until(now) {
         core.close(row, before.lane, until)?;
     }
-    if before.ties.is_some() {
-        ends::left(core, now, row)?;
-    }
     if !matches!(outcome, Outcome::GivenBack) {
         record(core, finish, outcome, change)?;
+    }
+    if before.ties.is_some() {
+        ends::left(core, now, row)?;
     }
     if change.state.is_final() {
         core.effects.changed.push(finish.lease.row);

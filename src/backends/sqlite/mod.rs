@@ -11,11 +11,13 @@ mod claim;
 mod core;
 mod damaged;
 pub(crate) mod doors;
+mod due;
 mod edges;
 mod ends;
 mod enqueue;
 mod errors;
 mod finish;
+mod follow;
 mod gates;
 mod holding;
 mod inbox;
@@ -301,7 +303,7 @@ impl Sqlite {
             if let Some(offer) = offer {
                 let unwritten = promote::promote(core, now, offer)?;
                 (done.claimed, done.more) = claim::claim(core, now, unwritten, offer)?;
-                let due_at = promote::next_due(core)?;
+                let due_at = due::next_due(core)?;
                 done.next_due = due_at.into_iter().chain(core.rules.opens_at()).min();
             }
             done.ended.extend_from_slice(&core.effects.changed[told..]);
@@ -521,6 +523,10 @@ impl Backend for Sqlite {
 
     fn by_row(&self, row: i64) -> Result<Option<TaskRecord>, Error> {
         self.read("a task", |conn| query::by_row(conn, row))
+    }
+
+    fn followers(&self, id: TaskId) -> Result<Vec<TaskId>, Error> {
+        self.read("what follows", |conn| Ok(follow::ready(conn, id)?))
     }
 
     fn attempts(&self, id: TaskId) -> Result<Vec<AttemptRecord>, Error> {

@@ -13,7 +13,7 @@ use super::errors::not_stored;
 use super::gates::ties_of;
 use super::retry::{self, allow_again};
 use super::{Sqlite, blocks, cancel, ends, member, presence, query, rules, unique, why, wipe};
-use crate::backend::{Backend, Cancelled, LaneName, Operate};
+use crate::backend::{Backend, Cancelled, LaneName, Operate, Over};
 use crate::deed::{Deed, Done, Tally};
 use crate::error::Error;
 use crate::filter::Filter;
@@ -48,6 +48,10 @@ const MOVE: &str = "UPDATE litework_task SET state = ?2, reason = ?3, due_at = ?
 
 /// Served by the primary key.
 const NEWEST: &str = "SELECT id FROM litework_task WHERE id <= ?1 ORDER BY id DESC LIMIT 1";
+
+/// What is erased is told to nobody. Served by the primary key.
+const UNFOLLOW: &str =
+    "UPDATE litework_task SET ties = json_remove(ties, '$.follow') WHERE id = ?1";
 
 /// Served by the primary key.
 const DELETE: &str = "DELETE FROM litework_task WHERE id = ?1";
@@ -130,6 +134,12 @@ fn act(core: &mut Core, now: Timestamp, id: TaskId, deed: Deed) -> Result<Done, 
     let before = read(core, id)?;
     if let Some(refusal) = deed.refusal(id, before.state) {
         return Err(refusal);
+    }
+    if deed == Deed::Erase && before.ties.as_ref().is_some_and(|ties| !ties.follow.is_empty()) {
+        core.conn
+            .prepare_cached(UNFOLLOW)
+            .and_then(|mut update| update.execute([id.row()]))
+            .map_err(not_stored)?;
     }
     if before.sums() && !before.state.is_final() && deed != Deed::Retry {
         return end_batch(core, now, id, deed);
@@ -244,10 +254,14 @@ fn reschedule(
 /// Forgets a task that does not run. One that has not ended is cancelled first, so that whoever waits for
 /// it hears of it.
 fn delete(core: &mut Core, now: Timestamp, id: TaskId, state: State) -> Result<(), Error> {
+    let row = id.row();
+    let mut as_it_ended = None;
     if !state.is_final() {
         cancel::cancel(core, now, id)?;
+        // One that cannot be read is told to nobody.
+        as_it_ended = query::by_row(&core.conn, row).ok().flatten();
     }
-    let row = id.row();
+    core.effects.gone.insert(row, as_it_ended);
     for sql in DELETE_PARTS {
         core.conn
             .prepare_cached(sql)
@@ -309,6 +323,18 @@ fn act_on(
         }
     }
     Ok(slice)
+}
+
+/// Does something, and says what has ended by it.
+fn telling<R>(
+    core: &mut Core,
+    body: impl FnOnce(&mut Core) -> Result<R, Error>,
+) -> Result<(R, Over), Error> {
+    let told = core.effects.changed.len();
+    let answer = body(core)?;
+    ends::sum_up(core)?;
+    let gone = std::mem::take(&mut core.effects.gone);
+    Ok((answer, Over::new(&core.effects.changed[told..], gone)))
 }
 
 /// What is erased is overwritten, where `SQLite` frees it; the connection goes back to its own ways.
@@ -375,8 +401,8 @@ fn pause(core: &mut Core, scope: &Scope, since: Option<Timestamp>) -> Result<boo
 }
 
 impl Operate for Sqlite {
-    fn act(&self, now: Timestamp, id: TaskId, deed: Deed) -> Result<Done, Error> {
-        self.transaction(self.durability, |core| act(core, now, id, deed))
+    fn act(&self, now: Timestamp, id: TaskId, deed: Deed) -> Result<(Done, Over), Error> {
+        self.transaction(self.durability, |core| telling(core, |core| act(core, now, id, deed)))
     }
 
     fn rows(&self, filter: &Filter, after: i64, last: i64) -> Result<Vec<i64>, Error> {
@@ -389,9 +415,11 @@ impl Operate for Sqlite {
         deed: Deed,
         filter: &Filter,
         rows: &[i64],
-    ) -> Result<Tally, Error> {
+    ) -> Result<(Tally, Over), Error> {
         self.transaction(self.durability, |core| {
-            act_thoroughly(core, deed, |core| act_on(core, now, deed, filter, rows))
+            telling(core, |core| {
+                act_thoroughly(core, deed, |core| act_on(core, now, deed, filter, rows))
+            })
         })
     }
 
@@ -399,12 +427,14 @@ impl Operate for Sqlite {
         self.read("a task", |conn| query::template(conn, id))
     }
 
-    fn replace(&self, now: Timestamp, id: TaskId, with: NewTask) -> Result<Stored, Error> {
+    fn replace(&self, now: Timestamp, id: TaskId, with: NewTask) -> Result<(Stored, Over), Error> {
         let mut new = [Insert::new(with, now, None, self.durability)];
         let level = new[0].level();
-        self.transaction(level, |core| replace(core, now, id, &mut new)).map_err(Error::of_one)?;
+        let replaced =
+            self.transaction(level, |core| telling(core, |core| replace(core, now, id, &mut new)));
+        let ((), over) = replaced.map_err(Error::of_one)?;
         let [new] = new;
-        new.into_stored()
+        Ok((new.into_stored()?, over))
     }
 
     fn pause(&self, scope: &Scope, since: Option<Timestamp>) -> Result<bool, Error> {

@@ -10,6 +10,7 @@ use rusqlite::Connection;
 
 use super::core::{Core, NextDue};
 use super::damaged;
+use super::due::next_due;
 use super::ends;
 use super::errors::not_stored;
 use crate::backend::Offer;
@@ -21,10 +22,6 @@ const SLICE: u32 = 2_000;
 
 /// And at least: what is due may go before all that is ready.
 const SLICE_MIN: u32 = 256;
-
-/// Served by `litework_task_scheduled`.
-pub(super) const NEXT_DUE: &str =
-    "SELECT due_at FROM litework_task WHERE state = 'scheduled' ORDER BY due_at LIMIT 1";
 
 /// Served by `litework_task_scheduled`.
 pub(super) const DUE: &str = "SELECT id, lane, rank FROM litework_task \
@@ -129,23 +126,4 @@ fn due(core: &Core, now: Timestamp, slice: u32) -> Result<Vec<Due>, Error> {
             rows.collect()
         })
         .map_err(not_stored)
-}
-
-/// When the next scheduled task is due; looked up only after others have committed. A moment that is not
-/// after now means that more is due.
-pub(super) fn next_due(core: &mut Core) -> Result<Option<Timestamp>, Error> {
-    use rusqlite::OptionalExtension;
-    match core.next_due {
-        NextDue::Unknown => {}
-        NextDue::Never => return Ok(None),
-        NextDue::At(next) => return Ok(Some(next)),
-    }
-    let next = core
-        .conn
-        .prepare_cached(NEXT_DUE)
-        .and_then(|mut read| read.query_row([], |row| row.get(0)).optional())
-        .map_err(not_stored)?
-        .map(Timestamp::clamped);
-    core.next_due = next.into();
-    Ok(next)
 }

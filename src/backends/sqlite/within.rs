@@ -81,10 +81,17 @@ fn insert_after(
         return Err(overloaded);
     }
     let lane = lane_in(tx, &task.queue, &task.kind)?;
+    for follow in task.follows() {
+        lane_in(tx, &follow.queue, &follow.kind)?;
+    }
     let start = insert.start_in(tx)?;
     let rank = rank(insert.task.due_at, task.priority, step_ms);
     let placed = Placed { start, lane, rank, tag: Tags::default().next()?, row: 0 };
-    insert.fate = Fate::Placed(insert.write_row(tx, placed)?);
+    let placed = insert.write_row(tx, placed)?;
+    if placed.start.is_over() && !task.follows().is_empty() {
+        ends::left_in(tx, now, step_ms, placed.row)?;
+    }
+    insert.fate = Fate::Placed(placed);
     insert.note_stored();
     Ok(insert)
 }
