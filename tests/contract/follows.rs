@@ -49,14 +49,16 @@ fn falter() -> Result<()> {
 
 #[task]
 fn hear(ctx: &Context, event: EventRecord) -> Result<()> {
-    assert_eq!(ctx.owner(), event.owner.as_deref());
-    ctx.state::<Log>()?.note(format!("{} {}", event.kind, event.what));
+    let EventRecord { kind, what, owner, .. } = event;
+    assert_eq!(ctx.owner(), owner.as_deref());
+    ctx.state::<Log>()?.note(format!("{kind} {what}"));
     Ok(())
 }
 
 #[task(queue = "late", priority = 7, attempts = 2)]
 fn hear_too(ctx: &Context, event: EventRecord) -> Result<()> {
-    ctx.state::<Log>()?.note(format!("too: {} {}", event.kind, event.what));
+    let EventRecord { kind, what, .. } = event;
+    ctx.state::<Log>()?.note(format!("too: {kind} {what}"));
     Ok(())
 }
 
@@ -162,7 +164,7 @@ fn a_task_that_expires_is_followed(lab: &Lab) {
 
 /// Runs only while nobody else does, and has another of itself enqueued.
 #[task]
-fn alone(ctx: &Context, again: bool) -> Result<()> {
+fn alone(ctx: &Context, again: bool) {
     if again {
         let handle = ctx.client().unwrap().enqueue(alone::with(false)).unwrap();
         eventually("it is skipped", || {
@@ -170,7 +172,6 @@ fn alone(ctx: &Context, again: bool) -> Result<()> {
                 || ctx.client().unwrap().mode() == litework::Mode::Hold
         });
     }
-    Ok(())
 }
 
 fn a_task_that_is_skipped_is_followed(lab: &Lab) {

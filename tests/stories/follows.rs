@@ -11,7 +11,7 @@ use litework::{
 use crate::common::{Lab, Log, eventually};
 
 #[task(attempts = 1)]
-fn import(path: String) -> Result<()> {
+fn import(path: &str) -> Result<()> {
     Err(Failure::give_up(format!("{path} is empty")))
 }
 
@@ -23,7 +23,8 @@ fn ship(ctx: &Context, order: i64) -> Result<i64> {
 
 #[task]
 fn audit(ctx: &Context, event: EventRecord) -> Result<()> {
-    ctx.state::<Log>()?.note(format!("{} {}", event.kind, event.what));
+    let EventRecord { kind, what, .. } = event;
+    ctx.state::<Log>()?.note(format!("{kind} {what}"));
     Ok(())
 }
 
@@ -66,9 +67,9 @@ fn in_the_caller_what_follows_has_run_when_the_call_returns() {
 fn a_mailer_that_never_succeeds_comes_to_an_end_and_is_told_to_nobody() {
     Lab::each_way(|lab| {
         let tried = Log::default();
-        let tries = tried.clone();
+        let log = tried.clone();
         let notice = Notice::mailer(move |notice: &FailureNotice| {
-            tries.note(notice.kind.clone());
+            log.note(notice.kind.clone());
             Err("the mail server is down".into())
         });
         let client = lab.builder().register(import).failure_notice(notice).open().unwrap();
