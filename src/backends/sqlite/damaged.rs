@@ -33,7 +33,7 @@ const HELD: &str = "SELECT 1 FROM litework_task \
 
 /// Served by the primary key.
 const LAST: &str = "SELECT max(id) FROM \
-     (SELECT id FROM litework_task WHERE id > ?1 ORDER BY id LIMIT ?2)";
+     (SELECT id FROM litework_task WHERE id > ?1 ORDER BY id LIMIT +?2)";
 
 /// Served by the primary key. A state that is none; an end where there is none, or none where there
 /// is; and of what has not ended: no such lane, attempts that cannot be, or nobody who runs it.
@@ -46,11 +46,11 @@ const FIND: &str = "SELECT id FROM litework_task WHERE id > ?1 AND id <= ?2 AND 
 
 /// Served by `litework_task_running`.
 const UNOWNED: &str =
-    "SELECT id FROM litework_task WHERE state = 'running' AND worker IS NULL LIMIT ?1";
+    "SELECT id FROM litework_task WHERE state = 'running' AND worker IS NULL LIMIT +?1";
 
 /// Served by `litework_task_ready`.
 const BETWEEN_LANES: &str = "SELECT id FROM litework_task \
-     WHERE state = 'ready' AND lane > ?1 AND lane < ?2 LIMIT ?3";
+     WHERE state = 'ready' AND lane > ?1 AND lane < ?2 LIMIT +?3";
 
 /// Ends a damaged row.
 pub(super) fn end_row(conn: &Connection, row: i64, now: Timestamp) -> rusqlite::Result<()> {

@@ -401,7 +401,7 @@ fn record(core: &Core, finish: &Finish, outcome: &Outcome, change: Change) -> Re
             .prepare_cached(
                 "DELETE FROM litework_error WHERE task = ?1 AND outcome = 'snoozed' AND id NOT IN \
                  (SELECT id FROM litework_error WHERE task = ?1 AND outcome = 'snoozed' \
-                  ORDER BY id DESC LIMIT ?2)",
+                  ORDER BY id DESC LIMIT +?2)",
             )
             .and_then(|mut delete| delete.execute((lease.row, SNOOZES_KEPT)))
             .map_err(not_stored)?;

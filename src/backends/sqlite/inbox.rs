@@ -80,14 +80,14 @@ const FORGET_REFUSED: &str =
 
 /// Served by `litework_inbox_open`.
 const WAITING: &str = "SELECT kind, count(*) FROM litework_inbox \
-     WHERE task IS NULL AND error IS NULL GROUP BY kind LIMIT ?1";
+     WHERE task IS NULL AND error IS NULL GROUP BY kind LIMIT +?1";
 
 /// Served by `litework_inbox_refused`.
 const COUNT_REFUSED: &str = "SELECT count(*) FROM litework_inbox WHERE error IS NOT NULL";
 
 /// In the order of the primary key, backwards.
 const NEWEST: &str =
-    "SELECT sqlite_version, created_at FROM litework_inbox ORDER BY id DESC LIMIT ?1";
+    "SELECT sqlite_version, created_at FROM litework_inbox ORDER BY id DESC LIMIT +?1";
 
 /// Whether rows of one of these kinds wait.
 pub(super) fn waits(conn: &Connection, kinds: &[Arc<str>]) -> rusqlite::Result<bool> {

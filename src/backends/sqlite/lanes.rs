@@ -28,7 +28,7 @@ const HEADS_MAX: usize = 4_096;
 /// Served by `litework_task_ready`; the state is a literal because a bound parameter would not
 /// match the partial index.
 const HEADS: &str = "SELECT rank, id FROM litework_task \
-     WHERE state = 'ready' AND lane = ?1 AND (rank, id) > (?2, ?3) ORDER BY rank, id LIMIT ?4";
+     WHERE state = 'ready' AND lane = ?1 AND (rank, id) > (?2, ?3) ORDER BY rank, id LIMIT +?4";
 
 pub(super) fn too_many_lanes() -> Error {
     backend::too_many_lanes("the file's list of lanes", LANES_MAX)

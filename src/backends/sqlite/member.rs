@@ -309,7 +309,7 @@ fn held(core: &Core, owner: i64) -> Result<(Vec<Held>, Vec<i64>), Error> {
     core.conn
         .prepare_cached(
             "SELECT id, attempt, at_most_once, started_at FROM litework_task \
-             WHERE state = 'running' AND worker = ?1 LIMIT ?2",
+             WHERE state = 'running' AND worker = ?1 LIMIT +?2",
         )
         .and_then(|mut read| {
             let (mut holds, mut damaged) = (Vec::new(), Vec::new());

@@ -17,7 +17,7 @@ const LIVE: &str = "SELECT id, name, file, boot, pid, threads, serves, kinds, qu
 
 /// Served by `litework_task_running`.
 const RUNNING: &str = "SELECT t.id, t.tag, l.kind, t.started_at FROM litework_task t \
-     JOIN litework_lane l ON l.id = t.lane WHERE t.state = 'running' AND t.worker = ?1 LIMIT ?2";
+     JOIN litework_lane l ON l.id = t.lane WHERE t.state = 'running' AND t.worker = ?1 LIMIT +?2";
 
 /// Those whose process holds its lock, by number.
 pub(super) fn workers(conn: &Connection, inner: &Inner) -> Result<Vec<WorkerRecord>, ReadError> {

@@ -40,7 +40,7 @@ const PAGE_OF_ENDED: &str = "SELECT t.id, t.finished_at, t.state, l.queue, l.kin
      FROM litework_task t LEFT JOIN litework_lane l ON l.id = t.lane \
      WHERE t.finished_at IS NOT NULL AND (t.finished_at, t.id) < (?1, ?2) \
      AND NOT (t.lane = 0 AND t.finished_at = 0) \
-     ORDER BY t.finished_at DESC, t.id DESC LIMIT ?3";
+     ORDER BY t.finished_at DESC, t.id DESC LIMIT +?3";
 
 /// Served by the primary key; what needs it by `litework_edge`'s own and by `litework_task_batch`.
 /// Free is what ended when it was found, is not the newest, is not waited for, whose batch, or the
@@ -75,7 +75,7 @@ const STALE_RULE: &str = "SELECT name FROM litework_rule WHERE scope = 'key' AND
      AND paused_at IS NULL AND max_running IS NULL AND edited_at IS NULL \
      AND (closed_until IS NULL OR closed_until < ?2) \
      AND NOT EXISTS (SELECT 1 FROM litework_task t WHERE t.wait_key = litework_rule.name \
-       AND t.finished_at IS NULL) LIMIT ?3";
+       AND t.finished_at IS NULL) LIMIT +?3";
 
 /// By the table's own key.
 const REMOVE_RULE: &str =

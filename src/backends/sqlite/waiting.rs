@@ -28,7 +28,7 @@ const COUNT: &str = "SELECT count(*) FROM (\
      UNION ALL SELECT 1 FROM litework_task t CROSS JOIN litework_lane l \
        WHERE t.state = 'scheduled' AND l.id = t.lane AND l.queue = ?1 \
      UNION ALL SELECT 1 FROM litework_task t CROSS JOIN litework_lane l \
-       WHERE t.state = 'waiting' AND l.id = t.lane AND l.queue = ?1 LIMIT ?2)";
+       WHERE t.state = 'waiting' AND l.id = t.lane AND l.queue = ?1 LIMIT +?2)";
 
 /// Served by the primary key.
 const NEWEST: &str =

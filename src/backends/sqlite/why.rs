@@ -31,14 +31,14 @@ const LANES: &str = "SELECT id, queue, kind FROM litework_lane ORDER BY queue, k
 
 /// Served by `litework_task_ready`.
 const AHEAD: &str = "SELECT count(*) FROM (SELECT 1 FROM litework_task \
-     WHERE state = 'ready' AND lane = ?1 AND (rank, id) < (?2, ?3) LIMIT ?4)";
+     WHERE state = 'ready' AND lane = ?1 AND (rank, id) < (?2, ?3) LIMIT +?4)";
 
 /// Served by `litework_task_ready`.
 const ANY_READY: &str = "SELECT 1 FROM litework_task WHERE state = 'ready' AND lane = ?1 LIMIT 1";
 
 /// Served by `litework_task_scheduled`.
 const DUE_LANES: &str = "SELECT lane FROM litework_task \
-     WHERE state = 'scheduled' AND due_at <= ?1 ORDER BY due_at LIMIT ?2";
+     WHERE state = 'scheduled' AND due_at <= ?1 ORDER BY due_at LIMIT +?2";
 
 type Read<T> = Result<T, ReadError>;
 
