@@ -336,8 +336,9 @@ pub(crate) trait Backend: Operate + 'static {
     /// The limits that a program has for queues and kinds. What a person has set stays.
     fn declare(&self, limits: &[(Scope, Limits)]) -> Result<(), Error>;
 
-    /// Lets those go on that wait at a gate which nobody holds any more: its lock has expired, or another
-    /// program has changed the rows. Writes nothing where all is well.
+    /// Lets those go on that wait at a gate which nobody holds any more: its lock has expired, another
+    /// program has changed the rows, or those who may pass next may not be able to start, as their queue is
+    /// paused or nobody serves their kind. Writes nothing where all is well.
     fn open_gates(&self, now: Timestamp) -> Result<(), Error>;
 
     /// Cancels a task that has not started, or asks a running one to stop.

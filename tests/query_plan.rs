@@ -225,6 +225,32 @@ fn every_statement_that_finds_tasks_says_what_serves_it() {
     assert!(silent.is_empty(), "no `Served by …` above:\n{}", silent.join("\n"));
 }
 
+/// How often `SQLite` prepares a statement anew that is bound and run twice. It does where a value may change
+/// the plan: `LIMIT ?1` or `AND ?1`, say. That costs more than most statements take.
+fn prepared_anew(conn: &Connection, sql: &str) -> i32 {
+    let mut statement = conn.prepare(sql).unwrap();
+    for value in 1..3 {
+        for parameter in 1..=statement.parameter_count() {
+            statement.raw_bind_parameter(parameter, value).unwrap();
+        }
+        let mut rows = statement.raw_query();
+        // What the schema does not admit ends the run, which is all the same here.
+        while let Ok(Some(_)) = rows.next() {}
+    }
+    statement.get_status(rusqlite::StatementStatus::RePrepare)
+}
+
+#[test]
+fn no_statement_is_prepared_anew_when_values_are_bound() {
+    let conn = database();
+    let all = statements();
+    let anew = all.iter().filter(|one| !one.has_filter() && prepared_anew(&conn, &one.sql) > 0);
+    let anew: Vec<String> = anew.map(Statement::place).collect();
+    assert!(anew.is_empty(), "prepared anew each time:\n{}", anew.join("\n"));
+    let planted = "SELECT id FROM litework_task WHERE state = 'ready' LIMIT ?1";
+    assert!(prepared_anew(&conn, planted) > 0, "the planted one is found");
+}
+
 #[test]
 fn the_hot_statements_are_found_and_indexed() {
     let conn = database();

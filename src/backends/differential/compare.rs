@@ -221,6 +221,8 @@ pub(super) fn shown_claim(task: &Claimed) -> String {
     if let Some(extra) = &mut blanked.extra {
         // A wish of the call, which is of no use once it is stored.
         extra.claim = None;
+        // A file takes numbers for several holders at once, and leaves some out.
+        extra.fence = extra.fence.map(|_| 0);
     }
     format!("{blanked:?}")
 }

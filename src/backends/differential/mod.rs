@@ -23,11 +23,14 @@ use self::offer::{KINDS, Places, QUEUES, Terms};
 use self::steps::{History, Plot};
 use crate::backend::{Backend, STEPS_MAX};
 use crate::error::Error;
+use crate::gate::Gate;
 use crate::id::TaskId;
 use crate::options::Durability;
 use crate::outcome::{Outcome, Report};
 use crate::record::{Claimed, Finish, NewStep, NewTask, TaskRecord};
+use crate::rule::Scope;
 use crate::state::{Reason, State};
+use crate::ties::{Extra, Ties};
 use crate::time::Timestamp;
 
 /// Few tasks and fewer places, so that every limit is met.
@@ -252,6 +255,42 @@ fn what_is_left_at_the_head_of_a_deep_lane_does_not_hide_the_rest() {
         });
         let claimed: Vec<TaskId> = claimed.map(|task| task.id).collect();
         assert_eq!(claimed, ids[1..], "all but the one that crashed, in order");
+    });
+}
+
+/// A task at a lock that others of the same lock wait for.
+fn locked(kind: &str) -> NewTask {
+    let ties = Ties { gate: Some(Gate::TURN), ..Ties::default() };
+    let extra = Extra { wait_key: Some("lock:a".to_owned()), ties, ..Extra::default() };
+    NewTask { extra: Some(Box::new(extra)), ..task(kind) }
+}
+
+#[test]
+fn who_may_not_be_able_to_start_keeps_a_lock_from_nobody_for_long() {
+    on_both(|engine| {
+        let ids = store(engine, vec![locked(KINDS[0]), locked(KINDS[0]), locked(KINDS[1])]);
+        let scope = Scope::kind(KINDS[0]);
+        engine.pause(&scope, Some(at(5))).expect("it is paused");
+        assert!(claim(engine, 6, Terms::open(1)).is_empty(), "the first has the place");
+        engine.open_gates(at(7)).expect("it answers");
+        let claimed = claim(engine, 8, Terms::open(1));
+        assert_eq!(claimed.iter().map(|task| task.id).collect::<Vec<_>>(), [ids[2]]);
+        engine.pause(&scope, None).expect("it is resumed");
+        assert!(claim(engine, 9, Terms::open(1)).is_empty(), "the lock is held");
+        end(engine, &claimed[0], Outcome::Succeeded { result: "null".to_owned() });
+        assert_eq!(claim(engine, 9, Terms::open(1))[0].id, ids[0], "and then goes on in order");
+    });
+}
+
+#[test]
+fn a_claim_says_that_more_can_start_where_an_expiry_has_opened_a_gate() {
+    on_both(|engine| {
+        let expires_at = Some(at(6));
+        let ids = store(engine, vec![NewTask { expires_at, ..locked(KINDS[0]) }, locked(KINDS[0])]);
+        let offer = Places::new(Terms::open(1));
+        let done = engine.exchange(at(7), &[], Some(&*offer)).expect("it answers");
+        assert!(done.claimed.is_empty() && done.more, "{done:?}");
+        assert_eq!(claim(engine, 7, Terms::open(1))[0].id, ids[1]);
     });
 }
 

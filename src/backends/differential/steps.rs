@@ -134,6 +134,7 @@ impl<'a> History<'a> {
             40..44 => self.cancel(),
             44..46 => self.read(),
             46 if self.plot.ties && self.rng.bool() => self.declare(),
+            47 if self.plot.ties && self.rng.bool() => self.open_gates(),
             46 => self.look_elsewhere(),
             47 => self.leave(),
             48..50 => self.prune(),
@@ -256,6 +257,12 @@ impl<'a> History<'a> {
         let limits = tied::limits(&mut self.rng);
         self.note(&format!("declare {limits:?}"));
         self.pair.agree("what was declared", |engine, _| engine.declare(&limits));
+    }
+
+    fn open_gates(&mut self) {
+        self.note("open the gates");
+        let now = self.now();
+        self.pair.agree("gates that were opened", |engine, _| engine.open_gates(now));
     }
 
     /// A task of the first queue, without a key or a quota, as one refusal would refuse all. Most are due:

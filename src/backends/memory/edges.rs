@@ -201,7 +201,7 @@ impl Book {
         });
         self.effects.work = true;
         if let (State::Waiting, Some(key)) = (state, key) {
-            self.release(now, &key);
+            self.left_gates.insert(key, now);
         }
     }
 

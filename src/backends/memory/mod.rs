@@ -86,6 +86,8 @@ struct Book {
     edges: Edges,
     /// Batches of which a member has ended in this call.
     unsummed: BTreeSet<i64>,
+    /// Gates that a task has left in this call, and when.
+    left_gates: BTreeMap<String, Timestamp>,
     /// Whether an end has let a task go on that waited for it, since this was last asked.
     may_start: bool,
     /// Those that had ended when they were stored, and that others follow.
@@ -132,6 +134,7 @@ impl Memory {
     fn with<R>(&self, body: impl FnOnce(&mut Book) -> R) -> R {
         let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = body(&mut book);
+        book.open_left_gates();
         let effects = std::mem::take(&mut book.effects);
         drop(book);
         self.signal.changed(effects.changed);
@@ -157,11 +160,13 @@ impl Book {
         let told = self.effects.changed.len();
         done.ended = ended_with(&self.effects.changed, finishes);
         self.sum_up(now);
+        self.open_left_gates();
         if let Some(offer) = offer {
             self.promote(now, offer);
             self.may_start = false;
             (done.claimed, done.more) = self.claim(now, offer);
             self.sum_up(now);
+            self.open_left_gates();
             // What has been let go on by these ends has not been looked at.
             done.more |= self.may_start;
             done.next_due = self.next_due();

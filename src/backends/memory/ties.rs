@@ -155,11 +155,34 @@ impl Book {
             if let Pass::Later(opens_at) = self.pass(now, key, gate) {
                 return self.postpone(row, opens_at);
             }
-            self.edit(row, |task| {
-                task.record.state = State::Ready;
-                task.record.reason = None;
-            });
+            self.pass_next(row);
         }
+    }
+
+    fn pass_next(&mut self, row: i64) {
+        self.may_start = true;
+        self.effects.work = true;
+        self.edit(row, |task| {
+            task.record.state = State::Ready;
+            task.record.reason = None;
+        });
+    }
+
+    /// The first that waits at a gate at which there is a place, and is of another lane than all that may
+    /// pass next: theirs may be shut.
+    fn next_past(&self, now: Timestamp, key: &str) -> Option<i64> {
+        let first = |row: &i64| self.tasks.get(row);
+        let waiting = self.ties.waiting.get(key)?;
+        let gate = waiting.first().and_then(|(_, row)| first(row)?.extra.as_ref()?.ties.gate);
+        let gate = gate.unwrap_or(Gate::TURN);
+        let is_full = self.count(key, State::Running, now) >= gate.places();
+        if is_full || matches!(gate, Gate::Rate(_)) {
+            return None;
+        }
+        let lined_up: Vec<_> =
+            self.holders(key, State::Ready, now).map(|task| &task.lane).collect();
+        let mut rows = waiting.iter().take(1_000).map(|(_, row)| *row);
+        rows.find(|row| self.tasks.get(row).is_some_and(|task| !lined_up.contains(&&task.lane)))
     }
 
     /// Schedules a task for the moment at which its rate admits it.
@@ -196,6 +219,13 @@ impl Book {
             self.let_go(row);
         }
         if let Some(key) = wait_key {
+            self.left_gates.insert(key, now);
+        }
+    }
+
+    /// Lets those go on that wait at gates which somebody has left, once for all that have.
+    pub(super) fn open_left_gates(&mut self) {
+        while let Some((key, now)) = self.left_gates.pop_first() {
             self.release(now, &key);
         }
     }
@@ -349,11 +379,18 @@ impl Book {
         self.ties.kept.rules.retain(|_, rule| *rule != Rule::default());
     }
 
-    /// Lets those go on whose lock has expired.
+    /// Lets those go on whose lock has expired, or who wait only behind tasks that may not be able to start.
     pub(super) fn open_gates(&mut self, now: Timestamp) {
         let keys: Vec<String> = self.ties.waiting.keys().cloned().collect();
         for key in keys {
+            let waiting = |book: &Self| book.ties.waiting.get(&key).map_or(0, BTreeSet::len);
+            let before = waiting(self);
             self.release(now, &key);
+            if waiting(self) == before
+                && let Some(row) = self.next_past(now, &key)
+            {
+                self.pass_next(row);
+            }
         }
     }
 

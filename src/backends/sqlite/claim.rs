@@ -15,7 +15,7 @@ use super::core::{Core, Doubt, NextDue};
 use super::damaged;
 use super::ends;
 use super::errors::{is_decode_error, not_stored};
-use super::gates::{self, Pass};
+use super::gates::{self, Fences, Pass};
 use super::lanes::{Head, Lanes};
 use super::promote::{Unwritten, make_ready};
 use super::rules::Rules;
@@ -27,6 +27,7 @@ use crate::gate::Gate;
 use crate::id::TaskId;
 use crate::record::{Claimed, Lease};
 use crate::rule::Admits;
+use crate::state::State;
 use crate::ties::Extra;
 use crate::time::Timestamp;
 use crate::unique::Held;
@@ -35,7 +36,7 @@ use crate::unique::Held;
 /// for each row, which costs more than the second look-up.
 pub(super) const READ: &str = "SELECT tag, priority, attempt + 1, attempts_max, crashes, \
      at_most_once, expires_at, options, arguments, \
-     finished_at IS NULL AND (reason IS NULL OR state = 'scheduled'), ties, trace \
+     finished_at IS NULL AND (reason IS NULL OR state <> 'ready'), ties, trace \
      FROM litework_task WHERE id = ?1 AND state = ?2";
 
 /// Served by the primary key. One statement for all rows of a claim, which costs a third less than
@@ -43,11 +44,19 @@ pub(super) const READ: &str = "SELECT tag, priority, attempt + 1, attempts_max, 
 pub(super) const CLAIM: &str = "UPDATE litework_task \
      SET state = 'running', reason = NULL, worker = ?2, attempt = attempt + 1, started_at = ?3, \
      stuck = 0 \
-     WHERE (state = 'ready' OR state = 'scheduled') AND id IN (SELECT value FROM json_each(?1))";
+     WHERE (state = 'ready' OR state = 'scheduled' OR state = 'waiting') AND id IN (SELECT value FROM json_each(?1))";
+
+/// The same for one of a few: opening the list costs more than some rows. Served by the primary key.
+pub(super) const CLAIM_ONE: &str = "UPDATE litework_task \
+     SET state = 'running', reason = NULL, worker = ?2, attempt = attempt + 1, started_at = ?3, \
+     stuck = 0 WHERE id = ?1 AND (state = 'ready' OR state = 'scheduled' OR state = 'waiting')";
+
+/// Rows from which on the list is the cheaper way; few under test, so that both ways are met.
+const LIST: usize = if cfg!(test) { 3 } else { 8 };
 
 /// Served by the primary key.
 const EXPIRE: &str = "UPDATE litework_task SET state = 'failed', reason = 'expired', finished_at = ?2 \
-     WHERE id = ?1 AND (state = 'ready' OR state = 'scheduled')";
+     WHERE id = ?1 AND (state = 'ready' OR state = 'scheduled' OR state = 'waiting')";
 
 /// Served by the primary key.
 const PROMOTE_ONE: &str = "UPDATE litework_task SET state = 'ready', reason = NULL \
@@ -57,8 +66,8 @@ const PROMOTE_ONE: &str = "UPDATE litework_task SET state = 'ready', reason = NU
 const PLACE: &str =
     "SELECT lane, rank FROM litework_task WHERE id = ?1 AND tag = ?2 AND state = 'ready'";
 
-/// What a task has that is not plain. Served by the primary key.
-const EXTRA: &str = "SELECT owner, name, wait_key, ties FROM litework_task WHERE id = ?1";
+/// What a task has that is not plain, beside its ties. Served by the primary key.
+const EXTRA: &str = "SELECT owner, name, wait_key FROM litework_task WHERE id = ?1";
 
 /// Served by the primary key.
 const PAYLOAD: &str = "SELECT body FROM litework_payload WHERE id = ?1 * 2";
@@ -86,10 +95,10 @@ pub(super) fn claim(
     unwritten: Unwritten,
     offer: &dyn Offer,
 ) -> Result<(Vec<Claimed>, bool), Error> {
-    let Core { conn, lanes, rules, effects, step_ms, .. } = core;
+    let Core { conn, lanes, rules, fences, effects, step_ms, .. } = core;
     let mut claimed = Vec::new();
     rules.prepare(conn)?;
-    let mut taking = Claimer::new(conn, now, unwritten, offer, *step_ms)?;
+    let mut taking = Claimer::new(conn, fences, now, unwritten, offer, *step_ms)?;
     let answer = taking.take_best(lanes, rules, &mut claimed, &mut effects.changed);
     let answer = answer.and_then(|more| {
         taking.write(&claimed, &mut effects.changed)?;
@@ -106,7 +115,7 @@ pub(super) fn claim(
         }
         core.may_start = false;
         left.into_iter().try_for_each(|row| ends::left(core, now, row))?;
-        ends::sum_up(core)?;
+        ends::settle(core)?;
         // What has been let go on by these ends has not been looked at.
         Ok(more || core.may_start)
     });
@@ -126,7 +135,7 @@ pub(super) fn claim_one(
     id: TaskId,
     offer: &dyn Offer,
 ) -> Result<Picked, Error> {
-    let Core { conn, lanes, rules, effects, next_due, step_ms, .. } = core;
+    let Core { conn, lanes, rules, fences, effects, next_due, step_ms, .. } = core;
     let promoted = conn
         .prepare_cached(PROMOTE_ONE)
         .and_then(|mut promote| promote.execute((id.row(), id.tag(), now.as_millis())))
@@ -154,7 +163,7 @@ pub(super) fn claim_one(
     if offer.reserve(&queue, &kind, 0) != Room::Taken {
         return Ok(Picked::NotNow);
     }
-    let mut taking = Claimer::new(conn, now, Unwritten::new(), offer, *step_ms)?;
+    let mut taking = Claimer::new(conn, fences, now, Unwritten::new(), offer, *step_ms)?;
     let picked = match taking.take_reserved(&place)? {
         Found::Task(task) => {
             let marked = taking.mark_running(std::slice::from_ref(&*task));
@@ -219,10 +228,11 @@ struct Aside {
 /// The statements of one claim.
 struct Claimer<'a> {
     conn: &'a Connection,
+    fences: &'a mut Fences,
     now: Timestamp,
     offer: &'a dyn Offer,
     read: CachedStatement<'a>,
-    /// Those of the heads that are written as scheduled.
+    /// Those of the heads that are not written as ready.
     unwritten: Unwritten,
     aside: Aside,
     /// How many of the claimed are marked as running.
@@ -237,6 +247,7 @@ struct Claimer<'a> {
 impl<'a> Claimer<'a> {
     fn new(
         conn: &'a Connection,
+        fences: &'a mut Fences,
         now: Timestamp,
         unwritten: Unwritten,
         offer: &'a dyn Offer,
@@ -245,6 +256,7 @@ impl<'a> Claimer<'a> {
         let read = conn.prepare_cached(READ).map_err(not_stored)?;
         Ok(Self {
             conn,
+            fences,
             now,
             offer,
             read,
@@ -279,13 +291,18 @@ impl<'a> Claimer<'a> {
             return Ok(());
         }
         self.marked = claimed.len();
-        let rows: Vec<i64> = new.iter().map(|task| task.lease.row).collect();
-        let rows = serde_json::to_string(&rows).unwrap_or_default();
-        let marked = self
-            .conn
-            .prepare_cached(CLAIM)
-            .and_then(|mut claim| claim.execute((rows, self.offer.owner(), self.now.as_millis())))
-            .map_err(not_stored)?;
+        let (owner, now) = (self.offer.owner(), self.now.as_millis());
+        let rows = new.iter().map(|task| task.lease.row);
+        let marked = if new.len() < LIST {
+            self.conn.prepare_cached(CLAIM_ONE).and_then(|mut claim| {
+                rows.map(|row| claim.execute((row, owner, now))).sum::<rusqlite::Result<usize>>()
+            })
+        } else {
+            let rows = serde_json::to_string(&rows.collect::<Vec<i64>>()).unwrap_or_default();
+            let claim = self.conn.prepare_cached(CLAIM);
+            claim.and_then(|mut claim| claim.execute((rows, owner, now)))
+        };
+        let marked = marked.map_err(not_stored)?;
         if marked == new.len() {
             return Ok(());
         }
@@ -385,7 +402,7 @@ impl<'a> Claimer<'a> {
 
     fn take(&mut self, place: &Place<'_>) -> Result<Found, Error> {
         let (_, row) = place.head;
-        let state = if self.unwritten.contains(&row) { "scheduled" } else { "ready" };
+        let state = self.unwritten.get(&row).map_or("ready", |state| state.as_str());
         let owner = self.offer.owner();
         let now = self.now;
         let mut expires_at = None;
@@ -404,8 +421,8 @@ impl<'a> Claimer<'a> {
             Err(error) => return Err(not_stored(error)),
         };
         self.tied = ties.is_some();
-        if self.tied {
-            match self.extra(row)? {
+        if let Some(ties) = ties {
+            match self.extra(row, &ties)? {
                 Some(extra) => task.extra = Some(Box::new(extra)),
                 None => return self.fail_damaged(row),
             }
@@ -434,7 +451,7 @@ impl<'a> Claimer<'a> {
         self.unwritten.remove(&row);
         if let Some(extra) = &mut task.extra {
             if let Some((key, gate)) = extra.gate() {
-                extra.fence = gates::passed(self.conn, self.now, key, gate)?;
+                extra.fence = gates::passed(self.conn, self.fences, self.now, key, gate)?;
                 if matches!(gate, Gate::Rate(_)) {
                     // The next of its rate is to be scheduled.
                     self.aside.left.push(row);
@@ -448,19 +465,17 @@ impl<'a> Claimer<'a> {
     }
 
     /// What is known of a task that is not plain; none where another program has damaged it.
-    fn extra(&self, row: i64) -> Result<Option<Extra>, Error> {
+    fn extra(&self, row: i64, ties: &str) -> Result<Option<Extra>, Error> {
+        let Ok(ties) = serde_json::from_str(ties) else { return Ok(None) };
         let found = self.conn.prepare_cached(EXTRA).and_then(|mut read| {
             read.query_row([row], |found| {
-                let ties: String = found.get(3)?;
-                let ties = serde_json::from_str(&ties).ok();
                 let (owner, name, wait_key) = (found.get(0)?, found.get(1)?, found.get(2)?);
-                let extra = |ties| Extra { owner, name, wait_key, ties, ..Extra::default() };
-                Ok(ties.map(extra))
+                Ok(Extra { owner, name, wait_key, ties, ..Extra::default() })
             })
         });
         match found {
             Err(error) if is_decode_error(&error) => Ok(None),
-            found => found.map_err(not_stored),
+            found => found.map(Some).map_err(not_stored),
         }
     }
 
@@ -469,7 +484,11 @@ impl<'a> Claimer<'a> {
         let Some((key, gate)) = task.extra.as_ref().and_then(|extra| extra.gate()) else {
             return Ok(None);
         };
-        match gates::pass(self.conn, self.now, key, gate)? {
+        // One that has come from its gate in this transaction has a place there.
+        let has_place = self.unwritten.get(&row) == Some(&State::Waiting);
+        let pass =
+            if has_place { Pass::Open } else { gates::pass(self.conn, self.now, key, gate)? };
+        match pass {
             Pass::Open if self.free => Ok(None),
             Pass::Open => Ok(Some(Found::Crowded)),
             Pass::Held(holder) if gate.skips() => {

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 
 use super::checkpoint::{self, Need};
 use super::errors::{is_busy, not_stored};
-use super::gates::{self, Freed};
+use super::gates::{self, Fences, Freed};
 use super::lanes::Lanes;
 use super::rules::Rules;
 use super::schema;
@@ -75,12 +75,15 @@ pub(super) struct Core {
     pub(super) conn: Connection,
     pub(super) lanes: Lanes,
     pub(super) rules: Rules,
+    pub(super) fences: Fences,
     pub(super) step_ms: i64,
     /// When the next scheduled task is due.
     pub(super) next_due: NextDue,
     pub(super) effects: Effects,
     /// Batches of which a member has ended in this transaction, and when.
     pub(super) unsummed: BTreeMap<i64, Timestamp>,
+    /// Gates that a task has left in this transaction, and when.
+    pub(super) left_gates: BTreeMap<String, Timestamp>,
     /// Whether an end has let a task go on that waited for it, since this was last asked.
     pub(super) may_start: bool,
     /// Rows that had ended when they were stored, and that others follow.
@@ -108,10 +111,12 @@ impl Core {
             conn,
             lanes: Lanes::default(),
             rules: Rules::default(),
+            fences: Fences::default(),
             step_ms,
             next_due: NextDue::Unknown,
             effects: Effects::default(),
             unsummed: BTreeMap::new(),
+            left_gates: BTreeMap::new(),
             may_start: false,
             stillborn: Vec::new(),
             tags: Tags::default(),
@@ -252,6 +257,7 @@ impl Core {
         self.lanes = Lanes::default();
         self.effects = Effects::default();
         self.unsummed.clear();
+        self.left_gates.clear();
         self.stillborn.clear();
     }
 
@@ -279,11 +285,22 @@ impl Core {
         self.note_freed(freed)
     }
 
+    /// The same past those that may not be able to start.
+    pub(super) fn release_past(&mut self, now: Timestamp, key: &str) -> Result<(), Error> {
+        let next = gates::next_past(&self.conn, now, key)?;
+        let freed = next.iter().map(|next| gates::go_on(&self.conn, now, key, next, self.step_ms));
+        let freed = freed.collect::<Result<_, _>>()?;
+        self.note_freed(freed)
+    }
+
     /// Remembers what may go on.
     pub(super) fn note_freed(&mut self, freed: Vec<Freed>) -> Result<(), Error> {
         for freed in freed {
             match freed {
-                Freed::Ready { row, lane, rank } => self.note_ready(row, lane, rank)?,
+                Freed::Ready { row, lane, rank } => {
+                    self.may_start = true;
+                    self.note_ready(row, lane, rank)?;
+                }
                 Freed::Due(due_at) => {
                     self.note_due(due_at);
                     self.effects.work = true;
@@ -325,6 +342,7 @@ impl Core {
     fn forget(&mut self) {
         self.lanes.forget();
         self.rules.forget();
+        self.fences.forget();
         self.next_due = NextDue::Unknown;
     }
 

@@ -7,7 +7,7 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::errors::not_stored;
-use super::gates::{self, Freed, ties_of};
+use super::gates::{Freed, ties_of};
 use crate::error::Error;
 use crate::flow::{Sum, before_ended, members_ended};
 use crate::id::TaskId;
@@ -183,6 +183,8 @@ fn state_of(conn: &Connection, id: TaskId) -> Result<State, Error> {
 #[derive(Debug, Default)]
 pub(super) struct Ripple {
     pub(super) freed: Vec<Freed>,
+    /// Gates that somebody has left, or has come to.
+    pub(super) gates: Vec<String>,
     /// Rows that have ended.
     pub(super) changed: Vec<i64>,
     /// Batches of which a member has ended.
@@ -207,7 +209,6 @@ struct Waiter {
 pub(super) fn close(
     conn: &Connection,
     now: Timestamp,
-    step_ms: i64,
     (row, state): (i64, State),
     ripple: &mut Ripple,
 ) -> Result<Vec<i64>, Error> {
@@ -220,7 +221,7 @@ pub(super) fn close(
             ended.push(waiter.row);
         } else if !waiter.is_blocked {
             ripple.may_start |= waiter.due_at <= now;
-            let_go_on(conn, now, step_ms, waiter, &mut ripple.freed)?;
+            let_go_on(conn, now, waiter, ripple)?;
         }
     }
     run(conn, CLOSE, [row])?;
@@ -252,9 +253,8 @@ fn waiters(conn: &Connection, row: i64) -> Result<Vec<Waiter>, Error> {
 fn let_go_on(
     conn: &Connection,
     now: Timestamp,
-    step_ms: i64,
     waiter: Waiter,
-    freed: &mut Vec<Freed>,
+    ripple: &mut Ripple,
 ) -> Result<(), Error> {
     let Waiter { row, due_at, lane, rank, .. } = waiter;
     let ties = ties_of(waiter.ties);
@@ -267,9 +267,9 @@ fn let_go_on(
     let key = ties.held_key;
     run(conn, LET_GO_ON, (row, state.as_str(), reason.map(Reason::as_str), &key))?;
     match (state, key) {
-        (State::Scheduled, _) => freed.push(Freed::Due(due_at)),
-        (State::Waiting, Some(key)) => freed.extend(gates::release(conn, now, &key, step_ms)?),
-        _ => freed.push(Freed::Ready { row, lane, rank }),
+        (State::Scheduled, _) => ripple.freed.push(Freed::Due(due_at)),
+        (State::Waiting, Some(key)) => ripple.gates.push(key),
+        _ => ripple.freed.push(Freed::Ready { row, lane, rank }),
     }
     Ok(())
 }

@@ -10,7 +10,9 @@ use super::edges::{self, Ripple};
 use super::errors::not_stored;
 use super::follow;
 use super::gates::{self, ties_of};
+use super::promote::Unwritten;
 use super::unique;
+use crate::backend::Offer;
 use crate::error::Error;
 use crate::state::State;
 use crate::ties::Ties;
@@ -30,13 +32,14 @@ struct Tied {
     batch: Option<i64>,
 }
 
-/// Lets others go on that a row has kept waiting. Batches are summed up by [`sum_up`], once for all that
-/// has ended until then.
+/// Lets others go on that a row has kept waiting. Batches are summed up, and gates opened, by [`settle`], once
+/// for all that has ended until then.
 pub(super) fn left(core: &mut Core, now: Timestamp, row: i64) -> Result<(), Error> {
     let mut ripple = Ripple::default();
     spread(&core.conn, now, core.step_ms, row, &mut ripple)?;
     core.unsummed.extend(ripple.batches.drain(..).map(|batch| (batch, now)));
     core.effects.changed.append(&mut ripple.changed);
+    core.left_gates.extend(ripple.gates.drain(..).map(|key| (key, now)));
     core.may_start |= ripple.may_start;
     core.note_freed(ripple.freed)
 }
@@ -56,6 +59,39 @@ pub(super) fn sum_up(core: &mut Core) -> Result<(), Error> {
     Ok(())
 }
 
+/// Ends batches, and lets those go on that wait at gates which somebody has left.
+pub(super) fn settle(core: &mut Core) -> Result<(), Error> {
+    sum_up(core)?;
+    while let Some((key, now)) = core.left_gates.pop_first() {
+        core.release(now, &key)?;
+    }
+    Ok(())
+}
+
+/// The same for a transaction that goes on to claim: who has a place, and stands in a lane that is known, is
+/// only noted there, as the claim is about to write him once more.
+pub(super) fn settle_for_claim(core: &mut Core, offer: &dyn Offer) -> Result<Unwritten, Error> {
+    sum_up(core)?;
+    let mut unwritten = Unwritten::new();
+    while let Some((key, now)) = core.left_gates.pop_first() {
+        for next in gates::next(&core.conn, now, &key)? {
+            let Core { conn, lanes, effects, step_ms, .. } = core;
+            let lane = lanes.by_id(conn, next.lane).map_err(not_stored)?;
+            let lane = lane.filter(|_| next.has_place());
+            let is_whole = lane.map_or(Ok(false), |lane| lanes.is_whole(conn, lane, offer));
+            if let (Some(lane), true) = (lane, is_whole.map_err(not_stored)?) {
+                unwritten.insert(next.row, State::Waiting);
+                lanes.note_ready(lane, (next.rank, next.row));
+                effects.work = true;
+            } else {
+                let freed = gates::go_on(conn, now, &key, &next, *step_ms)?;
+                core.note_freed(vec![freed])?;
+            }
+        }
+    }
+    Ok(unwritten)
+}
+
 /// What it means to others that a row has ended, through a connection that is not ours.
 pub(super) fn left_in(
     conn: &Connection,
@@ -63,7 +99,19 @@ pub(super) fn left_in(
     step_ms: i64,
     row: i64,
 ) -> Result<(), Error> {
-    spread(conn, now, step_ms, row, &mut Ripple::default())
+    let mut ripple = Ripple::default();
+    spread(conn, now, step_ms, row, &mut ripple)?;
+    open_gates(conn, now, step_ms, ripple)
+}
+
+fn open_gates(
+    conn: &Connection,
+    now: Timestamp,
+    step_ms: i64,
+    ripple: Ripple,
+) -> Result<(), Error> {
+    let mut gates = ripple.gates.into_iter();
+    gates.try_for_each(|key| gates::release(conn, now, &key, step_ms).map(drop))
 }
 
 /// Ends a batch whose last member has ended, likewise.
@@ -79,7 +127,7 @@ pub(super) fn sum_up_in(
             spread(conn, now, step_ms, batch, &mut ripple)?;
         }
     }
-    Ok(())
+    open_gates(conn, now, step_ms, ripple)
 }
 
 fn spread(
@@ -98,13 +146,13 @@ fn spread(
             unique::let_go(conn, row)?;
         }
         if let Some(key) = tied.wait_key {
-            ripple.freed.extend(gates::release(conn, now, &key, step_ms)?);
+            ripple.gates.push(key);
         }
         if state.is_final() {
             ripple.freed.extend(follow::store(conn, now, step_ms, row, &tied.ties.follow)?);
             ripple.batches.extend(tied.batch);
             if tied.ties.awaited {
-                rows.extend(edges::close(conn, now, step_ms, (row, state), ripple)?);
+                rows.extend(edges::close(conn, now, (row, state), ripple)?);
             }
         }
     }

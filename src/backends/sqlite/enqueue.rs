@@ -394,7 +394,7 @@ impl Insert {
             return Ok(Start::Skipped { holder });
         }
         let fence = match self.task.gate() {
-            Some((key, gate)) => gates::passed(&core.conn, self.now, key, gate)?,
+            Some((key, gate)) => gates::passed(&core.conn, &mut core.fences, self.now, key, gate)?,
             None => None,
         };
         if !core.rules.are_none() {

@@ -4,7 +4,7 @@
 //! index of ready work, so that ten thousand of them delay nobody. All is read from the tasks of the key;
 //! a place is free as soon as a row has left its state, whatever has ended it.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::errors::not_stored;
 use crate::error::Error;
@@ -14,33 +14,45 @@ use crate::state::rank;
 use crate::ties::Ties;
 use crate::time::Timestamp;
 
-/// The running task that holds a lock, unless its hold has expired. Served by `litework_task_gate`.
+/// The running task that holds a lock, unless its hold has expired; one whose ties are damaged holds it.
+/// Served by `litework_task_gate`.
 pub(super) const HOLDER: &str = "SELECT id, tag FROM litework_task \
      WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'running' \
-     AND coalesce(started_at + json_extract(ties, '$.gate.lock.expires_ms') > ?2, 1) LIMIT 1";
+     AND coalesce(started_at + CASE WHEN json_valid(ties) THEN \
+       json_extract(ties, '$.gate.lock.expires_ms') END > ?2, 1) LIMIT 1";
 
-/// How many have passed a gate and run. Served by `litework_task_gate`.
-pub(super) const HOLD: &str = "SELECT count(*) FROM (SELECT 1 FROM litework_task \
+/// How many have passed a limit and run. Served by `litework_task_gate`.
+pub(super) const RUNNING: &str = "SELECT count(*) FROM (SELECT 1 FROM litework_task \
+     WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'running' LIMIT +?2)";
+
+/// The same with those that may pass it next. Served by `litework_task_gate`.
+pub(super) const TAKEN: &str = "SELECT count(*) FROM (SELECT 1 FROM litework_task \
+     WHERE wait_key = ?1 AND finished_at IS NULL AND (state = 'running' OR state = 'ready') LIMIT +?2)";
+
+/// Whether a lock is held, or somebody may take it next. Served by `litework_task_gate`.
+pub(super) const LOCKED: &str = "SELECT EXISTS (SELECT 1 FROM litework_task \
+     WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'ready') \
+     OR EXISTS (SELECT 1 FROM litework_task \
      WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'running' \
-     AND coalesce(started_at + json_extract(ties, '$.gate.lock.expires_ms') > ?2, 1) LIMIT ?3)";
+     AND coalesce(started_at + CASE WHEN json_valid(ties) THEN \
+       json_extract(ties, '$.gate.lock.expires_ms') END > ?2, 1))";
 
-/// How many may pass it next. Served by `litework_task_gate`.
-pub(super) const LINED_UP: &str = "SELECT count(*) FROM (SELECT 1 FROM litework_task \
-     WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'ready' AND ?2 LIMIT ?3)";
-
-/// Served by `litework_task_gate`.
+/// Whether anybody stands before a new task at a rate. Served by `litework_task_gate`.
 pub(super) const BEFORE_RATE: &str = "SELECT EXISTS (SELECT 1 FROM litework_task \
-     WHERE wait_key = ?1 AND finished_at IS NULL AND (state = 'ready' OR state = 'waiting' \
-     OR (state = 'scheduled' AND reason = 'rate')))";
+     WHERE wait_key = ?1 AND finished_at IS NULL AND (state = 'ready' OR state = 'waiting')) \
+     OR EXISTS (SELECT 1 FROM litework_task \
+     WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'scheduled' AND reason = 'rate')";
 
-/// Served by `litework_task_gate`.
+/// Whether a rate has its next. Two look-ups, as one with OR reads all that wait. Served by
+/// `litework_task_gate`.
 pub(super) const LINED_UP_RATE: &str = "SELECT EXISTS (SELECT 1 FROM litework_task \
-     WHERE wait_key = ?1 AND finished_at IS NULL AND (state = 'ready' \
-     OR (state = 'scheduled' AND reason = 'rate')))";
+     WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'ready') \
+     OR EXISTS (SELECT 1 FROM litework_task \
+     WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'scheduled' AND reason = 'rate')";
 
-/// Served by `litework_task_gate`.
-pub(super) const NEXT: &str = "SELECT id, lane, rank, priority, ties FROM litework_task \
-     WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'waiting' ORDER BY rank, id LIMIT 1";
+/// Those that wait, in order. Served by `litework_task_gate`.
+pub(super) const WAITING: &str = "SELECT id, lane, rank, priority, ties FROM litework_task \
+     WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'waiting' ORDER BY rank, id";
 
 /// Served by the primary key.
 const PROMOTE: &str =
@@ -68,21 +80,56 @@ const CLOSE: &str = "INSERT INTO litework_rule (scope, name, closed_until) VALUE
      ON CONFLICT (scope, name) DO UPDATE \
      SET closed_until = max(coalesce(closed_until, 0), excluded.closed_until)";
 
-const FENCE: &str =
-    "UPDATE litework_meta SET value = value + 1 WHERE name = 'fence' RETURNING value";
+/// Served by the primary key of `litework_meta`.
+const RESERVE: &str =
+    "UPDATE litework_meta SET value = value + ?1 WHERE name = 'fence' RETURNING value";
 
 /// The next key at which a task waits. Served by `litework_task_gate`.
 pub(super) const NEXT_KEY: &str = "SELECT wait_key FROM litework_task \
      WHERE wait_key > ?1 AND finished_at IS NULL AND state = 'waiting' ORDER BY wait_key LIMIT 1";
 
-/// Whether anybody keeps the tasks of a key waiting. Served by `litework_task_gate`.
-pub(super) const KEPT: &str = "SELECT EXISTS (SELECT 1 FROM litework_task \
-     WHERE wait_key = ?1 AND finished_at IS NULL AND (state = 'ready' \
-     OR (state = 'scheduled' AND reason = 'rate') OR (state = 'running' AND coalesce( \
-       started_at + json_extract(ties, '$.gate.lock.expires_ms') > ?2, 1))))";
+/// The first that waits and is of another lane than all that may pass next: theirs may be shut. Served by
+/// `litework_task_gate`.
+pub(super) const PAST: &str = "SELECT id, lane, rank, priority, ties FROM ( \
+     SELECT id, lane, rank, priority, ties FROM litework_task \
+     WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'waiting' ORDER BY rank, id LIMIT 1000) \
+     WHERE lane NOT IN (SELECT lane FROM litework_task \
+     WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'ready') LIMIT 1";
 
 /// Keys that are looked at in one go.
-const KEYS_MAX: usize = 10_000;
+const KEYS_MAX: usize = 2_000;
+
+/// Keys whose next go on in one transaction: about 2 ms under the write lock.
+pub(super) const OPENED_AT_ONCE: usize = 100;
+
+/// Numbers of holders that are taken from the file at once, so that most claims of a lock write no row for it.
+const RESERVED: i64 = 1_000;
+
+/// The numbers that the next holders of locks get. They are forgotten when another process commits, as the
+/// numbers of one lock must grow from holder to holder, whoever holds it; and with a rollback.
+#[derive(Debug, Default)]
+pub(super) struct Fences {
+    next: i64,
+    end: i64,
+}
+
+impl Fences {
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    fn take(&mut self, conn: &Connection) -> Result<i64, Error> {
+        if self.next == self.end {
+            let last: i64 = conn
+                .prepare_cached(RESERVE)
+                .and_then(|mut reserve| reserve.query_row([RESERVED], |row| row.get(0)))
+                .map_err(not_stored)?;
+            (self.next, self.end) = (last - RESERVED + 1, last + 1);
+        }
+        self.next += 1;
+        Ok(self.next - 1)
+    }
+}
 
 /// Whether a task may pass its gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +141,7 @@ pub(super) enum Pass {
     Later(Timestamp),
 }
 
-/// A task that may go on.
+/// A task that goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Freed {
     /// Ready: its row, its lane, its rank.
@@ -115,9 +162,9 @@ pub(super) fn pass(
             let opens_at = opens_at(conn, key, rate)?;
             Ok(if opens_at > now { Pass::Later(opens_at) } else { Pass::Open })
         }
-        Gate::Limit { .. } => {
-            let held = held(conn, now, key, gate)?;
-            Ok(if held < gate.places() { Pass::Open } else { Pass::Held(None) })
+        Gate::Limit { max } => {
+            let running = count(conn, RUNNING, key, max)?;
+            Ok(if running < max { Pass::Open } else { Pass::Held(None) })
         }
         Gate::Lock { .. } => {
             let holder = holder(conn, now, key)?;
@@ -137,16 +184,20 @@ pub(super) fn pass_new(
         Gate::Rate(_) => exists(conn, BEFORE_RATE, key)?,
         // It is skipped only if it finds the lock held when it starts.
         Gate::Lock { wait: false, .. } => false,
-        Gate::Lock { .. } | Gate::Limit { .. } => {
-            held(conn, now, key, gate)? + count(conn, LINED_UP, now, key, gate)? >= gate.places()
-        }
+        gate => !has_place(conn, now, key, gate)?,
     };
     if before { Ok(Pass::Held(None)) } else { pass(conn, now, key, gate) }
 }
 
-/// How many places are taken by those that run.
-fn held(conn: &Connection, now: Timestamp, key: &str, gate: Gate) -> Result<u32, Error> {
-    count(conn, HOLD, now, key, gate)
+/// Whether a place of a lock or a limit is free, also of those that may pass it next.
+fn has_place(conn: &Connection, now: Timestamp, key: &str, gate: Gate) -> Result<bool, Error> {
+    Ok(match gate {
+        Gate::Limit { max } => count(conn, TAKEN, key, max)? < max,
+        _ => !conn
+            .prepare_cached(LOCKED)
+            .and_then(|mut read| read.query_row((key, now.as_millis()), |row| row.get(0)))
+            .map_err(not_stored)?,
+    })
 }
 
 /// The running task that holds a lock, unless its hold has expired.
@@ -160,16 +211,9 @@ fn holder(conn: &Connection, now: Timestamp, key: &str) -> Result<Option<TaskId>
         .map_err(not_stored)
 }
 
-fn count(
-    conn: &Connection,
-    sql: &str,
-    now: Timestamp,
-    key: &str,
-    gate: Gate,
-) -> Result<u32, Error> {
-    let given = (key, now.as_millis(), gate.places());
+fn count(conn: &Connection, sql: &str, key: &str, max: u32) -> Result<u32, Error> {
     conn.prepare_cached(sql)
-        .and_then(|mut read| read.query_row(given, |row| row.get(0)))
+        .and_then(|mut read| read.query_row((key, max), |row| row.get(0)))
         .map_err(not_stored)
 }
 
@@ -199,17 +243,14 @@ fn rate_state(conn: &Connection, key: &str) -> Result<(i64, Timestamp), Error> {
 /// Notes that a task has passed its gate: moves a rate on, and numbers the holder of a lock.
 pub(super) fn passed(
     conn: &Connection,
+    fences: &mut Fences,
     now: Timestamp,
     key: &str,
     gate: Gate,
 ) -> Result<Option<i64>, Error> {
     match gate {
         Gate::Limit { .. } => Ok(None),
-        Gate::Lock { .. } => conn
-            .prepare_cached(FENCE)
-            .and_then(|mut next| next.query_row([], |row| row.get(0)))
-            .map(Some)
-            .map_err(not_stored),
+        Gate::Lock { .. } => fences.take(conn).map(Some),
         Gate::Rate(rate) => {
             let (next_at, _) = rate_state(conn, key)?;
             conn.prepare_cached(RATE_STARTED)
@@ -272,76 +313,125 @@ pub(super) fn release(
     key: &str,
     step_ms: i64,
 ) -> Result<Vec<Freed>, Error> {
-    let mut freed = Vec::new();
-    // Counted once; each that goes on takes one place more.
-    let mut taken = None;
-    while let Some(next) = next(conn, key)? {
-        let before = match (taken, next.gate) {
-            (Some(taken), _) => taken,
-            (None, Gate::Rate(_)) => u32::from(exists(conn, LINED_UP_RATE, key)?),
-            (None, gate) => held(conn, now, key, gate)? + count(conn, LINED_UP, now, key, gate)?,
-        };
-        if before >= next.gate.places() {
-            break;
-        }
-        taken = Some(before + 1);
-        if let Gate::Rate(rate) = next.gate {
-            let opens_at = opens_at(conn, key, rate)?;
-            if opens_at > now {
-                postpone(conn, next.row, opens_at, next.priority, step_ms)?;
-                freed.push(Freed::Due(opens_at));
-                break;
-            }
-        }
-        conn.prepare_cached(PROMOTE)
-            .and_then(|mut promote| promote.execute([next.row]))
-            .map_err(not_stored)?;
-        freed.push(Freed::Ready { row: next.row, lane: next.lane, rank: next.rank });
-        // Limits of one key may differ from call to call.
-        if !matches!(next.gate, Gate::Limit { .. }) {
-            break;
-        }
-    }
-    Ok(freed)
+    let next = next(conn, now, key)?;
+    next.into_iter().map(|next| go_on(conn, now, key, &next, step_ms)).collect()
 }
 
-/// The first that waits at a gate.
-struct Next {
-    row: i64,
-    lane: i64,
-    rank: i64,
+/// A task that waits at a gate.
+pub(super) struct Next {
+    pub(super) row: i64,
+    pub(super) lane: i64,
+    pub(super) rank: i64,
     priority: i8,
     gate: Gate,
 }
 
-fn next(conn: &Connection, key: &str) -> Result<Option<Next>, Error> {
-    conn.prepare_cached(NEXT)
-        .and_then(|mut read| {
-            read.query_row([key], |row| {
-                let gate = ties_of(row.get(4)?).gate.unwrap_or(Gate::TURN);
-                let (row, lane, rank, priority) =
-                    (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-                Ok(Next { row, lane, rank, priority, gate })
-            })
-            .optional()
-        })
-        .map_err(not_stored)
+impl Next {
+    /// Whether it has its place, as soon as it is known to be ready.
+    pub(super) fn has_place(&self) -> bool {
+        !matches!(self.gate, Gate::Rate(_))
+    }
 }
 
-/// Keys at which tasks wait that nobody keeps waiting.
-pub(super) fn forgotten(conn: &Connection, now: Timestamp) -> rusqlite::Result<Vec<String>> {
-    let mut next = conn.prepare_cached(NEXT_KEY)?;
-    let mut kept = conn.prepare_cached(KEPT)?;
-    let (mut last, mut found) = (String::new(), Vec::new());
-    for _ in 0..KEYS_MAX {
-        let key: Option<String> = next.query_row([&last], |row| row.get(0)).optional()?;
-        let Some(key) = key else { break };
-        if !kept.query_row((&key, now.as_millis()), |row| row.get::<_, bool>(0))? {
-            found.push(key.clone());
+/// Those that may go on, as far as there are places.
+pub(super) fn next(conn: &Connection, now: Timestamp, key: &str) -> Result<Vec<Next>, Error> {
+    let mut read = conn.prepare_cached(WAITING).map_err(not_stored)?;
+    let mut rows = read.query([key]).map_err(not_stored)?;
+    let mut found = Vec::new();
+    let mut taken = None;
+    while let Some(row) = rows.next().map_err(not_stored)? {
+        let next = waits(row).map_err(not_stored)?;
+        let is_free = match next.gate {
+            Gate::Lock { .. } => has_place(conn, now, key, next.gate)?,
+            Gate::Rate(_) => !exists(conn, LINED_UP_RATE, key)?,
+            Gate::Limit { max } => {
+                // Counted once; each that goes on takes one place more.
+                let before = taken.map_or_else(|| count(conn, TAKEN, key, max), Ok)?;
+                taken = Some(before + 1);
+                before < max
+            }
+        };
+        // Limits of one key may differ from call to call.
+        let alone = !matches!(next.gate, Gate::Limit { .. });
+        if is_free {
+            found.push(next);
         }
-        last = key;
+        if alone || !is_free {
+            break;
+        }
     }
     Ok(found)
+}
+
+fn waits(row: &Row<'_>) -> rusqlite::Result<Next> {
+    let gate = ties_of(row.get(4)?).gate.unwrap_or(Gate::TURN);
+    let (row, lane, rank, priority) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+    Ok(Next { row, lane, rank, priority, gate })
+}
+
+/// Makes it ready, or schedules it for the moment at which its rate admits it.
+pub(super) fn go_on(
+    conn: &Connection,
+    now: Timestamp,
+    key: &str,
+    next: &Next,
+    step_ms: i64,
+) -> Result<Freed, Error> {
+    if let Gate::Rate(rate) = next.gate {
+        let opens_at = opens_at(conn, key, rate)?;
+        if opens_at > now {
+            postpone(conn, next.row, opens_at, next.priority, step_ms)?;
+            return Ok(Freed::Due(opens_at));
+        }
+    }
+    conn.prepare_cached(PROMOTE)
+        .and_then(|mut promote| promote.execute([next.row]))
+        .map_err(not_stored)?;
+    Ok(Freed::Ready { row: next.row, lane: next.lane, rank: next.rank })
+}
+
+/// Keys at which tasks wait that nobody keeps waiting, or that only tasks keep waiting which may not be able
+/// to start: of a queue that is paused, say, or of a kind that no process serves. `last` is where the look
+/// before ended.
+pub(super) fn forgotten(
+    conn: &Connection,
+    now: Timestamp,
+    last: &mut String,
+) -> Result<Vec<String>, Error> {
+    let mut found = Vec::new();
+    for _ in 0..KEYS_MAX {
+        let next = conn.prepare_cached(NEXT_KEY).and_then(|mut next| {
+            next.query_row([&*last], |row| row.get::<_, String>(0)).optional()
+        });
+        let Some(key) = next.map_err(not_stored)? else {
+            last.clear();
+            break;
+        };
+        if !next_past(conn, now, &key)?.is_empty() {
+            found.push(key.clone());
+        }
+        *last = key;
+    }
+    Ok(found)
+}
+
+/// Those that may go on, or else the first that could, past those that may pass next and are of other lanes.
+pub(super) fn next_past(conn: &Connection, now: Timestamp, key: &str) -> Result<Vec<Next>, Error> {
+    let found = next(conn, now, key)?;
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let first = |sql: &str| {
+        let found = conn.prepare_cached(sql)?.query_row([key], waits).optional();
+        found.map(|found| found.into_iter().collect::<Vec<_>>())
+    };
+    let waiting = first(WAITING).map_err(not_stored)?;
+    let is_free = match waiting.first().map(|first| first.gate) {
+        None | Some(Gate::Rate(_)) => false,
+        Some(Gate::Limit { max }) => count(conn, RUNNING, key, max)? < max,
+        Some(Gate::Lock { .. }) => holder(conn, now, key)?.is_none(),
+    };
+    if is_free { first(PAST).map_err(not_stored) } else { Ok(found) }
 }
 
 /// What is stored as the ties of a task. What another program has damaged ties it to nobody.

@@ -89,6 +89,8 @@ pub(crate) struct Inner {
     folder: PathBuf,
     seats: RwLock<HashMap<i64, Seat>>,
     beats: Mutex<Beats>,
+    /// The key of the gate that was looked at last.
+    last_gate: Mutex<String>,
     watching: AtomicBool,
     bell: OnceLock<watcher::Bell>,
     writers: inbox::Writers,
@@ -148,6 +150,7 @@ impl Inner {
             path,
             seats: RwLock::default(),
             beats: Mutex::default(),
+            last_gate: Mutex::default(),
             watching: AtomicBool::new(false),
             bell: OnceLock::new(),
             writers: inbox::Writers::default(),
@@ -298,14 +301,15 @@ impl Sqlite {
             if !finishes.is_empty() {
                 crate::fault::point("finished_uncommitted");
             }
-            // What waits for a batch may be claimed at once.
-            ends::sum_up(core)?;
             if let Some(offer) = offer {
-                let unwritten = promote::promote(core, now, offer)?;
+                // What waits for a batch, or at a gate, may be claimed at once.
+                let mut unwritten = ends::settle_for_claim(core, offer)?;
+                promote::promote(core, now, offer, &mut unwritten)?;
                 (done.claimed, done.more) = claim::claim(core, now, unwritten, offer)?;
                 let due_at = due::next_due(core)?;
                 done.next_due = due_at.into_iter().chain(core.rules.opens_at()).min();
             }
+            ends::settle(core)?;
             done.ended.extend_from_slice(&core.effects.changed[told..]);
             Ok(())
         });
@@ -478,14 +482,14 @@ impl Backend for Sqlite {
 
     fn open_gates(&self, now: Timestamp) -> Result<(), Error> {
         self.check_usable()?;
-        let mut turn = self.inner.writer.turn()?;
-        let keys = turn.look(|conn| gates::forgotten(conn, now))?;
-        if keys.is_empty() {
-            return Ok(());
-        }
-        turn.transaction(self.durability, |core| {
-            keys.iter().try_for_each(|key| core.release(now, key))
-        })
+        let mut last = self.inner.last_gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys = self.read("the gates", |conn| Ok(gates::forgotten(conn, now, &mut last)?))?;
+        drop(last);
+        let open = |core: &mut Core, keys: &[String]| {
+            keys.iter().try_for_each(|key| core.release_past(now, key))
+        };
+        let mut some = keys.chunks(gates::OPENED_AT_ONCE);
+        some.try_for_each(|keys| self.transaction(self.durability, |core| open(core, keys)))
     }
 
     fn cancel(&self, now: Timestamp, id: TaskId) -> Result<Cancelled, Error> {

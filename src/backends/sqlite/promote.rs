@@ -4,7 +4,7 @@
 //! due tasks are only remembered as heads of their lanes at first, and those that are left are made
 //! ready in the end.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use rusqlite::Connection;
 
@@ -15,6 +15,7 @@ use super::ends;
 use super::errors::not_stored;
 use crate::backend::Offer;
 use crate::error::Error;
+use crate::state::State;
 use crate::time::Timestamp;
 
 /// How many tasks one transaction promotes at most: about 5 ms under the write lock.
@@ -25,24 +26,25 @@ const SLICE_MIN: u32 = 256;
 
 /// Served by `litework_task_scheduled`.
 pub(super) const DUE: &str = "SELECT id, lane, rank FROM litework_task \
-     WHERE state = 'scheduled' AND due_at <= ?1 ORDER BY due_at LIMIT ?2";
+     WHERE state = 'scheduled' AND due_at <= ?1 ORDER BY due_at LIMIT +?2";
 
 /// Served by the primary key. One statement for all rows costs half of one for each.
 pub(super) const PROMOTE: &str = "UPDATE litework_task SET state = 'ready', reason = NULL \
-     WHERE state = 'scheduled' AND id IN (SELECT value FROM json_each(?1))";
+     WHERE (state = 'scheduled' OR state = 'waiting') AND id IN (SELECT value FROM json_each(?1))";
 
-/// Due tasks that stand in their lane as if they were ready and are still written as scheduled.
-pub(super) type Unwritten = HashSet<i64>;
+/// Tasks that stand in their lane as if they were ready, and how they are still written: due ones as
+/// scheduled; those that have got a place of their gate as waiting.
+pub(super) type Unwritten = HashMap<i64, State>;
 
 /// Lets the claim find what is due.
 pub(super) fn promote(
     core: &mut Core,
     now: Timestamp,
     offer: &dyn Offer,
-) -> Result<Unwritten, Error> {
-    let mut unwritten = Unwritten::new();
+    unwritten: &mut Unwritten,
+) -> Result<(), Error> {
     if next_due(core)?.is_none_or(|at| at > now) {
-        return Ok(unwritten);
+        return Ok(());
     }
     core.next_due = NextDue::Unknown;
     // Where enough is ready, promoting much more would only write it twice.
@@ -60,9 +62,9 @@ pub(super) fn promote(
             continue;
         };
         if lanes.is_whole(conn, lane, offer).map_err(not_stored)? {
-            unwritten.insert(row)
+            unwritten.insert(row, State::Scheduled)
         } else {
-            at_once.insert(row)
+            at_once.insert(row, State::Scheduled)
         };
         heads.push((lane, (rank, row)));
     }
@@ -73,8 +75,7 @@ pub(super) fn promote(
         }
     }
     core.effects.changed.extend(&refused);
-    refused.into_iter().try_for_each(|row| ends::left(core, now, row))?;
-    Ok(unwritten)
+    refused.into_iter().try_for_each(|row| ends::left(core, now, row))
 }
 
 /// Makes these ready, but for those that are damaged, which it ends and returns.
@@ -88,8 +89,8 @@ pub(super) fn make_ready(
         Err(error) if is_not_admitted(&error) => {}
         answer => return answer.map(|()| refused).map_err(not_stored),
     }
-    for row in rows {
-        match write_ready(conn, &Unwritten::from([*row])) {
+    for (row, state) in rows {
+        match write_ready(conn, &Unwritten::from([(*row, *state)])) {
             Err(error) if is_not_admitted(&error) => {
                 damaged::end_row(conn, *row, now).map_err(not_stored)?;
                 refused.push(*row);
@@ -104,7 +105,8 @@ fn write_ready(conn: &Connection, rows: &Unwritten) -> rusqlite::Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
-    let rows = serde_json::to_string(rows).unwrap_or_default();
+    let rows: Vec<&i64> = rows.keys().collect();
+    let rows = serde_json::to_string(&rows).unwrap_or_default();
     conn.prepare_cached(PROMOTE)?.execute([rows]).map(drop)
 }
 

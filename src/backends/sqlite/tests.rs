@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 use super::errors::not_stored;
 use super::*;
 use crate::backend::Room;
+use crate::gate::{Gate, Rate};
 use crate::outcome::Outcome;
 use crate::state::{Reason, State};
 use crate::ties::{Before, Extra, Policy, Ref, Ties};
@@ -222,6 +223,33 @@ fn ten_thousand_tasks_that_wait_cost_a_claim_no_step() {
     };
     let (few, many) = (claim(2), claim(10_000));
     assert!(is_flat(few, many), "{few} and {many}");
+}
+
+#[test]
+fn ten_thousand_tasks_that_wait_at_a_gate_cost_a_start_no_step() {
+    let second = std::time::Duration::from_secs(1);
+    let gates = [
+        ("lock:a", Gate::TURN),
+        ("limit:a", Gate::Limit { max: 2 }),
+        ("rate:a", Gate::Rate(Rate::per(1_000, second))),
+    ];
+    for (key, gate) in gates {
+        let turn = |waiting: usize| {
+            let bench = Bench::new();
+            let ties = Ties { gate: Some(gate), ..Ties::default() };
+            let extra = Extra { wait_key: Some(key.to_owned()), ties, ..Extra::default() };
+            let gated = NewTask { extra: Some(Box::new(extra)), ..task(NOW) };
+            bench.engine.enqueue(at(NOW), vec![gated; waiting], None).expect("it is stored");
+            let first = bench.exchange(NOW, &[]).claimed;
+            let finishes: Vec<Finish> = first.iter().map(success).collect();
+            bench.steps(|bench| {
+                let next = bench.exchange(NOW + 1, &finishes).claimed;
+                assert_eq!(next.len(), first.len(), "{key}");
+            })
+        };
+        let (few, many) = (turn(5), turn(10_000));
+        assert!(is_flat(few, many), "{key}: {few} and {many}");
+    }
 }
 
 #[test]

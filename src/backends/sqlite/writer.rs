@@ -303,7 +303,7 @@ impl Lead<'_> {
 }
 
 /// A transaction that first gives back what an earlier one may have claimed for nobody, and at last ends
-/// the batches whose members have ended in it.
+/// the batches whose members have ended in it, and opens the gates that somebody has left.
 fn transaction<R>(
     core: &mut Core,
     level: Durability,
@@ -312,7 +312,7 @@ fn transaction<R>(
     let answer = core.transaction(level, |core| {
         member::give_back_doubts(core)?;
         let answer = body(core)?;
-        ends::sum_up(core)?;
+        ends::settle(core)?;
         Ok(answer)
     });
     if answer.is_ok() {
