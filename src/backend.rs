@@ -84,6 +84,11 @@ pub(crate) trait Offer: Send + Sync {
     fn is_free(&self) -> bool {
         true
     }
+    /// Whether a task would begin before whatever else was taken of this offer. One that must not start
+    /// twice is not handed over before it is its turn, as a crash ends it as lost once it is claimed.
+    fn begins_next(&self) -> bool {
+        self.is_free()
+    }
     /// Takes a place for one more task, if there is one.
     fn reserve(&self, queue: &str, kind: &str, bytes: usize) -> Room;
     /// Adds the bytes of a reserved task whose size was not known before.

@@ -91,8 +91,8 @@ pub(crate) trait Runner: Send + Sync {
     fn offer(&self) -> Result<Option<Arc<dyn Offer>>, Error>;
     /// Takes tasks that were handed over; says what became of those that it has run already.
     fn take(&self, claimed: Vec<Claimed>) -> Vec<(TaskId, Finished)>;
-    /// Runs one stored task now, if this runner is one that runs in the caller.
-    fn run_stored(&self, id: TaskId);
+    /// Runs one stored task now, if this runner is one that runs in the caller; says what became of it.
+    fn run_stored(&self, id: TaskId) -> Option<Finished>;
     /// Runs what follows a task that has ended, likewise.
     fn run_followers(&self, _id: TaskId) {}
     /// Runs so many tasks at a time from now on; false where the runner has no threads of its own.
@@ -490,6 +490,7 @@ impl Hub {
         };
         // In mode `inline` it counts the caller until its tasks are held.
         let _counted = if self.mode == Mode::Inline { offer.clone() } else { None };
+        let later = self.begin_later(&tasks);
         let abouts = self.hooks.enqueuing(&mut tasks);
         let mut stored = self.backend.enqueue(now, tasks, offer)?;
         if self.mode == Mode::Enqueue {
@@ -502,7 +503,10 @@ impl Hub {
         if let Some(runner) = runner {
             let claimed: Vec<Claimed> =
                 stored.iter_mut().filter_map(|stored| stored.claimed.take()).collect();
-            let ran = if claimed.is_empty() { Vec::new() } else { runner.take(claimed) };
+            let mut ran = if claimed.is_empty() { Vec::new() } else { runner.take(claimed) };
+            let ready = |stored: &Stored| stored.state == State::Ready && !stored.existing;
+            let later = later.into_iter().filter_map(|at| stored.get(at).filter(|it| ready(it)));
+            ran.extend(later.filter_map(|it| Some((it.id, runner.run_stored(it.id)?))));
             for (id, finished) in ran {
                 for stored in stored.iter_mut().filter(|stored| stored.id == id) {
                     stored.state = finished.state;
@@ -511,6 +515,16 @@ impl Hub {
             }
         }
         Ok(stored)
+    }
+
+    /// Which of several tasks must not start twice, in mode `inline`: each is claimed only when it is its
+    /// turn, so it is stored first.
+    fn begin_later(&self, tasks: &[NewTask]) -> Vec<usize> {
+        if self.mode != Mode::Inline || tasks.len() == 1 {
+            return Vec::new();
+        }
+        let once = tasks.iter().enumerate().filter(|(_, task)| task.at_most_once);
+        once.map(|(at, _)| at).collect()
     }
 
     /// Stores a flow. In mode `inline` its tasks run here, each once those before it have ended; they stand
@@ -524,7 +538,7 @@ impl Hub {
         if let Some(runner) = self.runner.get() {
             let waits = |stored: &&Stored| stored.state == State::Waiting && !stored.existing;
             for stored in stored.iter().skip(1).filter(waits) {
-                runner.run_stored(stored.id);
+                let _in_its_row = runner.run_stored(stored.id);
             }
         }
         Ok(stored)

@@ -249,7 +249,7 @@ impl Client {
             && let Some(runner) = self.hub.runner.get()
         {
             for id in ids {
-                runner.run_stored(*id);
+                let _in_its_row = runner.run_stored(*id);
             }
         }
     }

@@ -275,7 +275,7 @@ impl Options {
 
     /// Run the body at most once: the start is flushed to disk before it, a failure ends the task, and a
     /// crash ends it as `lost`. Only a body that answers with [`Failure::snooze`](crate::Failure::snooze)
-    /// is started again. Default: false.
+    /// is started again. It is claimed only where a thread is free, so a crash spares what waits. Default: false.
     #[must_use]
     pub fn at_most_once(mut self, at_most_once: bool) -> Self {
         self.at_most_once = Some(at_most_once);

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use child::{Child, Field, append, faults, look_into, nanos, number, rest, role, say, var};
+use child::{Child, Field, append, faults, look_into, nanos, number, rest, role, say, slots, var};
 use litework::{Client, Context, Durability, Filter, Mode, Pending, Result, Task, TaskId};
 use serde::{Deserialize, Serialize};
 
@@ -255,20 +255,6 @@ impl Story {
     fn unlogged(&self) -> usize {
         2 * self.kills.get("at random").copied().unwrap_or(0) as usize
     }
-}
-
-/// What stands in the slots files beside a queue file: 16 bytes each, row and attempt.
-fn slots(db: &Path) -> Vec<(i64, u32)> {
-    let folder = format!("{}-litework", db.display());
-    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let slots = files.filter(|file| file.path().extension().is_some_and(|end| end == "slots"));
-    let bytes: Vec<u8> =
-        slots.flat_map(|file| std::fs::read(file.path()).unwrap_or_default()).collect();
-    let number = |slot: &[u8]| {
-        let row = i64::from_le_bytes(slot[..8].try_into().unwrap());
-        (row, u32::from_le_bytes(slot[8..12].try_into().unwrap()))
-    };
-    bytes.chunks_exact(16).map(number).collect()
 }
 
 fn open(db: &Path, log: &Path) -> Client {

@@ -13,7 +13,7 @@
 mod step;
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -75,13 +75,14 @@ struct Caller {
     registry: Arc<Registry>,
     /// For `run_pending`: one place, and only for some kinds.
     pending: Option<Selected>,
+    /// How many places are taken.
+    taken: AtomicUsize,
     suspect: AtomicBool,
 }
 
 struct Selected {
     only: Vec<String>,
     except: Vec<String>,
-    taken: AtomicBool,
 }
 
 impl Caller {
@@ -109,11 +110,16 @@ impl Offer for Caller {
         selected && self.registry.get(kind).is_some()
     }
 
+    fn begins_next(&self) -> bool {
+        self.taken.load(Ordering::SeqCst) == 0
+    }
+
     fn reserve(&self, _queue: &str, _kind: &str, _bytes: usize) -> Room {
-        match &self.pending {
-            Some(pending) if pending.taken.swap(true, Ordering::SeqCst) => Room::Full,
-            _ => Room::Taken,
+        if self.pending.is_some() && !self.begins_next() {
+            return Room::Full;
         }
+        self.taken.fetch_add(1, Ordering::SeqCst);
+        Room::Taken
     }
 
     fn weigh(&self, _bytes: usize) {}
@@ -128,9 +134,7 @@ impl Offer for Caller {
 
     fn release(&self, _queue: &str, _bytes: usize) {
         self.suspect.store(false, Ordering::SeqCst);
-        if let Some(pending) = &self.pending {
-            pending.taken.store(false, Ordering::SeqCst);
-        }
+        self.taken.fetch_sub(1, Ordering::SeqCst);
     }
 
     fn in_order(&self) -> bool {
@@ -180,6 +184,7 @@ impl Inline {
             view: next_view(),
             registry: Arc::clone(&self.registry),
             pending,
+            taken: AtomicUsize::new(0),
             suspect: AtomicBool::new(false),
         }))
     }
@@ -362,11 +367,7 @@ impl Inline {
 
     /// What `run_pending` offers: one place at a time.
     fn pending_caller(&self, pending: &Pending) -> Result<Arc<Caller>, Error> {
-        self.caller(Some(Selected {
-            only: pending.only.clone(),
-            except: pending.except.clone(),
-            taken: AtomicBool::new(false),
-        }))
+        self.caller(Some(Selected { only: pending.only.clone(), except: pending.except.clone() }))
     }
 
     /// Whether `run_pending` may claim more: not at the end, and not under a number that was given
@@ -426,13 +427,11 @@ impl Runner for Inline {
         ran
     }
 
-    fn run_stored(&self, id: TaskId) {
+    fn run_stored(&self, id: TaskId) -> Option<Finished> {
         if depth() >= DEPTH_MAX {
-            return;
+            return None;
         }
-        if let Some(task) = self.claim(id) {
-            let _in_its_row = self.run(task);
-        }
+        self.claim(id).and_then(|task| self.run(task))
     }
 
     fn run_followers(&self, id: TaskId) {
@@ -441,7 +440,9 @@ impl Runner for Inline {
             return;
         }
         match self.backend.followers(id) {
-            Ok(followers) => followers.into_iter().for_each(|follower| self.run_stored(follower)),
+            Ok(followers) => followers.into_iter().for_each(|follower| {
+                let _in_its_row = self.run_stored(follower);
+            }),
             Err(error) => {
                 tracing::error!(%error, %id, "what follows a task could not be run in place");
             }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::pool::Pool;
 use super::spawn;
-use super::state::{FINISH_DELAY, Phase};
+use super::state::Phase;
 use crate::attempt::timed_out;
 use crate::context::StopReason;
 use crate::error::Error;
@@ -235,7 +235,9 @@ impl Keeper {
                 self.collect = None;
                 pool.collect();
             }
-            None if pool.is_collecting() => self.collect = Some(Instant::now() + FINISH_DELAY),
+            None if pool.is_collecting() => {
+                self.collect = Some(Instant::now() + pool.state().delay);
+            }
             Some(_) | None => {}
         }
     }

@@ -14,7 +14,7 @@
 //! than about 20 ms of them. A finish waits at most 5 ms for company, and only while other work
 //! waits.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ use crate::backend::{Backend, Offer};
 use crate::client::Client;
 use crate::error::Error;
 use crate::hook::Hooks;
-use crate::hub::{Hub, Runner, STOP_DELAY, Stopped, Stops};
+use crate::hub::{Hub, Runner, STOP_DELAY, Stops};
 use crate::id::TaskId;
 use crate::inside;
 use crate::outcome::Outcome;
@@ -77,6 +77,7 @@ impl Pool {
         config: PoolConfig,
     ) -> Result<Arc<Self>, Error> {
         let threads = config.threads;
+        let delay = config.finish_delay.unwrap_or(FINISH_DELAY);
         let pool = Arc::new(Self {
             hub: Arc::downgrade(hub),
             backend: Arc::clone(&hub.backend),
@@ -87,22 +88,7 @@ impl Pool {
             config,
             owner: RwLock::default(),
             number: AtomicI64::new(0),
-            state: Mutex::new(State {
-                phase: Phase::Running,
-                held: VecDeque::new(),
-                finishes: Vec::new(),
-                waiting_since: None,
-                flush: false,
-                idle: 0,
-                pumping: false,
-                work: true,
-                left_behind: false,
-                retry_at: None,
-                next_due: None,
-                counts: Stopped::default(),
-                live: BTreeSet::new(),
-                threads_left: 0,
-            }),
+            state: Mutex::new(State::new(delay)),
             slots: Slots::new(threads),
             threads: AtomicUsize::new(threads),
             cancels: Mutex::default(),
@@ -487,7 +473,7 @@ impl Pool {
     /// The keeper's share of the pump: what no thread is free to do.
     pub(super) fn pump_if_due(&self) {
         let mut state = self.state();
-        let late = state.waiting_since.is_some_and(|since| since.elapsed() >= FINISH_DELAY);
+        let late = state.waiting_since.is_some_and(|since| since.elapsed() >= state.delay);
         let again = state.retry_at.is_some_and(|at| at <= Instant::now());
         let due = state.next_due.is_some_and(|at| at <= self.clock.now());
         if again {
@@ -511,7 +497,7 @@ impl Pool {
         if state.pumping {
             return None;
         }
-        let flush = state.waiting_since.map(|since| since + FINISH_DELAY);
+        let flush = state.waiting_since.map(|since| since + state.delay);
         [flush, state.retry_at].into_iter().flatten().min()
     }
 
@@ -566,7 +552,9 @@ impl Runner for Pool {
         Vec::new()
     }
 
-    fn run_stored(&self, _id: TaskId) {}
+    fn run_stored(&self, _id: TaskId) -> Option<Finished> {
+        None
+    }
 
     fn as_stops(&self) -> Option<&dyn Stops> {
         Some(self)

@@ -8,7 +8,7 @@ use crate::hub::Stopped;
 use crate::record::{Claimed, Finish};
 use crate::time::Timestamp;
 
-/// A finish waits at most this long for others to be committed with it.
+/// A finish waits at most this long for others to be committed with it, where nothing else is said.
 pub(super) const FINISH_DELAY: Duration = Duration::from_millis(5);
 /// Finishes of one commit.
 const FINISH_BATCH: usize = 1_000;
@@ -41,6 +41,8 @@ pub(super) struct Held {
 )]
 pub(super) struct State {
     pub(super) phase: Phase,
+    /// A finish waits at most this long for others.
+    pub(super) delay: Duration,
     pub(super) held: VecDeque<Held>,
     pub(super) finishes: Vec<Finish>,
     /// When the oldest finish began to wait.
@@ -67,6 +69,27 @@ impl Held {
 }
 
 impl State {
+    /// There may be work, and nothing is known of it yet.
+    pub(super) fn new(delay: Duration) -> Self {
+        Self {
+            phase: Phase::Running,
+            delay,
+            held: VecDeque::new(),
+            finishes: Vec::new(),
+            waiting_since: None,
+            flush: false,
+            idle: 0,
+            pumping: false,
+            work: true,
+            left_behind: false,
+            retry_at: None,
+            next_due: None,
+            counts: Stopped::default(),
+            live: BTreeSet::new(),
+            threads_left: 0,
+        }
+    }
+
     /// Whether an exchange is worth its commit now.
     pub(super) fn should_pump(&self, places: Option<&Places>) -> bool {
         if self.pumping || self.retry_at.is_some_and(|at| at > Instant::now()) {
@@ -91,7 +114,7 @@ impl State {
             || self.phase != Phase::Running
             || !next_is_short
             || self.finishes.len() >= FINISH_BATCH
-            || self.waiting_since.is_some_and(|since| since.elapsed() >= FINISH_DELAY)
+            || self.waiting_since.is_some_and(|since| since.elapsed() >= self.delay)
     }
 
     /// Whether what has ended is stored and told, or cannot be stored now.
@@ -104,17 +127,22 @@ impl State {
         !self.held.is_empty() || self.phase == Phase::Over || self.should_pump(places)
     }
 
-    /// One task, or several short ones.
+    /// One task, or several short ones. One that must not start twice stands alone: a crash ends it as
+    /// lost, also where the body before it was the one that crashed.
     pub(super) fn take_chunk(&mut self, threads: usize) -> Option<VecDeque<Claimed>> {
         let first = self.held.pop_front()?;
         let mut budget = CHUNK.as_nanos();
         let fair = (self.held.len() / threads.max(1)).min(CHUNK_MAX - 1);
         let mut chunk = VecDeque::with_capacity(fair + 1);
         let mut nanos = first.nanos;
+        let alone = first.task.at_most_once;
         chunk.push_back(first.task);
-        while chunk.len() <= fair {
+        while chunk.len() <= fair && !alone {
             let Some(cost) = nanos.map(u128::from).filter(|cost| *cost <= budget) else { break };
             budget -= cost;
+            if self.held.front().is_none_or(|next| next.task.at_most_once) {
+                break;
+            }
             let Some(next) = self.held.pop_front() else { break };
             nanos = next.nanos;
             chunk.push_back(next.task);

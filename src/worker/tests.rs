@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::places::PoolConfig;
+use super::places::{Places, PoolConfig};
 use super::pool::Pool;
+use super::state::{self, Held};
 use crate::backend::{Backend, Offer, Operate};
 use crate::backends::spy::Spy;
 use crate::catalog::Catalog;
@@ -235,4 +236,24 @@ fn threads_that_are_too_many_end_and_their_slots_are_used_again() {
     pool.leave().expect("it ends");
     assert_eq!(there(), 0);
     assert_eq!(pool.resize_to(2).map_err(|error| error.code()), Err("closed"));
+}
+
+#[test]
+fn what_must_not_start_twice_stands_alone_before_its_thread() {
+    let place = Place::new();
+    let claimed = |at_most_once| {
+        let once = Hold.call().at_most_once(at_most_once);
+        let calling = place.client.hub.calling().expect("it names no trace");
+        let new = place.client.hub.prepare(&once, &calling).expect("checked");
+        let offer: Arc<dyn Offer> =
+            Arc::new(Places::new(1, Arc::clone(&place.registry), &PoolConfig::default(), 1));
+        let stored = place.spy.enqueue(calling.now, vec![new], Some(offer)).expect("stored");
+        stored.into_iter().next().and_then(|stored| stored.claimed).expect("there is room")
+    };
+    let mut state = state::State::new(Duration::ZERO);
+    for at_most_once in [false, false, true, true, false, false] {
+        state.held.push_back(Held { task: claimed(at_most_once), nanos: Some(1) });
+    }
+    let chunks = std::iter::from_fn(|| state.take_chunk(1)).map(|chunk| chunk.len());
+    assert_eq!(chunks.collect::<Vec<_>>(), [2, 1, 1, 2]);
 }

@@ -332,6 +332,20 @@ pub(crate) fn faults(conn: &Connection) -> Vec<String> {
     found
 }
 
+/// What stands in the slots files beside a queue file: 16 bytes each, row and attempt.
+pub(crate) fn slots(db: &Path) -> Vec<(i64, u32)> {
+    let folder = format!("{}-litework", db.display());
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let slots = files.filter(|file| file.path().extension().is_some_and(|end| end == "slots"));
+    let bytes: Vec<u8> =
+        slots.flat_map(|file| std::fs::read(file.path()).unwrap_or_default()).collect();
+    let number = |slot: &[u8]| {
+        let row = i64::from_le_bytes(slot[..8].try_into().unwrap());
+        (row, u32::from_le_bytes(slot[8..12].try_into().unwrap()))
+    };
+    bytes.chunks_exact(16).map(number).collect()
+}
+
 /// A plain connection for a checker.
 pub(crate) fn look_into(db: &Path) -> Connection {
     let conn = Connection::open(db).unwrap();

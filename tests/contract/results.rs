@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use litework::{Reason, State, task};
+use litework::{Context, Filter, Reason, Result, State, task};
 
-use crate::common::Lab;
+use crate::common::{Lab, Log, Runs};
 
 crate::everywhere! {
     a_return_value_comes_back,
@@ -19,6 +19,7 @@ crate::everywhere! {
     a_result_with_nan_fails_the_task_once,
     paths_bytes_durations_and_maps_come_back,
     at_most_once_runs_once,
+    at_most_once_is_under_way_only_where_it_begins_at_once,
 }
 
 const LIMIT: usize = 1_048_576;
@@ -62,6 +63,16 @@ fn forms(path: &Path, bytes: &[u8], span: Duration, map: BTreeMap<i64, Option<St
 #[task(at_most_once)]
 fn charge(cents: u32) -> u32 {
     cents
+}
+
+/// How many of its kind are under way, or have been, beyond those whose body has begun.
+#[task(at_most_once)]
+fn book(ctx: &Context) -> Result<usize> {
+    let log = ctx.state::<Log>()?;
+    log.note("book");
+    let begun = Filter::new().kind("book").state(State::Running).state(State::Succeeded);
+    let claimed = ctx.client().ok_or("it is stored")?.count(&begun)?;
+    Ok(usize::try_from(claimed)?.saturating_sub(log.len()))
 }
 
 fn a_return_value_comes_back(lab: &Lab) {
@@ -174,4 +185,18 @@ fn at_most_once_runs_once(lab: &Lab) {
     assert_eq!(lab.wait(&client, &handle).unwrap(), 995);
     let task = handle.refresh().unwrap();
     assert_eq!((task.at_most_once, task.attempt), (true, 1));
+}
+
+/// A crash ends what is under way as `lost`, so nothing is that merely waits for its turn.
+fn at_most_once_is_under_way_only_where_it_begins_at_once(lab: &Lab) {
+    let client = lab.builder().register(book).state(Log::default()).open().unwrap();
+    let threads = if lab.runs(Runs::Pool) { 2 } else { 1 };
+    // In the second round a pool knows how short they are.
+    for _ in 0..2 {
+        let many = client.enqueue_many((0..20).map(|_| book::with())).unwrap();
+        for handle in &many {
+            let waiting = lab.wait(&client, handle).unwrap();
+            assert!(waiting < threads, "{waiting} were claimed that had not begun");
+        }
+    }
 }

@@ -213,6 +213,30 @@ fn a_task_has_no_more_steps_than_it_may_and_each_may_be_sent_again() {
         }
         let refused = keep(STEPS_MAX, "1").expect_err("it is one too many");
         assert_eq!(
+#[test]
+fn what_must_not_start_twice_is_not_held_ahead_of_a_free_thread() {
+    on_both(|engine| {
+        let once = || NewTask { at_most_once: true, ..task(KINDS[0]) };
+        let one_thread = |owner| Terms { threads: 1, ..Terms::open(owner) };
+        let rows = |claimed: Vec<Claimed>| -> Vec<TaskId> {
+            claimed.into_iter().map(|task| task.id).collect()
+        };
+        // Handed over: the first has the thread, a plain one may stand behind it.
+        let new = vec![once(), once(), task(KINDS[1])];
+        let offer = Places::new(Terms { in_order: false, ..one_thread(1) });
+        let stored = engine.enqueue(at(5), new, Some(offer)).expect("stored");
+        let running: Vec<bool> = stored.iter().map(|task| task.claimed.is_some()).collect();
+        assert_eq!(running, [true, false, true]);
+        // Claimed: nothing goes before one that has no thread yet, whatever its kind.
+        let later = store(engine, vec![task(KINDS[0]), once(), task(KINDS[1])]);
+        assert_eq!(rows(claim(engine, 6, one_thread(2))), [stored[1].id, later[0]]);
+        let busy = Terms { threads: 0, ..Terms::open(2) };
+        let done = engine.exchange(at(6), &[], Some(&*Places::new(busy))).expect("it answers");
+        assert!(done.claimed.is_empty() && done.more, "{done:?}");
+        assert_eq!(rows(claim(engine, 6, one_thread(2))), later[1..]);
+    });
+}
+
             refused.to_string(),
             "too_many_steps: step is \"s1000\"; one of at most 1000 steps of a task; let one step do more"
         );

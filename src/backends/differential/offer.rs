@@ -28,6 +28,8 @@ pub(super) struct Terms {
     /// Which of the four lanes it serves, a bit each.
     pub(super) lanes: u8,
     pub(super) places: usize,
+    /// How many of these are threads that are free; on the others a task is held ahead.
+    pub(super) threads: usize,
     /// Places for the second queue.
     pub(super) places_limited: usize,
     /// Where each queue's turn begins, where they share by weight.
@@ -45,6 +47,7 @@ impl Terms {
             view: crate::backend::next_view(),
             lanes: ALL_LANES,
             places: 9,
+            threads: 9,
             places_limited: 9,
             turns: None,
             in_order: true,
@@ -93,6 +96,10 @@ impl Offer for Places {
 
     fn serves(&self, queue: &str, kind: &str) -> bool {
         self.terms.lanes & lane_bit(queue, kind) != 0
+    }
+
+    fn is_free(&self) -> bool {
+        self.taken().held < self.terms.threads
     }
 
     fn reserve(&self, queue: &str, _kind: &str, bytes: usize) -> Room {

@@ -196,6 +196,7 @@ impl<'a> History<'a> {
             places_limited: self.rng.usize(0..=places_max.div_ceil(2)),
             turns: (self.plot.weights && self.rng.bool())
                 .then(|| [self.rng.u64(0..6), self.rng.u64(0..6)]),
+            threads: if self.rng.bool() { places_max } else { self.rng.usize(0..=places_max) },
             in_order: !self.one_in(4),
             suspects: !self.one_in(4),
         }

@@ -28,6 +28,8 @@ enum Found {
     HeldBack,
     /// It may pass its gate, but no thread is free.
     Crowded,
+    /// It must not start twice, so it is not held ahead, and no thread is free.
+    NoThread,
     /// Has crashed a process before, and another such task runs here.
     Suspect,
 }
@@ -116,6 +118,10 @@ impl Book {
                 Found::Crowded => {
                     crowded = true;
                     open.retain(|lane| *lane != name);
+                }
+                Found::NoThread => {
+                    offer.release(&name.0, 0);
+                    return (claimed, true);
                 }
                 Found::Suspect => {
                     suspects.insert(row);
@@ -208,8 +214,12 @@ impl Book {
             return Found::Ended;
         }
         let is_suspect = task.is_some_and(|task| task.crashes > 0);
+        let at_most_once = task.is_some_and(|task| task.at_most_once);
         if let Some(stopped) = self.stop_at_gate(now, row, free) {
             return stopped;
+        }
+        if at_most_once && !free {
+            return Found::NoThread;
         }
         let mut found = Found::Suspect;
         if is_suspect && !offer.reserve_suspect() {

@@ -225,6 +225,7 @@ impl Book {
         let may = offer.serves(&new.queue, &new.kind)
             && self.admit(&new.queue, &new.kind, now) == Admits::Yes
             && (!scarce || offer.is_free())
+            && (!new.at_most_once || offer.begins_next())
             && !(offer.in_order()
                 && (self.is_any_due(now) || self.stands_behind(offer, now, rank)))
             && offer.reserve(&new.queue, &new.kind, new.arguments.len()) == Room::Taken;

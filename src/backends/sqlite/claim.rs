@@ -83,6 +83,8 @@ enum Found {
     HeldBack,
     /// It may pass its gate, but no thread is free.
     Crowded,
+    /// It must not start twice, so it is not held ahead, and no thread is free.
+    NoThread,
     /// Has crashed a process before, and another such task runs here.
     Suspect,
 }
@@ -178,7 +180,9 @@ pub(super) fn claim_one(
             effects.changed.push(id.row());
             Picked::Ended
         }
-        Found::HeldBack | Found::Gone | Found::Suspect | Found::Crowded => Picked::NotNow,
+        Found::HeldBack | Found::Gone | Found::Suspect | Found::Crowded | Found::NoThread => {
+            Picked::NotNow
+        }
     };
     let Aside { left, postponed, .. } = taking.aside();
     for moment in postponed {
@@ -362,6 +366,10 @@ impl<'a> Claimer<'a> {
                     crowded = true;
                     continue;
                 }
+                Found::NoThread => {
+                    lanes.put_back(lane, head);
+                    return Ok(true);
+                }
                 Found::Gone | Found::Suspect => self.aside.passed_over.push(lane),
             }
             if let Some(next) = self.next_head(lanes, lane, head, claimed, ended)? {
@@ -444,6 +452,9 @@ impl<'a> Claimer<'a> {
         }
         if let Some(stopped) = self.stop_at_gate(row, &task)? {
             return Ok(stopped);
+        }
+        if task.at_most_once && !self.free {
+            return Ok(Found::NoThread);
         }
         if task.crashes > 0 && !self.offer.reserve_suspect() {
             return Ok(Found::Suspect);

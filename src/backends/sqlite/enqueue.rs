@@ -417,7 +417,7 @@ impl Insert {
             return Ok(false);
         }
         let scarce = self.task.gate().is_some() || core.rules.are_scarce(queue, kind);
-        if scarce && !offer.is_free() {
+        if scarce && !offer.is_free() || self.task.at_most_once && !offer.begins_next() {
             return Ok(false);
         }
         let in_order = offer.in_order() && !crate::fault::planted("rank_off");

@@ -56,10 +56,8 @@ impl Stepper for Inline {
 
     fn next_due(&self) -> Result<Option<Timestamp>, Error> {
         let caller = self.pending_caller(&Pending::all())?;
-        if let Some(pending) = &caller.pending {
-            // Without a place nothing is claimed.
-            pending.taken.store(true, Ordering::SeqCst);
-        }
+        // Without a place nothing is claimed.
+        caller.taken.store(1, Ordering::SeqCst);
         Ok(self.exchange(&[], Some(&*caller))?.next_due)
     }
 
