@@ -21,6 +21,7 @@ use crate::hub::{Runner, Stops};
 use crate::mode::Mode;
 use crate::outcome::Result as TaskResult;
 use crate::registry::{Definition, Registry, Task};
+use crate::state::State;
 use crate::watch::Notice;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -89,8 +90,25 @@ impl Task for Hold {
     }
 }
 
+/// Passes the gate of its number.
+#[derive(Serialize, Deserialize)]
+struct Pass {
+    gate: usize,
+}
+
+impl Task for Pass {
+    const NAME: &'static str = "pass";
+    type Output = ();
+
+    fn run(self, ctx: &Context) -> TaskResult<()> {
+        ctx.state::<Arc<[Gate; 3]>>()?[self.gate].pass();
+        Ok(())
+    }
+}
+
 struct Place {
     spy: Arc<Spy>,
+    gates: Arc<[Gate; 3]>,
     gate: Arc<Gate>,
     client: Client,
     registry: Arc<Registry>,
@@ -102,17 +120,23 @@ impl Place {
         let engine = Arc::clone(&spy) as Arc<dyn Backend>;
         let builder = Client::in_memory().engine(engine).environment([] as [(&str, &str); 0]);
         let builder = builder.register(Definition::of::<Hold>()).mode(Mode::Hold);
+        let builder = builder.register(Definition::of::<Pass>());
         let client = builder.open().expect("nothing can fail");
         let mut states = States::new();
         states.insert(std::any::TypeId::of::<Arc<Gate>>(), Arc::new(Arc::clone(&gate)));
-        let definitions = vec![Definition::of::<Hold>()];
+        let gates: Arc<[Gate; 3]> = Arc::default();
+        states.insert(std::any::TypeId::of::<Arc<[Gate; 3]>>(), Arc::new(Arc::clone(&gates)));
+        let definitions = vec![Definition::of::<Hold>(), Definition::of::<Pass>()];
         let registry =
             Registry::new(definitions, Vec::new(), states, &mut Catalog::default()).expect("one");
-        Self { spy, gate, client, registry: Arc::new(registry) }
+        Self { spy, gates, gate, client, registry: Arc::new(registry) }
     }
 
     fn start(&self, threads: usize) -> Result<Arc<Pool>, Error> {
-        let config = PoolConfig { threads, ..PoolConfig::default() };
+        self.start_with(PoolConfig { threads, ..PoolConfig::default() })
+    }
+
+    fn start_with(&self, config: PoolConfig) -> Result<Arc<Pool>, Error> {
         let pool = Pool::start(&self.client.hub, Arc::clone(&self.registry), config)?;
         let runner = Arc::clone(&pool) as Arc<dyn Runner>;
         assert!(self.client.hub.runner.set(runner).is_ok());
@@ -256,4 +280,37 @@ fn what_must_not_start_twice_stands_alone_before_its_thread() {
     }
     let chunks = std::iter::from_fn(|| state.take_chunk(1)).map(|chunk| chunk.len());
     assert_eq!(chunks.collect::<Vec<_>>(), [2, 1, 1, 2]);
+}
+
+/// What has ended waits here for company, but for what asks to be committed at once: while the body behind
+/// it runs, in the same thread.
+#[test]
+fn an_end_that_asks_for_it_is_committed_though_others_wait_for_company() {
+    for sync in [false, true] {
+        let place = Place::new();
+        let delay = Some(Duration::from_secs(60 * 60));
+        let config = PoolConfig { threads: 1, finish_delay: delay, ..PoolConfig::default() };
+        let pool = place.start_with(config).expect("it starts");
+        let [first, second, third] = &*place.gates;
+        second.open();
+        place.registry.get(Pass::NAME).expect("known").pace.note(Duration::from_nanos(1));
+        place.client.enqueue(Pass { gate: 0 }.call()).expect("stored");
+        first.wait_for(1);
+        let ending = place.client.enqueue(Pass { gate: 1 }.call().finish_sync(sync));
+        let ending = ending.expect("stored");
+        let behind = place.client.enqueue(Pass { gate: 2 }.call()).expect("stored");
+        first.open();
+        third.wait_for(1);
+        if sync {
+            ending.wait(LONG).expect("it is committed");
+        }
+        let states = [&ending, &behind].map(|handle| handle.refresh().expect("there").state);
+        let ended = if sync { State::Succeeded } else { State::Running };
+        assert_eq!(states, [ended, State::Running]);
+        third.open();
+        behind.wait(LONG).expect("it ended");
+        pool.drain();
+        assert!(pool.wait_idle(Instant::now() + LONG));
+        pool.leave().expect("it ends");
+    }
 }
