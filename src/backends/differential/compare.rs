@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use super::offer::{KINDS, Places, QUEUES, Terms};
 use crate::backend::{Backend, Exchanged};
 use crate::backends::memory::Memory;
+use crate::backends::sqlite::recorder::{Edge, Recorder};
 use crate::backends::sqlite::{Settings, Sqlite};
 use crate::error::Error;
 use crate::filter::Filter;
@@ -45,6 +46,7 @@ pub(super) type Waiters = Vec<Both<Subscription>>;
 pub(super) struct Pair {
     engines: Both<Box<dyn Backend>>,
     bells: Both<Arc<Bell>>,
+    pub(super) recorder: Recorder,
     /// Last, so that it is removed after the file is closed.
     _folder: TempDir,
 }
@@ -55,6 +57,7 @@ impl Pair {
         // No power is lost here, so nothing needs a flush.
         let settings = Settings { durability: Durability::Normal, ..Settings::default() };
         let file = Sqlite::open(&folder.path().join("tasks.db"), &settings).expect("it opens");
+        let recorder = Recorder::install(&file).expect("it notes");
         let engines: Both<Box<dyn Backend>> = [Box::new(file), Box::new(Memory::default())];
         let bells = engines.each_ref().map(|engine| {
             let bell = Arc::new(Bell::default());
@@ -62,7 +65,16 @@ impl Pair {
             engine.signal().listen(&listener);
             bell
         });
-        Self { engines, bells, _folder: folder }
+        Self { engines, bells, recorder, _folder: folder }
+    }
+
+    /// What the file's tasks went through: only edges of the table of states.
+    pub(super) fn check_edges(&self) -> BTreeSet<Edge> {
+        let edges = self.recorder.edges().expect("they can be read");
+        let strange =
+            edges.iter().find(|(was, became)| was.is_some_and(|was| !was.may_become(*became)));
+        assert_eq!(strange, None, "a task went where `state.rs` has no edge");
+        edges
     }
 
     /// Asks both; the number says which of [`Both`] is asked.

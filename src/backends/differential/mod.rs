@@ -3,7 +3,7 @@
 //! The memory engine is the model: plain enough to be read and believed. Random histories of
 //! enqueues, exchanges, steps, claims by name, cancels, prunes and leaving owners run on both, and after each step
 //! the answers, the places taken of the offer, the bells rung, the waiters woken and the lists must
-//! be equal. What was found this way stands below as tests of their own.
+//! be equal, and in the file no task may go where the table of states has no edge. What was found this way stands below as tests of their own.
 //!
 //! Not compared: the text of errors, and `rescue`, as nobody can die who shares one memory.
 //!
@@ -15,6 +15,7 @@ mod offer;
 mod steps;
 mod tied;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -22,6 +23,7 @@ use self::compare::Pair;
 use self::offer::{KINDS, Places, QUEUES, Terms};
 use self::steps::{History, Plot};
 use crate::backend::{Backend, STEPS_MAX};
+use crate::backends::sqlite::recorder::Edge;
 use crate::error::Error;
 use crate::gate::Gate;
 use crate::id::TaskId;
@@ -51,14 +53,17 @@ fn seeds(default: u64) -> Range<u64> {
     }
 }
 
-fn run(seeds: impl Iterator<Item = u64>, plot: Plot) {
+fn run(seeds: impl Iterator<Item = u64>, plot: Plot) -> BTreeSet<Edge> {
+    let mut edges = BTreeSet::new();
     for seed in seeds {
         let mut log = Vec::new();
         let told = catch_unwind(AssertUnwindSafe(|| History::new(seed, plot, &mut log).tell()));
         // The difference itself was shown by the panic.
         let log = log.join("\n");
         assert!(told.is_ok(), "seed {seed} of {plot:?}; its steps, the last one failed:\n{log}");
+        edges.extend(told.into_iter().flatten());
     }
+    edges
 }
 
 #[test]
@@ -73,7 +78,18 @@ fn both_engines_agree_where_queues_share_by_weight() {
 
 #[test]
 fn both_engines_agree_where_tasks_are_tied() {
-    run(seeds(120), Plot { ties: true, ..NARROW });
+    let edges = run(seeds(120), Plot { ties: true, ..NARROW });
+    assert!(edges.contains(&(Some(State::Ready), State::Running)), "{edges:?}");
+}
+
+/// The control of the look at edges in each history.
+#[test]
+fn a_step_that_is_no_edge_of_the_table_is_seen() {
+    let pair = Pair::open();
+    pair.ask(|engine, _| store(engine, vec![task(KINDS[0])]));
+    assert_eq!(pair.check_edges(), BTreeSet::from([(None, State::Ready)]));
+    pair.recorder.skip_the_attempt().expect("the schema admits it");
+    catch_unwind(AssertUnwindSafe(|| pair.check_edges())).expect_err("there is no such edge");
 }
 
 #[test]
@@ -198,22 +214,6 @@ fn what_must_not_start_twice_is_not_handed_back_by_an_owner_that_leaves() {
 }
 
 #[test]
-fn a_task_has_no_more_steps_than_it_may_and_each_may_be_sent_again() {
-    on_both(|engine| {
-        store(engine, vec![task(KINDS[0])]);
-        let held = &claim(engine, 5, Terms::open(1))[0];
-        let Claimed { id, lease, .. } = *held;
-        let keep = |number: usize, value: &str| {
-            let name = format!("s{number}");
-            let durability = Some(Durability::Normal);
-            engine.keep_step(at(6), &NewStep { id, lease, name: &name, value, durability })
-        };
-        for number in 0..STEPS_MAX {
-            keep(number, "1").expect("it is kept");
-        }
-        let refused = keep(STEPS_MAX, "1").expect_err("it is one too many");
-        assert_eq!(
-#[test]
 fn what_must_not_start_twice_is_not_held_ahead_of_a_free_thread() {
     on_both(|engine| {
         let once = || NewTask { at_most_once: true, ..task(KINDS[0]) };
@@ -237,6 +237,22 @@ fn what_must_not_start_twice_is_not_held_ahead_of_a_free_thread() {
     });
 }
 
+#[test]
+fn a_task_has_no_more_steps_than_it_may_and_each_may_be_sent_again() {
+    on_both(|engine| {
+        store(engine, vec![task(KINDS[0])]);
+        let held = &claim(engine, 5, Terms::open(1))[0];
+        let Claimed { id, lease, .. } = *held;
+        let keep = |number: usize, value: &str| {
+            let name = format!("s{number}");
+            let durability = Some(Durability::Normal);
+            engine.keep_step(at(6), &NewStep { id, lease, name: &name, value, durability })
+        };
+        for number in 0..STEPS_MAX {
+            keep(number, "1").expect("it is kept");
+        }
+        let refused = keep(STEPS_MAX, "1").expect_err("it is one too many");
+        assert_eq!(
             refused.to_string(),
             "too_many_steps: step is \"s1000\"; one of at most 1000 steps of a task; let one step do more"
         );

@@ -2,7 +2,7 @@
 //!
 //! Everything is drawn from one seed, so a history can be told again. The log says what was done.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use super::compare::{
 use super::offer::{ALL_LANES, KINDS, Places, QUEUES, Terms};
 use super::tied::{self, OWNERS, owner};
 use crate::backend::{Offer, Picked, next_view};
+use crate::backends::sqlite::recorder::Edge;
 use crate::deed::Deed;
 use crate::error::Error;
 use crate::filter::Filter;
@@ -89,7 +90,8 @@ impl<'a> History<'a> {
         history
     }
 
-    pub(super) fn tell(mut self) {
+    /// Tells it, and says along which edges its tasks went.
+    pub(super) fn tell(mut self) -> BTreeSet<Edge> {
         for _ in 0..self.plot.steps {
             self.pass_time();
             let waiters = self.pair.wait_for(&self.ids);
@@ -98,6 +100,7 @@ impl<'a> History<'a> {
             self.check_a_list();
         }
         self.check_everything();
+        self.pair.check_edges()
     }
 
     fn now(&self) -> Timestamp {
@@ -193,10 +196,10 @@ impl<'a> History<'a> {
             view,
             lanes,
             places: self.rng.usize(0..=places_max),
+            threads: if self.rng.bool() { places_max } else { self.rng.usize(0..=places_max) },
             places_limited: self.rng.usize(0..=places_max.div_ceil(2)),
             turns: (self.plot.weights && self.rng.bool())
                 .then(|| [self.rng.u64(0..6), self.rng.u64(0..6)]),
-            threads: if self.rng.bool() { places_max } else { self.rng.usize(0..=places_max) },
             in_order: !self.one_in(4),
             suspects: !self.one_in(4),
         }

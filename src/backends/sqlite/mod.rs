@@ -30,6 +30,8 @@ mod presence;
 mod promote;
 mod prune;
 mod query;
+#[cfg(test)]
+pub(crate) mod recorder;
 mod retry;
 mod row;
 mod rules;
