@@ -6,13 +6,16 @@
 //! each passage of a place write `enters name` and `leaves name` and go on. `LITEWORK_PLANT=name`
 //! switches one guarantee off, so that a test can show that its checker sees the difference; several
 //! are separated by commas, and `name:n` does so at the n-th time only. `LITEWORK_MOUNTS` names a file
-//! that is read instead of the system's table of mounts.
+//! that is read instead of the system's table of mounts. `LITEWORK_BUSY_MS` is how long a writer waits for
+//! its turn and for another process's lock, instead of 30 s.
 
 #[cfg(feature = "__fault")]
 mod on {
     use std::io::Write;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
+    #[cfg(feature = "sqlite")]
+    use std::time::Duration;
 
     struct Stop {
         name: String,
@@ -63,7 +66,6 @@ mod on {
         answer
     }
 
-    #[cfg(feature = "sqlite")]
     struct Plant {
         name: String,
         /// At which time it takes effect; none: each time.
@@ -71,7 +73,6 @@ mod on {
         asked: AtomicU64,
     }
 
-    #[cfg(feature = "sqlite")]
     fn plants() -> &'static [Plant] {
         static PLANTS: OnceLock<Vec<Plant>> = OnceLock::new();
         PLANTS.get_or_init(|| {
@@ -84,12 +85,19 @@ mod on {
         })
     }
 
-    #[cfg(feature = "sqlite")]
     pub(crate) fn planted(name: &str) -> bool {
         plants().iter().filter(|plant| plant.name == name).fold(false, |hit, plant| {
             let time = plant.asked.fetch_add(1, Ordering::SeqCst) + 1;
             hit | plant.time.is_none_or(|wanted| wanted == time)
         })
+    }
+
+    /// `LITEWORK_BUSY_MS`, instead of what is usual.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn busy_deadline(usual: Duration) -> Duration {
+        static ASKED: OnceLock<Option<u64>> = OnceLock::new();
+        let asked = ASKED.get_or_init(|| std::env::var("LITEWORK_BUSY_MS").ok()?.parse().ok());
+        asked.map_or(usual, Duration::from_millis)
     }
 
     /// `LITEWORK_MOUNTS`: the file that stands in for the system's table of mounts.
@@ -101,10 +109,10 @@ mod on {
 
 #[cfg(all(feature = "__fault", feature = "sqlite", target_os = "linux"))]
 pub(crate) use on::mount_table;
-#[cfg(feature = "__fault")]
-pub(crate) use on::point;
 #[cfg(all(feature = "__fault", feature = "sqlite"))]
-pub(crate) use on::{passage, planted};
+pub(crate) use on::{busy_deadline, passage};
+#[cfg(feature = "__fault")]
+pub(crate) use on::{planted, point};
 
 #[cfg(not(feature = "__fault"))]
 #[inline]
@@ -122,6 +130,12 @@ pub(crate) fn passage<R>(_name: &str, body: impl FnOnce() -> R) -> R {
 }
 
 #[cfg(all(not(feature = "__fault"), feature = "sqlite"))]
+#[inline]
+pub(crate) fn busy_deadline(usual: std::time::Duration) -> std::time::Duration {
+    usual
+}
+
+#[cfg(not(feature = "__fault"))]
 #[inline]
 pub(crate) fn planted(_name: &str) -> bool {
     false

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::child::{Child, Field, PATIENCE, faults, look_into, slots};
 use super::deeds::{self, Deed, builder, deed, does, once};
+use super::plants::wait_until_asleep;
 
 /// Runs until it is told to stop, for at most 3 s.
 #[derive(Serialize, Deserialize)]
@@ -38,6 +39,10 @@ impl Task for Until {
 
 fn only_task(client: &Client) -> TaskRecord {
     client.list(&Filter::new(), None, 1).unwrap().tasks.remove(0)
+}
+
+fn enqueuing(field: &Field) -> Client {
+    builder(field).mode(Mode::Enqueue).open().unwrap()
 }
 
 fn holder(field: &Field) -> Client {
@@ -150,6 +155,33 @@ fn a_program_that_is_running_refuses_a_schema_that_became_newer() {
     }
 }
 
+/// G2: those whose calls were merged into one transaction hear the same, each of them.
+#[test]
+fn everybody_in_a_merged_call_hears_that_the_schema_became_newer() {
+    let field = Field::default();
+    let client = enqueuing(&field);
+    client.enqueue(deed("nothing")).unwrap();
+    let conn = look_into(&field.db());
+    conn.execute_batch(
+        "BEGIN IMMEDIATE; UPDATE litework_meta SET value = 999 WHERE name = 'min_writer'",
+    )
+    .unwrap();
+    let told: Vec<String> = std::thread::scope(|scope| {
+        let callers = ["newer-1", "newer-2", "newer-3"].map(|name| {
+            let thread = std::thread::Builder::new().name(name.to_owned());
+            let caller = thread.spawn_scoped(scope, || client.enqueue(deed("nothing"))).unwrap();
+            // The first waits for the file's lock, the others for the first.
+            wait_until_asleep(name);
+            caller
+        });
+        conn.execute_batch("COMMIT").unwrap();
+        callers.map(|caller| caller.join().unwrap().unwrap_err().to_string()).into()
+    });
+    let path = std::fs::canonicalize(field.db()).unwrap();
+    let newer = format!("schema_newer: {}: 999 > 1; upgrade the program", path.display());
+    assert_eq!(told, [newer.as_str(); 3]);
+}
+
 /// Runs for longer than a pool holds work ahead.
 #[derive(Serialize, Deserialize)]
 struct Slow;
@@ -251,8 +283,15 @@ fn at_most_once_does_not_start_again_when_its_slot_was_taken_by_the_next() {
         let mut child = deeds::pool(&field, &[("LW_MANY", "40".to_owned()), once(), stop]);
         child.expect("at running");
         child.kill();
+        let noted: Vec<i64> = slots(&field.db()).into_iter().map(|(row, _)| row).collect();
         let client = holder(&field);
         let log = field.lines();
+        for task in client.list(&Filter::new().state(State::Failed), None, 1_000).unwrap().tasks {
+            let (id, row) = (task.id.to_string(), task.id.row());
+            assert_eq!(task.reason, Some(Reason::Lost));
+            let started = log.iter().any(|line| line.contains(&id)) || noted.contains(&row);
+            assert!(started, "{id} is lost though it had not started");
+        }
         for task in client.list(&Filter::new().state(State::Ready), None, 1_000).unwrap().tasks {
             let id = task.id.to_string();
             assert!(!log.iter().any(|line| line.contains(&id)), "{id} ran and is ready again");
@@ -283,15 +322,8 @@ fn at_most_once_does_not_start_again_after_a_shutdown_in_its_middle() {
 }
 
 fn is_still_running(client: &Client, id: TaskId) {
-        let noted: Vec<i64> = slots(&field.db()).into_iter().map(|(row, _)| row).collect();
     let task = client.get(id).unwrap();
     let attempts = client.attempts(id).unwrap();
-        for task in client.list(&Filter::new().state(State::Failed), None, 1_000).unwrap().tasks {
-            let (id, row) = (task.id.to_string(), task.id.row());
-            assert_eq!(task.reason, Some(Reason::Lost));
-            let started = log.iter().any(|line| line.contains(&id)) || noted.contains(&row);
-            assert!(started, "{id} is lost though it had not started");
-        }
     assert_eq!((task.state, task.attempt, task.crashes), (State::Running, 1, 0), "{attempts:?}");
 }
 

@@ -14,7 +14,7 @@ use litework::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::child::{Child, Field, PATIENCE, append, faults, look_into, rest, say, var};
+use super::child::{Child, Field, PATIENCE, append, faults, look_into, rest, say, states, var};
 use super::deeds::{self, Deed, builder, deed, does};
 
 fn plant(name: &'static str) -> (&'static str, String) {
@@ -137,6 +137,7 @@ pub(crate) fn act() {
         Some("told") => all_is_told_once_whatever_is_unknown(&db),
         Some("unknown") => the_same_key_again(&db).unwrap(),
         Some("full") => a_full_disk(&db).unwrap(),
+        Some("busy") => held_by_another(&db).unwrap(),
         _ => {}
     }
     say("done");
@@ -440,7 +441,7 @@ fn a_full_disk(db: &std::path::Path) -> std::result::Result<(), Error> {
 }
 
 /// Until the thread of this name sleeps, which a caller does only in the line.
-fn wait_until_asleep(name: &str) {
+pub(crate) fn wait_until_asleep(name: &str) {
     let began = std::time::Instant::now();
     let mut seen = 0;
     while seen < 20 {
@@ -538,4 +539,50 @@ fn a_disk_that_is_mounted_read_only_is_refused_with_the_reason() {
         ),
     ];
     assert_eq!(told, expected);
+}
+
+/// Four callers at once: one leads, the others join it. Then the same behind a caller of this process
+/// that holds the connection.
+fn held_by_another(db: &std::path::Path) -> std::result::Result<(), Error> {
+    let client = Client::builder(db).register(Deed::define()).mode(Mode::Enqueue).open()?;
+    let call_all = || {
+        std::thread::scope(|scope| {
+            let callers = [(); 4].map(|()| scope.spawn(|| client.enqueue(deed("nothing"))));
+            for caller in callers {
+                let answer = caller.join().unwrap().map(|handle| handle.is_existing());
+                say(&format!(
+                    "answer {}",
+                    answer.map_or_else(|error| error.to_string(), |_| "stored".to_owned())
+                ));
+            }
+        });
+    };
+    let conn = look_into(db);
+    conn.execute_batch("BEGIN IMMEDIATE").unwrap();
+    call_all();
+    conn.execute_batch("COMMIT").unwrap();
+    let held = client.write(|_tx| {
+        call_all();
+        Ok::<_, WriteError>(())
+    });
+    assert!(held.is_ok());
+    call_all();
+    Ok(())
+}
+
+/// G2: every call has a deadline, those that join another too. It is 30 s; here it is shorter.
+#[test]
+fn whoever_waits_for_too_long_hears_that_nothing_was_stored() {
+    let field = Field::default();
+    let mut variables = field.variables();
+    variables.push(("LW_STORY", "busy".to_owned()));
+    variables.push(("LITEWORK_BUSY_MS", "100".to_owned()));
+    let mut child = Child::start("planted", &variables);
+    let answers: Vec<String> = (0..12).map(|_| child.expect("answer ")).collect();
+    child.expect("done");
+    let file = "answer not_stored: busy: another program held the file for 0 s";
+    let turn = "answer not_stored: busy: the writers before it took 0 s";
+    let expected = [[file; 4], [turn; 4], ["answer stored"; 4]].concat();
+    assert_eq!(answers, expected);
+    assert_eq!(states(&look_into(&field.db())).into_values().sum::<i64>(), 4);
 }

@@ -91,6 +91,8 @@ pub(super) struct Core {
     pub(super) tags: Tags,
     /// To be given back by the next transaction, before anybody can claim them again.
     pub(super) doubts: Vec<Doubt>,
+    /// How long whoever has the connection now has waited for it.
+    pub(super) waited: Duration,
     path: PathBuf,
     level: Durability,
     data_version: i64,
@@ -121,6 +123,7 @@ impl Core {
             stillborn: Vec::new(),
             tags: Tags::default(),
             doubts: Vec::new(),
+            waited: Duration::ZERO,
             path,
             level,
             data_version: -1,
@@ -182,7 +185,8 @@ impl Core {
             schema::set_synchronous(&self.conn, level).map_err(not_stored)?;
             self.level = level;
         }
-        self.execute("BEGIN IMMEDIATE").map_err(not_stored)?;
+        let waited = std::mem::take(&mut self.waited);
+        schema::after_waiting(waited, || self.execute("BEGIN IMMEDIATE")).map_err(not_stored)?;
         self.notice_foreign_commits().inspect_err(|_| self.roll_back())
     }
 

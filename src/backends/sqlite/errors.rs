@@ -2,7 +2,7 @@
 
 use rusqlite::ErrorCode;
 
-use super::schema::BUSY_DEADLINE;
+use super::schema::busy_deadline;
 use crate::error::Error;
 
 pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
@@ -13,12 +13,18 @@ pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
 pub(super) fn not_stored(error: rusqlite::Error) -> Error {
     let reason = match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            format!("busy: another program held the file for {} s", BUSY_DEADLINE.as_secs())
+            format!("busy: another program held the file for {} s", busy_deadline().as_secs())
         }
         Some(ErrorCode::DiskFull) => "disk_full: there is no room for it".to_owned(),
         _ => error.to_string(),
     };
     Error::NotStored { reason, source: Some(error.into()) }
+}
+
+/// Whether nothing was stored because another program held the file.
+pub(super) fn was_busy(error: &Error) -> bool {
+    let Error::NotStored { source: Some(source), .. } = error else { return false };
+    source.downcast_ref::<rusqlite::Error>().is_some_and(is_busy)
 }
 
 /// Whether the row itself is damaged, as opposed to the file or the disk.

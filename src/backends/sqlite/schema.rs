@@ -5,6 +5,7 @@
 //! which we touch `litework_*` tables only. First opens by many processes at once are serialised by
 //! retrying with jitter, as the busy handler is not called for a change of the journal mode.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -15,6 +16,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionB
 
 use super::mounts;
 use crate::error::Error;
+use crate::fault;
 use crate::options::Durability;
 use crate::outcome::BoxError;
 use crate::state::STEP_STRICT_MS;
@@ -28,8 +30,8 @@ const APPLICATION_ID: i64 = 0x6c74_776b;
 pub(super) const SQLITE_MIN: i32 = 3_051_003;
 /// How long a first open may take while others open the same file.
 const OPEN_DEADLINE: Duration = Duration::from_secs(10);
-/// How long a statement waits for another process's lock.
-pub(super) const BUSY_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a reader waits for another process's lock, and a writer for that and for its turn together.
+const BUSY_DEADLINE: Duration = Duration::from_secs(30);
 /// The pause between two tries for the lock.
 const BUSY_PAUSE: Duration = Duration::from_micros(500);
 /// The WAL file is cut to this size when it is reset.
@@ -189,7 +191,7 @@ fn own_objects() -> rusqlite::Result<&'static Objects> {
 /// Refuses a file in which something of ours is missing or another than we made it, or in which
 /// something hangs on our tables: a trigger would run inside of our transactions.
 fn check_schema(conn: &Connection, path: &Path) -> rusqlite::Result<Result<(), Error>> {
-    if crate::fault::planted("unique_index_off") {
+    if fault::planted("unique_index_off") {
         return Ok(Ok(()));
     }
     let (own, found) = (own_objects()?, objects(conn)?);
@@ -275,7 +277,25 @@ pub(super) fn harden(conn: &Connection, reader: bool) -> rusqlite::Result<()> {
 /// longer, which gives the lock to whoever came last.
 fn wait_for_lock(tries: i32) -> bool {
     std::thread::sleep(BUSY_PAUSE);
-    BUSY_PAUSE.saturating_mul(tries.unsigned_abs()) < BUSY_DEADLINE
+    WAITED.get() + BUSY_PAUSE.saturating_mul(tries.unsigned_abs()) < busy_deadline()
+}
+
+thread_local! {
+    /// How long this thread has waited for its turn before it asked for the lock.
+    static WAITED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// What a writer waits at most until its transaction has begun.
+pub(super) fn busy_deadline() -> Duration {
+    fault::busy_deadline(BUSY_DEADLINE)
+}
+
+/// Asks for the lock after a wait of this length, so that both together have one deadline.
+pub(super) fn after_waiting<R>(waited: Duration, ask: impl FnOnce() -> R) -> R {
+    WAITED.set(waited);
+    let answer = ask();
+    WAITED.set(Duration::ZERO);
+    answer
 }
 
 /// Sets the level and reads it back: a pragma that does not take is silent.
@@ -410,7 +430,7 @@ fn migrate(conn: &mut Connection, path: &Path, settings: &Settings) -> Result<()
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sorted)?;
     if !has_meta(&tx).map_err(sorted)? {
         tx.execute_batch(SCHEMA).map_err(sorted)?;
-        if crate::fault::planted("unique_index_off") {
+        if fault::planted("unique_index_off") {
             tx.execute_batch("DROP INDEX litework_task_key").map_err(sorted)?;
         }
         let mut insert = tx
@@ -425,7 +445,7 @@ fn migrate(conn: &mut Connection, path: &Path, settings: &Settings) -> Result<()
             insert.execute((name, value)).map_err(sorted)?;
         }
         drop(insert);
-        crate::fault::point("in_migration");
+        fault::point("in_migration");
     }
     tx.commit().map_err(sorted)
 }

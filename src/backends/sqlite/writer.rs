@@ -8,7 +8,9 @@
 //!
 //! Guarantees: nobody is answered before the commit; an error says `NotStored` or `Unknown` and
 //! never guesses; a panic or an error of one member does not touch the others; a leader answers its
-//! members even when it panics; every wait has a deadline.
+//! members even when it panics. Every wait has a deadline: whoever leads waits at most 30 s, for its turn
+//! at the connection and for another process's lock together, and those who join it wait for its answer,
+//! so no longer. Each then hears `not_stored`.
 //!
 //! A full disk or an I/O error rolls the whole transaction back without saying so. After each error
 //! the connection is asked whether it is still in a transaction, and if it is not, the members are
@@ -26,9 +28,9 @@ use super::blocks::store_each;
 use super::core::{Core, Doubt};
 use super::ends;
 use super::enqueue::Insert;
-use super::errors::not_stored;
+use super::errors::{not_stored, was_busy};
 use super::member;
-use super::schema::BUSY_DEADLINE;
+use super::schema::busy_deadline;
 use crate::backend::{Exchanged, Offer};
 use crate::error::Error;
 use crate::fault;
@@ -99,10 +101,18 @@ impl Writer {
     }
 
     fn core(&self) -> Result<MutexGuard<'_, Core>, Error> {
-        self.core.try_lock_for(BUSY_DEADLINE).ok_or_else(|| {
-            let reason = format!("busy: the writers before it took {} s", BUSY_DEADLINE.as_secs());
-            Error::NotStored { reason, source: None }
-        })
+        if let Some(mut core) = self.core.try_lock() {
+            core.waited = Duration::ZERO;
+            return Ok(core);
+        }
+        let began = Instant::now();
+        let Some(mut core) = self.core.try_lock_for(busy_deadline()) else {
+            let reason =
+                format!("busy: the writers before it took {} s", busy_deadline().as_secs());
+            return Err(Error::NotStored { reason, source: None });
+        };
+        core.waited = began.elapsed();
+        Ok(core)
     }
 
     /// Tells the world what the last commit did.
@@ -234,9 +244,7 @@ impl Lead<'_> {
         }
         inserts.iter_mut().for_each(Insert::undo);
         match failed {
-            Failed::Member(_) if inserts.len() > 1 => {
-                inserts.into_iter().map(|insert| self.commit_alone(core, insert)).collect()
-            }
+            Failed::Member(_) if inserts.len() > 1 => self.commit_each(core, inserts),
             Failed::Member(error) | Failed::Together(error) => same_for_all(inserts.len(), error),
         }
     }
@@ -270,6 +278,21 @@ impl Lead<'_> {
                 if lost_by_member { Failed::Member(error) } else { Failed::Together(error) }
             },
         )
+    }
+
+    /// One transaction for each. Once another process has held the file for too long, it is not waited
+    /// for again by each that is left.
+    fn commit_each(&self, core: &mut Core, inserts: Vec<Insert>) -> Vec<Result<Stored, Error>> {
+        let mut busy = None;
+        let answers = inserts.into_iter().map(|insert| {
+            if let Some(busy) = &busy {
+                return Err(again(busy));
+            }
+            let answer = self.commit_alone(core, insert);
+            busy = answer.as_ref().err().filter(|error| was_busy(error)).map(again);
+            answer
+        });
+        answers.collect()
     }
 
     /// A member whose own insert panics is the only one that hears of it.
@@ -330,15 +353,24 @@ enum Failed {
 
 /// The same bad news for each member; the first also gets its source.
 fn same_for_all(members: usize, error: Error) -> Vec<Result<Stored, Error>> {
-    let copy = || match &error {
+    let others: Vec<_> = (1..members).map(|_| Err(again(&error))).collect();
+    std::iter::once(Err(error)).chain(others).collect()
+}
+
+/// The same error, without its source.
+fn again(error: &Error) -> Error {
+    match error {
         Error::Unknown { reason, .. } => Error::Unknown { reason: reason.clone(), source: None },
         Error::NotStored { reason, .. } => {
             Error::NotStored { reason: reason.clone(), source: None }
         }
+        Error::BadFile { code, path, reason, .. } => {
+            let (path, reason) = (path.clone(), reason.clone());
+            Error::BadFile { code, path, reason, source: None }
+        }
+        // What a member is refused for itself is its own answer, and does not come here.
         other => Error::NotStored { reason: other.to_string(), source: None },
-    };
-    let others: Vec<_> = (1..members).map(|_| Err(copy())).collect();
-    std::iter::once(Err(error)).chain(others).collect()
+    }
 }
 
 /// The write connection, held alone.
