@@ -240,7 +240,7 @@ fn works(field: &Field, conn: &Connection) {
     assert_eq!(faults(conn), Vec::<String>::new());
 }
 
-/// G7: tasks can only belong to the application's transactions if they are in its file.
+/// No promise of its own, but tasks can only belong to the application's transactions in its file.
 #[test]
 fn an_applications_file_in_wal_is_used_and_its_marks_are_left_alone() {
     let field = Field::default();
@@ -250,7 +250,7 @@ fn an_applications_file_in_wal_is_used_and_its_marks_are_left_alone() {
     works(&field, &conn);
 }
 
-/// G7.
+/// The same.
 #[test]
 fn an_applications_file_that_is_not_in_wal_is_converted_only_on_request() {
     let field = Field::default();

@@ -39,6 +39,7 @@ fn tasks(client: &Client) -> u64 {
     client.count(&Filter::new()).unwrap()
 }
 
+/// G7: what is written and what is to be done about it come with one commit.
 #[test]
 fn write_commits_statements_and_tasks_together() {
     Lab::each_way(|lab| {
@@ -59,6 +60,7 @@ fn write_commits_statements_and_tasks_together() {
     });
 }
 
+/// G7: and neither comes without the other.
 #[test]
 fn write_keeps_nothing_when_its_body_fails_or_panics() {
     Lab::each_way(|lab| {
@@ -153,6 +155,7 @@ fn a_clash_of_keys_does_not_end_the_transaction() {
     });
 }
 
+/// G7: through the application's own connection, the commit is the application's.
 #[test]
 fn a_task_in_the_callers_own_transaction_exists_once_it_commits() {
     Lab::each_way(|lab| {
@@ -193,6 +196,7 @@ fn several_tasks_of_one_transaction_all_run() {
     });
 }
 
+/// G7: also where only a savepoint is taken back.
 #[test]
 fn a_task_in_a_transaction_that_is_rolled_back_does_not_exist() {
     Lab::each_way(|lab| {
@@ -255,6 +259,7 @@ fn a_task_of_a_transaction_runs_after_its_commit() {
     });
 }
 
+/// G7.
 #[test]
 fn a_task_of_a_transaction_that_is_rolled_back_never_runs() {
     Lab::each_way(|lab| {
