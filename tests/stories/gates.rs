@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use litework::{
-    Call, Client, Context, Exclusive, Failure, Filter, Limit, Limits, Rate, Reason, Result, Scope,
-    State, TaskRef, task,
+    Call, Client, Context, Error, Exclusive, Failure, Filter, Handle, Limit, Limits, Rate, Reason,
+    Result, Scope, State, TaskRef, task,
 };
 
-use crate::common::{Gate, Lab, Log, Runs, eventually};
+use crate::common::{Gate, LONG, Lab, Log, Runs, eventually};
 use crate::under_way::begin;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -212,6 +212,13 @@ fn a_rate_by_key_spreads_the_starts() {
             handles[1].refresh().unwrap().reason == Some(Reason::Rate)
         });
         assert_eq!(handles[2].refresh().unwrap().reason, Some(Reason::Limit));
+        if !lab.runs(Runs::Pool) {
+            assert!(handles[1..].iter().all(Handle::needs_runner), "the reply says so");
+            match handles[1].wait(LONG).unwrap_err() {
+                Error::NobodyRuns { due_at, .. } => assert_eq!(due_at, lab.now().after(MINUTE / 2)),
+                other => panic!("{other}"),
+            }
+        }
         let other = client.enqueue(quick::with("d").rate_per_key("host/b", rate)).unwrap();
         lab.ended(&client, &other);
         lab.advance(&client, MINUTE / 2);
