@@ -371,6 +371,40 @@ mod on_tokio {
         });
     }
 
+    /// While another program holds the file's write lock, what is enqueued waits for it. The lock is let
+    /// go by another future of the one thread, so a call that blocks that thread would wait in vain.
+    #[test]
+    fn a_runtime_goes_on_while_what_is_enqueued_waits_for_the_file() {
+        Lab::each_way(|lab| {
+            let client = open(lab, &Log::default());
+            let conn = rusqlite::Connection::open(lab.path()).unwrap();
+            runtime().block_on(async {
+                for many in [false, true] {
+                    conn.execute_batch("BEGIN IMMEDIATE").unwrap();
+                    let client_there = client.clone();
+                    let storing = tokio::spawn(async move {
+                        let call = double::with(21);
+                        if many {
+                            client_there
+                                .enqueue_many_async([call])
+                                .await
+                                .map(|mut many| many.remove(0))
+                        } else {
+                            client_there.enqueue_async(call).await
+                        }
+                    });
+                    // It begins to wait, and this future goes on.
+                    tokio::task::yield_now().await;
+                    assert!(!storing.is_finished());
+                    conn.execute_batch("COMMIT").unwrap();
+                    let handle = storing.await.unwrap().unwrap();
+                    settle(lab, &client).await;
+                    assert_eq!(handle.await.unwrap(), 42);
+                }
+            });
+        });
+    }
+
     #[test]
     fn an_async_body_that_runs_in_a_caller_inside_a_runtime_does_not_panic() {
         Lab::each_way(|lab| {
