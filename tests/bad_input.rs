@@ -15,7 +15,7 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeZone, Utc};
-use litework::sqlite::ClientExt;
+use litework::sqlite::{ClientExt, ContextExt};
 use litework::testing::ManualClock;
 use litework::{
     Builder, Call, Client, Context, Definition, Durability, Error, Failure, Filter, Flow, Mode,
@@ -32,10 +32,12 @@ const ENTRIES: [std::ops::RangeInclusive<u8>; 2] = [1..=34, 55..=61];
 enum Answer {
     /// The exact text; `<dir>` stands for the folder of the row, `<id>` for any id.
     Is(fn(&Lab) -> String, &'static str),
+    /// The same of what is refused: afterwards the file has as many tasks as before.
+    Refuses(fn(&Lab) -> String, &'static str),
     /// What the entry is about does not exist yet: one of [`LATER`].
     NotYet(&'static str),
 }
-use Answer::{Is, NotYet};
+use Answer::{Is, NotYet, Refuses};
 
 /// Parts of the project that do not exist yet. Whoever brings one takes it out here, and turns the rows
 /// that wait for it into live ones: a row may wait for nothing else.
@@ -72,13 +74,23 @@ impl Task for Echo {
                 Err(Failure::give_up("large").data(Value::String("d".repeat(4 << 20))))
             }
             "lose the lease" => {
-                let id = ctx.id().ok_or("it has an id")?;
-                let raw = Connection::open(&bodies.path)?;
-                raw.execute(
-                    "UPDATE litework_task SET attempt = attempt + 1 WHERE id = ?1",
-                    [id.row()],
-                )?;
+                bodies.take_away(ctx.id().ok_or("it has an id")?)?;
                 Ok(self.value)
+            }
+            "complete twice" => {
+                ctx.complete_in(|_tx| Ok::<_, Error>(Value::from(1)))?;
+                bodies.say(said(ctx.complete_in(|_tx| Ok::<_, Error>(Value::from(2)))));
+                Ok(Value::from(3))
+            }
+            "complete and fail" => {
+                ctx.complete_in(|_tx| Ok::<_, Error>(Value::from(1)))?;
+                Err("too late".into())
+            }
+            "go on without the task" => {
+                bodies.take_away(ctx.id().ok_or("it has an id")?)?;
+                bodies.say(ctx.step("again", || Ok(1)).unwrap_err().to_string());
+                bodies.say(said(ctx.complete_in(|_tx| Ok::<_, Error>(Value::from(2)))));
+                Err("too late".into())
             }
             "operate on me" => {
                 let (client, id) = (ctx.client().ok_or("a client")?, ctx.id().ok_or("an id")?);
@@ -147,6 +159,17 @@ impl Bodies {
 
     fn say(&self, text: String) {
         self.told.lock().unwrap().push(text);
+    }
+
+    /// What was said since this was last asked.
+    fn told(&self) -> String {
+        std::mem::take(&mut *self.told.lock().unwrap()).join(", ")
+    }
+
+    /// Gives a task that runs to another attempt.
+    fn take_away(&self, id: TaskId) -> rusqlite::Result<usize> {
+        let raw = Connection::open(&self.path)?;
+        raw.execute("UPDATE litework_task SET attempt = attempt + 1 WHERE id = ?1", [id.row()])
     }
 }
 
@@ -233,8 +256,7 @@ impl Lab {
     fn run_inline(&self, value: &str) -> String {
         let client = self.builder().mode(Mode::Inline).open().unwrap();
         client.enqueue(echo(value)).unwrap();
-        let told = std::mem::take(&mut *self.bodies.told.lock().unwrap());
-        self.hide(&told.join(", "))
+        self.hide(&self.bodies.told())
     }
 
     fn count(&self) -> u64 {
@@ -301,7 +323,7 @@ const ROWS: &[Row] = &[
     Row(
         1,
         "an empty queue name, in a call",
-        Is(
+        Refuses(
             |lab| lab.enqueue(echo(1).queue("")),
             "bad_queue: queue name is \"\"; it is empty; 1–64 of A–Z a–z 0–9 . _ -",
         ),
@@ -309,7 +331,7 @@ const ROWS: &[Row] = &[
     Row(
         1,
         "an empty queue name, at definition",
-        Is(
+        Refuses(
             |lab| {
                 lab.shown(
                     builder(&lab.bodies, &lab.clock)
@@ -324,7 +346,7 @@ const ROWS: &[Row] = &[
     Row(
         1,
         "an empty task name",
-        Is(
+        Refuses(
             |lab| lab.shown(lab.builder().declare::<Unnamed>().open().map(|_| "ok".into())),
             "bad_name: task name is \"\"; it is empty; 1–64 of A–Z a–z 0–9 . _ -",
         ),
@@ -332,7 +354,7 @@ const ROWS: &[Row] = &[
     Row(
         2,
         "a queue name of 65 bytes",
-        Is(
+        Refuses(
             |lab| lab.enqueue(echo(1).queue("q".repeat(65))),
             "bad_queue: queue name is \"qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq\"; it has 65 bytes; 1–64 of A–Z a–z 0–9 . _ -",
         ),
@@ -340,7 +362,7 @@ const ROWS: &[Row] = &[
     Row(
         2,
         "a queue name with a space",
-        Is(
+        Refuses(
             |lab| lab.enqueue(echo(1).queue("a b")),
             "bad_queue: queue name is \"a b\"; it has a character at byte 1 that is not allowed; 1–64 of A–Z a–z 0–9 . _ -",
         ),
@@ -348,7 +370,7 @@ const ROWS: &[Row] = &[
     Row(
         2,
         "a queue name with a newline",
-        Is(
+        Refuses(
             |lab| lab.enqueue(echo(1).queue("a\nb")),
             "bad_queue: queue name is \"a\\nb\"; it has a character at byte 1 that is not allowed; 1–64 of A–Z a–z 0–9 . _ -",
         ),
@@ -356,7 +378,7 @@ const ROWS: &[Row] = &[
     Row(
         2,
         "a queue name with a slash",
-        Is(
+        Refuses(
             |lab| lab.enqueue(echo(1).queue("a/b")),
             "bad_queue: queue name is \"a/b\"; it has a character at byte 1 that is not allowed; 1–64 of A–Z a–z 0–9 . _ -",
         ),
@@ -364,7 +386,7 @@ const ROWS: &[Row] = &[
     Row(
         2,
         "a queue name with a NUL",
-        Is(
+        Refuses(
             |lab| lab.enqueue(echo(1).queue("ab\0")),
             "bad_queue: queue name is \"ab\\0\"; it has a character at byte 2 that is not allowed; 1–64 of A–Z a–z 0–9 . _ -",
         ),
@@ -372,7 +394,7 @@ const ROWS: &[Row] = &[
     Row(
         2,
         "a queue name with an emoji",
-        Is(
+        Refuses(
             |lab| lab.enqueue(echo(1).queue("q🦀")),
             "bad_queue: queue name is \"q🦀\"; it has a character at byte 1 that is not allowed; 1–64 of A–Z a–z 0–9 . _ -",
         ),
@@ -380,7 +402,7 @@ const ROWS: &[Row] = &[
     Row(
         2,
         "a queue name of 10 KiB is shown cut",
-        Is(
+        Refuses(
             |lab| lab.enqueue(echo(1).queue("q".repeat(10_240))),
             "bad_queue: queue name is \"qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq… (10242 bytes); it has 10240 bytes; 1–64 of A–Z a–z 0–9 . _ -",
         ),
@@ -388,7 +410,7 @@ const ROWS: &[Row] = &[
     Row(
         2,
         "a queue to serve, a queue to leave out, a weight and a worker name that are no names",
-        Is(
+        Refuses(
             |lab| {
                 let tries: [fn(Builder) -> Builder; 5] = [
                     |b| b.serve(["a b"]),
@@ -425,7 +447,7 @@ const ROWS: &[Row] = &[
     Row(
         3,
         "a queue name in letters that look like ASCII",
-        Is(
+        Refuses(
             |lab| lab.enqueue(echo(1).queue("mаil")),
             "bad_queue: queue name is \"mаil\"; it has a character at byte 1 that is not allowed; 1–64 of A–Z a–z 0–9 . _ -",
         ),
@@ -433,7 +455,7 @@ const ROWS: &[Row] = &[
     Row(
         4,
         "an unknown kind at enqueue",
-        Is(
+        Refuses(
             |lab| lab.shown(lab.client.enqueue_json("ecko", b"{}").map(|_| "ok".into())),
             "unknown_kind: \"ecko\" is not registered; did you mean echo?",
         ),
@@ -441,7 +463,7 @@ const ROWS: &[Row] = &[
     Row(
         4,
         "an unknown kind unlike any other",
-        Is(
+        Refuses(
             |lab| lab.shown(lab.client.enqueue_json("pictures.shrink", b"{}").map(|_| "ok".into())),
             "unknown_kind: \"pictures.shrink\" is not registered",
         ),
@@ -473,7 +495,7 @@ const ROWS: &[Row] = &[
     Row(
         6,
         "arguments of 1 MiB and one byte",
-        Is(
+        Refuses(
             |lab| lab.enqueue(echo("x".repeat((1 << 20) + 1 - r#"{"value":""}"#.len()))),
             "payload_too_large: $ is 1048577 bytes or more; at most 1048576",
         ),
@@ -489,7 +511,7 @@ const ROWS: &[Row] = &[
     Row(
         6,
         "JSON text of 1 MiB and one byte",
-        Is(
+        Refuses(
             |lab| lab.json(vec![b' '; (1 << 20) + 1]),
             "payload_too_large: $ is 1048577 bytes; at most 1048576",
         ),
@@ -497,7 +519,7 @@ const ROWS: &[Row] = &[
     Row(
         6,
         "metadata over the limit",
-        Is(
+        Refuses(
             |lab| lab.enqueue(echo(1).meta("note", "x".repeat(1 << 20))),
             "payload_too_large: $ is 1048577 bytes or more; at most 1048576",
         ),
@@ -505,7 +527,7 @@ const ROWS: &[Row] = &[
     Row(
         7,
         "arguments 65 deep",
-        Is(
+        Refuses(
             |lab| lab.enqueue(echo(deep(64))),
             "payload_too_deep: $.value[0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0] is nested 65 deep; at most 64",
         ),
@@ -514,7 +536,7 @@ const ROWS: &[Row] = &[
     Row(
         7,
         "JSON text 65 deep",
-        Is(
+        Refuses(
             |lab| lab.json(["[".repeat(65), "]".repeat(65)].concat()),
             "payload_too_deep: $[0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0] at byte 64: nested 65 deep; at most 64",
         ),
@@ -522,7 +544,7 @@ const ROWS: &[Row] = &[
     Row(
         7,
         "JSON text of 100 000 brackets",
-        Is(
+        Refuses(
             |lab| lab.json("[".repeat(100_000)),
             "payload_too_deep: $[0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0] at byte 64: nested 65 deep; at most 64",
         ),
@@ -530,7 +552,7 @@ const ROWS: &[Row] = &[
     Row(
         8,
         "NaN and infinities",
-        Is(
+        Refuses(
             |lab| {
                 let told = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY].map(|bad| {
                     let call = Numbers { ratio: vec![0.5, bad], wide: 0 };
@@ -546,7 +568,7 @@ const ROWS: &[Row] = &[
     Row(
         8,
         "1e400",
-        Is(
+        Refuses(
             |lab| lab.json(r#"{"value":[1,1e400]}"#),
             "number_out_of_range: $.value[1] at byte 12: 1e400 is beyond the largest float; send it as a string",
         ),
@@ -554,7 +576,7 @@ const ROWS: &[Row] = &[
     Row(
         9,
         "an integer of 2^64",
-        Is(
+        Refuses(
             |lab| lab.json(r#"{"value":18446744073709551616}"#),
             "number_out_of_range: $.value at byte 9: 18446744073709551616 is outside -9223372036854775808 to 18446744073709551615; send it as a string",
         ),
@@ -562,7 +584,7 @@ const ROWS: &[Row] = &[
     Row(
         9,
         "a float of 19 digits",
-        Is(
+        Refuses(
             |lab| lab.json(r#"{"value":0.1234567890123456789}"#),
             "number_out_of_range: $.value at byte 9: 0.1234567890123456789 would be rounded; send it as a string",
         ),
@@ -590,7 +612,7 @@ const ROWS: &[Row] = &[
     Row(
         10,
         "a key twice",
-        Is(
+        Refuses(
             |lab| lab.json(r#"{"value":1,"a":1,"a":2}"#),
             "duplicate_key: $ at byte 17: \"a\" is there twice; at most once",
         ),
@@ -598,7 +620,7 @@ const ROWS: &[Row] = &[
     Row(
         10,
         "a key twice, once escaped",
-        Is(
+        Refuses(
             |lab| lab.json(r#"{"value":{"a":1,"\u0061":2}}"#),
             "duplicate_key: $.value at byte 16: \"a\" is there twice; at most once",
         ),
@@ -606,7 +628,7 @@ const ROWS: &[Row] = &[
     Row(
         11,
         "a lone surrogate",
-        Is(
+        Refuses(
             |lab| lab.json(r#"{"value":"\ud800"}"#),
             "bad_json: $.value at byte 10: lone surrogate \\ud800; expected a pair",
         ),
@@ -614,12 +636,15 @@ const ROWS: &[Row] = &[
     Row(
         11,
         "invalid UTF-8",
-        Is(|lab| lab.json(b"{\"value\":\"\xff\"}"), "bad_json: $.value at byte 10: expected UTF-8"),
+        Refuses(
+            |lab| lab.json(b"{\"value\":\"\xff\"}"),
+            "bad_json: $.value at byte 10: expected UTF-8",
+        ),
     ),
     Row(
         11,
         "a byte order mark",
-        Is(
+        Refuses(
             |lab| lab.json("\u{feff}{}"),
             "bad_json: $ at byte 0: byte order mark; expected UTF-8 without one",
         ),
@@ -627,7 +652,7 @@ const ROWS: &[Row] = &[
     Row(
         11,
         "trailing bytes",
-        Is(
+        Refuses(
             |lab| lab.json(r#"{"value":1} x"#),
             "bad_json: $ at byte 12: expected the end, found 'x'",
         ),
@@ -635,7 +660,7 @@ const ROWS: &[Row] = &[
     Row(
         11,
         "an empty body",
-        Is(|lab| lab.json(""), "bad_json: $ at byte 0: empty; expected a value"),
+        Refuses(|lab| lab.json(""), "bad_json: $ at byte 0: empty; expected a value"),
     ),
     Row(
         11,
@@ -666,7 +691,7 @@ const ROWS: &[Row] = &[
     Row(
         13,
         "an array of 200 001 values",
-        Is(
+        Refuses(
             |lab| lab.json(["[0", &",0".repeat(200_000), "]"].concat()),
             "too_many_nodes: $[99999] at byte 199999: value 100001; at most 100000",
         ),
@@ -674,7 +699,7 @@ const ROWS: &[Row] = &[
     Row(
         13,
         "a typed array of 100 000 values",
-        Is(
+        Refuses(
             |lab| lab.enqueue(echo(vec![0; 100_000])),
             "too_many_nodes: $.value[99998] is value 100001; at most 100000",
         ),
@@ -682,7 +707,7 @@ const ROWS: &[Row] = &[
     Row(
         14,
         "no time, no attempts, no threads, no weight",
-        Is(
+        Refuses(
             |lab| {
                 let calls = [
                     echo(1).timeout(Duration::ZERO),
@@ -714,7 +739,7 @@ const ROWS: &[Row] = &[
     Row(
         15,
         "a time-out of more than a year",
-        Is(
+        Refuses(
             |lab| lab.enqueue(echo(1).timeout(Duration::from_secs(365 * 86_400 + 1))),
             "out_of_range: timeout is 31536001s; 1 ms to 365 days",
         ),
@@ -722,7 +747,7 @@ const ROWS: &[Row] = &[
     Row(
         15,
         "an expiry and a retention of more than a century",
-        Is(
+        Refuses(
             |lab| {
                 let long = Duration::MAX;
                 format!(
@@ -739,7 +764,7 @@ const ROWS: &[Row] = &[
     Row(
         16,
         "a due time in the year 10 000",
-        Is(
+        Refuses(
             |lab| lab.enqueue(echo(1).run_at(year(10_000))),
             "time_out_of_range: due time is 253402300800000; 1970-01-01 to 9999-12-31, 0 to 253402300799999 ms",
         ),
@@ -747,7 +772,7 @@ const ROWS: &[Row] = &[
     Row(
         16,
         "a due time before 1970",
-        Is(
+        Refuses(
             |lab| lab.enqueue(echo(1).run_at(year(1_969))),
             "time_out_of_range: due time is -31536000000; 1970-01-01 to 9999-12-31, 0 to 253402300799999 ms",
         ),
@@ -755,7 +780,7 @@ const ROWS: &[Row] = &[
     Row(
         16,
         "a due time at the ends of what a clock can say",
-        Is(
+        Refuses(
             |lab| {
                 let ends = [
                     echo(1).run_at(DateTime::<Utc>::MAX_UTC),
@@ -802,7 +827,7 @@ const ROWS: &[Row] = &[
     Row(
         18,
         "priorities outside the range",
-        Is(
+        Refuses(
             |lab| {
                 [101, -101, i32::from(i16::MAX) + 1, i32::MIN]
                     .map(|priority| lab.enqueue(echo(1).priority(priority)))
@@ -817,7 +842,7 @@ const ROWS: &[Row] = &[
     Row(
         19,
         "an empty key",
-        Is(
+        Refuses(
             |lab| lab.enqueue(echo(1).key("")),
             "bad_key: idempotency key is \"\"; 1 to 200 bytes without control characters",
         ),
@@ -825,7 +850,7 @@ const ROWS: &[Row] = &[
     Row(
         19,
         "a key of 1 KiB",
-        Is(
+        Refuses(
             |lab| lab.enqueue(echo(1).key("k".repeat(1_024))),
             "bad_key: idempotency key is \"kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk… (1026 bytes); 1 to 200 bytes without control characters",
         ),
@@ -833,7 +858,7 @@ const ROWS: &[Row] = &[
     Row(
         19,
         "a key with a NUL, an escape sequence, a newline",
-        Is(
+        Refuses(
             |lab| ["a\0", "a\u{1b}[2J", "a\nb"].map(|key| lab.enqueue(echo(1).key(key))).join("\n"),
             "bad_key: idempotency key is \"a\\0\"; 1 to 200 bytes without control characters\n\
          bad_key: idempotency key is \"a\\u{1b}[2J\"; 1 to 200 bytes without control characters\n\
@@ -863,7 +888,7 @@ const ROWS: &[Row] = &[
     Row(
         21,
         "a batch of 100 001",
-        Is(
+        Refuses(
             |lab| lab.shown(lab.client.enqueue_many((0..=100_000).map(echo)).map(|_| "ok".into())),
             "batch_too_large: size of the batch is 100001; at most 100000; send them in parts",
         ),
@@ -871,7 +896,7 @@ const ROWS: &[Row] = &[
     Row(
         21,
         "one bad item in a batch",
-        Is(
+        Refuses(
             |lab| {
                 let before = lab.count();
                 let calls = [echo(1), echo(2).priority(101), echo(3)];
@@ -944,6 +969,50 @@ const ROWS: &[Row] = &[
         ),
     ),
     Row(
+        22,
+        "completing twice",
+        Is(
+            |lab| {
+                let task = lab.run("complete twice");
+                let told = lab.bodies.told();
+                lab.hide(&format!("{told}; {}, result {:?}", lab.state(task.id), task.result))
+            },
+            "reentrant: the finishing transaction of this attempt has begun; do it before, or inside with \
+             what the transaction offers, and return the value; succeeded, attempt 1, result Some(\"1\")",
+        ),
+    ),
+    Row(
+        22,
+        "failing after completing",
+        Is(
+            |lab| {
+                let (task, log) = logged(|| lab.run("complete and fail"));
+                let attempts = lab.client.attempts(task.id).unwrap();
+                let outcomes: Vec<_> =
+                    attempts.into_iter().map(|attempt| attempt.outcome).collect();
+                let told = format!("{}, result {:?}", lab.state(task.id), task.result);
+                lab.hide(&format!("{told}, {outcomes:?}\n{}", log.join("\n")))
+            },
+            "succeeded, attempt 1, result Some(\"1\"), [\"succeeded\"]\n\
+             WARN the body failed after its finishing transaction; the task has succeeded, error = too late",
+        ),
+    ),
+    Row(
+        22,
+        "going on after the task was lost: a step, a finishing transaction, a failure",
+        Is(
+            |lab| {
+                let (task, log) = logged(|| lab.run("go on without the task"));
+                let told = format!("{}\n{}", lab.bodies.told(), lab.state(task.id));
+                lab.hide(&format!("{told}\n{}", log.join("\n")))
+            },
+            "lease_lost: attempt 1 of task <id> no longer holds it; nothing of it was kept, \
+             lease_lost: attempt 1 of task <id> no longer holds it; nothing of it was kept\n\
+             running, attempt 2\n\
+             WARN finish was not kept, error = lease_lost: attempt 1 of task <id> no longer holds it; nothing of it was kept",
+        ),
+    ),
+    Row(
         23,
         "an id of another file",
         Is(
@@ -964,7 +1033,7 @@ const ROWS: &[Row] = &[
     Row(
         24,
         "cancelling a task that is unknown, or no id at all",
-        Is(
+        Refuses(
             |lab| {
                 ["77-0000000000007", "", "1' OR 1=1", "../../etc/passwd"]
                     .map(|id| lab.shown(lab.client.cancel(id).map(|_| "ok".into())))
@@ -985,7 +1054,7 @@ const ROWS: &[Row] = &[
     Row(
         24,
         "retrying, deleting, moving and copying a task that is unknown",
-        Is(
+        Refuses(
             |lab| {
                 let (client, id) = (&lab.client, "77-0000000000007");
                 let copy = client.edit_as_copy(id, |edit| edit.priority(1)).map(drop);
@@ -1162,7 +1231,7 @@ const ROWS: &[Row] = &[
     Row(
         26,
         "a call in a forked child",
-        Is(
+        Refuses(
             Lab::as_forked_child,
             "enqueue, enqueue_many, run_pending, cancel, get, list, attempts, wait, write, enqueue_in, \
              open: forked_process: the file was opened by process <pid>; fork first, then open it\n\
@@ -1174,7 +1243,7 @@ const ROWS: &[Row] = &[
     Row(
         27,
         "more pairs of queue and kind than a file may have",
-        Is(
+        Refuses(
             |lab| {
                 let calls = (0..1_001).map(|n| echo(n).queue(format!("q{n}")));
                 let told = lab.shown(lab.client.enqueue_many(calls).map(|_| "ok".into()));
@@ -1186,7 +1255,7 @@ const ROWS: &[Row] = &[
     Row(
         27,
         "more waiting tasks than a queue may have",
-        Is(
+        Refuses(
             |lab| {
                 let client = lab.builder().max_waiting("mail", 2).open().unwrap();
                 let calls = (0..3).map(|n| echo(n).queue("mail"));
@@ -1199,7 +1268,7 @@ const ROWS: &[Row] = &[
     Row(
         28,
         "a plain call while the thread holds the write transaction",
-        Is(
+        Refuses(
             |lab| {
                 let told = lab
                     .client
@@ -1213,7 +1282,7 @@ const ROWS: &[Row] = &[
     Row(
         28,
         "a write within a write",
-        Is(
+        Refuses(
             |lab| {
                 lab.client
                     .write(|_| Ok::<_, Error>(said(lab.client.write(|_| Ok::<_, Error>(())))))
@@ -1233,7 +1302,7 @@ const ROWS: &[Row] = &[
     Row(
         29,
         "a member of a flow that waits for itself",
-        Is(
+        Refuses(
             |lab| lab.flow(two().after("a", ["a"])),
             "dependency_cycle: the flow \"two\" is \"a → a\"; no member may wait for itself",
         ),
@@ -1241,7 +1310,7 @@ const ROWS: &[Row] = &[
     Row(
         29,
         "members that wait for each other",
-        Is(
+        Refuses(
             |lab| lab.flow(two().after("b", ["a"]).after_finished("a", ["b"])),
             "dependency_cycle: the flow \"two\" is \"a → b → a\"; no member may wait for itself",
         ),
@@ -1249,7 +1318,7 @@ const ROWS: &[Row] = &[
     Row(
         29,
         "a member after one that is not there",
-        Is(
+        Refuses(
             |lab| lab.flow(two().after("b", ["aa"])),
             "not_found: there is no task \"aa\" in the flow \"two\"; did you mean a?",
         ),
@@ -1257,7 +1326,7 @@ const ROWS: &[Row] = &[
     Row(
         29,
         "a call after a task that is not there",
-        Is(
+        Refuses(
             |lab| lab.enqueue(echo(1).after(["1-0000000000000".parse().unwrap()])),
             "not_found: there is no task <id>",
         ),
@@ -1280,7 +1349,7 @@ const ROWS: &[Row] = &[
     Row(
         29,
         "a result for a parameter of another name",
-        Is(
+        Refuses(
             |lab| lab.flow(two().then(echo(1).takes_result("valeu"))),
             "member \"3\" of the flow: no_parameter: parameter that takes a result is \"valeu\"; one of the parameters that the call gives: value",
         ),
@@ -1288,7 +1357,7 @@ const ROWS: &[Row] = &[
     Row(
         29,
         "a result where nothing comes before",
-        Is(
+        Refuses(
             |lab| lab.enqueue(echo(1).takes_result("value")),
             "nothing_before: tasks before it is 0; one or more tasks before it, whose results it takes",
         ),
@@ -1319,12 +1388,15 @@ const ROWS: &[Row] = &[
     Row(
         31,
         "a directory",
-        Is(|lab| lab.open(lab.dir.path(), |b| b), "not_a_queue_file: <dir>: it is a directory"),
+        Refuses(
+            |lab| lab.open(lab.dir.path(), |b| b),
+            "not_a_queue_file: <dir>: it is a directory",
+        ),
     ),
     Row(
         31,
         "no path at all",
-        Is(
+        Refuses(
             |lab| lab.open(Path::new(""), |b| b),
             "cannot_open: : it cannot be created: No such file or directory (os error 2)",
         ),
@@ -1332,7 +1404,7 @@ const ROWS: &[Row] = &[
     Row(
         31,
         "a device",
-        Is(
+        Refuses(
             |lab| lab.open(Path::new("/dev/null"), |b| b),
             "not_a_queue_file: /dev/null: it is a link, a device or a socket; give the path of a regular file",
         ),
@@ -1340,7 +1412,7 @@ const ROWS: &[Row] = &[
     Row(
         31,
         "a socket",
-        Is(
+        Refuses(
             |lab| {
                 let _bound = std::os::unix::net::UnixListener::bind(lab.at("socket")).unwrap();
                 lab.open(&lab.at("socket"), |b| b)
@@ -1351,7 +1423,7 @@ const ROWS: &[Row] = &[
     Row(
         31,
         "a symbolic link, to a queue and to nothing",
-        Is(
+        Refuses(
             |lab| {
                 let closed = closed_queue(lab);
                 std::os::unix::fs::symlink(closed, lab.at("link.db")).unwrap();
@@ -1369,7 +1441,7 @@ const ROWS: &[Row] = &[
     Row(
         31,
         "a link to a queue that this process has open",
-        Is(
+        Refuses(
             |lab| {
                 std::os::unix::fs::symlink(&lab.bodies.path, lab.at("link.db")).unwrap();
                 lab.open(&lab.at("link.db"), |b| b)
@@ -1394,7 +1466,7 @@ const ROWS: &[Row] = &[
     Row(
         31,
         "a file with two names",
-        Is(
+        Refuses(
             |lab| {
                 fs::hard_link(closed_queue(lab), lab.at("second.db")).unwrap();
                 lab.open(&lab.at("second.db"), |b| b)
@@ -1405,7 +1477,7 @@ const ROWS: &[Row] = &[
     Row(
         32,
         "a text file, a short file, a file of zeros",
-        Is(
+        Refuses(
             |lab| {
                 let files: [(&str, &[u8]); 3] = [
                     ("text.db", &b"To do: buy milk.\n".repeat(500)),
@@ -1427,7 +1499,7 @@ const ROWS: &[Row] = &[
     Row(
         32,
         "the database of another program",
-        Is(
+        Refuses(
             |lab| {
                 let theirs = |name: &str, sql: &str| {
                     Connection::open(lab.at(name)).unwrap().execute_batch(sql).unwrap();
@@ -1449,7 +1521,7 @@ const ROWS: &[Row] = &[
     Row(
         32,
         "a queue that a newer program has written",
-        Is(
+        Refuses(
             |lab| {
                 let path = closed_queue(lab);
                 let raw = Connection::open(&path).unwrap();
@@ -1468,7 +1540,7 @@ const ROWS: &[Row] = &[
     Row(
         32,
         "a queue that a newer program writes while it is open",
-        Is(
+        Refuses(
             |lab| {
                 raw(lab)
                     .execute("UPDATE litework_meta SET value = 9 WHERE name = 'min_writer'", [])
@@ -1485,7 +1557,7 @@ const ROWS: &[Row] = &[
     Row(
         32,
         "a queue whose table of versions is gone, or says nonsense",
-        Is(
+        Refuses(
             |lab| {
                 ["DELETE FROM litework_meta", "UPDATE litework_meta SET value = 'x'"]
                     .map(|sql| {
@@ -1507,7 +1579,7 @@ const ROWS: &[Row] = &[
     Row(
         33,
         "no folder to make it in",
-        Is(
+        Refuses(
             |lab| {
                 fs::write(lab.at("file"), "x").unwrap();
                 format!(
@@ -1523,7 +1595,7 @@ const ROWS: &[Row] = &[
     Row(
         33,
         "no right to write",
-        Is(
+        Refuses(
             Lab::as_stranger,
             "cannot_open: <dir>/folder/new.db: it cannot be created: Permission denied (os error 13)\n\
          cannot_open: <dir>/folder/foreign.db: it cannot be written: this program has no right to, or its disk is mounted read-only",
@@ -1532,7 +1604,7 @@ const ROWS: &[Row] = &[
     Row(
         33,
         "a path with a NUL",
-        Is(
+        Refuses(
             |lab| lab.open(&lab.at("a\0b.db"), |b| b),
             "cannot_open: <dir>/a\\0b.db: it cannot be looked at: file name contained an unexpected NUL byte",
         ),
@@ -1540,7 +1612,7 @@ const ROWS: &[Row] = &[
     Row(
         34,
         "a disk of another machine, refused and allowed",
-        Is(
+        Refuses(
             Lab::on_network_disk,
             "unsafe_filesystem: <dir>/net work/a.db: it lies on a file system of type nfs4, where two hosts can damage it; use a local disk, or take the risk with `allow_network_filesystem`\n\
              made: false\n\
@@ -1550,7 +1622,7 @@ const ROWS: &[Row] = &[
     Row(
         45,
         "words in the environment that mean nothing",
-        Is(
+        Refuses(
             |lab| {
                 [
                     ("LITEWORK_MODE", "Pool"),
@@ -1581,7 +1653,7 @@ const ROWS: &[Row] = &[
     Row(
         45,
         "a configuration with an unknown key, or a value of the wrong type",
-        Is(
+        Refuses(
             |_| {
                 [r#"{"mode":"pool","threads":4}"#, r#"{"mode":"Pool"}"#, r#"{"workers":"4"}"#]
                     .map(|text| {
@@ -1663,7 +1735,7 @@ const ROWS: &[Row] = &[
     Row(
         58,
         "a trigger, a view or an index planted; a table or an index dropped; a column added",
-        Is(
+        Refuses(
             |lab| {
                 [
                     "CREATE TRIGGER planted AFTER INSERT ON litework_task BEGIN SELECT 1; END",
@@ -1743,7 +1815,7 @@ const ROWS: &[Row] = &[
     Row(
         61,
         "a file in UTF-16",
-        Is(
+        Refuses(
             |lab| {
                 let path = lab.at("wide.db");
                 let conn = Connection::open(&path).unwrap();
@@ -1757,7 +1829,7 @@ const ROWS: &[Row] = &[
     Row(
         61,
         "a file whose free pages cannot be given back",
-        Is(
+        Refuses(
             |lab| {
                 let path = closed_queue(lab);
                 lab.open(&path, Builder::incremental_vacuum)
@@ -1768,7 +1840,7 @@ const ROWS: &[Row] = &[
     Row(
         69,
         "pages of no size, or too large, and a forged cursor",
-        Is(
+        Refuses(
             |lab| {
                 let sizes = [0, 1_001, usize::MAX]
                     .map(|size| said(lab.client.list(&Filter::new(), None, size).map(drop)));
@@ -2214,6 +2286,10 @@ const INVARIANTS: &[(&str, &str)] = &[
     ),
 ];
 
+fn tasks_in(conn: &Connection) -> i64 {
+    conn.query_row("SELECT count(*) FROM litework_task", [], |row| row.get(0)).unwrap()
+}
+
 fn broken_invariants(conn: &Connection) -> Vec<String> {
     let broken = INVARIANTS.iter().filter_map(|(name, sql)| {
         let count: i64 =
@@ -2238,13 +2314,18 @@ fn good_call(lab: &Lab) -> Result<(), String> {
 fn each_bad_input_is_answered_clearly_and_does_no_harm() {
     let mut wrong = String::new();
     for Row(number, input, answer) in ROWS {
-        let Is(ask, expected) = answer else { continue };
+        let (Is(ask, expected) | Refuses(ask, expected)) = answer else { continue };
         let lab = Lab::new();
+        let before = tasks_in(&raw(&lab));
         let found = catch_unwind(AssertUnwindSafe(|| ask(&lab)));
         let found = found.unwrap_or_else(|_| "it panicked".to_owned());
         if found != *expected {
             writeln!(wrong, "entry {number}, {input}:\n  {}", found.replace('\n', "\n  ")).unwrap();
             writeln!(wrong, "expected:\n  {}", expected.replace('\n', "\n  ")).unwrap();
+        }
+        let stored = tasks_in(&raw(&lab)) - before;
+        if stored != 0 && matches!(answer, Refuses(..)) {
+            writeln!(wrong, "entry {number}, {input}: it is refused, and {stored} stored").unwrap();
         }
         if let Err(error) = good_call(&lab) {
             writeln!(wrong, "entry {number}, {input}: then a good call: {error}").unwrap();
@@ -2264,7 +2345,7 @@ fn every_entry_has_a_row() {
     assert!(missing.is_empty(), "entries without a row: {missing:?}");
     assert!(ROWS.is_sorted_by_key(|row| row.0), "the rows stand in the order of the catalogue");
     let live: BTreeSet<u8> =
-        ROWS.iter().filter(|row| matches!(row.2, Is(..))).map(|row| row.0).collect();
+        ROWS.iter().filter(|row| matches!(row.2, Is(..) | Refuses(..))).map(|row| row.0).collect();
     let without: Vec<u8> = numbers.difference(&live).copied().collect();
     assert_eq!(without, UNANSWERED, "each entry has a live row if anything of it exists");
     let mut waited_for = BTreeSet::new();
@@ -2278,7 +2359,7 @@ fn every_entry_has_a_row() {
     assert!(waited_for.into_iter().eq(LATER.iter().copied()), "{LATER:?} holds what is waited for");
 }
 
-/// The control: each query must see its own planted fault.
+/// The control: each query must see its own planted fault, and there is one for each.
 #[test]
 fn a_broken_invariant_is_seen() {
     let lab = Lab::new();
@@ -2314,10 +2395,22 @@ fn a_broken_invariant_is_seen() {
             "a failure without an error",
             "UPDATE litework_task SET state = 'failed', reason = 'error', finished_at = 1",
         ),
+        ("a step of no task", "INSERT INTO litework_step VALUES (7, 's', '1', 0)"),
+        (
+            "a step that is not JSON",
+            "INSERT INTO litework_step SELECT id, 's', '{', 0 FROM litework_task",
+        ),
+        (
+            "a damaged file",
+            "PRAGMA ignore_check_constraints = ON; UPDATE litework_task SET state = 'parked';
+             PRAGMA ignore_check_constraints = OFF",
+        ),
     ];
+    let planted: BTreeSet<&str> = plants.iter().map(|(name, _)| *name).collect();
+    assert_eq!(planted, INVARIANTS.iter().map(|(name, _)| *name).collect());
     for (name, sql) in plants {
         conn.execute_batch("BEGIN").unwrap();
-        conn.execute(sql, []).unwrap();
+        conn.execute_batch(sql).unwrap();
         let seen = broken_invariants(&conn);
         assert!(seen.iter().any(|text| text.starts_with(name)), "{sql}: {seen:?}");
         conn.execute_batch("ROLLBACK").unwrap();
