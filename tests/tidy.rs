@@ -7,6 +7,8 @@
 
 #[path = "tidy/imports.rs"]
 mod imports;
+#[path = "tidy/plants.rs"]
+mod plants;
 #[path = "tidy/source.rs"]
 mod source;
 
@@ -436,6 +438,30 @@ fn every_promise_is_named_by_a_test_and_no_test_names_another() {
     assert_none(unnamed.chain(unknown));
 }
 
+/// What is wrong with the promises and the plants that comments of tests name together.
+fn plants_missing(promises: &[String], tests: &[Source], shipped: &[Source]) -> Vec<String> {
+    let (named, known) = (plants::plants_named(tests), plants::plants_known(shipped));
+    let without = promises.iter().filter(|promise| !named.iter().any(|at| at.promise == **promise));
+    let mut wrong: Vec<String> = without
+        .map(|promise| format!("{promise}: no test plants a defect that breaks it"))
+        .collect();
+    for plants::Named { promise, plant, used } in &named {
+        if !known.contains(plant) {
+            wrong.push(format!("{promise}: no source asks for the plant `{plant}`"));
+        } else if !used {
+            wrong.push(format!("{promise}: its test does not use the plant `{plant}`"));
+        }
+    }
+    wrong
+}
+
+/// A checker that has never seen a defect may be blind to it.
+#[test]
+fn every_promise_has_a_planted_defect_that_a_test_must_see() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    assert_none(plants_missing(&promises(&readme), &sources("tests/crash"), &sources("src")));
+}
+
 /// The first example of a text, without the lines that rustdoc hides.
 fn example_of(text: &str, fence: &str) -> Vec<String> {
     let lines = text.lines().skip_while(|line| *line != fence).skip(1);
@@ -587,6 +613,26 @@ fn a_promise_that_no_test_names_is_seen() {
     let tests =
         [Source::read("tests/a.rs", "/// G12, G2: it holds.\nfn f() { let s = \"G9\"; }\n")];
     assert_eq!(promises_named(&tests), ["G12", "G2"]);
+}
+
+#[test]
+fn a_promise_without_a_plant_and_a_plant_that_is_not_used_are_seen() {
+    let promises = ["G1", "G2", "G3", "G4"].map(str::to_owned);
+    let tests = "/// G1, plant `first_off`: it holds.\nfn a() { plant(\"first_off\"); }\n\
+                 /// G2, plant `second_off`: it holds.\n/// G3, plants `third_off` and `lost`: so does it.\n";
+    let shipped = "fn a() { planted(\"first_off\") || planted(\"second_off\") }\n\
+                   fn b() { fault::planted(\"third_off\") }\n";
+    let tests = [Source::read("tests/crash/a.rs", tests)];
+    let wrong = plants_missing(&promises, &tests, &[Source::read("src/a.rs", shipped)]);
+    assert_eq!(
+        wrong,
+        [
+            "G4: no test plants a defect that breaks it",
+            "G2: its test does not use the plant `second_off`",
+            "G3: no source asks for the plant `lost`",
+            "G3: its test does not use the plant `third_off`",
+        ]
+    );
 }
 
 #[test]

@@ -72,7 +72,11 @@ impl Places {
             queues: config.queues.clone(),
             exclude: config.exclude.clone(),
             limits: limits.map(|(name, max)| (name.clone(), (*max, AtomicUsize::new(0)))).collect(),
-            weights: config.weights.clone(),
+            weights: if crate::fault::planted("weights_ignored") {
+                HashMap::new()
+            } else {
+                config.weights.clone()
+            },
             turns: Mutex::default(),
         }
     }

@@ -228,7 +228,8 @@ fn an_entry_is_made_once_wherever_its_process_is_killed() {
     }
 }
 
-/// G6: the same checker sees an end that is committed apart from what belongs to it.
+/// G6, plant `complete_apart`: the same checker sees an end that is committed apart from what belongs to
+/// it.
 #[test]
 fn an_end_that_is_committed_apart_is_seen() {
     let apart = ("LITEWORK_PLANT", "complete_apart".to_owned());

@@ -356,7 +356,7 @@ impl<T> Pending<T> {
 fn run_stored(hub: &Hub, stored: &[Stored]) {
     let Some(runner) = hub.runner.get() else { return };
     for stored in stored {
-        runner.run_stored(stored.id);
+        let _in_its_row = runner.run_stored(stored.id);
     }
 }
 
@@ -462,6 +462,9 @@ impl ClientExt for Client {
             }
             error => error,
         })?;
+        if fault::planted("enqueue_apart") {
+            tx.execute_batch("COMMIT; BEGIN IMMEDIATE").map_err(not_stored)?;
+        }
         untold.add(abouts, &stored);
         let holding = Holding::new(engine.inner.key);
         let client = self.clone();

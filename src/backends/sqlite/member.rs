@@ -218,7 +218,8 @@ pub(super) fn rescue(
                 rescued.tasks += end_all(core, now, other.worker, |held| {
                     // A task that must never start twice is taken to have started, even if it is in
                     // no slot: the next may have taken its slot before its finish was committed.
-                    let started = started.contains(&(held.lease.row, held.lease.attempt));
+                    let started = started.contains(&(held.lease.row, held.lease.attempt))
+                        || fault::planted("charge_all_held");
                     if started || held.at_most_once {
                         Outcome::Crashed { report: Box::new(Report::new("crash", why)) }
                     } else {
@@ -276,6 +277,9 @@ fn end_all(
     outcome: impl Fn(Held) -> Outcome,
 ) -> Result<usize, Error> {
     let mut ended = 0;
+    if fault::planted("rescue_off") {
+        return Ok(ended);
+    }
     loop {
         let holds = held(core, owner)?;
         let before = ended;
