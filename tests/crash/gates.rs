@@ -25,6 +25,8 @@ const KEYS: u64 = 12;
 const MAX: u32 = 3;
 /// Tasks of one kind at once.
 const MAX_OF_KIND: u32 = 5;
+/// Tasks of one queue at once.
+const MAX_OF_QUEUE: u32 = 4;
 const KILLS: usize = 20;
 
 /// Says when it begins and when it ends, and takes about a millisecond.
@@ -32,7 +34,8 @@ fn note(sort: &str, key: &str, ctx: &Context) {
     let log = var("LW_LOG").unwrap_or_default();
     let line = |word: &str| {
         let id = ctx.id().unwrap();
-        format!("{word} {sort}/{key} {id} {} {}", std::process::id(), nanos())
+        let fence = ctx.fence().unwrap_or_default();
+        format!("{word} {sort}/{key} {id} {} {} {fence}", std::process::id(), nanos())
     };
     append(log.as_ref(), &line("in"));
     let until = Instant::now() + Duration::from_millis(1 + fastrand(3));
@@ -105,11 +108,31 @@ impl Task for Few {
     }
 }
 
+/// At most [`MAX_OF_QUEUE`] of its queue.
+#[derive(Serialize, Deserialize)]
+struct Queued {}
+
+impl Task for Queued {
+    const NAME: &'static str = "queued";
+    type Output = ();
+
+    fn options() -> Options {
+        Options::new().queue("narrow").attempts(50)
+    }
+
+    fn run(self, ctx: &Context) -> Result<()> {
+        note("queue", "narrow", ctx);
+        Ok(())
+    }
+}
+
 fn open(threads: usize) -> Client {
     let builder = Client::builder(var("LW_DB").unwrap())
         .register(Limited::define())
         .register(Alone::define())
         .register(Few::define())
+        .register(Queued::define())
+        .max_running("narrow", MAX_OF_QUEUE)
         .durability(Durability::Normal);
     if threads > 0 { builder.workers(threads).open() } else { builder.mode(Mode::Hold).open() }
         .unwrap()
@@ -133,6 +156,7 @@ pub(crate) fn store() {
         client.enqueue_many(all.map(|_| Call::new(Alone { key: rank }))).unwrap();
     }
     client.enqueue_many((0..TASKS / 2).map(|_| Call::new(Few {}))).unwrap();
+    client.enqueue_many((0..TASKS / 2).map(|_| Call::new(Queued {}))).unwrap();
     say("stored");
 }
 
@@ -220,28 +244,48 @@ fn each_key_is_stored_once_whoever_stores_it_and_dies() {
 struct Runs {
     began: HashMap<(String, String, u32), u128>,
     of: BTreeMap<String, Vec<(u128, u128)>>,
+    /// By key, when each holder of a lock began and its number.
+    fences: BTreeMap<String, Vec<(u128, u64)>>,
+    /// Runs that a death has ended.
+    cut: usize,
 }
 
 impl Runs {
     /// A run without an end has ended with its process.
     fn read(lines: &[String], deaths: &HashMap<u32, u128>) -> Self {
-        let mut runs = Self { began: HashMap::new(), of: BTreeMap::new() };
+        let mut runs =
+            Self { began: HashMap::new(), of: BTreeMap::new(), fences: BTreeMap::new(), cut: 0 };
         for line in lines {
             let words: Vec<&str> = line.split(' ').collect();
-            let [word, key, id, pid, at] = words[..] else { panic!("{line}") };
+            let [word, key, id, pid, at, fence] = words[..] else { panic!("{line}") };
             let (pid, at) = (pid.parse().unwrap(), at.parse().unwrap());
             let run = (key.to_owned(), id.to_owned(), pid);
             if word == "in" {
+                if key.starts_with("lock/") {
+                    let number = (at, fence.parse().unwrap());
+                    runs.fences.entry(key.to_owned()).or_default().push(number);
+                }
                 runs.began.insert(run, at);
             } else if let Some(began) = runs.began.remove(&run) {
                 runs.of.entry(key.to_owned()).or_default().push((began, at));
             }
         }
+        runs.cut = runs.began.len();
         for ((key, id, pid), began) in std::mem::take(&mut runs.began) {
             let died = *deaths.get(&pid).unwrap_or_else(|| panic!("{id} never ended in {pid}"));
             runs.of.entry(key).or_default().push((began, died.max(began)));
         }
         runs
+    }
+
+    /// Locks whose holders have numbers that do not grow.
+    fn out_of_step(&self) -> Vec<&str> {
+        let grows = |numbers: &Vec<(u128, u64)>| {
+            let mut numbers = numbers.clone();
+            numbers.sort_unstable();
+            numbers.windows(2).all(|pair| pair[0].1 < pair[1].1)
+        };
+        self.fences.iter().filter(|(_, numbers)| !grows(numbers)).map(|(key, _)| &**key).collect()
     }
 
     /// How many of a key ran at once, at most.
@@ -258,6 +302,32 @@ impl Runs {
         });
         usize::try_from(counts.max().unwrap_or(0)).unwrap()
     }
+}
+
+/// How many ran at once behind a lock and a limit, in two processes that nobody kills.
+fn at_once_with(name: Option<&'static str>) -> [usize; 2] {
+    let field = Field::default();
+    let mut variables = field.variables();
+    variables.push(("LW_THREADS", "8".to_owned()));
+    let mut storer = Child::start("gate storer", &variables);
+    storer.expect("stored");
+    assert!(storer.end().success());
+    variables.extend(name.map(|name| ("LITEWORK_PLANT", name.to_owned())));
+    let mut children = [(); 2].map(|()| Child::start("gate pool", &variables));
+    wait_for_all(&field);
+    for child in &mut children {
+        assert!(child.end().success());
+    }
+    let runs = Runs::read(&field.lines(), &HashMap::new());
+    ["lock/1", "limit/1"].map(|key| runs.most_at_once(key))
+}
+
+/// G4, plant `gate_off`: who starts is asked whether there is a place.
+#[test]
+fn a_gate_that_stands_open_is_seen() {
+    assert_eq!(at_once_with(None), [1, MAX as usize]);
+    let [lock, limit] = at_once_with(Some("gate_off"));
+    assert!(lock > 1 && limit > MAX as usize, "{lock} and {limit} at once");
 }
 
 /// G4: locks and limits hold over processes and their deaths, and are used up.
@@ -287,17 +357,21 @@ fn no_more_of_a_key_run_than_may_whatever_dies() {
     let runs = Runs::read(&field.lines(), &deaths);
     let most: BTreeMap<&str, usize> =
         runs.of.keys().map(|key| (key.as_str(), runs.most_at_once(key))).collect();
-    println!("{} kills, at once: {most:?}", deaths.len());
+    println!("{} kills, {} runs cut, at once: {most:?}", deaths.len(), runs.cut);
+    assert!(runs.cut >= KILLS, "the kills came in the midst of work");
+    assert_eq!(runs.out_of_step(), Vec::<&str>::new(), "each holder has a greater number");
     for (key, most) in &most {
         let may = match key.split_once('/').unwrap().0 {
             "lock" => 1,
             "limit" => MAX,
+            "queue" => MAX_OF_QUEUE,
             _ => MAX_OF_KIND,
         };
         assert!(*most <= may as usize, "{key}: {most} at once, of {may}");
     }
     assert_eq!((most["limit/1"], most["lock/1"]), (MAX as usize, 1), "the limit is reached");
     assert_eq!(most["kind/few"], MAX_OF_KIND as usize, "the limit is reached");
+    assert_eq!(most["queue/narrow"], MAX_OF_QUEUE as usize, "the limit is reached");
     let conn = look_into(&field.db());
     assert_eq!(faults(&conn), Vec::<String>::new());
     let failed =
@@ -311,6 +385,7 @@ fn wait_for_all(field: &Field) {
         .declare::<Limited>()
         .declare::<Alone>()
         .declare::<Few>()
+        .declare::<Queued>()
         .mode(Mode::Enqueue)
         .open()
         .unwrap();
@@ -320,6 +395,7 @@ fn wait_for_all(field: &Field) {
         let ended = match task.kind.as_str() {
             "limited" => client.handle::<Limited>(task.id).unwrap().wait(PATIENCE),
             "alone" => client.handle::<Alone>(task.id).unwrap().wait(PATIENCE),
+            "queued" => client.handle::<Queued>(task.id).unwrap().wait(PATIENCE),
             _ => client.handle::<Few>(task.id).unwrap().wait(PATIENCE),
         };
         if let Err(error) = ended {

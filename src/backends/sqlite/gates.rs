@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::errors::not_stored;
 use crate::error::Error;
+use crate::fault;
 use crate::gate::{Gate, Rate};
 use crate::id::TaskId;
 use crate::state::rank;
@@ -157,6 +158,9 @@ pub(super) fn pass(
     key: &str,
     gate: Gate,
 ) -> Result<Pass, Error> {
+    if fault::planted("gate_off") {
+        return Ok(Pass::Open);
+    }
     match gate {
         Gate::Rate(rate) => {
             let opens_at = opens_at(conn, key, rate)?;
@@ -191,6 +195,9 @@ pub(super) fn pass_new(
 
 /// Whether a place of a lock or a limit is free, also of those that may pass it next.
 fn has_place(conn: &Connection, now: Timestamp, key: &str, gate: Gate) -> Result<bool, Error> {
+    if fault::planted("gate_off") {
+        return Ok(true);
+    }
     Ok(match gate {
         Gate::Limit { max } => count(conn, TAKEN, key, max)? < max,
         _ => !conn
@@ -348,7 +355,7 @@ pub(super) fn next(conn: &Connection, now: Timestamp, key: &str) -> Result<Vec<N
                 // Counted once; each that goes on takes one place more.
                 let before = taken.map_or_else(|| count(conn, TAKEN, key, max), Ok)?;
                 taken = Some(before + 1);
-                before < max
+                before < max || fault::planted("gate_off")
             }
         };
         // Limits of one key may differ from call to call.
