@@ -132,7 +132,9 @@ impl Memory {
     fn with<R>(&self, body: impl FnOnce(&mut Book) -> R) -> R {
         let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = body(&mut book);
-        let effects = std::mem::take(&mut book.effects);
+        let mut effects = std::mem::take(&mut book.effects);
+        // An end makes room for a task that somebody was refused.
+        effects.work |= !effects.changed.is_empty() && book.limits_running();
         drop(book);
         self.signal.changed(effects.changed);
         if effects.work {

@@ -293,6 +293,14 @@ impl Core {
         Ok(())
     }
 
+    /// Where a rule limits how many run, an end makes room for a task that somebody was refused.
+    pub(super) fn note_places(&mut self) -> Result<(), Error> {
+        if !self.effects.work && !self.effects.changed.is_empty() {
+            self.effects.work = self.rules.limit_running(&self.conn)?;
+        }
+        Ok(())
+    }
+
     /// Lets nothing start before this moment that a running task speaks for.
     pub(super) fn close(&mut self, row: i64, lane: i64, until: Timestamp) -> Result<(), Error> {
         if let Some(lane) = self.lanes.by_id(&self.conn, lane).map_err(not_stored)? {

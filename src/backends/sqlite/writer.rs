@@ -303,7 +303,7 @@ impl Lead<'_> {
 }
 
 /// A transaction that first gives back what an earlier one may have claimed for nobody, and at last ends
-/// the batches whose members have ended in it.
+/// the batches whose members have ended in it, and calls those who wait for a place.
 fn transaction<R>(
     core: &mut Core,
     level: Durability,
@@ -313,6 +313,7 @@ fn transaction<R>(
         member::give_back_doubts(core)?;
         let answer = body(core)?;
         ends::sum_up(core)?;
+        core.note_places()?;
         Ok(answer)
     });
     if answer.is_ok() {
