@@ -11,6 +11,7 @@
 //! `LITEWORK_SEEDS=7..8` runs seed 7 alone.
 
 mod compare;
+mod flows;
 mod limits;
 mod offer;
 mod steps;

@@ -19,7 +19,7 @@ use crate::time::Timestamp;
 const STATE: &str = "SELECT state FROM litework_task WHERE id = ?1 AND tag = ?2";
 
 /// Served by the primary key.
-const AWAIT: &str = "UPDATE litework_task \
+pub(super) const AWAIT: &str = "UPDATE litework_task \
      SET ties = json_set(coalesce(ties, '{}'), '$.awaited', json('true')) \
      WHERE id = ?1 AND finished_at IS NULL";
 

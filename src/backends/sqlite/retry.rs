@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::core::{Core, NextDue};
-use super::edges::{ends_with, run};
+use super::edges::{AWAIT, ends_with, run};
 use super::errors::not_stored;
 use super::gates::ties_of;
 use super::unique;
@@ -151,9 +151,11 @@ fn run_again(core: &Core, now: Timestamp, row: i64, again: &BTreeSet<i64>) -> Re
         }
         unique::take_again(&core.conn, row, &unique.key)?;
     }
+    // Those that run again have not ended by now, and neither may have others.
     let mut waits = false;
-    for one in before.iter().filter(|one| again.contains(&one.row)) {
+    for one in before.iter().filter(|one| !one.state.is_final()) {
         run(&core.conn, REOPEN, (one.row, row))?;
+        run(&core.conn, AWAIT, [one.row])?;
         waits = true;
     }
     reset(core, now, row, waits)?;
