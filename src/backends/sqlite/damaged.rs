@@ -62,16 +62,24 @@ pub(super) fn end_row(conn: &Connection, row: i64, now: Timestamp) -> rusqlite::
 /// The same where it may be remembered as ready, and others may wait for it.
 pub(super) fn end(core: &mut Core, row: i64, now: Timestamp) -> Result<(), Error> {
     end_row(&core.conn, row, now).map_err(not_stored)?;
-    // What ties it to others may be damaged too.
-    if let Err(error) = ends::left(core, now, row)
-        && core.lost_transaction()
-    {
-        return Err(error);
-    }
+    left(core, row, now)?;
     core.effects.changed.push(row);
     core.lanes.forget();
     core.next_due = NextDue::Unknown;
     Ok(())
+}
+
+/// What it means to others that a damaged row has ended, as far as it can be told: what ties it to them may
+/// be damaged too.
+pub(super) fn left(core: &mut Core, row: i64, now: Timestamp) -> Result<(), Error> {
+    match ends::left(core, now, row) {
+        Err(error) if core.lost_transaction() => Err(error),
+        Err(error) => {
+            tracing::warn!(row, %error, "what a damaged task means to others cannot be told");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
 }
 
 /// Ends the damaged row that a lease holds.
@@ -138,12 +146,16 @@ mod tests {
     use super::super::tests::{Bench, NOW, at, success, task};
     use crate::backend::Backend;
     use crate::error::Error;
+    use crate::event::EventKind;
     use crate::filter::Filter;
+    use crate::follow::Follow;
+    use crate::gate::Gate;
     use crate::id::TaskId;
     use crate::outcome::{Outcome, Report};
     use crate::record::{Finish, NewTask};
     use crate::retention::{Prune, Retention, Step, Walk};
     use crate::state::{Reason, State};
+    use crate::ties::{Before, Extra, Policy, Ref, Ties};
 
     const ENDED: (State, Option<Reason>) = (State::Failed, Some(Reason::BadRow));
 
@@ -299,5 +311,135 @@ mod tests {
         assert_eq!(left, 4);
         let plain: NewTask = task(NOW);
         assert_eq!(plain.attempts_max, 1, "so that two attempts are too many");
+    }
+
+    /// A task that waits for others, ready for more ties.
+    fn after(before: &[TaskId]) -> NewTask {
+        let policy = Policy::Success;
+        let after = before.iter().map(|id| Before { what: Ref::Task(*id), policy }).collect();
+        NewTask { extra: Some(Box::new(Extra { after, ..Extra::default() })), ..task(NOW) }
+    }
+
+    fn at_a_limit() -> NewTask {
+        let ties = Ties { gate: Some(Gate::Limit { max: 9 }), ..Ties::default() };
+        let extra = Extra { wait_key: Some("a".to_owned()), ties, ..Extra::default() };
+        NewTask { extra: Some(Box::new(extra)), ..task(NOW) }
+    }
+
+    fn enqueue(bench: &Bench, task: NewTask) -> TaskId {
+        bench.engine.enqueue(at(NOW), vec![task], None).expect("it is stored")[0].id
+    }
+
+    const DOOMED: (State, Option<Reason>) = (State::Failed, Some(Reason::Parent));
+
+    #[test]
+    fn a_gate_that_cannot_be_read_does_not_stop_the_claims() {
+        for change in ["wait_key = CAST(x'ff' AS TEXT)", "ties = CAST(x'ff' AS TEXT)"] {
+            let bench = Bench::new();
+            let gated = enqueue(&bench, at_a_limit());
+            let sound = bench.store(1, NOW);
+            bench.damage(change, gated);
+            ready_after(&bench, &sound);
+            let state = "SELECT state || ' ' || reason FROM litework_task WHERE id = ?1";
+            let state: String =
+                bench.stranger.query_row(state, [gated.row()], |row| row.get(0)).expect("there");
+            assert_eq!(state, "failed bad_row", "{change}");
+        }
+    }
+
+    #[test]
+    fn what_waits_for_a_damaged_task_ends_with_it() {
+        // Read while it is claimed; found as it becomes due; met as it ends.
+        for (due_at, change) in [
+            (NOW, "trace = CAST(x'ff' AS TEXT)"),
+            (NOW, "attempt = -1"),
+            (NOW + 1, "lane = 99"),
+            (NOW + 1, "finished_at = 1"),
+        ] {
+            let bench = Bench::new();
+            let ids = bench.store(2, due_at);
+            let waiter = enqueue(&bench, after(&ids[1..]));
+            bench.damage(change, ids[1]);
+            assert_eq!(bench.exchange(NOW + 1, &[]).claimed.len(), 1);
+            assert_eq!(bench.states(&[waiter]), [DOOMED], "{change}");
+        }
+    }
+
+    #[test]
+    fn an_end_is_kept_whatever_ties_those_after_it() {
+        for change in ["ties = CAST(x'ff' AS TEXT)", "ties = '{'"] {
+            let bench = Bench::new();
+            let first = bench.store(1, NOW)[0];
+            let waiter = enqueue(&bench, after(&[first]));
+            bench.damage(change, waiter);
+            let claimed = bench.exchange(NOW, &[]).claimed;
+            let ended = bench.exchange(NOW, &[success(&claimed[0])]);
+            assert!(ended.finished[0].is_ok(), "{change}: {:?}", ended.finished);
+            assert_eq!(bench.states(&[first]), [(State::Succeeded, None)]);
+            let open = "SELECT count(*) FROM litework_task WHERE finished_at IS NULL";
+            let open: i64 = bench.stranger.query_row(open, [], |row| row.get(0)).expect("a count");
+            assert_eq!(open, 0, "{change}: it does not wait for ever");
+        }
+    }
+
+    #[test]
+    fn a_batch_is_summed_up_whatever_ties_its_members() {
+        for change in ["ties = '{'", "ties = CAST(x'ff' AS TEXT)"] {
+            let bench = Bench::new();
+            let batch = bench.group(2);
+            let claimed = bench.exchange(NOW, &[]).claimed;
+            let report = Box::new(Report::new("Broken", "as it must"));
+            let outcome = Outcome::Failed { reason: Reason::GaveUp, report };
+            bench.exchange(NOW, &[Finish { outcome, ..success(&claimed[0]) }]);
+            bench.damage(change, claimed[0].id);
+            let ended = bench.exchange(NOW, &[success(&claimed[1])]);
+            assert!(ended.finished[0].is_ok(), "{change}: {:?}", ended.finished);
+            assert_eq!(bench.states(&[batch]), [DOOMED], "{change}");
+            assert_eq!(bench.engine.retry_batch(at(NOW), batch).expect("it answers"), 1);
+        }
+    }
+
+    #[test]
+    fn a_count_of_ends_that_cannot_be_read_is_begun_anew() {
+        let bench = Bench::new();
+        let notice = Follow {
+            on: vec![EventKind::Finished],
+            kind: "notice".to_owned(),
+            queue: "q".to_owned(),
+            priority: 0,
+            attempts: 1,
+            at_most_once: false,
+            expires_ms: None,
+            every_ms: Some(1_000),
+            then: Vec::new(),
+        };
+        let ties = Ties { follow: vec![notice], ..Ties::default() };
+        let extra = Extra { ties, ..Extra::default() };
+        let told = NewTask { extra: Some(Box::new(extra)), ..task(NOW) };
+        let stored = bench.engine.enqueue(at(NOW), vec![told; 2], None).expect("it is stored");
+        let claimed = bench.exchange(NOW, &[]).claimed;
+        let end = |which: usize| {
+            let done = bench.engine.exchange(at(NOW), &[success(&claimed[which])], None);
+            let answer = done.expect("it answers").finished.remove(0);
+            answer.expect("the end is kept");
+        };
+        end(0);
+        let notice = bench.engine.followers(stored[0].id).expect("it answers")[0];
+        bench.damage("meta = '{'", notice);
+        end(1);
+        let meta = bench.engine.get(notice).expect("it answers").expect("it is there").meta;
+        assert_eq!(meta["more"], 1);
+    }
+
+    #[test]
+    fn a_rule_that_cannot_be_read_is_none() {
+        let bench = Bench::new();
+        let ids = bench.store(2, NOW);
+        bench.run(
+            "INSERT INTO litework_rule (scope, name, max_running) VALUES ('kind', 'k', -1), \
+             ('queue', CAST(x'ff' AS TEXT), 1)",
+        );
+        let claimed = bench.exchange(NOW, &[]).claimed;
+        assert_eq!(claimed.len(), ids.len());
     }
 }

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::enqueue::{Insert, Placed, Start};
 use super::errors::not_stored;
 use super::gates::{self, Freed, Pass};
+use super::row::text;
 use super::tags::Tags;
 use crate::error::Error;
 use crate::event::{EventKind, EventRecord};
@@ -31,9 +32,10 @@ pub(super) const ENDED: &str = "SELECT t.tag, l.kind, l.queue, t.name, t.owner, 
      FROM litework_task t LEFT JOIN litework_lane l ON l.id = t.lane WHERE t.id = ?1";
 
 /// Counts an end in the one that waits. Served by `litework_task_unique`.
-pub(super) const COUNT: &str = "UPDATE litework_task SET meta = json_set(coalesce(meta, '{}'), \
-     '$.more', coalesce(json_extract(meta, '$.more'), 0) + 1, \
-     '$.since', coalesce(json_extract(meta, '$.since'), ?2)) \
+pub(super) const COUNT: &str = "UPDATE litework_task SET meta = CASE WHEN json_valid(meta) \
+     THEN json_set(meta, '$.more', coalesce(json_extract(meta, '$.more'), 0) + 1, \
+       '$.since', coalesce(json_extract(meta, '$.since'), ?2)) \
+     ELSE json_object('more', 1, 'since', ?2) END \
      WHERE unique_key = ?1 AND state <> 'running' AND finished_at IS NULL";
 
 /// The one that runs counts no more. Served by `litework_task_unique`.
@@ -80,7 +82,7 @@ fn read(conn: &Connection, row: i64) -> Result<Option<Ended>, Error> {
 
 /// None of a row that has not ended.
 fn ended(row: i64, found: &Row<'_>) -> Option<Ended> {
-    let text = |column: usize| found.get::<_, Option<String>>(column).ok().flatten();
+    let text = |column: usize| text(found, column);
     let number = |column: usize| found.get::<_, Option<i64>>(column).ok().flatten();
     let state = text(6).and_then(|word| State::from_word(&word)).unwrap_or(State::Failed);
     let reason = text(7).and_then(|word| Reason::from_word(&word));

@@ -39,7 +39,8 @@ const FOUND: &str = "SELECT state, reason, priority, due_at, enqueued_at, expire
 /// Served by the primary key.
 const RETRY: &str = "UPDATE litework_task SET state = 'ready', reason = NULL, finished_at = NULL, \
      due_at = ?2, rank = ?3, attempts_max = ?4, cancel_requested = 0, stuck = 0, result = NULL, \
-     wait_key = coalesce(json_extract(ties, '$.held_key'), wait_key), \
+     wait_key = coalesce(CASE WHEN json_valid(ties) THEN json_extract(ties, '$.held_key') END, \
+       wait_key), \
      expires_at = CASE WHEN expires_at > ?2 THEN expires_at END WHERE id = ?1";
 
 /// Served by the primary key.

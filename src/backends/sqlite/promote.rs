@@ -11,7 +11,6 @@ use rusqlite::Connection;
 use super::core::{Core, NextDue};
 use super::damaged;
 use super::due::next_due;
-use super::ends;
 use super::errors::not_stored;
 use crate::backend::Offer;
 use crate::error::Error;
@@ -52,11 +51,12 @@ pub(super) fn promote(
     let rows = due(core, now, slice)?;
     let mut heads = Vec::with_capacity(rows.len());
     let mut at_once = Unwritten::new();
+    let mut damaged = Vec::new();
     for (row, lane, rank) in rows {
-        let Core { conn, lanes, effects, .. } = core;
+        let Core { conn, lanes, .. } = core;
         let Some(lane) = lanes.by_id(conn, lane).map_err(not_stored)? else {
             damaged::end_row(conn, row, now).map_err(not_stored)?;
-            effects.changed.push(row);
+            damaged.push(row);
             continue;
         };
         if lanes.is_whole(conn, lane, offer).map_err(not_stored)? {
@@ -72,8 +72,9 @@ pub(super) fn promote(
             core.lanes.note_ready(lane, head);
         }
     }
-    core.effects.changed.extend(&refused);
-    refused.into_iter().try_for_each(|row| ends::left(core, now, row))?;
+    damaged.extend(refused);
+    core.effects.changed.extend(&damaged);
+    damaged.into_iter().try_for_each(|row| damaged::left(core, row, now))?;
     Ok(unwritten)
 }
 
