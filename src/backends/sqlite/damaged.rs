@@ -4,6 +4,8 @@
 //! Most are met where they would be used. Those that no index leads to, such as a task in a lane that
 //! does not exist, are looked for at open and by the first pass of the pruner.
 
+use std::time::{Duration, Instant};
+
 use rusqlite::Connection;
 
 use super::core::{Core, NextDue};
@@ -15,8 +17,10 @@ use crate::time::Timestamp;
 
 /// Rows that are looked at in one go.
 const PAGE: u32 = 5_000;
-/// Damaged rows that are ended in one go.
-const SLICE: u32 = 1_000;
+/// Rows that nobody runs, and rows of each gap between two lanes, that one open ends at most.
+const SWEPT: u32 = 1_000;
+/// How long a slice of what was found holds the lock, but for its last row.
+const SLICE: Duration = Duration::from_millis(2);
 
 /// Served by the primary key. Numbers that cannot be are brought into their range, so that the row can
 /// be read; texts stay as they are, to be looked at.
@@ -26,10 +30,6 @@ const END: &str = "UPDATE litework_task SET state = 'failed', reason = 'bad_row'
      attempt = max(0, min(attempt, max(1, min(attempts_max, 1000)))), \
      crashes = max(0, min(crashes, 1000)), snoozes = max(0, min(snoozes, 1000000000)) \
      WHERE id = ?1";
-
-/// Served by the primary key; the rest of the condition is the fence.
-const HELD: &str = "SELECT 1 FROM litework_task \
-     WHERE id = ?1 AND state = 'running' AND attempt = ?2 AND worker = ?3";
 
 /// Served by the primary key.
 const LAST: &str = "SELECT max(id) FROM \
@@ -84,12 +84,7 @@ pub(super) fn left(core: &mut Core, row: i64, now: Timestamp) -> Result<(), Erro
 
 /// Ends the damaged row that a lease holds.
 pub(super) fn end_lease(core: &mut Core, lease: Lease, now: Timestamp) -> Result<(), Error> {
-    let held = core
-        .conn
-        .prepare_cached(HELD)
-        .and_then(|mut read| read.exists((lease.row, lease.attempt, lease.owner)))
-        .map_err(not_stored)?;
-    if held { end(core, lease.row, now) } else { Ok(()) }
+    if core.holds(lease)? { end(core, lease.row, now) } else { Ok(()) }
 }
 
 /// Damaged rows after this one, and the last that was looked at; none after the end.
@@ -102,9 +97,16 @@ pub(super) fn find(conn: &Connection, after: i64) -> rusqlite::Result<(Option<i6
     Ok((Some(last), rows.collect::<rusqlite::Result<_>>()?))
 }
 
-/// Ends those of these rows that are still found damaged.
-pub(super) fn end_all(core: &mut Core, rows: &[i64], now: Timestamp) -> Result<(), Error> {
+/// Ends those of these rows that are still found damaged, as many as there is time for; says at how many it
+/// has looked.
+pub(super) fn end_all(core: &mut Core, rows: &[i64], now: Timestamp) -> Result<usize, Error> {
+    let began = Instant::now();
+    let mut seen = 0;
     for row in rows {
+        if seen > 0 && began.elapsed() >= SLICE {
+            break;
+        }
+        seen += 1;
         let found = core
             .conn
             .prepare_cached(FIND)
@@ -114,12 +116,12 @@ pub(super) fn end_all(core: &mut Core, rows: &[i64], now: Timestamp) -> Result<(
             end(core, *row, now)?;
         }
     }
-    Ok(())
+    Ok(seen)
 }
 
 /// At open: ends what runs for nobody, and what is ready in a lane that does not exist.
 pub(super) fn sweep(core: &mut Core, now: Timestamp) -> Result<(), Error> {
-    let mut rows = numbers(&core.conn, UNOWNED, [SLICE])?;
+    let mut rows = numbers(&core.conn, UNOWNED, [SWEPT])?;
     let mut lanes = numbers(&core.conn, "SELECT id FROM litework_lane ORDER BY id", [])?;
     lanes.insert(0, i64::MIN);
     lanes.push(i64::MAX);
@@ -127,7 +129,7 @@ pub(super) fn sweep(core: &mut Core, now: Timestamp) -> Result<(), Error> {
         if let [before, after] = *pair
             && after.saturating_sub(before) > 1
         {
-            rows.extend(numbers(&core.conn, BETWEEN_LANES, (before, after, SLICE))?);
+            rows.extend(numbers(&core.conn, BETWEEN_LANES, (before, after, SWEPT))?);
         }
     }
     rows.into_iter().try_for_each(|row| end(core, row, now))
@@ -142,9 +144,11 @@ fn numbers(conn: &Connection, sql: &str, given: impl rusqlite::Params) -> Result
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::super::tests::{Bench, NOW, at, success, task};
-    use crate::backend::Backend;
+    use crate::backend::{Backend, Operate};
+    use crate::deed::Deed;
     use crate::error::Error;
     use crate::event::EventKind;
     use crate::filter::Filter;
@@ -205,6 +209,22 @@ mod tests {
             transactions,
             "nothing was written where nothing is damaged"
         );
+    }
+
+    #[test]
+    fn many_damaged_rows_are_ended_in_slices() {
+        let bench = Bench::new();
+        let ids = bench.store(3_000, NOW);
+        bench.run("UPDATE litework_task SET attempt = -1");
+        let transactions = bench.transactions();
+        inspect(&bench);
+        assert!(bench.transactions() > transactions + 1, "others had their turn between them");
+        for end in [&ids[..1], &ids[2_999..]] {
+            assert_eq!(bench.states(end), [ENDED]);
+        }
+        let open = "SELECT count(*) FROM litework_task WHERE finished_at IS NULL";
+        let open: i64 = bench.stranger.query_row(open, [], |row| row.get(0)).expect("it answers");
+        assert_eq!(open, 0, "and none was passed by");
     }
 
     #[test]
@@ -399,9 +419,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_count_of_ends_that_cannot_be_read_is_begun_anew() {
-        let bench = Bench::new();
+    /// A task of whose end a notice tells.
+    fn told() -> NewTask {
         let notice = Follow {
             on: vec![EventKind::Finished],
             kind: "notice".to_owned(),
@@ -415,8 +434,32 @@ mod tests {
         };
         let ties = Ties { follow: vec![notice], ..Ties::default() };
         let extra = Extra { ties, ..Extra::default() };
-        let told = NewTask { extra: Some(Box::new(extra)), ..task(NOW) };
-        let stored = bench.engine.enqueue(at(NOW), vec![told; 2], None).expect("it is stored");
+        NewTask { extra: Some(Box::new(extra)), ..task(NOW) }
+    }
+
+    #[test]
+    fn a_lane_that_an_end_has_made_anew_is_found_by_those_who_enqueue() {
+        let bench = Bench::new();
+        enqueue(&bench, told());
+        bench.run(
+            "DELETE FROM litework_lane WHERE kind = 'notice'; INSERT INTO litework_rule \
+             (scope, name, closed_until) VALUES ('key', 'notice/k', 253402300799000)",
+        );
+        // What was remembered of lanes goes with a transaction that is given up.
+        let key = Some("a".to_owned());
+        let other = NewTask { key: key.clone(), arguments: "[]".to_owned(), ..task(NOW) };
+        let two = vec![NewTask { key, ..task(NOW) }, other];
+        bench.engine.enqueue(at(NOW), two, None).expect_err("the key is taken");
+        let claimed = bench.exchange(NOW, &[]).claimed;
+        let ended = bench.engine.exchange(at(NOW), &[success(&claimed[0])], None);
+        assert!(ended.expect("it answers").finished[0].is_ok());
+        enqueue(&bench, NewTask::plain("q", "notice"));
+    }
+
+    #[test]
+    fn a_count_of_ends_that_cannot_be_read_is_begun_anew() {
+        let bench = Bench::new();
+        let stored = bench.engine.enqueue(at(NOW), vec![told(); 2], None).expect("it is stored");
         let claimed = bench.exchange(NOW, &[]).claimed;
         let end = |which: usize| {
             let done = bench.engine.exchange(at(NOW), &[success(&claimed[which])], None);
@@ -441,5 +484,29 @@ mod tests {
         );
         let claimed = bench.exchange(NOW, &[]).claimed;
         assert_eq!(claimed.len(), ids.len());
+    }
+
+    #[test]
+    fn a_deed_done_to_many_passes_by_what_cannot_be_read() {
+        let bench = Bench::new();
+        let ids = bench.store(3, NOW);
+        bench.damage("attempts_max = -3", ids[1]);
+        let rows: Vec<i64> = ids.iter().map(|id| id.row()).collect();
+        let done = bench.engine.act_on(at(NOW), Deed::Cancel, &Filter::new(), &rows);
+        let (tally, _) = done.expect("it answers");
+        assert_eq!((tally.done, tally.left), (2, 1));
+    }
+
+    #[test]
+    fn a_number_that_can_grow_no_more_ends_its_row() {
+        let bench = Bench::new();
+        let ids = bench.store(1, NOW);
+        let claimed = bench.exchange(NOW, &[]).claimed;
+        bench.damage("snoozes = 9223372036854775807", ids[0]);
+        let outcome = Outcome::Snoozed { after: Duration::from_secs(1) };
+        let end = Finish { outcome, ..success(&claimed[0]) };
+        let ended = bench.exchange(NOW, &[end]).finished.remove(0);
+        assert_eq!(ended.expect_err("it is not kept").code(), "bad_row");
+        assert_eq!(bench.states(&ids), [ENDED]);
     }
 }

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use super::core::{Core, NextDue};
 use super::damaged;
 use super::due::next_due;
-use super::errors::not_stored;
+use super::errors::{is_not_admitted, not_stored};
 use crate::backend::Offer;
 use crate::error::Error;
 use crate::time::Timestamp;
@@ -107,11 +107,6 @@ fn write_ready(conn: &Connection, rows: &Unwritten) -> rusqlite::Result<()> {
     }
     let rows = serde_json::to_string(rows).unwrap_or_default();
     conn.prepare_cached(PROMOTE)?.execute([rows]).map(drop)
-}
-
-/// Whether the row itself is damaged: it holds what the schema does not admit.
-fn is_not_admitted(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation)
 }
 
 /// A due task: its row, its lane, its rank.
