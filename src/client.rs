@@ -388,7 +388,8 @@ impl Client {
 
     /// Cancels a task that has not started, or asks a running one to stop; its body hears of it at its
     /// next [`Context::check`](crate::Context::check). The answer says which of the two, or that it had
-    /// ended.
+    /// ended. A batch is cancelled with all its members, in one transaction; see
+    /// [`FLOW_MAX`](crate::FLOW_MAX) for how long that takes.
     ///
     /// # Errors
     /// `not_found`; `closed`; `not_stored` and `unknown_outcome` from the engine.

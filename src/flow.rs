@@ -16,6 +16,10 @@ use crate::task::{AnyCall, IntoCall, Signature};
 use crate::ties::{Before, Policy, Ref, check_after, check_task_name};
 
 /// Members of a flow, at most.
+///
+/// A flow is stored, cancelled and run again as a whole, each in one transaction that holds the file's write lock:
+/// about 7 to 10 ms for each 1,000 members to store or to cancel them, 12 to 20 ms to run them again, so one or two
+/// seconds for a flow of this size. Others who write wait for so long; where that is too long, store several flows.
 pub const FLOW_MAX: usize = 100_000;
 /// Pairs of tasks in a flow of which one waits for the other, at most.
 pub const FLOW_EDGES_MAX: usize = 1_000_000;

@@ -121,7 +121,7 @@ impl<T> Handle<T> {
         self.refresh().map(|task| task.state.is_final())
     }
 
-    /// Cancels the task if it has not started, or asks it to stop.
+    /// Cancels the task if it has not started, or asks it to stop; see [`Client::cancel`](crate::Client::cancel).
     ///
     /// # Errors
     /// `not_found`, `not_stored`, `unknown_outcome`; `closed` once the client was shut down.

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use litework::{
-    Call, Client, Context, Error, Exclusive, Failure, Filter, Handle, Limit, Limits, Rate, Reason,
-    Result, Scope, State, TaskRef, task,
+    Builder, Call, Client, Context, Error, Exclusive, Failure, Filter, Handle, Limit, Limits, Rate,
+    Reason, Result, Scope, State, TaskRef, task,
 };
 
 use crate::common::{Gate, LONG, Lab, Log, Runs, eventually};
@@ -197,6 +197,26 @@ fn a_limit_is_reached() {
             lab.ended(&client, &third);
         });
     });
+}
+
+/// Only a pool looks for work by itself.
+#[test]
+fn the_end_of_a_task_makes_room_in_another_pool_of_the_program() {
+    let lab = Lab::pool();
+    let (log, gate) = (Log::default(), Gate::default());
+    let open = |builder: Builder| {
+        let builder = builder.max_running("narrow", 1).state(log.clone());
+        builder.state(gate.clone()).open().unwrap()
+    };
+    let slow = open(lab.builder().register(hold));
+    let fast = open(lab.builder().register(quick));
+    let first = slow.enqueue(hold::with("a").queue("narrow")).unwrap();
+    gate.wait_for(1);
+    let second = fast.enqueue(quick::with("b").queue("narrow")).unwrap();
+    assert_eq!(second.refresh().unwrap().state, State::Ready);
+    gate.open();
+    lab.ended(&fast, &second);
+    lab.ended(&slow, &first);
 }
 
 #[test]

@@ -101,16 +101,21 @@ impl Pair {
             .collect()
     }
 
+    /// The bells rung since this was last asked.
+    pub(super) fn rung(&self) -> Both<Vec<Notice>> {
+        self.bells.each_ref().map(|bell| {
+            let mut rung = bell.rung.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *rung)
+        })
+    }
+
     /// The same bells were rung, and the same waiters woken.
     pub(super) fn check_signals(&self, waiters: &Waiters) {
-        let rung = |bell: &Arc<Bell>| {
-            let mut rung = bell.rung.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut rung = std::mem::take(&mut *rung);
-            // What is done in slices rings once for each.
-            rung.dedup();
-            rung
+        // What is done in slices rings for each of them.
+        let once = |rung: Vec<Notice>| -> BTreeSet<String> {
+            rung.iter().map(|notice| format!("{notice:?}")).collect()
         };
-        check_same("bells rung", &self.bells.each_ref().map(rung));
+        check_same("bells rung", &self.rung().map(once));
         let woken = |which: usize| -> Vec<bool> {
             let heard = |waiter: &Both<Subscription>| waiter[which].wait(Duration::ZERO);
             waiters.iter().map(|waiter| heard(waiter) == Some(Heard::Row)).collect()

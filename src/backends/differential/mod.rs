@@ -11,6 +11,8 @@
 //! `LITEWORK_SEEDS=7..8` runs seed 7 alone.
 
 mod compare;
+mod flows;
+mod limits;
 mod offer;
 mod steps;
 mod tied;

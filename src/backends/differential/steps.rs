@@ -85,6 +85,9 @@ impl<'a> History<'a> {
         };
         history.join();
         history.join();
+        if plot.ties {
+            history.declare();
+        }
         let tasks: Vec<NewTask> = (0..plot.tasks).map(|_| history.unlimited_task()).collect();
         history.store(&tasks, None);
         history
@@ -127,8 +130,13 @@ impl<'a> History<'a> {
     fn step(&mut self) {
         match self.rng.u8(0..66) {
             0..16 => {
-                let count = if self.rng.bool() { 1 } else { self.rng.usize(0..4) };
-                let tasks: Vec<NewTask> = (0..count).map(|_| self.new_task()).collect();
+                // Plain ones that come together are written together, also where limits count them.
+                let plain = self.plot.ties && self.one_in(3);
+                let many = if plain { 2..6 } else { 0..4 };
+                let count = if self.rng.bool() { 1 } else { self.rng.usize(many) };
+                let tasks: Vec<NewTask> = (0..count)
+                    .map(|_| if plain { self.plain_task() } else { self.new_task() })
+                    .collect();
                 let terms = self.terms_or_none();
                 self.store(&tasks, terms);
             }
@@ -276,6 +284,10 @@ impl<'a> History<'a> {
         let task = NewTask { key: None, quota, queue: QUEUES[0].into(), ..self.new_task() };
         let due_at = if self.one_in(4) { task.due_at } else { task.due_at.min(self.now()) };
         NewTask { due_at, ..task }
+    }
+
+    fn plain_task(&mut self) -> NewTask {
+        NewTask { key: None, quota: Quota::default(), extra: None, ..self.new_task() }
     }
 
     fn exchange(&mut self) {

@@ -345,16 +345,18 @@ impl Book {
             }
             self.ties.kept.unique.insert(unique.key, row);
         }
-        let mut waits = false;
-        for one in before.iter().filter(|one| again.contains(one)) {
+        // Those that run again have not ended by now, and neither may have others.
+        let is_open =
+            |row: &&i64| self.tasks.get(row).is_some_and(|task| !task.record.state.is_final());
+        let open: Vec<i64> = before.iter().filter(is_open).copied().collect();
+        for one in &open {
             let edge = self.edges.after.get_mut(one).and_then(|after| after.get_mut(&row));
             if let Some(edge) = edge.filter(|edge| !edge.is_open) {
                 edge.is_open = true;
                 *self.edges.open.entry(row).or_default() += 1;
             }
-            waits = true;
         }
-        self.reset(now, row, waits);
+        self.reset(now, row, !open.is_empty());
         true
     }
 

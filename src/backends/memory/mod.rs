@@ -135,7 +135,9 @@ impl Memory {
         let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = body(&mut book);
         book.open_left_gates();
-        let effects = std::mem::take(&mut book.effects);
+        let mut effects = std::mem::take(&mut book.effects);
+        // An end makes room for a task that somebody was refused.
+        effects.work |= !effects.changed.is_empty() && book.limits_running();
         drop(book);
         self.signal.changed(effects.changed);
         if effects.work {

@@ -356,6 +356,11 @@ impl Book {
         rules.any(|(scope, rule)| scope.covers(queue, kind) && rule.is_scarce())
     }
 
+    /// Whether any rule limits how many run.
+    pub(super) fn limits_running(&self) -> bool {
+        self.ties.kept.rules.values().any(|rule| rule.max_running.is_some())
+    }
+
     /// Counts a start.
     pub(super) fn started(&mut self, queue: &str, kind: &str, now: Timestamp) {
         for (scope, rule) in &mut self.ties.kept.rules {

@@ -102,6 +102,9 @@ fn store_block(core: &mut Core, block: &mut [Insert], first: i64, sql: &str) -> 
             core.lanes.read_open(&core.conn, &**offer).map_err(not_stored)?;
         }
     }
+    if read_for.is_some() {
+        core.rules.prepare(&core.conn)?;
+    }
     let mut next = first;
     for insert in block.iter_mut() {
         let lane = core.lanes.of(&core.conn, &insert.task.queue, &insert.task.kind)?;

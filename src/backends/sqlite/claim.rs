@@ -107,7 +107,7 @@ pub(super) fn claim(
         rules.write(conn)?;
         Ok(more)
     });
-    let Aside { passed_over, left, postponed } = taking.aside();
+    let Aside { passed_over, left, damaged, postponed } = taking.aside();
     for lane in passed_over {
         lanes.forget_heads(lane);
     }
@@ -116,6 +116,7 @@ pub(super) fn claim(
             core.note_due(moment);
         }
         core.may_start = false;
+        damaged.into_iter().try_for_each(|row| damaged::left(core, row, now))?;
         left.into_iter().try_for_each(|row| ends::left(core, now, row))?;
         ends::settle(core)?;
         // What has been let go on by these ends has not been looked at.
@@ -184,11 +185,14 @@ pub(super) fn claim_one(
             Picked::NotNow
         }
     };
-    let Aside { left, postponed, .. } = taking.aside();
+    let Aside { left, damaged, postponed, .. } = taking.aside();
     for moment in postponed {
         core.note_due(moment);
     }
-    let left = left.into_iter().try_for_each(|row| ends::left(core, now, row));
+    let left = damaged
+        .into_iter()
+        .try_for_each(|row| damaged::left(core, row, now))
+        .and_then(|()| left.into_iter().try_for_each(|row| ends::left(core, now, row)));
     left.inspect_err(|_| {
         if let Picked::Task(task) = &picked {
             undo(offer, std::slice::from_ref(&**task));
@@ -220,11 +224,14 @@ struct Place<'a> {
 }
 
 /// What a claim has met beside what it took.
+#[derive(Default)]
 struct Aside {
     /// Lanes with a row that was left where it is.
     passed_over: Vec<usize>,
     /// Rows whose start or end concerns others.
     left: Vec<i64>,
+    /// Rows that it has ended, as they could not be read.
+    damaged: Vec<i64>,
     /// Moments to which rates have put tasks off.
     postponed: Vec<Timestamp>,
 }
@@ -243,8 +250,6 @@ struct Claimer<'a> {
     marked: usize,
     /// Whether a thread is free for the next.
     free: bool,
-    /// Whether the row that is looked at is not plain.
-    tied: bool,
     step_ms: i64,
 }
 
@@ -265,10 +270,9 @@ impl<'a> Claimer<'a> {
             offer,
             read,
             unwritten,
-            aside: Aside { passed_over: Vec::new(), left: Vec::new(), postponed: Vec::new() },
+            aside: Aside::default(),
             marked: 0,
             free: true,
-            tied: false,
             step_ms,
         })
     }
@@ -283,7 +287,7 @@ impl<'a> Claimer<'a> {
         self.mark_running(claimed)?;
         let unwritten = std::mem::take(&mut self.unwritten);
         let mut refused = make_ready(self.conn, self.now, &unwritten)?;
-        self.aside.left.extend(&refused);
+        self.aside.damaged.extend(&refused);
         ended.append(&mut refused);
         Ok(())
     }
@@ -428,9 +432,8 @@ impl<'a> Claimer<'a> {
             Err(error) if is_decode_error(&error) => return self.fail_damaged(row),
             Err(error) => return Err(not_stored(error)),
         };
-        self.tied = ties.is_some();
-        if let Some(ties) = ties {
-            match self.extra(row, &ties)? {
+        if let Some(ties) = &ties {
+            match self.extra(row, ties)? {
                 Some(extra) => task.extra = Some(Box::new(extra)),
                 None => return self.fail_damaged(row),
             }
@@ -442,7 +445,7 @@ impl<'a> Claimer<'a> {
             return self.fail_damaged(row);
         }
         if expires_at.is_some_and(|at| at <= now.as_millis()) {
-            return self.expire(row);
+            return self.expire(row, ties.is_some());
         }
         if task.arguments.is_empty() {
             match self.payload(row)? {
@@ -461,18 +464,28 @@ impl<'a> Claimer<'a> {
         }
         self.unwritten.remove(&row);
         if let Some(extra) = &mut task.extra {
-            if let Some((key, gate)) = extra.gate() {
-                extra.fence = gates::passed(self.conn, self.fences, self.now, key, gate)?;
-                if matches!(gate, Gate::Rate(_)) {
-                    // The next of its rate is to be scheduled.
-                    self.aside.left.push(row);
-                }
+            let started = self.start(row, extra);
+            if started.is_err() && task.crashes > 0 {
+                self.offer.release_suspect();
             }
-            if extra.ties.unique.as_ref().is_some_and(|unique| unique.held == Held::Start) {
-                unique::let_go(self.conn, row)?;
-            }
+            started?;
         }
         Ok(Found::Task(Box::new(task)))
+    }
+
+    /// What the start of a task means to others.
+    fn start(&mut self, row: i64, extra: &mut Extra) -> Result<(), Error> {
+        if let Some((key, gate)) = extra.gate() {
+            extra.fence = gates::passed(self.conn, self.fences, self.now, key, gate)?;
+            if matches!(gate, Gate::Rate(_)) {
+                // The next of its rate is to be scheduled.
+                self.aside.left.push(row);
+            }
+        }
+        if extra.ties.unique.as_ref().is_some_and(|unique| unique.held == Held::Start) {
+            unique::let_go(self.conn, row)?;
+        }
+        Ok(())
     }
 
     /// What is known of a task that is not plain; none where another program has damaged it.
@@ -529,9 +542,9 @@ impl<'a> Claimer<'a> {
             .map_err(not_stored)
     }
 
-    fn expire(&mut self, row: i64) -> Result<Found, Error> {
+    fn expire(&mut self, row: i64, tied: bool) -> Result<Found, Error> {
         self.unwritten.remove(&row);
-        if self.tied {
+        if tied {
             self.aside.left.push(row);
         }
         self.conn
@@ -543,9 +556,8 @@ impl<'a> Claimer<'a> {
 
     fn fail_damaged(&mut self, row: i64) -> Result<Found, Error> {
         self.unwritten.remove(&row);
-        if self.tied {
-            self.aside.left.push(row);
-        }
+        // Also what ties it to others may not have been read.
+        self.aside.damaged.push(row);
         damaged::end_row(self.conn, row, self.now).map(|()| Found::Ended).map_err(not_stored)
     }
 }

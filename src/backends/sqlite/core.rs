@@ -33,6 +33,10 @@ const NEIGHBOUR_PAUSE_MAX: Duration = Duration::from_millis(20);
 /// How long after a foreign commit others are taken to be active.
 const NEIGHBOUR_ACTIVE: Duration = Duration::from_secs(1);
 
+/// Served by the primary key; the rest of the condition is the fence.
+const HELD: &str = "SELECT 1 FROM litework_task \
+     WHERE id = ?1 AND state = 'running' AND attempt = ?2 AND worker = ?3";
+
 /// What a transaction did, to be told after its commit.
 #[derive(Debug, Default)]
 pub(super) struct Effects {
@@ -265,6 +269,14 @@ impl Core {
         self.stillborn.clear();
     }
 
+    /// Whether a lease still holds its task.
+    pub(super) fn holds(&self, lease: Lease) -> Result<bool, Error> {
+        self.conn
+            .prepare_cached(HELD)
+            .and_then(|mut read| read.exists((lease.row, lease.attempt, lease.owner)))
+            .map_err(not_stored)
+    }
+
     /// Remembers that a task was scheduled for this moment.
     pub(super) fn note_due(&mut self, due_at: Timestamp) {
         self.next_due = match self.next_due {
@@ -310,6 +322,14 @@ impl Core {
                     self.effects.work = true;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Where a rule limits how many run, an end makes room for a task that somebody was refused.
+    pub(super) fn note_places(&mut self) -> Result<(), Error> {
+        if !self.effects.work && !self.effects.changed.is_empty() {
+            self.effects.work = self.rules.limit_running(&self.conn)?;
         }
         Ok(())
     }

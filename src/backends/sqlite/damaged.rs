@@ -4,6 +4,8 @@
 //! Most are met where they would be used. Those that no index leads to, such as a task in a lane that
 //! does not exist, are looked for at open and by the first pass of the pruner.
 
+use std::time::{Duration, Instant};
+
 use rusqlite::Connection;
 
 use super::core::{Core, NextDue};
@@ -15,8 +17,10 @@ use crate::time::Timestamp;
 
 /// Rows that are looked at in one go.
 const PAGE: u32 = 5_000;
-/// Damaged rows that are ended in one go.
-const SLICE: u32 = 1_000;
+/// Rows that nobody runs, and rows of each gap between two lanes, that one open ends at most.
+const SWEPT: u32 = 1_000;
+/// How long a slice of what was found holds the lock, but for its last row.
+const SLICE: Duration = Duration::from_millis(2);
 
 /// Served by the primary key. Numbers that cannot be are brought into their range, so that the row can
 /// be read; texts stay as they are, to be looked at.
@@ -26,10 +30,6 @@ const END: &str = "UPDATE litework_task SET state = 'failed', reason = 'bad_row'
      attempt = max(0, min(attempt, max(1, min(attempts_max, 1000)))), \
      crashes = max(0, min(crashes, 1000)), snoozes = max(0, min(snoozes, 1000000000)) \
      WHERE id = ?1";
-
-/// Served by the primary key; the rest of the condition is the fence.
-const HELD: &str = "SELECT 1 FROM litework_task \
-     WHERE id = ?1 AND state = 'running' AND attempt = ?2 AND worker = ?3";
 
 /// Served by the primary key.
 const LAST: &str = "SELECT max(id) FROM \
@@ -62,26 +62,29 @@ pub(super) fn end_row(conn: &Connection, row: i64, now: Timestamp) -> rusqlite::
 /// The same where it may be remembered as ready, and others may wait for it.
 pub(super) fn end(core: &mut Core, row: i64, now: Timestamp) -> Result<(), Error> {
     end_row(&core.conn, row, now).map_err(not_stored)?;
-    // What ties it to others may be damaged too.
-    if let Err(error) = ends::left(core, now, row)
-        && core.lost_transaction()
-    {
-        return Err(error);
-    }
+    left(core, row, now)?;
     core.effects.changed.push(row);
     core.lanes.forget();
     core.next_due = NextDue::Unknown;
     Ok(())
 }
 
+/// What it means to others that a damaged row has ended, as far as it can be told: what ties it to them may
+/// be damaged too.
+pub(super) fn left(core: &mut Core, row: i64, now: Timestamp) -> Result<(), Error> {
+    match ends::left(core, now, row) {
+        Err(error) if core.lost_transaction() => Err(error),
+        Err(error) => {
+            tracing::warn!(row, %error, "what a damaged task means to others cannot be told");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
 /// Ends the damaged row that a lease holds.
 pub(super) fn end_lease(core: &mut Core, lease: Lease, now: Timestamp) -> Result<(), Error> {
-    let held = core
-        .conn
-        .prepare_cached(HELD)
-        .and_then(|mut read| read.exists((lease.row, lease.attempt, lease.owner)))
-        .map_err(not_stored)?;
-    if held { end(core, lease.row, now) } else { Ok(()) }
+    if core.holds(lease)? { end(core, lease.row, now) } else { Ok(()) }
 }
 
 /// Damaged rows after this one, and the last that was looked at; none after the end.
@@ -94,9 +97,16 @@ pub(super) fn find(conn: &Connection, after: i64) -> rusqlite::Result<(Option<i6
     Ok((Some(last), rows.collect::<rusqlite::Result<_>>()?))
 }
 
-/// Ends those of these rows that are still found damaged.
-pub(super) fn end_all(core: &mut Core, rows: &[i64], now: Timestamp) -> Result<(), Error> {
+/// Ends those of these rows that are still found damaged, as many as there is time for; says at how many it
+/// has looked.
+pub(super) fn end_all(core: &mut Core, rows: &[i64], now: Timestamp) -> Result<usize, Error> {
+    let began = Instant::now();
+    let mut seen = 0;
     for row in rows {
+        if seen > 0 && began.elapsed() >= SLICE {
+            break;
+        }
+        seen += 1;
         let found = core
             .conn
             .prepare_cached(FIND)
@@ -106,12 +116,12 @@ pub(super) fn end_all(core: &mut Core, rows: &[i64], now: Timestamp) -> Result<(
             end(core, *row, now)?;
         }
     }
-    Ok(())
+    Ok(seen)
 }
 
 /// At open: ends what runs for nobody, and what is ready in a lane that does not exist.
 pub(super) fn sweep(core: &mut Core, now: Timestamp) -> Result<(), Error> {
-    let mut rows = numbers(&core.conn, UNOWNED, [SLICE])?;
+    let mut rows = numbers(&core.conn, UNOWNED, [SWEPT])?;
     let mut lanes = numbers(&core.conn, "SELECT id FROM litework_lane ORDER BY id", [])?;
     lanes.insert(0, i64::MIN);
     lanes.push(i64::MAX);
@@ -119,7 +129,7 @@ pub(super) fn sweep(core: &mut Core, now: Timestamp) -> Result<(), Error> {
         if let [before, after] = *pair
             && after.saturating_sub(before) > 1
         {
-            rows.extend(numbers(&core.conn, BETWEEN_LANES, (before, after, SLICE))?);
+            rows.extend(numbers(&core.conn, BETWEEN_LANES, (before, after, SWEPT))?);
         }
     }
     rows.into_iter().try_for_each(|row| end(core, row, now))
@@ -134,16 +144,22 @@ fn numbers(conn: &Connection, sql: &str, given: impl rusqlite::Params) -> Result
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::super::tests::{Bench, NOW, at, success, task};
-    use crate::backend::Backend;
+    use crate::backend::{Backend, Operate};
+    use crate::deed::Deed;
     use crate::error::Error;
+    use crate::event::EventKind;
     use crate::filter::Filter;
+    use crate::follow::Follow;
+    use crate::gate::Gate;
     use crate::id::TaskId;
     use crate::outcome::{Outcome, Report};
     use crate::record::{Finish, NewTask};
     use crate::retention::{Prune, Retention, Step, Walk};
     use crate::state::{Reason, State};
+    use crate::ties::{Before, Extra, Policy, Ref, Ties};
 
     const ENDED: (State, Option<Reason>) = (State::Failed, Some(Reason::BadRow));
 
@@ -193,6 +209,22 @@ mod tests {
             transactions,
             "nothing was written where nothing is damaged"
         );
+    }
+
+    #[test]
+    fn many_damaged_rows_are_ended_in_slices() {
+        let bench = Bench::new();
+        let ids = bench.store(3_000, NOW);
+        bench.run("UPDATE litework_task SET attempt = -1");
+        let transactions = bench.transactions();
+        inspect(&bench);
+        assert!(bench.transactions() > transactions + 1, "others had their turn between them");
+        for end in [&ids[..1], &ids[2_999..]] {
+            assert_eq!(bench.states(end), [ENDED]);
+        }
+        let open = "SELECT count(*) FROM litework_task WHERE finished_at IS NULL";
+        let open: i64 = bench.stranger.query_row(open, [], |row| row.get(0)).expect("it answers");
+        assert_eq!(open, 0, "and none was passed by");
     }
 
     #[test]
@@ -299,5 +331,182 @@ mod tests {
         assert_eq!(left, 4);
         let plain: NewTask = task(NOW);
         assert_eq!(plain.attempts_max, 1, "so that two attempts are too many");
+    }
+
+    /// A task that waits for others, ready for more ties.
+    fn after(before: &[TaskId]) -> NewTask {
+        let policy = Policy::Success;
+        let after = before.iter().map(|id| Before { what: Ref::Task(*id), policy }).collect();
+        NewTask { extra: Some(Box::new(Extra { after, ..Extra::default() })), ..task(NOW) }
+    }
+
+    fn at_a_limit() -> NewTask {
+        let ties = Ties { gate: Some(Gate::Limit { max: 9 }), ..Ties::default() };
+        let extra = Extra { wait_key: Some("a".to_owned()), ties, ..Extra::default() };
+        NewTask { extra: Some(Box::new(extra)), ..task(NOW) }
+    }
+
+    fn enqueue(bench: &Bench, task: NewTask) -> TaskId {
+        bench.engine.enqueue(at(NOW), vec![task], None).expect("it is stored")[0].id
+    }
+
+    const DOOMED: (State, Option<Reason>) = (State::Failed, Some(Reason::Parent));
+
+    #[test]
+    fn a_gate_that_cannot_be_read_does_not_stop_the_claims() {
+        for change in ["wait_key = CAST(x'ff' AS TEXT)", "ties = CAST(x'ff' AS TEXT)"] {
+            let bench = Bench::new();
+            let gated = enqueue(&bench, at_a_limit());
+            let sound = bench.store(1, NOW);
+            bench.damage(change, gated);
+            ready_after(&bench, &sound);
+            let state = "SELECT state || ' ' || reason FROM litework_task WHERE id = ?1";
+            let state: String =
+                bench.stranger.query_row(state, [gated.row()], |row| row.get(0)).expect("there");
+            assert_eq!(state, "failed bad_row", "{change}");
+        }
+    }
+
+    #[test]
+    fn what_waits_for_a_damaged_task_ends_with_it() {
+        // Read while it is claimed; found as it becomes due; met as it ends.
+        for (due_at, change) in [
+            (NOW, "trace = CAST(x'ff' AS TEXT)"),
+            (NOW, "attempt = -1"),
+            (NOW + 1, "lane = 99"),
+            (NOW + 1, "finished_at = 1"),
+        ] {
+            let bench = Bench::new();
+            let ids = bench.store(2, due_at);
+            let waiter = enqueue(&bench, after(&ids[1..]));
+            bench.damage(change, ids[1]);
+            assert_eq!(bench.exchange(NOW + 1, &[]).claimed.len(), 1);
+            assert_eq!(bench.states(&[waiter]), [DOOMED], "{change}");
+        }
+    }
+
+    #[test]
+    fn an_end_is_kept_whatever_ties_those_after_it() {
+        for change in ["ties = CAST(x'ff' AS TEXT)", "ties = '{'"] {
+            let bench = Bench::new();
+            let first = bench.store(1, NOW)[0];
+            let waiter = enqueue(&bench, after(&[first]));
+            bench.damage(change, waiter);
+            let claimed = bench.exchange(NOW, &[]).claimed;
+            let ended = bench.exchange(NOW, &[success(&claimed[0])]);
+            assert!(ended.finished[0].is_ok(), "{change}: {:?}", ended.finished);
+            assert_eq!(bench.states(&[first]), [(State::Succeeded, None)]);
+            let open = "SELECT count(*) FROM litework_task WHERE finished_at IS NULL";
+            let open: i64 = bench.stranger.query_row(open, [], |row| row.get(0)).expect("a count");
+            assert_eq!(open, 0, "{change}: it does not wait for ever");
+        }
+    }
+
+    #[test]
+    fn a_batch_is_summed_up_whatever_ties_its_members() {
+        for change in ["ties = '{'", "ties = CAST(x'ff' AS TEXT)"] {
+            let bench = Bench::new();
+            let batch = bench.group(2);
+            let claimed = bench.exchange(NOW, &[]).claimed;
+            let report = Box::new(Report::new("Broken", "as it must"));
+            let outcome = Outcome::Failed { reason: Reason::GaveUp, report };
+            bench.exchange(NOW, &[Finish { outcome, ..success(&claimed[0]) }]);
+            bench.damage(change, claimed[0].id);
+            let ended = bench.exchange(NOW, &[success(&claimed[1])]);
+            assert!(ended.finished[0].is_ok(), "{change}: {:?}", ended.finished);
+            assert_eq!(bench.states(&[batch]), [DOOMED], "{change}");
+            assert_eq!(bench.engine.retry_batch(at(NOW), batch).expect("it answers"), 1);
+        }
+    }
+
+    /// A task of whose end a notice tells.
+    fn told() -> NewTask {
+        let notice = Follow {
+            on: vec![EventKind::Finished],
+            kind: "notice".to_owned(),
+            queue: "q".to_owned(),
+            priority: 0,
+            attempts: 1,
+            at_most_once: false,
+            expires_ms: None,
+            every_ms: Some(1_000),
+            then: Vec::new(),
+        };
+        let ties = Ties { follow: vec![notice], ..Ties::default() };
+        let extra = Extra { ties, ..Extra::default() };
+        NewTask { extra: Some(Box::new(extra)), ..task(NOW) }
+    }
+
+    #[test]
+    fn a_lane_that_an_end_has_made_anew_is_found_by_those_who_enqueue() {
+        let bench = Bench::new();
+        enqueue(&bench, told());
+        bench.run(
+            "DELETE FROM litework_lane WHERE kind = 'notice'; INSERT INTO litework_rule \
+             (scope, name, closed_until) VALUES ('key', 'notice/k', 253402300799000)",
+        );
+        // What was remembered of lanes goes with a transaction that is given up.
+        let key = Some("a".to_owned());
+        let other = NewTask { key: key.clone(), arguments: "[]".to_owned(), ..task(NOW) };
+        let two = vec![NewTask { key, ..task(NOW) }, other];
+        bench.engine.enqueue(at(NOW), two, None).expect_err("the key is taken");
+        let claimed = bench.exchange(NOW, &[]).claimed;
+        let ended = bench.engine.exchange(at(NOW), &[success(&claimed[0])], None);
+        assert!(ended.expect("it answers").finished[0].is_ok());
+        enqueue(&bench, NewTask::plain("q", "notice"));
+    }
+
+    #[test]
+    fn a_count_of_ends_that_cannot_be_read_is_begun_anew() {
+        let bench = Bench::new();
+        let stored = bench.engine.enqueue(at(NOW), vec![told(); 2], None).expect("it is stored");
+        let claimed = bench.exchange(NOW, &[]).claimed;
+        let end = |which: usize| {
+            let done = bench.engine.exchange(at(NOW), &[success(&claimed[which])], None);
+            let answer = done.expect("it answers").finished.remove(0);
+            answer.expect("the end is kept");
+        };
+        end(0);
+        let notice = bench.engine.followers(stored[0].id).expect("it answers")[0];
+        bench.damage("meta = '{'", notice);
+        end(1);
+        let meta = bench.engine.get(notice).expect("it answers").expect("it is there").meta;
+        assert_eq!(meta["more"], 1);
+    }
+
+    #[test]
+    fn a_rule_that_cannot_be_read_is_none() {
+        let bench = Bench::new();
+        let ids = bench.store(2, NOW);
+        bench.run(
+            "INSERT INTO litework_rule (scope, name, max_running) VALUES ('kind', 'k', -1), \
+             ('queue', CAST(x'ff' AS TEXT), 1)",
+        );
+        let claimed = bench.exchange(NOW, &[]).claimed;
+        assert_eq!(claimed.len(), ids.len());
+    }
+
+    #[test]
+    fn a_deed_done_to_many_passes_by_what_cannot_be_read() {
+        let bench = Bench::new();
+        let ids = bench.store(3, NOW);
+        bench.damage("attempts_max = -3", ids[1]);
+        let rows: Vec<i64> = ids.iter().map(|id| id.row()).collect();
+        let done = bench.engine.act_on(at(NOW), Deed::Cancel, &Filter::new(), &rows);
+        let (tally, _) = done.expect("it answers");
+        assert_eq!((tally.done, tally.left), (2, 1));
+    }
+
+    #[test]
+    fn a_number_that_can_grow_no_more_ends_its_row() {
+        let bench = Bench::new();
+        let ids = bench.store(1, NOW);
+        let claimed = bench.exchange(NOW, &[]).claimed;
+        bench.damage("snoozes = 9223372036854775807", ids[0]);
+        let outcome = Outcome::Snoozed { after: Duration::from_secs(1) };
+        let end = Finish { outcome, ..success(&claimed[0]) };
+        let ended = bench.exchange(NOW, &[end]).finished.remove(0);
+        assert_eq!(ended.expect_err("it is not kept").code(), "bad_row");
+        assert_eq!(bench.states(&ids), [ENDED]);
     }
 }

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::errors::not_stored;
 use super::gates::{Freed, ties_of};
+use super::row::text;
 use crate::error::Error;
 use crate::flow::{Sum, before_ended, members_ended};
 use crate::id::TaskId;
@@ -19,8 +20,8 @@ use crate::time::Timestamp;
 const STATE: &str = "SELECT state FROM litework_task WHERE id = ?1 AND tag = ?2";
 
 /// Served by the primary key.
-const AWAIT: &str = "UPDATE litework_task \
-     SET ties = json_set(coalesce(ties, '{}'), '$.awaited', json('true')) \
+pub(super) const AWAIT: &str = "UPDATE litework_task \
+     SET ties = json_set(CASE WHEN json_valid(ties) THEN ties ELSE '{}' END, '$.awaited', json('true')) \
      WHERE id = ?1 AND finished_at IS NULL";
 
 const JOIN: &str = "INSERT INTO litework_edge (before, after, policy, open, place) \
@@ -60,7 +61,7 @@ pub(super) const SUM: &str = "SELECT count(*), count(*) FILTER (WHERE state = 's
 /// Members whose end counts against their batch. Served by `litework_task_batch`.
 pub(super) const AGAINST: &str = "SELECT count(*) FILTER (WHERE state = 'failed'), count(*) FROM litework_task \
      WHERE batch = ?1 AND (state = 'failed' OR state = 'cancelled') \
-     AND json_extract(ties, '$.ignored') IS NOT 1";
+     AND CASE WHEN json_valid(ties) THEN json_extract(ties, '$.ignored') END IS NOT 1";
 
 /// Served by the primary key.
 const BATCH: &str = "SELECT cancel_requested FROM litework_task \
@@ -233,14 +234,14 @@ fn waiters(conn: &Connection, row: i64) -> Result<Vec<Waiter>, Error> {
     conn.prepare_cached(AFTER)
         .and_then(|mut read| {
             let found = read.query_map([row], |found| {
-                let policy: String = found.get(1)?;
+                let policy = text(found, 1).unwrap_or_default();
                 Ok(Waiter {
                     row: found.get(0)?,
                     policy: Policy::from_word(&policy),
                     due_at: Timestamp::clamped(found.get(2)?),
                     lane: found.get(3)?,
                     rank: found.get(4)?,
-                    ties: found.get(5)?,
+                    ties: text(found, 5),
                     is_blocked: found.get(6)?,
                 })
             })?;
@@ -283,10 +284,10 @@ fn record(
     now: Timestamp,
 ) -> Result<(), Error> {
     // Served by the primary key.
-    let sql = "SELECT tag, coalesce(name, '') FROM litework_task WHERE id = ?1";
+    let sql = "SELECT tag, name FROM litework_task WHERE id = ?1";
     let found = conn.prepare_cached(sql).and_then(|mut read| {
         read.query_row([before], |found| {
-            Ok((TaskId::new(before, found.get(0)?), found.get::<_, String>(1)?))
+            Ok((TaskId::new(before, found.get(0)?), text(found, 1).unwrap_or_default()))
         })
     });
     let (id, name) = found.map_err(not_stored)?;

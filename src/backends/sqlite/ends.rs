@@ -11,6 +11,7 @@ use super::errors::not_stored;
 use super::follow;
 use super::gates::{self, ties_of};
 use super::promote::Unwritten;
+use super::row::text;
 use super::unique;
 use crate::backend::Offer;
 use crate::error::Error;
@@ -163,12 +164,11 @@ fn read(conn: &Connection, row: i64) -> Result<Option<Tied>, Error> {
     conn.prepare_cached(TIES)
         .and_then(|mut read| {
             read.query_row([row], |found| {
-                let state: String = found.get(0)?;
                 Ok(Tied {
-                    state: State::from_word(&state),
-                    ties: ties_of(found.get(1)?),
+                    state: text(found, 0).and_then(|word| State::from_word(&word)),
+                    ties: ties_of(text(found, 1)),
                     has_key: found.get(2)?,
-                    wait_key: found.get(3)?,
+                    wait_key: text(found, 3),
                     batch: found.get(4)?,
                 })
             })

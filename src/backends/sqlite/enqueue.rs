@@ -212,6 +212,10 @@ impl Insert {
             let (queue, kind) = (follow.queue.as_str().into(), follow.kind.as_str().into());
             core.lanes.of(&core.conn, &queue, &kind)?;
         }
+        if self.offer.is_some() {
+            // What runs is counted in the file, where all that was stored before it stands.
+            core.rules.prepare(&core.conn)?;
+        }
         let placed = self.place(core, lane)?;
         let waits = !placed.start.is_over() && placed.start.owner().is_none();
         let refusal = core.lanes.waiting.refusal(&core.conn, &self.task, waits);
@@ -406,13 +410,12 @@ impl Insert {
         Ok(Start::HandedOver { owner, fence })
     }
 
-    /// Takes a place of the offer, where there is one and nobody goes before it.
+    /// Takes a place of the offer, where there is one and nobody goes before it. The rules are prepared.
     fn takes_place(&mut self, core: &mut Core, lane: usize, rank: i64) -> Result<bool, Error> {
         let Some(offer) = &self.offer else { return Ok(false) };
         if !core.lanes.serves(lane, &**offer) {
             return Ok(false);
         }
-        core.rules.prepare(&core.conn)?;
         let (queue, kind) = (&self.task.queue, &self.task.kind);
         if core.rules.admit(queue, kind, self.now) != Admits::Yes {
             return Ok(false);

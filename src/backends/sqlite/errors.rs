@@ -39,12 +39,17 @@ pub(super) fn is_decode_error(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// The same of an error that was made of one: its row holds what cannot be read, or what the schema's
-/// CHECKs do not admit.
+/// Whether a row holds what the schema does not admit: what its CHECKs refuse, or a number that grows beyond
+/// what is one.
+pub(super) fn is_not_admitted(error: &rusqlite::Error) -> bool {
+    use rusqlite::ffi::{SQLITE_CONSTRAINT_CHECK, SQLITE_CONSTRAINT_DATATYPE};
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    matches!(code, Some(SQLITE_CONSTRAINT_CHECK | SQLITE_CONSTRAINT_DATATYPE))
+}
+
+/// Either of an error that was made of one.
 pub(super) fn is_damaged_row(error: &Error) -> bool {
     let Error::NotStored { source: Some(source), .. } = error else { return false };
-    let Some(error) = source.downcast_ref::<rusqlite::Error>() else { return false };
-    let refused =
-        |code: &rusqlite::ffi::Error| code.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_CHECK;
-    is_decode_error(error) || error.sqlite_error().is_some_and(refused)
+    let error = source.downcast_ref::<rusqlite::Error>();
+    error.is_some_and(|error| is_decode_error(error) || is_not_admitted(error))
 }

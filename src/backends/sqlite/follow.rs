@@ -10,6 +10,8 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::enqueue::{Insert, Placed, Start};
 use super::errors::not_stored;
 use super::gates::{self, Freed, Pass};
+use super::lanes;
+use super::row::text;
 use super::tags::Tags;
 use crate::error::Error;
 use crate::event::{EventKind, EventRecord};
@@ -31,16 +33,14 @@ pub(super) const ENDED: &str = "SELECT t.tag, l.kind, l.queue, t.name, t.owner, 
      FROM litework_task t LEFT JOIN litework_lane l ON l.id = t.lane WHERE t.id = ?1";
 
 /// Counts an end in the one that waits. Served by `litework_task_unique`.
-pub(super) const COUNT: &str = "UPDATE litework_task SET meta = json_set(coalesce(meta, '{}'), \
-     '$.more', coalesce(json_extract(meta, '$.more'), 0) + 1, \
-     '$.since', coalesce(json_extract(meta, '$.since'), ?2)) \
+pub(super) const COUNT: &str = "UPDATE litework_task SET meta = CASE WHEN json_valid(meta) \
+     THEN json_set(meta, '$.more', coalesce(json_extract(meta, '$.more'), 0) + 1, \
+       '$.since', coalesce(json_extract(meta, '$.since'), ?2)) \
+     ELSE json_object('more', 1, 'since', ?2) END \
      WHERE unique_key = ?1 AND state <> 'running' AND finished_at IS NULL";
 
 /// The one that runs counts no more. Served by `litework_task_unique`.
 pub(super) const LET_GO: &str = "UPDATE litework_task SET unique_key = NULL WHERE unique_key = ?1";
-
-/// Served by `sqlite_autoindex_litework_lane_1`.
-const LANE: &str = "SELECT id FROM litework_lane WHERE queue = ?1 AND kind = ?2";
 
 /// Served by the unique index `litework_task_key`.
 pub(super) const READY: &str = "SELECT id, tag FROM litework_task \
@@ -80,7 +80,7 @@ fn read(conn: &Connection, row: i64) -> Result<Option<Ended>, Error> {
 
 /// None of a row that has not ended.
 fn ended(row: i64, found: &Row<'_>) -> Option<Ended> {
-    let text = |column: usize| found.get::<_, Option<String>>(column).ok().flatten();
+    let text = |column: usize| text(found, column);
     let number = |column: usize| found.get::<_, Option<i64>>(column).ok().flatten();
     let state = text(6).and_then(|word| State::from_word(&word)).unwrap_or(State::Failed);
     let reason = text(7).and_then(|word| Reason::from_word(&word));
@@ -164,17 +164,8 @@ fn is_counted(conn: &Connection, key: &str, now: Timestamp) -> Result<bool, Erro
 
 /// The lane was made when the task was stored that is followed, unless somebody has removed it since.
 fn lane(conn: &Connection, follow: &Follow) -> Result<i64, Error> {
-    let name = (&*follow.queue, &*follow.kind);
-    let found = conn
-        .prepare_cached(LANE)
-        .and_then(|mut find| find.query_row(name, |row| row.get(0)).optional())
-        .map_err(not_stored)?;
-    if let Some(lane) = found {
-        return Ok(lane);
-    }
-    conn.prepare_cached("INSERT INTO litework_lane (queue, kind) VALUES (?1, ?2)")
-        .and_then(|mut insert| insert.insert(name))
-        .map_err(not_stored)
+    let found = lanes::number(conn, &follow.queue, &follow.kind)?;
+    found.map_or_else(|| lanes::make(conn, &follow.queue, &follow.kind), Ok)
 }
 
 /// Those that follow a task and are ready.

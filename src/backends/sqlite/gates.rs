@@ -7,6 +7,7 @@
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::errors::not_stored;
+use super::row::text;
 use crate::error::Error;
 use crate::fault;
 use crate::gate::{Gate, Rate};
@@ -371,7 +372,7 @@ pub(super) fn next(conn: &Connection, now: Timestamp, key: &str) -> Result<Vec<N
 }
 
 fn waits(row: &Row<'_>) -> rusqlite::Result<Next> {
-    let gate = ties_of(row.get(4)?).gate.unwrap_or(Gate::TURN);
+    let gate = ties_of(text(row, 4)).gate.unwrap_or(Gate::TURN);
     let (row, lane, rank, priority) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
     Ok(Next { row, lane, rank, priority, gate })
 }

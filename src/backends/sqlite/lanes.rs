@@ -10,7 +10,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::errors::not_stored;
 use super::waiting::Waiting;
@@ -29,6 +29,23 @@ const HEADS_MAX: usize = 4_096;
 /// match the partial index.
 const HEADS: &str = "SELECT rank, id FROM litework_task \
      WHERE state = 'ready' AND lane = ?1 AND (rank, id) > (?2, ?3) ORDER BY rank, id LIMIT +?4";
+
+/// Served by `sqlite_autoindex_litework_lane_1`.
+const NUMBER: &str = "SELECT id FROM litework_lane WHERE queue = ?1 AND kind = ?2";
+
+/// The number of a lane, without what is remembered of our own connection.
+pub(super) fn number(conn: &Connection, queue: &str, kind: &str) -> Result<Option<i64>, Error> {
+    conn.prepare_cached(NUMBER)
+        .and_then(|mut find| find.query_row((queue, kind), |row| row.get(0)).optional())
+        .map_err(not_stored)
+}
+
+/// Makes a lane that is not there; its number.
+pub(super) fn make(conn: &Connection, queue: &str, kind: &str) -> Result<i64, Error> {
+    conn.prepare_cached("INSERT INTO litework_lane (queue, kind) VALUES (?1, ?2)")
+        .and_then(|mut insert| insert.insert((queue, kind)))
+        .map_err(not_stored)
+}
 
 pub(super) fn too_many_lanes() -> Error {
     backend::too_many_lanes("the file's list of lanes", LANES_MAX)
@@ -136,6 +153,8 @@ impl Lanes {
         if let Some(index) = self.find(queue, kind) {
             return Ok(index);
         }
+        // What follows an end may have made it behind what is remembered.
+        self.listed = false;
         self.read_list(conn).map_err(not_stored)?;
         if let Some(index) = self.find(queue, kind) {
             return Ok(index);
@@ -143,10 +162,7 @@ impl Lanes {
         if self.list.len() >= LANES_MAX {
             return Err(too_many_lanes());
         }
-        conn.prepare_cached("INSERT INTO litework_lane (queue, kind) VALUES (?1, ?2)")
-            .and_then(|mut insert| insert.execute((&**queue, &**kind)))
-            .map_err(not_stored)?;
-        let id = conn.last_insert_rowid();
+        let id = make(conn, queue, kind)?;
         Ok(self.add(id, Arc::clone(queue), Arc::clone(kind), Known::All))
     }
 

@@ -223,36 +223,6 @@ impl Sqlite {
 }
 
 impl Sqlite {
-    /// The next slice; says whether there was anything to write.
-    fn prune_slice(&self, walk: &mut Walk) -> Result<bool, Error> {
-        let found = self.read("what has ended", |conn| prune::find(conn, walk))?;
-        let now = walk.now;
-        let commit = |body: &mut dyn FnMut(&mut Core) -> Result<(), Error>| {
-            self.transaction(Durability::Normal, |core| body(core)).map(|()| true)
-        };
-        match found {
-            prune::Found::Nothing => Ok(false),
-            prune::Found::Damaged(rows) => commit(&mut |core| damaged::end_all(core, &rows, now)),
-            prune::Found::Rules(names) => {
-                commit(&mut |core| prune::remove_rules(core, now, &names))
-            }
-            prune::Found::Space => commit(&mut prune::give_space),
-            prune::Found::Old => {
-                let mut removed = Vec::new();
-                let committed = commit(&mut |core| {
-                    removed = prune::remove_old(core, walk)?;
-                    Ok(())
-                })?;
-                for old in &removed {
-                    walk.count(old);
-                }
-                Ok(committed)
-            }
-        }
-    }
-}
-
-impl Sqlite {
     /// Stores all tasks or none.
     fn insert(
         &self,
@@ -563,7 +533,7 @@ impl Backend for Sqlite {
         let seen = known.map_or_else(Instant::now, |(_, seen)| seen);
         walk.busy = seen.elapsed() < prune::OTHERS_ACTIVE;
         let wrote = self.prune_slice(walk)?;
-        walk.others = Some((before + u64::from(wrote), seen));
+        walk.others = Some((before + wrote, seen));
         Ok(())
     }
 

@@ -9,10 +9,12 @@ use rusqlite::OptionalExtension;
 
 use super::core::{Core, NextDue};
 use super::enqueue::Insert;
-use super::errors::not_stored;
+use super::errors::{is_damaged_row, not_stored};
 use super::gates::ties_of;
 use super::retry::{self, allow_again};
-use super::{Sqlite, blocks, cancel, ends, member, presence, query, rules, unique, why, wipe};
+use super::{
+    Sqlite, blocks, cancel, ends, member, presence, prune, query, rules, unique, why, wipe,
+};
 use crate::backend::{Backend, Cancelled, LaneName, Operate, Over};
 use crate::deed::{Deed, Done, Tally};
 use crate::error::Error;
@@ -39,7 +41,8 @@ const FOUND: &str = "SELECT state, reason, priority, due_at, enqueued_at, expire
 /// Served by the primary key.
 const RETRY: &str = "UPDATE litework_task SET state = 'ready', reason = NULL, finished_at = NULL, \
      due_at = ?2, rank = ?3, attempts_max = ?4, cancel_requested = 0, stuck = 0, result = NULL, \
-     wait_key = coalesce(json_extract(ties, '$.held_key'), wait_key), \
+     wait_key = coalesce(CASE WHEN json_valid(ties) THEN json_extract(ties, '$.held_key') END, \
+       wait_key), \
      expires_at = CASE WHEN expires_at > ?2 THEN expires_at END WHERE id = ?1";
 
 /// Served by the primary key.
@@ -67,18 +70,6 @@ const HOLLOW: &str = "UPDATE litework_task SET tag = ?2, lane = 0, state = 'canc
 /// Hollow rows that are not the newest any more. Served by `litework_task_finished`.
 const SWEEP_HOLLOW: &str =
     "DELETE FROM litework_task WHERE finished_at = 0 AND lane = 0 AND id < ?1";
-
-/// What hangs on a task: its payloads, the records of its attempts, its steps, its edges.
-const DELETE_PARTS: [&str; 5] = [
-    // Served by the primary key.
-    "DELETE FROM litework_payload WHERE id BETWEEN ?1 * 2 AND ?1 * 2 + 1",
-    // Served by `litework_error_task`.
-    "DELETE FROM litework_error WHERE task = ?1",
-    "DELETE FROM litework_step WHERE task = ?1",
-    "DELETE FROM litework_edge WHERE before = ?1",
-    // Served by `litework_edge_after`.
-    "DELETE FROM litework_edge WHERE after = ?1",
-];
 
 /// What is known of a task before it is changed.
 struct Before {
@@ -262,12 +253,7 @@ fn delete(core: &mut Core, now: Timestamp, id: TaskId, state: State) -> Result<(
         as_it_ended = query::by_row(&core.conn, row).ok().flatten();
     }
     core.effects.gone.insert(row, as_it_ended);
-    for sql in DELETE_PARTS {
-        core.conn
-            .prepare_cached(sql)
-            .and_then(|mut delete| delete.execute([row]))
-            .map_err(not_stored)?;
-    }
+    prune::remove_parts(&core.conn, &[row])?;
     let newest: i64 = core
         .conn
         .prepare_cached(NEWEST)
@@ -293,14 +279,6 @@ fn delete(core: &mut Core, now: Timestamp, id: TaskId, state: State) -> Result<(
     Ok(())
 }
 
-/// Whether the row itself stood in the way: it holds what the schema does not admit.
-fn is_damaged(error: &Error) -> bool {
-    let Error::NotStored { source: Some(source), .. } = error else { return false };
-    let theirs = source.downcast_ref::<rusqlite::Error>();
-    let code = theirs.and_then(rusqlite::Error::sqlite_error_code);
-    code == Some(rusqlite::ErrorCode::ConstraintViolation)
-}
-
 fn act_on(
     core: &mut Core,
     now: Timestamp,
@@ -318,7 +296,7 @@ fn act_on(
         let found = query::still_passes(&core.conn, filter, *row).map_err(not_stored)?;
         let Some(id) = found else { continue };
         match slice.count(deed, id, act(core, now, id, deed)) {
-            Err(error) if is_damaged(&error) && !core.lost_transaction() => slice.left += 1,
+            Err(error) if is_damaged_row(&error) && !core.lost_transaction() => slice.left += 1,
             answer => answer?,
         }
     }

@@ -11,8 +11,7 @@ use rusqlite::Connection;
 use super::core::{Core, NextDue};
 use super::damaged;
 use super::due::next_due;
-use super::ends;
-use super::errors::not_stored;
+use super::errors::{is_not_admitted, not_stored};
 use crate::backend::Offer;
 use crate::error::Error;
 use crate::fault;
@@ -56,11 +55,12 @@ pub(super) fn promote(
     let rows = due(core, now, slice)?;
     let mut heads = Vec::with_capacity(rows.len());
     let mut at_once = Unwritten::new();
+    let mut damaged = Vec::new();
     for (row, lane, rank) in rows {
-        let Core { conn, lanes, effects, .. } = core;
+        let Core { conn, lanes, .. } = core;
         let Some(lane) = lanes.by_id(conn, lane).map_err(not_stored)? else {
             damaged::end_row(conn, row, now).map_err(not_stored)?;
-            effects.changed.push(row);
+            damaged.push(row);
             continue;
         };
         if lanes.is_whole(conn, lane, offer).map_err(not_stored)? {
@@ -76,8 +76,9 @@ pub(super) fn promote(
             core.lanes.note_ready(lane, head);
         }
     }
-    core.effects.changed.extend(&refused);
-    refused.into_iter().try_for_each(|row| ends::left(core, now, row))
+    damaged.extend(refused);
+    core.effects.changed.extend(&damaged);
+    damaged.into_iter().try_for_each(|row| damaged::left(core, row, now))
 }
 
 /// Makes these ready, but for those that are damaged, which it ends and returns.
@@ -110,11 +111,6 @@ fn write_ready(conn: &Connection, rows: &Unwritten) -> rusqlite::Result<()> {
     let rows: Vec<&i64> = rows.keys().collect();
     let rows = serde_json::to_string(&rows).unwrap_or_default();
     conn.prepare_cached(PROMOTE)?.execute([rows]).map(drop)
-}
-
-/// Whether the row itself is damaged: it holds what the schema does not admit.
-fn is_not_admitted(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation)
 }
 
 /// A due task: its row, its lane, its rank.

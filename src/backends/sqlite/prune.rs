@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::Sqlite;
 use super::core::Core;
 use super::damaged;
 use super::errors::not_stored;
 use super::query::ReadError;
 use crate::error::Error;
 use crate::fault;
+use crate::options::Durability;
 use crate::retention::{Ended, Old, Step, Walk};
 use crate::state::State;
 use crate::time::Timestamp;
@@ -56,18 +58,20 @@ const IS_FREE: &str = "SELECT 1 FROM litework_task t WHERE t.id = ?1 AND t.finis
      AND (t.unique_key IS NULL OR NOT json_valid(t.ties) \
        OR coalesce(json_extract(t.ties, '$.unique.held.until') <= ?3, 1))";
 
-/// What goes with a task, and then the task: each is given the rows as a JSON list. Served by the
-/// primary key of each table, by `litework_error_task` and by `litework_edge_after`.
-const REMOVE: [&str; 6] = [
+/// What hangs on tasks: their payloads, the records of their attempts, their steps, their edges. Each is given
+/// the rows as a JSON list. Served by the primary key of each table, by `litework_error_task` and by
+/// `litework_edge_after`.
+const REMOVE_PARTS: [&str; 5] = [
     "DELETE FROM litework_payload WHERE id IN (SELECT value * 2 FROM json_each(?1) \
      UNION ALL SELECT value * 2 + 1 FROM json_each(?1))",
     "DELETE FROM litework_error WHERE task IN (SELECT value FROM json_each(?1))",
     "DELETE FROM litework_step WHERE task IN (SELECT value FROM json_each(?1))",
     "DELETE FROM litework_edge WHERE before IN (SELECT value FROM json_each(?1))",
     "DELETE FROM litework_edge WHERE after IN (SELECT value FROM json_each(?1))",
-    // Served by the primary key.
-    "DELETE FROM litework_task WHERE id IN (SELECT value FROM json_each(?1))",
 ];
+
+/// Served by the primary key.
+const REMOVE: &str = "DELETE FROM litework_task WHERE id IN (SELECT value FROM json_each(?1))";
 
 /// Rate keys, of which nobody has said more, and which no task waits for. Served by
 /// `litework_task_gate`, and by the table's own key.
@@ -94,7 +98,7 @@ const NEWEST_START: &str =
 type Read<T> = Result<T, ReadError>;
 
 /// What a slice found and has to write; what can be done without writing is done.
-pub(super) enum Found {
+enum Found {
     Nothing,
     Damaged(Vec<i64>),
     Old,
@@ -102,8 +106,47 @@ pub(super) enum Found {
     Space,
 }
 
+impl Sqlite {
+    /// The next slice; says how many commits it took.
+    pub(super) fn prune_slice(&self, walk: &mut Walk) -> Result<u64, Error> {
+        let found = self.read("what has ended", |conn| find(conn, walk))?;
+        let now = walk.now;
+        let commit = |body: &mut dyn FnMut(&mut Core) -> Result<(), Error>| {
+            self.transaction(Durability::Normal, |core| body(core)).map(|()| 1)
+        };
+        match found {
+            Found::Nothing => Ok(0),
+            Found::Damaged(mut rows) => {
+                let mut commits = 0;
+                while !rows.is_empty() {
+                    let mut seen = 0;
+                    commits += commit(&mut |core| {
+                        seen = damaged::end_all(core, &rows, now)?;
+                        Ok(())
+                    })?;
+                    rows.drain(..seen);
+                }
+                Ok(commits)
+            }
+            Found::Rules(names) => commit(&mut |core| remove_rules(core, now, &names)),
+            Found::Space => commit(&mut give_space),
+            Found::Old => {
+                let mut removed = Vec::new();
+                let committed = commit(&mut |core| {
+                    removed = remove_old(core, walk)?;
+                    Ok(())
+                })?;
+                for old in &removed {
+                    walk.count(old);
+                }
+                Ok(committed)
+            }
+        }
+    }
+}
+
 /// Reads what the next slice is about.
-pub(super) fn find(conn: &Connection, walk: &mut Walk) -> Read<Found> {
+fn find(conn: &Connection, walk: &mut Walk) -> Read<Found> {
     match walk.step {
         Step::Inspect { after } => {
             let (last, damaged) = damaged::find(conn, after)?;
@@ -200,7 +243,7 @@ fn stale_rules(conn: &Connection, now: Timestamp) -> rusqlite::Result<Vec<String
 }
 
 /// Removes what was found, as much as there is time for. Those that were looked at leave the list.
-pub(super) fn remove_old(core: &mut Core, walk: &mut Walk) -> Result<Vec<Old>, Error> {
+fn remove_old(core: &mut Core, walk: &mut Walk) -> Result<Vec<Old>, Error> {
     let began = Instant::now();
     let mut removed = Vec::new();
     let slice = if walk.busy { SLICE_BUSY } else { SLICE };
@@ -215,18 +258,26 @@ pub(super) fn remove_old(core: &mut Core, walk: &mut Walk) -> Result<Vec<Old>, E
             continue;
         }
         let rows: Vec<i64> = free.iter().map(|old| old.row).collect();
-        let rows = serde_json::to_string(&rows).unwrap_or_default();
-        for sql in REMOVE {
-            let removal = core.conn.prepare_cached(sql);
-            removal.and_then(|mut removal| removal.execute([&rows])).map_err(not_stored)?;
-            fault::point("in_prune");
-        }
+        remove_parts(&core.conn, &rows)?;
+        run(&core.conn, REMOVE, &rows)?;
         removed.extend(free);
     }
     Ok(removed)
 }
 
-pub(super) fn remove_rules(core: &mut Core, now: Timestamp, names: &[String]) -> Result<(), Error> {
+/// Removes what hangs on these tasks, but not the tasks.
+pub(super) fn remove_parts(conn: &Connection, rows: &[i64]) -> Result<(), Error> {
+    REMOVE_PARTS.into_iter().try_for_each(|sql| run(conn, sql, rows))
+}
+
+fn run(conn: &Connection, sql: &str, rows: &[i64]) -> Result<(), Error> {
+    let rows = serde_json::to_string(rows).unwrap_or_default();
+    conn.prepare_cached(sql).and_then(|mut removal| removal.execute([rows])).map_err(not_stored)?;
+    fault::point("in_prune");
+    Ok(())
+}
+
+fn remove_rules(core: &mut Core, now: Timestamp, names: &[String]) -> Result<(), Error> {
     let began = Instant::now();
     let kept = i64::try_from(RULE_KEPT.as_millis()).unwrap_or(i64::MAX);
     let before = now.as_millis().saturating_sub(kept).saturating_mul(1_000);
@@ -240,7 +291,7 @@ pub(super) fn remove_rules(core: &mut Core, now: Timestamp, names: &[String]) ->
 }
 
 /// Gives free pages back to the disk, as many as there is time for.
-pub(super) fn give_space(core: &mut Core) -> Result<(), Error> {
+fn give_space(core: &mut Core) -> Result<(), Error> {
     let began = Instant::now();
     let free = |core: &Core| -> rusqlite::Result<i64> {
         core.conn.prepare_cached(FREE_PAGES)?.query_row([], |row| row.get(0))

@@ -376,7 +376,7 @@ pub(super) fn template(conn: &Connection, id: TaskId) -> Read<Option<NewTask>> {
 /// What [`prior`] reads.
 const PRIOR: &str = "t.id, t.tag, l.kind, t.name, t.state, coalesce(t.result, \
      (SELECT body FROM litework_payload WHERE id = t.id * 2 + 1)), \
-     coalesce(json_extract(t.ties, '$.sums'), 0)";
+     coalesce(CASE WHEN json_valid(t.ties) THEN json_extract(t.ties, '$.sums') END, 0)";
 
 /// A task before another, and whether it is a batch.
 fn prior(row: &Row<'_>) -> rusqlite::Result<(Prior, bool)> {

@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::core::{Core, NextDue};
-use super::edges::{ends_with, run};
+use super::edges::{AWAIT, ends_with, run};
 use super::errors::not_stored;
 use super::gates::ties_of;
+use super::row::text;
 use super::unique;
 use crate::deed::Deed;
 use crate::error::Error;
@@ -22,7 +23,7 @@ use crate::unique::Held;
 
 /// Served by the primary key.
 const BATCH: &str = "SELECT state FROM litework_task \
-     WHERE id = ?1 AND tag = ?2 AND json_extract(ties, '$.sums') = 1";
+     WHERE id = ?1 AND tag = ?2 AND CASE WHEN json_valid(ties) THEN json_extract(ties, '$.sums') END = 1";
 
 /// Members that did not succeed. Served by `litework_task_batch`.
 pub(super) const MEMBERS: &str = "SELECT id FROM litework_task \
@@ -42,12 +43,14 @@ const TIES: &str = "SELECT ties FROM litework_task WHERE id = ?1";
 /// Served by the primary key of `litework_edge`.
 const REOPEN: &str = "UPDATE litework_edge SET open = 1 WHERE before = ?1 AND after = ?2";
 
-/// Served by the primary key. The number of an attempt never comes twice, as leases are told by it.
+/// Served by the primary key. Attempts go on from their number, as leases are told by it: one that was given
+/// back, snoozed or put off by a rate has that number again, but only after its own end was kept.
 const AGAIN: &str = "UPDATE litework_task SET state = ?2, reason = ?3, finished_at = NULL, result = NULL, \
      cancel_requested = 0, stuck = 0, due_at = ?4, \
      expires_at = CASE WHEN expires_at > ?4 THEN expires_at END, \
      rank = ?4 - priority * ?5, \
-     wait_key = CASE WHEN ?2 = 'ready' THEN coalesce(json_extract(ties, '$.held_key'), wait_key) END, \
+     wait_key = CASE WHEN ?2 = 'ready' THEN coalesce( \
+       CASE WHEN json_valid(ties) THEN json_extract(ties, '$.held_key') END, wait_key) END, \
      attempts_max = ?6 WHERE id = ?1";
 
 /// What the task had spent when it was last retried. Served by `litework_error_task`.
@@ -151,9 +154,11 @@ fn run_again(core: &Core, now: Timestamp, row: i64, again: &BTreeSet<i64>) -> Re
         }
         unique::take_again(&core.conn, row, &unique.key)?;
     }
+    // Those that run again have not ended by now, and neither may have others.
     let mut waits = false;
-    for one in before.iter().filter(|one| again.contains(&one.row)) {
+    for one in before.iter().filter(|one| !one.state.is_final()) {
         run(&core.conn, REOPEN, (one.row, row))?;
+        run(&core.conn, AWAIT, [one.row])?;
         waits = true;
     }
     reset(core, now, row, waits)?;
@@ -199,7 +204,7 @@ fn before(conn: &Connection, row: i64) -> Result<Vec<Before>, Error> {
 
 fn ties(conn: &Connection, row: i64) -> Result<Ties, Error> {
     conn.prepare_cached(TIES)
-        .and_then(|mut read| read.query_row([row], |found| found.get(0)))
+        .and_then(|mut read| read.query_row([row], |found| Ok(text(found, 0))))
         .map(ties_of)
         .map_err(not_stored)
 }

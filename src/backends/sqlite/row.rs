@@ -129,6 +129,11 @@ pub(super) fn task(row: &Row<'_>) -> Result<TaskRecord, Error> {
     })
 }
 
+/// A text that concerns others; none where another program has written what is no text.
+pub(super) fn text(row: &Row<'_>, column: usize) -> Option<String> {
+    row.get::<_, Option<String>>(column).ok().flatten()
+}
+
 /// A JSON array of names; empty where it is none.
 pub(super) fn names(text: &str) -> Vec<String> {
     serde_json::from_str(text).unwrap_or_default()

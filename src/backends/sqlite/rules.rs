@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::errors::not_stored;
+use super::errors::{is_decode_error, not_stored};
 use crate::error::Error;
 use crate::gate::{Limits, Rate};
 use crate::rule::{Admits, Limited, Rule, Scope};
@@ -61,10 +61,15 @@ impl Rules {
     /// Reads what a transaction needs that is going to start tasks.
     pub(super) fn prepare(&mut self, conn: &Connection) -> Result<(), Error> {
         self.opens_at = None;
+        if self.limit_running(conn)? { self.count(conn).map_err(not_stored) } else { Ok(()) }
+    }
+
+    /// Whether any limits how many run, so that the end of one may let another start.
+    pub(super) fn limit_running(&mut self, conn: &Connection) -> Result<bool, Error> {
         if !self.known {
             self.read(conn).map_err(not_stored)?;
         }
-        if self.counts { self.count(conn).map_err(not_stored) } else { Ok(()) }
+        Ok(self.counts)
     }
 
     fn read(&mut self, conn: &Connection) -> rusqlite::Result<()> {
@@ -72,9 +77,16 @@ impl Rules {
         let mut read = conn.prepare_cached(RULES)?;
         let mut rows = read.query([])?;
         while let Some(row) = rows.next()? {
-            let (scope, name): (String, String) = (row.get(0)?, row.get(1)?);
+            let (scope, name, rule) = match scoped(row) {
+                Ok(read) => read,
+                Err(error) if is_decode_error(&error) => {
+                    tracing::warn!(%error, "a rule that cannot be read is taken for none");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let rules = if scope == "queue" { &mut self.queues } else { &mut self.kinds };
-            rules.insert(name, Known { rule: rule(row)?, running: 0, moved: false });
+            rules.insert(name, Known { rule, running: 0, moved: false });
         }
         let mut all = self.queues.values().chain(self.kinds.values());
         self.counts = all.any(|known| known.rule.max_running.is_some());
@@ -265,7 +277,12 @@ pub(super) fn limits(conn: &Connection) -> rusqlite::Result<Vec<Limited>> {
     Ok(found)
 }
 
-/// Reads a row of [`RULES`]. A rate that is not in its range is none.
+/// Reads a row of [`RULES`]: its scope, its name, and what holds.
+fn scoped(row: &Row<'_>) -> rusqlite::Result<(String, String, Rule)> {
+    Ok((row.get(0)?, row.get(1)?, rule(row)?))
+}
+
+/// A rate that is not in its range is none.
 fn rule(row: &Row<'_>) -> rusqlite::Result<Rule> {
     let rate = rate(row.get(4)?, row.get(5)?, row.get(6)?);
     let moment = |at| row.get::<_, Option<i64>>(at).map(|ms| ms.map(Timestamp::clamped));

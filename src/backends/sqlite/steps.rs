@@ -16,18 +16,9 @@ use crate::id::TaskId;
 use crate::record::{Lease, NewStep, StepRecord};
 use crate::time::Timestamp;
 
-/// Served by the primary key.
-const HELD: &str = "SELECT 1 FROM litework_task \
-     WHERE id = ?1 AND state = 'running' AND attempt = ?2 AND worker = ?3";
-
 /// Refuses a write under a lease that no longer holds.
 pub(super) fn check_lease(core: &Core, id: TaskId, lease: Lease) -> Result<(), Error> {
-    let held = core
-        .conn
-        .prepare_cached(HELD)
-        .and_then(|mut read| read.exists((lease.row, lease.attempt, lease.owner)))
-        .map_err(not_stored)?;
-    if held || fault::planted("fence_off") {
+    if core.holds(lease)? || fault::planted("fence_off") {
         Ok(())
     } else {
         Err(Error::LeaseLost { id, attempt: lease.attempt })

@@ -8,7 +8,7 @@ use super::errors::not_stored;
 use super::*;
 use crate::backend::Room;
 use crate::gate::{Gate, Rate};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Report};
 use crate::state::{Reason, State};
 use crate::ties::{Before, Extra, Policy, Ref, Ties};
 
@@ -101,7 +101,7 @@ impl Bench {
     }
 
     /// A batch with so many members.
-    fn group(&self, count: usize) -> TaskId {
+    pub(super) fn group(&self, count: usize) -> TaskId {
         let tied = |sums| Ties { awaited: true, sums, ..Ties::default() };
         let extra = Extra { ties: tied(true), ..Extra::default() };
         let mut tasks = vec![NewTask { extra: Some(Box::new(extra)), ..task(NOW) }];
@@ -290,4 +290,59 @@ fn the_end_of_one_of_many_before_a_task_costs_the_same_however_many_there_are() 
     };
     let (few, many) = (end(100), end(5_000));
     assert!(is_flat(few, many), "{few} and {many}");
+}
+
+/// The same with one place for a task that has a crash on record.
+struct OneSuspect {
+    everything: Everything,
+    taken: AtomicBool,
+}
+
+impl Offer for OneSuspect {
+    fn owner(&self) -> i64 {
+        self.everything.owner()
+    }
+    fn view(&self) -> u64 {
+        self.everything.view()
+    }
+    fn serves(&self, queue: &str, kind: &str) -> bool {
+        self.everything.serves(queue, kind)
+    }
+    fn reserve(&self, queue: &str, kind: &str, bytes: usize) -> Room {
+        self.everything.reserve(queue, kind, bytes)
+    }
+    fn weigh(&self, _bytes: usize) {}
+    fn reserve_suspect(&self) -> bool {
+        !self.taken.swap(true, Ordering::SeqCst)
+    }
+    fn release_suspect(&self) {
+        self.taken.store(false, Ordering::SeqCst);
+    }
+    fn release(&self, _queue: &str, _bytes: usize) {}
+    fn in_order(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_claim_that_fails_keeps_no_place_of_a_task_that_has_crashed() {
+    let bench = Bench::new();
+    let ties = Ties { gate: Some(Gate::TURN), ..Ties::default() };
+    let extra = Extra { wait_key: Some("a".to_owned()), ties, ..Extra::default() };
+    let locked = NewTask { extra: Some(Box::new(extra)), attempts_max: 3, ..task(NOW) };
+    bench.engine.enqueue(at(NOW), vec![locked], None).expect("it is stored");
+    let first = bench.exchange(NOW, &[]).claimed.remove(0);
+    let crashed = Outcome::Crashed { report: Box::new(Report::new("crash", "its process died")) };
+    let end = Finish { outcome: crashed, ..success(&first) };
+    bench.engine.exchange(at(NOW), &[end], None).expect("it answers");
+    let offer = OneSuspect { everything: Everything(1), taken: AtomicBool::new(false) };
+    let claim = || bench.engine.exchange(at(NOW + 1_000_000), &[], Some(&offer));
+    bench.run(
+        "CREATE TRIGGER full BEFORE UPDATE ON litework_meta \
+         BEGIN SELECT RAISE(ABORT, 'no number'); END",
+    );
+    assert_eq!(claim().expect_err("its lock has no number").code(), "not_stored");
+    assert!(!offer.taken.load(Ordering::SeqCst));
+    bench.run("DROP TRIGGER full");
+    assert_eq!(claim().expect("it answers").claimed.len(), 1);
 }

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::errors::not_stored;
 use super::gates::ties_of;
 use super::payload::{INLINE_BYTES_MAX, INSERT_PAYLOAD};
+use super::row::text;
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::record::{NewTask, Stored};
@@ -114,18 +115,17 @@ fn holder(conn: &Connection, key: &str) -> Result<Option<Holder>, Error> {
     conn.prepare_cached(HOLDER)
         .and_then(|mut find| {
             find.query_row([key], |row| {
-                let state: String = row.get(2)?;
-                let reason: Option<String> = row.get(9)?;
+                let (state, reason) = (text(row, 2), text(row, 9));
                 Ok(Holder {
                     id: TaskId::new(row.get(0)?, row.get(1)?),
-                    state: State::from_word(&state).unwrap_or(State::Failed),
+                    state: state.and_then(|word| State::from_word(&word)).unwrap_or(State::Failed),
                     reason: reason.as_deref().and_then(Reason::from_word),
                     due_at: Timestamp::clamped(row.get(3)?),
                     priority: row.get(4)?,
-                    held: ties_of(row.get(5)?).unique.map(|key| key.held),
+                    held: ties_of(text(row, 5)).unique.map(|key| key.held),
                     lane: row.get(6)?,
                     has_payload: row.get(7)?,
-                    wait_key: row.get(8)?,
+                    wait_key: text(row, 8),
                 })
             })
             .optional()

@@ -1,9 +1,11 @@
 //! Enqueue: whether there is room for one more task, where the program has set a limit.
 //!
-//! The waiting tasks of a queue are counted once and then only estimated: no more can wait than were
-//! counted and rows have come since, whoever stored them, and the newest row tells how many came. So
-//! they are counted again only when that many would be too many. A count that took long is not
-//! repeated for ten times as long, and the queue is taken to be full until then.
+//! The waiting tasks of a queue are counted once and then only estimated: as many as were counted and rows
+//! have come since, whoever stored them, and the newest row tells how many came. So they are counted
+//! again only when that many would be too many. What ran or had ended at the count and waits again since
+//! (a back-off, a snooze, a hand-back, a retry) is no new row, so by that many a limit may be passed until the
+//! next count; such a task is never refused either. A count that took long is not repeated for ten
+//! times as long, and the queue is taken to be full until then.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -3,13 +3,13 @@
 //!
 //! The transaction may end in any way, so nothing is remembered of it, and nothing is handed over.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 use super::ends;
 use super::enqueue::{Fate, Insert, Placed, Start};
 use super::errors::not_stored;
 use super::gates::{self, Pass};
-use super::lanes::{LANES_MAX, too_many_lanes};
+use super::lanes::{self, LANES_MAX, too_many_lanes};
 use super::tags::Tags;
 use super::unique::{self, Met};
 use super::waiting::Waiting;
@@ -98,12 +98,7 @@ fn insert_after(
 
 /// The number of a lane, made if it is new, without the memory of our own connection.
 fn lane_in(tx: &Connection, queue: &str, kind: &str) -> Result<i64, Error> {
-    let find = || {
-        tx.prepare_cached("SELECT id FROM litework_lane WHERE queue = ?1 AND kind = ?2")
-            .and_then(|mut find| find.query_row((queue, kind), |row| row.get(0)).optional())
-            .map_err(not_stored)
-    };
-    if let Some(lane) = find()? {
+    if let Some(lane) = lanes::number(tx, queue, kind)? {
         return Ok(lane);
     }
     let lanes: i64 = tx
@@ -112,9 +107,7 @@ fn lane_in(tx: &Connection, queue: &str, kind: &str) -> Result<i64, Error> {
     if usize::try_from(lanes).unwrap_or(usize::MAX) >= LANES_MAX {
         return Err(too_many_lanes());
     }
-    tx.execute("INSERT INTO litework_lane (queue, kind) VALUES (?1, ?2)", (queue, kind))
-        .map_err(not_stored)?;
-    Ok(tx.last_insert_rowid())
+    lanes::make(tx, queue, kind)
 }
 
 impl Insert {

@@ -326,7 +326,8 @@ impl Lead<'_> {
 }
 
 /// A transaction that first gives back what an earlier one may have claimed for nobody, and at last ends
-/// the batches whose members have ended in it, and opens the gates that somebody has left.
+/// the batches whose members have ended in it, opens the gates that somebody has left, and calls those who
+/// wait for a place.
 fn transaction<R>(
     core: &mut Core,
     level: Durability,
@@ -336,6 +337,7 @@ fn transaction<R>(
         member::give_back_doubts(core)?;
         let answer = body(core)?;
         ends::settle(core)?;
+        core.note_places()?;
         Ok(answer)
     });
     if answer.is_ok() {
