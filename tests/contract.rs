@@ -40,4 +40,5 @@ mod contract {
     mod results;
     mod steps;
     mod testing;
+    mod why;
 }

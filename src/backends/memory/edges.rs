@@ -65,6 +65,12 @@ impl Edges {
         }
     }
 
+    /// How many tasks this one waits for, the members of a batch included.
+    pub(super) fn open_before(&self, row: i64) -> u64 {
+        let before = self.open.get(&row).copied().unwrap_or_default();
+        (before + self.open_members.get(&row).map_or(0, BTreeSet::len)) as u64
+    }
+
     /// A task is no longer kept.
     pub(super) fn forget(&mut self, task: &TaskRecord) {
         let row = task.id.row();

@@ -236,7 +236,7 @@ impl Book {
             task: task.record.clone(),
             rules: self.rules(),
             gate: gate.map(|(key, gate)| self.blocker(now, key, gate)),
-            parents: 0,
+            parents: self.edges.open_before(id.row()),
             workers: self.workers(),
             ahead: 0,
         };
