@@ -79,8 +79,9 @@ impl Bulk<'_> {
         self
     }
 
-    /// Runs those that have ended again, as [`Client::retry`] does. Those that succeeded only where
-    /// the filter names [`State::Succeeded`].
+    /// Runs those that have ended again, as [`Client::retry`] does, with what has ended only because of
+    /// them, which is not counted. Those that succeeded only where the filter names
+    /// [`State::Succeeded`].
     ///
     /// # Errors
     /// `changed`; those of [`Bulk::count`]; `closed`, `reentrant`; `not_stored` and

@@ -140,6 +140,11 @@ pub(crate) fn members_ended(sum: &Sum) -> Report {
 ///
 /// Cancelling the batch cancels the members that have not started and asks those that run to stop.
 ///
+/// What has failed is run again as a whole by [`retry`](crate::Handle::<Batch>::retry) of the batch, or member by
+/// member ([`Client::retry`](crate::Client::retry), [`Bulk::retry`](crate::Bulk::retry)); either way the batch
+/// waits for them, and what has ended only because of them runs after them. A call of `on_finish` that has
+/// run does not run again.
+///
 /// ```
 /// # use litework::{Client, Flow, Sum, task};
 /// # use std::time::Duration;

@@ -34,6 +34,13 @@ impl Client {
     /// dropped, and so is an expiry that has passed. Steps that it has done are not done again, but for
     /// those of a success, which begins anew. In mode `inline` it has run when this returns.
     ///
+    /// It takes along what has ended only because of it, as `failed` or `cancelled` with the reason
+    /// `parent`: tasks that come after it, its [`Batch`](crate::Batch) unless that has succeeded, what comes
+    /// after that ([`Flow::on_success`](crate::Flow::on_success)), and so on. They wait for it again, each with
+    /// as many attempts as it had in the beginning; in mode `inline` they are left to `run_pending`. What has
+    /// ended because of another task too stays as it is until that one is retried, and so does a task whose
+    /// unique key is taken by now. Where a task before this one runs again as well, this one waits for it.
+    ///
     /// A task that was quarantined keeps its crashes on record: it runs beside no other such task, and
     /// the next crash quarantines it again.
     ///
@@ -58,8 +65,8 @@ impl Client {
     ///
     /// # Errors
     /// `not_found`; `not_finished` for a task that has not ended, which
-    /// [`reschedule`](Client::reschedule) makes due now; `closed`, `reentrant`; `not_stored` and
-    /// `unknown_outcome` from the engine.
+    /// [`reschedule`](Client::reschedule) makes due now; `not_unique` where its unique key is taken by now;
+    /// `closed`, `reentrant`; `not_stored` and `unknown_outcome` from the engine.
     pub fn retry(&self, id: impl AsTaskId) -> Result<(), Error> {
         let id = id.as_task_id()?;
         self.act(id, Deed::Retry)?;

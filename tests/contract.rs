@@ -37,6 +37,7 @@ mod contract {
     mod order;
     mod prune;
     mod refusals;
+    mod reopen;
     mod results;
     mod steps;
     mod testing;

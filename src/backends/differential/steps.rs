@@ -125,7 +125,10 @@ impl<'a> History<'a> {
         match self.rng.u8(0..66) {
             0..16 => {
                 let count = if self.rng.bool() { 1 } else { self.rng.usize(0..4) };
-                let tasks: Vec<NewTask> = (0..count).map(|_| self.new_task()).collect();
+                let mut tasks: Vec<NewTask> = (0..count).map(|_| self.new_task()).collect();
+                if self.plot.ties && count > 0 && self.one_in(4) {
+                    tasks = tied::flow(&mut self.rng, tasks);
+                }
                 let terms = self.terms_or_none();
                 self.store(&tasks, terms);
             }
@@ -210,7 +213,13 @@ impl<'a> History<'a> {
         let offers = terms.map(offers);
         let stored = self.pair.ask(|engine, which| {
             let offer = offers.as_ref().map(|both| Arc::clone(&both[which]) as Arc<dyn Offer>);
-            engine.enqueue(now, tasks.to_vec(), offer)
+            let other = which > 0;
+            let tasks = if other {
+                tied::as_the_other_calls_them(tasks, &self.ids)
+            } else {
+                tasks.to_vec()
+            };
+            engine.enqueue(now, tasks, offer)
         });
         check_same("what was stored", &stored.each_ref().map(shown_stored));
         offers.iter().for_each(check_offers);
@@ -227,7 +236,8 @@ impl<'a> History<'a> {
         let rng = &mut self.rng;
         let extra = if self.plot.ties { tied::extra(rng, now) } else { None };
         let long = rng.u8(0..4) == 0;
-        NewTask {
+        let comes_after = self.plot.ties && rng.u8(0..4) == 0;
+        let mut task = NewTask {
             kind: KINDS[rng.usize(0..2)].into(),
             queue: QUEUES[rng.usize(0..2)].into(),
             priority: rng.i8(-1..=1),
@@ -248,7 +258,11 @@ impl<'a> History<'a> {
             ledger: None,
             quota: Quota { waiting: (rng.u8(0..4) == 0).then(|| rng.u64(1..20)), file_bytes: None },
             extra,
+        };
+        if comes_after {
+            tied::come_after(rng, &mut task, &self.ids);
         }
+        task
     }
 
     /// The program's limits for queues and kinds.

@@ -94,7 +94,7 @@ impl Book {
     fn retry(&mut self, now: Timestamp, row: i64) -> Result<(), Error> {
         self.take_key_again(row)?;
         let step_ms = self.step_ms;
-        let waits = self.has_open_before(row);
+        let waits = self.stand_behind(row);
         self.edit(row, |task| {
             let spent = task.record.attempt;
             let base = std::mem::replace(&mut task.retried_at, spent);
@@ -115,7 +115,8 @@ impl Book {
             task.rank = rank(now, record.priority, step_ms);
             task.stand_again(waits);
         });
-        self.effects.work = true;
+        self.take_along(now, row);
+        self.effects.work |= !waits;
         Ok(())
     }
 
@@ -154,7 +155,7 @@ impl Book {
         self.cleared = self.cleared.max(row);
         if let Some(task) = self.tasks.remove(&row) {
             self.index(&task, false);
-            self.edges.forget(&task.record);
+            self.forget_edges(&task.record);
             if let Some(key) = &task.record.key {
                 self.keys.remove(key);
             }

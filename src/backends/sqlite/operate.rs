@@ -180,7 +180,7 @@ fn retry(core: &mut Core, now: Timestamp, id: TaskId, before: &Before) -> Result
             .and_then(|mut delete| delete.execute([row]))
             .map_err(not_stored)?;
     }
-    if before.ties.is_some() && retry::wait_again(&core.conn, row)? {
+    if retry::take_along(core, now, row)? {
         return Ok(());
     }
     core.note_ready(row, before.lane, rank)
