@@ -146,7 +146,7 @@ impl Bulk<'_> {
                 self.client.check_open()?;
                 let (slice, over) =
                     hub.backend.act_on(hub.clock.now(), deed, &self.filter, rows)?;
-                self.client.tell(&over);
+                self.client.hub.tell(&over);
                 rows = &rows[slice.seen..];
                 came_to(&slice);
                 self.client.run_in_caller(&slice.ready);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::offer::{KINDS, Places, QUEUES, Terms};
-use crate::backend::{Backend, Exchanged};
+use crate::backend::{Backend, Exchanged, Over};
 use crate::backends::memory::Memory;
 use crate::backends::sqlite::{Settings, Sqlite};
 use crate::error::Error;
@@ -242,6 +242,11 @@ pub(super) fn shown_stored(answer: &Result<Vec<Stored>, Error>) -> Result<Vec<St
         format!("{} {state} {due_at:?} existing {existing} claimed {claimed:?}", id.row())
     };
     answer.as_ref().map(|stored| stored.iter().map(shown).collect()).map_err(shown_error)
+}
+
+/// What has ended by a deed: rows, among them some that have not, and what is not there any more.
+pub(super) fn shown_over(over: Over) -> (BTreeSet<i64>, Vec<TaskRecord>) {
+    (over.rows.into_iter().collect(), over.gone.into_iter().map(blanked).collect())
 }
 
 /// What an exchange answered, comparable.

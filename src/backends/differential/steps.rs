@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::compare::{
     Both, Pair, check_offers, check_same, offers, shown_claim, shown_error, shown_exchange,
-    shown_stored,
+    shown_over, shown_stored,
 };
 use super::offer::{ALL_LANES, KINDS, Places, QUEUES, Terms};
 use super::tied::{self, OWNERS, owner};
@@ -19,6 +19,7 @@ use crate::backend::{Offer, Picked, next_view};
 use crate::deed::Deed;
 use crate::error::Error;
 use crate::filter::Filter;
+use crate::flow::BATCH_KIND;
 use crate::id::TaskId;
 use crate::outcome::{Outcome, Report};
 use crate::quota::Quota;
@@ -412,7 +413,10 @@ impl<'a> History<'a> {
         self.note(&format!("cancel {}", id[0].row()));
         let now = self.now();
         let cancelled = self.pair.ask(|engine, which| {
-            engine.cancel(now, id[which]).map_err(|error| shown_error(&error))
+            let cancelled = engine.cancel(now, id[which]);
+            cancelled
+                .map(|(done, over)| (done, shown_over(over)))
+                .map_err(|error| shown_error(&error))
         });
         check_same("what was cancelled", &cancelled);
     }
@@ -464,7 +468,7 @@ impl<'a> History<'a> {
         let done = self.pair.ask(|engine, which| {
             engine
                 .act(now, id[which], deed)
-                .map(|(done, _)| done)
+                .map(|(done, over)| (done, shown_over(over)))
                 .map_err(|error| shown_error(&error))
         });
         check_same("what was done", &done);
@@ -499,7 +503,9 @@ impl<'a> History<'a> {
         self.note(&format!("replace {}", id[0].row()));
         let now = self.now();
         let stored = self.pair.ask(|engine, which| {
-            let Some(copy) = engine.template(id[which]).expect("it answers") else {
+            let copy = engine.template(id[which]).expect("it answers");
+            // The client refuses to copy a batch.
+            let Some(copy) = copy.filter(|copy| &*copy.kind != BATCH_KIND) else {
                 return Err(Error::not_found("it"));
             };
             engine.replace(now, id[which], copy).map(|(stored, _)| vec![stored])

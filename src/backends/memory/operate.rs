@@ -24,7 +24,7 @@ const ROWS: usize = 500;
 
 impl Book {
     /// Does something, and says what has ended by it.
-    fn telling<R>(
+    pub(super) fn telling<R>(
         &mut self,
         now: Timestamp,
         body: impl FnOnce(&mut Self) -> Result<R, Error>,
@@ -84,6 +84,8 @@ impl Book {
                     return Ok(Done::Asked);
                 }
                 if deed != Deed::Cancel {
+                    let as_it_ended = self.by_id(id).map(|task| task.record.clone());
+                    self.effects.gone.insert(id.row(), as_it_ended);
                     self.forget(id.row());
                 }
             }

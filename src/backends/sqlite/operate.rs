@@ -199,7 +199,8 @@ fn end_batch(core: &mut Core, now: Timestamp, id: TaskId, deed: Deed) -> Result<
         return Ok(Done::Asked);
     }
     if deed != Deed::Cancel {
-        delete(core, now, id, state)?;
+        // It has ended just now, so that is still to be told.
+        delete(core, now, id, State::Waiting)?;
     }
     Ok(Done::Done)
 }
@@ -335,6 +336,15 @@ fn telling<R>(
     ends::sum_up(core)?;
     let gone = std::mem::take(&mut core.effects.gone);
     Ok((answer, Over::new(&core.effects.changed[told..], gone)))
+}
+
+pub(super) fn cancel(
+    engine: &Sqlite,
+    now: Timestamp,
+    id: TaskId,
+) -> Result<(Cancelled, Over), Error> {
+    let cancel = |core: &mut Core| telling(core, |core| cancel::cancel(core, now, id));
+    engine.transaction(engine.durability, cancel)
 }
 
 /// What is erased is overwritten, where `SQLite` frees it; the connection goes back to its own ways.
