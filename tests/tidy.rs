@@ -7,6 +7,8 @@
 
 #[path = "tidy/imports.rs"]
 mod imports;
+#[path = "tidy/layout.rs"]
+mod layout;
 #[path = "tidy/source.rs"]
 mod source;
 
