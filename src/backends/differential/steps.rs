@@ -483,17 +483,14 @@ impl<'a> History<'a> {
         let some: Vec<i64> = rows.into_iter().filter(|_| self.rng.u8(0..3) > 0).collect();
         // Rows that do not pass are among them, as if they had changed meanwhile.
         let rows: Vec<i64> = some.into_iter().chain(1..3).collect();
+        let size = self.rng.usize(1..9);
         let slices = self.pair.ask(|engine, _| {
-            // How many a slice has depends on the machine, but not what comes of all of them.
-            let (mut rows, mut counts, mut ready) = (rows.as_slice(), (0, 0, 0), Vec::new());
-            while !rows.is_empty() {
-                let (slice, _) = engine.act_on(now, deed, &filter, rows).expect("it answers");
-                let (done, asked, left) = counts;
-                counts = (done + slice.done, asked + slice.asked, left + slice.left);
-                ready.extend(slice.ready.iter().map(|id| id.row()));
-                rows = &rows[slice.seen..];
-            }
-            (counts, ready)
+            let act = |slice| engine.act_on(now, deed, &filter, slice).expect("it answers");
+            let done = rows.chunks(size).map(act).map(|(mut tally, over)| {
+                let ready: Vec<i64> = tally.ready.drain(..).map(TaskId::row).collect();
+                (tally, ready, shown_over(over))
+            });
+            done.collect::<Vec<_>>()
         });
         check_same("what was done to many", &slices);
     }
