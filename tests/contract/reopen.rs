@@ -195,7 +195,7 @@ fn what_waits_for_two_waits_for_both_that_run_again(lab: &Lab) {
 
 fn a_flow_that_has_succeeded_stays_so(lab: &Lab) {
     let yard = yard(lab);
-    let flow = Flow::group("bold", [step::with("bad").ignore_failure(), step::with("good").into()])
+    let flow = Flow::group("bold", [step::with("bad").ignore_failure(), step::with("good")])
         .on_success(step::with("done"));
     let batch = yard.enqueue(flow);
     assert_eq!(yard.ended(lab, &batch), [SUCCEEDED; 2]);
@@ -265,9 +265,8 @@ fn a_member_that_waits_for_a_task_of_another_flow_opens_its_own(lab: &Lab) {
     let yard = yard(lab);
     let first = yard.enqueue(Flow::group("first", [step::with("bad").run_after(HOUR)]));
     let bad = first.members().unwrap()[0].id;
-    let second =
-        Flow::group("second", [step::with("waits").after([bad]), step::with("free").into()])
-            .on_success(gather::with(vec![]).takes_result("words"));
+    let second = Flow::group("second", [step::with("waits").after([bad]), step::with("free")])
+        .on_success(gather::with(vec![]).takes_result("words"));
     let second = yard.enqueue(second);
     let third = yard.client.enqueue(step::with("third").after([second.id()])).unwrap();
     lab.advance(&yard.client, HOUR);

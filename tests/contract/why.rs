@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use litework::{
-    Call, Cause, Client, Context, Failure, Flow, Handle, IntoCall, Limit, Limits, Rate, Reason,
-    Result, Scope, State, TaskRef, task,
+    Call, Cause, Client, Context, Failure, Flow, Handle, Limit, Limits, Rate, Reason, Result,
+    Scope, State, TaskRef, task,
 };
 
 use crate::common::{Lab, eventually};
@@ -84,7 +84,7 @@ fn what_was_told_to_come_again_later_names_what_was_closed(lab: &Lab) {
     let client = client(lab);
     let rate = || Rate::per(9, HOUR).burst(9);
     let calls: [(Call<Fetch>, &str); 3] = [
-        (fetch::with(1).into_call(), "queue api"),
+        (fetch::with(1), "queue api"),
         (fetch::with(2).limit(Limit::per_key("pages", 9)), "queue api"),
         (fetch::with(3).rate_per_key("site", rate()), "site"),
     ];
