@@ -346,11 +346,12 @@ pub(crate) trait Backend: Operate + 'static {
     /// paused or nobody serves their kind. Writes nothing where all is well.
     fn open_gates(&self, now: Timestamp) -> Result<(), Error>;
 
-    /// Cancels a task that has not started, or asks a running one to stop.
-    fn cancel(&self, now: Timestamp, id: TaskId) -> Result<Cancelled, Error>;
+    /// Cancels a task that has not started, or asks a running one to stop; a batch, with its members.
+    fn cancel(&self, now: Timestamp, id: TaskId) -> Result<(Cancelled, Over), Error>;
 
     /// Lets the members of a batch that have failed or were cancelled run again, and what has ended with
-    /// them; says how many tasks those are, the batch not counted.
+    /// them; says how many tasks those are, batches not counted. One that has not succeeded goes on also
+    /// where none of them is left.
     fn retry_batch(&self, now: Timestamp, id: TaskId) -> Result<u64, Error>;
 
     /// What came before a task, in the order in which that was named. None stands for one that is no

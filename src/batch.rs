@@ -107,7 +107,12 @@ impl Handle<Batch> {
     /// Runs those members again that have failed or were cancelled, and what has ended with them, the
     /// calls of [`Flow::on_success`] included; each has as many attempts as it had at first. Members that
     /// have succeeded stay as they are, and their results are there for those that run again. A member
-    /// whose unique key is taken by now stays as it is too. The answer is how many tasks those are.
+    /// whose unique key is taken by now stays as it is too. The answer is how many tasks those are, batches
+    /// not counted; 0 where the flow has succeeded without a failure.
+    ///
+    /// A flow that has failed, and none of whose members has by now, since that one was deleted, goes on to
+    /// what comes after it. To run one member again alone, [`retry`](Client::retry) it: the batch waits for
+    /// that one, as here.
     ///
     /// In mode `inline` they are left to `run_pending`.
     ///

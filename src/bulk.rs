@@ -79,8 +79,9 @@ impl Bulk<'_> {
         self
     }
 
-    /// Runs those that have ended again, as [`Client::retry`] does. Those that succeeded only where
-    /// the filter names [`State::Succeeded`].
+    /// Runs those that have ended again, as [`Client::retry`] does, with what has ended only because of
+    /// them, which is not counted. Those that succeeded only where the filter names
+    /// [`State::Succeeded`].
     ///
     /// # Errors
     /// `changed`; those of [`Bulk::count`]; `closed`, `reentrant`; `not_stored` and
@@ -145,7 +146,7 @@ impl Bulk<'_> {
                 self.client.check_open()?;
                 let (slice, over) =
                     hub.backend.act_on(hub.clock.now(), deed, &self.filter, rows)?;
-                self.client.tell(&over);
+                self.client.hub.tell(&over);
                 rows = &rows[slice.seen..];
                 came_to(&slice);
                 self.client.run_in_caller(&slice.ready);

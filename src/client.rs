@@ -240,15 +240,8 @@ impl Client {
         let over = stored.iter().filter(|task| {
             task.state.is_final() && task.state != State::Succeeded && !task.existing
         });
-        over.for_each(|task| self.run_followers(task.id));
+        over.for_each(|task| self.hub.run_followers(task.id));
         Ok(stored)
-    }
-
-    /// In mode `inline`, runs what follows a task that has ended. Does nothing for plain tasks.
-    pub(crate) fn run_followers(&self, id: TaskId) {
-        if let Some(runner) = self.hub.runner.get() {
-            runner.run_followers(id);
-        }
     }
 
     pub(crate) fn handle_of<T>(&self, stored: &Stored) -> Handle<T> {
@@ -388,20 +381,15 @@ impl Client {
 
     /// Cancels a task that has not started, or asks a running one to stop; its body hears of it at its
     /// next [`Context::check`](crate::Context::check). The answer says which of the two, or that it had
-    /// ended. A batch is cancelled with all its members, in one transaction; see
-    /// [`FLOW_MAX`](crate::FLOW_MAX) for how long that takes.
+    /// ended. What comes after the task ends with it, and a [`Batch`](crate::Batch) with its members, in one
+    /// transaction; see [`FLOW_MAX`](crate::FLOW_MAX) for how long that takes. Receivers of events
+    /// ([`Builder::on`](crate::Builder::on)) hear of each before this returns.
     ///
     /// # Errors
     /// `not_found`; `closed`; `not_stored` and `unknown_outcome` from the engine.
     pub fn cancel(&self, id: impl AsTaskId) -> Result<Cancelled, Error> {
         self.check_open()?;
-        let id = id.as_task_id()?;
-        let answer = self.hub.backend.cancel(self.hub.clock.now(), id)?;
-        if answer == Cancelled::Now {
-            self.hub.hooks.ended_unrun(&*self.hub.backend, &[id.row()]);
-            self.run_followers(id);
-        }
-        Ok(answer)
+        self.hub.cancel(id.as_task_id()?)
     }
 
     /// Removes what ended long ago, with its arguments, result, errors and steps, and whatever names it.

@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 /// What is done to a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Deed {
-    /// An ended task runs again.
+    /// An ended task runs again, and what has ended only because of it.
     Retry,
     /// What has not started ends; what runs is asked to stop.
     Cancel,

@@ -144,6 +144,21 @@ pub(crate) fn members_ended(sum: &Sum) -> Report {
 ///
 /// Cancelling the batch cancels the members that have not started and asks those that run to stop.
 ///
+/// What has failed is run again as a whole by [`retry`](crate::Handle::<Batch>::retry) of the batch, or member by
+/// member ([`Client::retry`](crate::Client::retry), [`Bulk::retry`](crate::Bulk::retry)); either way the batch
+/// waits for them, and what has ended only because of them runs after them. A call of `on_finish` that has
+/// run does not run again.
+///
+/// A flow has calls as its members, and no flows, which the compiler refuses: build it of parts, or let a
+/// call come after a whole flow that is stored, by the id of its batch
+/// ([`Call::after`](crate::Call::after)).
+///
+/// ```compile_fail,E0277
+/// # use litework::Flow;
+/// let inner = Flow::new("inner");
+/// let outer = Flow::new("outer").add("inner", inner);
+/// ```
+///
 /// ```
 /// # use litework::{Client, Flow, Sum, task};
 /// # use std::time::Duration;
@@ -298,7 +313,32 @@ impl Flow {
         self.order(member.into(), before, Policy::Success)
     }
 
-    /// Lets a member run once these others have ended, however that was.
+    /// Lets a member run once these others have ended, however that was: what is to be tidied up. The failure
+    /// of one of them still fails the flow, unless its call says
+    /// [`ignore_failure`](crate::Call::ignore_failure).
+    ///
+    /// ```
+    /// # use litework::{Client, Failure, Flow, Result, State, task};
+    /// #[task(attempts = 1)]
+    /// fn unpack(archive: &str) -> Result<()> {
+    ///     Err(Failure::give_up(format!("{archive} is damaged")))
+    /// }
+    ///
+    /// #[task]
+    /// fn remove(folder: &str) -> String {
+    ///     format!("{folder} is gone")
+    /// }
+    ///
+    /// let tasks = Client::in_memory().register(unpack).register(remove).open()?;
+    /// let flow = Flow::new("import")
+    ///     .add("unpack", unpack::with("a.zip"))
+    ///     .add("tidy up", remove::with("/import/a"))
+    ///     .after_finished("tidy up", ["unpack"]);
+    /// let batch = tasks.enqueue_flow(flow)?;
+    /// assert_eq!(batch.refresh()?.state, State::Failed);
+    /// assert_eq!(batch.members()?[1].value::<String>()?, "/import/a is gone");
+    /// # Ok::<(), litework::Error>(())
+    /// ```
     pub fn after_finished<N: Into<String>>(
         self,
         member: impl Into<String>,
@@ -326,7 +366,29 @@ impl Flow {
     }
 
     /// A call that runs once the flow has ended, however that was, also after a cancel. It is no member
-    /// of it.
+    /// of it. Of a flow that is run again it runs only where it has not run before.
+    ///
+    /// ```
+    /// # use litework::{Client, Failure, Flow, Result, State, task};
+    /// #[task(attempts = 1)]
+    /// fn import(file: &str) -> Result<u32> {
+    ///     if file == "b" { Err(Failure::give_up("it cannot be read")) } else { Ok(1) }
+    /// }
+    ///
+    /// /// A member that returned nothing gives `null`.
+    /// #[task]
+    /// fn report(lines: Vec<Option<u32>>) -> usize {
+    ///     lines.into_iter().flatten().count()
+    /// }
+    ///
+    /// let tasks = Client::in_memory().register(import).register(report).open()?;
+    /// let flow = Flow::group("import", ["a", "b", "c"].map(import::with))
+    ///     .on_finish(report::with(vec![]).takes_result("lines"));
+    /// let batch = tasks.enqueue_flow(flow)?;
+    /// assert_eq!(batch.refresh()?.state, State::Failed);
+    /// assert_eq!(batch.callbacks()?[0].value::<usize>()?, 2);
+    /// # Ok::<(), litework::Error>(())
+    /// ```
     pub fn on_finish(mut self, call: impl IntoCall) -> Self {
         self.callbacks.push((call.into_call().into(), Policy::Finish));
         self

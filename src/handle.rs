@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
-use crate::backend::Cancelled;
+use crate::backend::{Cancelled, Over};
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::id::TaskId;
@@ -46,6 +46,33 @@ impl<T> Clone for Handle<T> {
 impl<T> std::fmt::Debug for Handle<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Handle").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Hub {
+    /// Cancels a task, and tells of all that has ended by that.
+    pub(crate) fn cancel(&self, id: TaskId) -> Result<Cancelled, Error> {
+        let (answer, over) = self.backend.cancel(self.clock.now(), id)?;
+        self.tell(&over);
+        Ok(answer)
+    }
+
+    /// Tells of what has ended by what people did; in mode `inline`, runs what follows it.
+    pub(crate) fn tell(&self, over: &Over) {
+        self.hooks.ended_by_deed(&*self.backend, over);
+        if self.mode == Mode::Inline {
+            over.gone.iter().for_each(|task| self.run_followers(task.id));
+            // What is not there any more was told by what is gone.
+            let ended = over.rows.iter().filter_map(|row| self.backend.by_row(*row).ok().flatten());
+            ended.for_each(|task| self.run_followers(task.id));
+        }
+    }
+
+    /// In mode `inline`, runs what follows a task that has ended. Does nothing for plain tasks.
+    pub(crate) fn run_followers(&self, id: TaskId) {
+        if let Some(runner) = self.runner.get() {
+            runner.run_followers(id);
+        }
     }
 }
 
@@ -121,14 +148,15 @@ impl<T> Handle<T> {
         self.refresh().map(|task| task.state.is_final())
     }
 
-    /// Cancels the task if it has not started, or asks it to stop; see [`Client::cancel`](crate::Client::cancel).
+    /// Cancels the task if it has not started, or asks it to stop; see
+    /// [`Client::cancel`](crate::Client::cancel).
     ///
     /// # Errors
     /// `not_found`, `not_stored`, `unknown_outcome`; `closed` once the client was shut down.
     pub fn cancel(&self) -> Result<Cancelled, Error> {
         let hub = self.hub()?;
         hub.check_open()?;
-        hub.backend.cancel(hub.clock.now(), self.id)
+        hub.cancel(self.id)
     }
 
     fn subscribe(&self) -> Result<Subscription, Error> {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeZone};
 use serde_json::{Map, Value};
 
-use crate::backend::Over;
 use crate::client::{AsTaskId, Client};
 use crate::deed::{Deed, Done};
 use crate::error::Error;
+use crate::flow::BATCH_KIND;
 use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::json;
@@ -33,6 +33,13 @@ impl Client {
     /// errors, and may have as many attempts again as it had in the beginning. A return value is
     /// dropped, and so is an expiry that has passed. Steps that it has done are not done again, but for
     /// those of a success, which begins anew. In mode `inline` it has run when this returns.
+    ///
+    /// It takes along what has ended only because of it, as `failed` or `cancelled` with the reason
+    /// `parent`: tasks that come after it, its [`Batch`](crate::Batch) unless that has succeeded, what comes
+    /// after that ([`Flow::on_success`](crate::Flow::on_success)), and so on. They wait for it again, each with
+    /// as many attempts as it had in the beginning; in mode `inline` they are left to `run_pending`. What has
+    /// ended because of another task too stays as it is until that one is retried, and so does a task whose
+    /// unique key is taken by now. Where a task before this one runs again as well, this one waits for it.
     ///
     /// A task that was quarantined keeps its crashes on record: it runs beside no other such task, and
     /// the next crash quarantines it again.
@@ -58,8 +65,8 @@ impl Client {
     ///
     /// # Errors
     /// `not_found`; `not_finished` for a task that has not ended, which
-    /// [`reschedule`](Client::reschedule) makes due now; `closed`, `reentrant`; `not_stored` and
-    /// `unknown_outcome` from the engine.
+    /// [`reschedule`](Client::reschedule) makes due now; `not_unique` where its unique key is taken by now;
+    /// `closed`, `reentrant`; `not_stored` and `unknown_outcome` from the engine.
     pub fn retry(&self, id: impl AsTaskId) -> Result<(), Error> {
         let id = id.as_task_id()?;
         self.act(id, Deed::Retry)?;
@@ -118,8 +125,8 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// `not_found`; those of [`Client::enqueue`] for what was changed; else those of
-    /// [`Client::retry`].
+    /// `not_found`; `unsupported` for a [`Batch`](crate::Batch), which is never run itself; those of
+    /// [`Client::enqueue`] for what was changed; else those of [`Client::retry`].
     pub fn edit_as_copy(
         &self,
         id: impl AsTaskId,
@@ -129,6 +136,10 @@ impl Client {
         let id = id.as_task_id()?;
         let now = self.hub.clock.now();
         let old = self.hub.backend.template(id)?.ok_or_else(|| Error::not_found(id))?;
+        if &*old.kind == BATCH_KIND {
+            let allowed = "one that is run; a batch is not: enqueue its flow anew";
+            return Err(Error::invalid("unsupported", "task to copy", id.to_string(), allowed));
+        }
         let arguments = serde_json::from_str(&old.arguments).map_err(|error| Error::BadRow {
             row: id.row(),
             column: "arguments",
@@ -137,7 +148,7 @@ impl Client {
         let edit = change(Edit { arguments, with: CallOptions::default() });
         let new = self.edited(id, old, &edit, now)?;
         let (stored, over) = self.hub.backend.replace(now, id, new)?;
-        self.tell(&over);
+        self.hub.tell(&over);
         self.run_in_caller(&[stored.id]);
         self.get(stored.id)
     }
@@ -227,20 +238,8 @@ impl Client {
     fn act(&self, id: TaskId, deed: Deed) -> Result<Done, Error> {
         self.check_open()?;
         let (done, over) = self.hub.backend.act(self.hub.clock.now(), id, deed)?;
-        self.tell(&over);
+        self.hub.tell(&over);
         Ok(done)
-    }
-
-    /// Tells of what has ended by what people did; in mode `inline`, runs what follows it.
-    pub(crate) fn tell(&self, over: &Over) {
-        let hub = &self.hub;
-        hub.hooks.ended_by_deed(&*hub.backend, over);
-        if hub.mode == Mode::Inline {
-            over.gone.iter().for_each(|task| self.run_followers(task.id));
-            // What is not there any more was told by what is gone.
-            let ended = over.rows.iter().filter_map(|row| hub.backend.by_row(*row).ok().flatten());
-            ended.for_each(|task| self.run_followers(task.id));
-        }
     }
 
     /// In mode `inline` the caller runs what has become ready.

@@ -23,6 +23,17 @@ impl Client {
     /// assert_eq!(ids.len(), 2);
     /// # Ok::<(), Error>(())
     /// ```
+    ///
+    /// It holds calls, and no [`Flow`](crate::Flow), which the compiler refuses. A flow is a value: keep it
+    /// until the other commit is made, and store it then with
+    /// [`enqueue_flow`](Client::enqueue_flow).
+    ///
+    /// ```compile_fail,E0277
+    /// # use litework::{Client, Error, Flow};
+    /// # let tasks = Client::in_memory().open()?;
+    /// tasks.outbox().enqueue(Flow::new("no call"))?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn outbox(&self) -> Outbox {
         Outbox { client: self.clone(), tasks: Vec::new() }
     }

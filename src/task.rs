@@ -388,7 +388,32 @@ impl<T> Call<T> {
     }
 
     /// As a member of a [`Flow`](crate::Flow): its failure or its cancel fails neither the flow nor
-    /// what comes after it. By itself such a call is refused (`unsupported`).
+    /// what comes after it. By itself such a call is refused (`unsupported`), and so is one that comes after
+    /// the whole flow.
+    ///
+    /// ```
+    /// # use litework::{Client, Failure, Flow, Result, State, task};
+    /// #[task(attempts = 1)]
+    /// fn thumbnail(image: &str) -> Result<()> {
+    ///     Err(Failure::give_up(format!("{image} is no image")))
+    /// }
+    ///
+    /// #[task]
+    /// fn publish(page: &str) -> String {
+    ///     format!("{page} is out")
+    /// }
+    ///
+    /// let tasks = Client::in_memory().register(thumbnail).register(publish).open()?;
+    /// let flow = Flow::chain("page", [thumbnail::with("a.txt").ignore_failure()])
+    ///     .then(publish::with("a"));
+    /// let batch = tasks.enqueue_flow(flow)?;
+    /// let sum = batch.value()?;
+    /// assert_eq!((sum.succeeded, sum.failed), (1, 1));
+    /// assert_eq!(batch.refresh()?.state, State::Succeeded);
+    /// let alone = tasks.enqueue(thumbnail::with("b.txt").ignore_failure());
+    /// assert_eq!(alone.unwrap_err().code(), "unsupported");
+    /// # Ok::<(), litework::Error>(())
+    /// ```
     pub fn ignore_failure(self) -> Self {
         self.links(|links| links.ignore_failure = true)
     }

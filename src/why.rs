@@ -31,9 +31,9 @@ pub enum Cause {
         /// Whether it was asked to stop and has not yet.
         stopping: bool,
     },
-    /// It waits for other tasks to end.
+    /// It waits for other tasks to end; a [`Batch`](crate::Batch) does for its members.
     Parents {
-        /// How many.
+        /// How many have not ended.
         open: u64,
     },
     /// It waits for a lock.
@@ -48,9 +48,10 @@ pub enum Cause {
         /// What the limit holds for, such as `queue mail`.
         name: String,
     },
-    /// Its key or queue may start the next task later.
+    /// Its key or queue may start the next task later: by its rate, or because a task was told so
+    /// ([`Failure::rate_limited`](crate::Failure::rate_limited)).
     Rate {
-        /// What the rate holds for, such as `queue mail`.
+        /// What that holds for, such as `queue mail`.
         name: String,
     },
     /// An attempt failed, and the next waits for its back-off.
@@ -107,7 +108,7 @@ pub(crate) struct Facts {
     pub(crate) rules: Vec<(Scope, Rule, u32)>,
     /// Its gate, where it has one.
     pub(crate) gate: Option<Blocker>,
-    /// How many tasks it waits for.
+    /// How many tasks it waits for, the members of a batch included.
     pub(crate) parents: u64,
     pub(crate) workers: Vec<WorkerRecord>,
     /// Ready tasks that go before it and may be started.
@@ -165,7 +166,7 @@ impl Facts {
                 let cause = match reason {
                     Some(Reason::Retry) => Cause::BackOff { attempt: task.attempt },
                     Some(Reason::Snoozed) => Cause::Snoozed,
-                    Some(Reason::Rate) => Cause::Rate { name: self.gate_name() },
+                    Some(Reason::Rate) => Cause::Rate { name: self.closed_name() },
                     _ => Cause::NotDue,
                 };
                 return (cause, Some(task.due_at));
@@ -177,6 +178,12 @@ impl Facts {
 
     fn gate_name(&self) -> String {
         self.gate.as_ref().map_or_else(String::new, |gate| gate.name.clone())
+    }
+
+    /// What a task closes that is told to come again later: the rate it stands at, or else its queue.
+    fn closed_name(&self) -> String {
+        let rate = self.gate.as_ref().filter(|gate| gate.is_rate);
+        rate.map_or_else(|| Scope::queue(&*self.task.queue).to_string(), |gate| gate.name.clone())
     }
 
     fn blocked(&self, reason: Option<Reason>) -> (Cause, Option<Timestamp>) {

@@ -37,7 +37,9 @@ mod contract {
     mod order;
     mod prune;
     mod refusals;
+    mod reopen;
     mod results;
     mod steps;
     mod testing;
+    mod why;
 }

@@ -7,6 +7,8 @@
 
 #[path = "tidy/imports.rs"]
 mod imports;
+#[path = "tidy/layout.rs"]
+mod layout;
 #[path = "tidy/plants.rs"]
 mod plants;
 #[path = "tidy/source.rs"]

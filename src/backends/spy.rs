@@ -136,7 +136,7 @@ impl Backend for Spy {
         self.inner.open_gates(now)
     }
 
-    fn cancel(&self, now: Timestamp, id: TaskId) -> Result<Cancelled, Error> {
+    fn cancel(&self, now: Timestamp, id: TaskId) -> Result<(Cancelled, Over), Error> {
         self.inner.cancel(now, id)
     }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use litework::{
-    Builder, Client, Context, Error, Event, EventKind, Exclusive, Failure, Mode, Reason, Result,
-    State, task,
+    Builder, Cancelled, Client, Context, Error, Event, EventKind, Exclusive, Failure, Flow, Mode,
+    Reason, Result, State, task,
 };
 
 use crate::common::{LONG, Lab, Log, Runs};
@@ -21,6 +21,7 @@ crate::everywhere! {
     a_task_that_is_skipped_is_told_without_a_start,
     a_call_that_finds_its_task_says_so,
     what_people_end_before_it_starts_is_told,
+    a_cancel_tells_of_all_that_it_has_ended,
     a_batch_is_told_call_by_call_and_a_refused_one_is_not,
     what_arguments_and_results_do_wrong_is_told,
     receivers_are_called_in_order_and_one_that_panics_harms_nobody,
@@ -655,4 +656,41 @@ fn what_people_end_before_it_starts_is_told(lab: &Lab) {
     let old = later();
     client.edit_as_copy(old, |edit| edit.run_after(2 * MINUTE)).unwrap();
     assert_eq!(log.words(), expected(&[old]));
+}
+
+/// By the client or by a handle; of a flow, or of a task that others wait for.
+fn a_cancel_tells_of_all_that_it_has_ended(lab: &Lab) {
+    let log = Log::default();
+    let heard = log.clone();
+    let ends = [EventKind::Cancelled, EventKind::Finished, EventKind::Succeeded];
+    let builder = lab.builder().register(add).on(ends, move |_, event| {
+        heard.note(format!("{} {} {:?}", event.what, event.id, event.reason));
+    });
+    let client = builder.open().unwrap();
+    let later = || add::with(1, 2).run_after(MINUTE);
+    let told = |id: litework::TaskId, reason: Reason| {
+        ["cancelled", "finished"].map(|what| format!("{what} {id} {:?}", Some(reason)))
+    };
+    let flow =
+        || Flow::group("two", [later(), later()]).then(add::with(3, 4)).on_success(add::with(5, 6));
+    let cancels: [fn(&Client, &litework::Handle<litework::Batch>) -> Cancelled; 2] =
+        [|client, batch| client.cancel(batch.id()).unwrap(), |_, batch| batch.cancel().unwrap()];
+    for cancel in cancels {
+        let batch = client.enqueue_flow(flow()).unwrap();
+        let (members, callbacks) = (batch.members().unwrap(), batch.callbacks().unwrap());
+        assert_eq!(cancel(&client, &batch), Cancelled::Now);
+        let with_it = |task: &litework::TaskRecord| told(task.id, Reason::Parent);
+        let mut expected: Vec<String> = members.iter().flat_map(with_it).collect();
+        expected.extend(told(batch.id(), Reason::Asked));
+        expected.extend(callbacks.iter().flat_map(with_it));
+        assert_eq!(log.words(), expected, "before the call returns");
+        log.clear();
+        assert_eq!(cancel(&client, &batch), Cancelled::AlreadyFinished);
+        assert!(log.words().is_empty(), "and once");
+    }
+    let first = client.enqueue(later()).unwrap();
+    let second = client.enqueue(add::with(3, 4).after([first.id()])).unwrap();
+    first.cancel().unwrap();
+    let expected = [told(first.id(), Reason::Asked), told(second.id(), Reason::Parent)].concat();
+    assert_eq!(log.words(), expected);
 }

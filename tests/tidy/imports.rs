@@ -21,6 +21,14 @@ fn module_list(lib: &Source) -> Vec<String> {
     declared.collect()
 }
 
+/// The same, read from the file.
+pub(crate) fn crate_modules() -> Vec<String> {
+    let lib = Source::read("src/lib.rs", &fs::read_to_string(root().join("src/lib.rs")).unwrap());
+    let modules = module_list(&lib);
+    assert!(modules.len() > 10, "the list in src/lib.rs was not found: {modules:?}");
+    modules
+}
+
 /// Each path into the crate leads to a module that stands before one's own. `fault` is for tests
 /// and may be named anywhere.
 fn module_order(source: &Source, modules: &[String]) -> Vec<String> {
@@ -151,9 +159,7 @@ fn top_names(group: &str) -> Vec<String> {
 
 #[test]
 fn modules_know_only_those_before_them() {
-    let lib = Source::read("src/lib.rs", &fs::read_to_string(root().join("src/lib.rs")).unwrap());
-    let modules = module_list(&lib);
-    assert!(modules.len() > 10, "the list in src/lib.rs was not found: {modules:?}");
+    let modules = crate_modules();
     let found = sources("src").into_iter().flat_map(|source| module_order(&source, &modules));
     assert_none(found);
 }

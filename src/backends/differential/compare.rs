@@ -11,7 +11,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::offer::{KINDS, Places, QUEUES, Terms};
-use crate::backend::{Backend, Exchanged};
+use crate::backend::{Backend, Exchanged, Over};
 use crate::backends::memory::Memory;
 use crate::backends::sqlite::recorder::{Edge, Recorder};
 use crate::backends::sqlite::{Settings, Sqlite};
@@ -21,6 +21,7 @@ use crate::id::TaskId;
 use crate::options::Durability;
 use crate::outcome::Report;
 use crate::record::{Claimed, Finished, Page, Stored, TaskRecord};
+use crate::ties::Extra;
 use crate::time::Timestamp;
 use crate::watch::{Heard, Listener, Notice, Subscription};
 
@@ -155,6 +156,9 @@ impl Pair {
             Ok(attempts)
         });
         self.agree("steps", |engine, which| engine.steps(id[which]));
+        self.agree("what comes after it", |engine, which| {
+            Ok(engine.after(id[which])?.into_iter().map(blanked).collect::<Vec<_>>())
+        });
     }
 
     /// What is asked about keys, owners and kinds.
@@ -211,14 +215,17 @@ pub(super) fn check_same<T: Debug + PartialEq>(what: &str, [file, model]: &Both<
 
 fn blanked(mut task: TaskRecord) -> TaskRecord {
     task.error = task.error.map(without_tag);
-    TaskRecord { id: TaskId::new(task.id.row(), 0), ..task }
+    let batch = task.batch.map(|batch| TaskId::new(batch.row(), 0));
+    TaskRecord { id: TaskId::new(task.id.row(), 0), batch, ..task }
 }
 
-/// A report may name the holder of a lock.
+/// A report may name the holder of a lock, or what has ended before the task.
 fn without_tag(mut report: Report) -> Report {
-    if let Some(holder) = report.data.as_mut().and_then(|data| data.get_mut("holder")) {
-        let id: Option<TaskId> = holder.as_str().and_then(|text| text.parse().ok());
-        *holder = id.map(TaskId::row).into();
+    for named in ["holder", "before"] {
+        if let Some(named) = report.data.as_mut().and_then(|data| data.get_mut(named)) {
+            let id: Option<TaskId> = named.as_str().and_then(|text| text.parse().ok());
+            *named = id.map(TaskId::row).into();
+        }
     }
     report
 }
@@ -236,11 +243,14 @@ pub(super) fn shown_error(error: &Error) -> String {
 pub(super) fn shown_claim(task: &Claimed) -> String {
     let mut blanked = Claimed { id: TaskId::new(task.id.row(), 0), ..task.clone() };
     if let Some(extra) = &mut blanked.extra {
-        // A wish of the call, which is of no use once it is stored.
-        extra.claim = None;
+        // Wishes of the call, which are of no use once it is stored, and a mark that the file alone needs.
+        (extra.claim, extra.member_of, extra.ties.awaited) = (None, None, false);
+        extra.after.clear();
         // A file takes numbers for several holders at once, and leaves some out.
         extra.fence = extra.fence.map(|_| 0);
     }
+    let bare = format!("{:?}", Extra::default());
+    blanked.extra = blanked.extra.filter(|extra| format!("{extra:?}") != bare);
     format!("{blanked:?}")
 }
 
@@ -251,6 +261,11 @@ pub(super) fn shown_stored(answer: &Result<Vec<Stored>, Error>) -> Result<Vec<St
         format!("{} {state} {due_at:?} existing {existing} claimed {claimed:?}", id.row())
     };
     answer.as_ref().map(|stored| stored.iter().map(shown).collect()).map_err(shown_error)
+}
+
+/// What has ended by a deed: rows, among them some that have not, and what is not there any more.
+pub(super) fn shown_over(over: Over) -> (BTreeSet<i64>, Vec<TaskRecord>) {
+    (over.rows.into_iter().collect(), over.gone.into_iter().map(blanked).collect())
 }
 
 /// What an exchange answered, comparable.

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::compare::{
     Both, Pair, check_offers, check_same, offers, shown_claim, shown_error, shown_exchange,
-    shown_stored,
+    shown_over, shown_stored,
 };
 use super::offer::{ALL_LANES, KINDS, Places, QUEUES, Terms};
 use super::tied::{self, OWNERS, owner};
@@ -20,6 +20,7 @@ use crate::backends::sqlite::recorder::Edge;
 use crate::deed::Deed;
 use crate::error::Error;
 use crate::filter::Filter;
+use crate::flow::BATCH_KIND;
 use crate::id::TaskId;
 use crate::outcome::{Outcome, Report};
 use crate::quota::Quota;
@@ -134,9 +135,12 @@ impl<'a> History<'a> {
                 let plain = self.plot.ties && self.one_in(3);
                 let many = if plain { 2..6 } else { 0..4 };
                 let count = if self.rng.bool() { 1 } else { self.rng.usize(many) };
-                let tasks: Vec<NewTask> = (0..count)
+                let mut tasks: Vec<NewTask> = (0..count)
                     .map(|_| if plain { self.plain_task() } else { self.new_task() })
                     .collect();
+                if self.plot.ties && !plain && count > 0 && self.one_in(4) {
+                    tasks = tied::flow(&mut self.rng, tasks);
+                }
                 let terms = self.terms_or_none();
                 self.store(&tasks, terms);
             }
@@ -223,7 +227,13 @@ impl<'a> History<'a> {
         let offers = terms.map(offers);
         let stored = self.pair.ask(|engine, which| {
             let offer = offers.as_ref().map(|both| Arc::clone(&both[which]) as Arc<dyn Offer>);
-            engine.enqueue(now, tasks.to_vec(), offer)
+            let other = which > 0;
+            let tasks = if other {
+                tied::as_the_other_calls_them(tasks, &self.ids)
+            } else {
+                tasks.to_vec()
+            };
+            engine.enqueue(now, tasks, offer)
         });
         check_same("what was stored", &stored.each_ref().map(shown_stored));
         offers.iter().for_each(check_offers);
@@ -240,7 +250,8 @@ impl<'a> History<'a> {
         let rng = &mut self.rng;
         let extra = if self.plot.ties { tied::extra(rng, now) } else { None };
         let long = rng.u8(0..4) == 0;
-        NewTask {
+        let comes_after = self.plot.ties && rng.u8(0..4) == 0;
+        let mut task = NewTask {
             kind: KINDS[rng.usize(0..2)].into(),
             queue: QUEUES[rng.usize(0..2)].into(),
             priority: rng.i8(-1..=1),
@@ -261,7 +272,11 @@ impl<'a> History<'a> {
             ledger: None,
             quota: Quota { waiting: (rng.u8(0..4) == 0).then(|| rng.u64(1..20)), file_bytes: None },
             extra,
+        };
+        if comes_after {
+            tied::come_after(rng, &mut task, &self.ids);
         }
+        task
     }
 
     /// The program's limits for queues and kinds.
@@ -421,7 +436,10 @@ impl<'a> History<'a> {
         self.note(&format!("cancel {}", id[0].row()));
         let now = self.now();
         let cancelled = self.pair.ask(|engine, which| {
-            engine.cancel(now, id[which]).map_err(|error| shown_error(&error))
+            let cancelled = engine.cancel(now, id[which]);
+            cancelled
+                .map(|(done, over)| (done, shown_over(over)))
+                .map_err(|error| shown_error(&error))
         });
         check_same("what was cancelled", &cancelled);
     }
@@ -473,7 +491,7 @@ impl<'a> History<'a> {
         let done = self.pair.ask(|engine, which| {
             engine
                 .act(now, id[which], deed)
-                .map(|(done, _)| done)
+                .map(|(done, over)| (done, shown_over(over)))
                 .map_err(|error| shown_error(&error))
         });
         check_same("what was done", &done);
@@ -488,17 +506,14 @@ impl<'a> History<'a> {
         let some: Vec<i64> = rows.into_iter().filter(|_| self.rng.u8(0..3) > 0).collect();
         // Rows that do not pass are among them, as if they had changed meanwhile.
         let rows: Vec<i64> = some.into_iter().chain(1..3).collect();
+        let size = self.rng.usize(1..9);
         let slices = self.pair.ask(|engine, _| {
-            // How many a slice has depends on the machine, but not what comes of all of them.
-            let (mut rows, mut counts, mut ready) = (rows.as_slice(), (0, 0, 0), Vec::new());
-            while !rows.is_empty() {
-                let (slice, _) = engine.act_on(now, deed, &filter, rows).expect("it answers");
-                let (done, asked, left) = counts;
-                counts = (done + slice.done, asked + slice.asked, left + slice.left);
-                ready.extend(slice.ready.iter().map(|id| id.row()));
-                rows = &rows[slice.seen..];
-            }
-            (counts, ready)
+            let act = |slice| engine.act_on(now, deed, &filter, slice).expect("it answers");
+            let done = rows.chunks(size).map(act).map(|(mut tally, over)| {
+                let ready: Vec<i64> = tally.ready.drain(..).map(TaskId::row).collect();
+                (tally, ready, shown_over(over))
+            });
+            done.collect::<Vec<_>>()
         });
         check_same("what was done to many", &slices);
     }
@@ -508,7 +523,9 @@ impl<'a> History<'a> {
         self.note(&format!("replace {}", id[0].row()));
         let now = self.now();
         let stored = self.pair.ask(|engine, which| {
-            let Some(copy) = engine.template(id[which]).expect("it answers") else {
+            let copy = engine.template(id[which]).expect("it answers");
+            // The client refuses to copy a batch.
+            let Some(copy) = copy.filter(|copy| &*copy.kind != BATCH_KIND) else {
                 return Err(Error::not_found("it"));
             };
             engine.replace(now, id[which], copy).map(|(stored, _)| vec![stored])

@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use super::compare::Both;
 use super::offer::{KINDS, QUEUES};
+use crate::flow::{BATCH_KIND, BATCH_QUEUE};
 use crate::gate::{Gate, Limits, Rate};
+use crate::id::TaskId;
+use crate::record::NewTask;
 use crate::rule::Scope;
-use crate::ties::{Extra, Key};
+use crate::ties::{Before, Extra, Key, Policy, Ref, Ties};
 use crate::time::Timestamp;
 use crate::unique::{Claim, Held, OnConflict, Replace};
 
@@ -57,6 +61,68 @@ pub(super) fn extra(rng: &mut Rng, now: Timestamp) -> Option<Box<Extra>> {
     }
     let plain = extra.claim.is_none() && extra.wait_key.is_none() && extra.owner.is_none();
     (!plain).then(|| Box::new(extra))
+}
+
+/// Makes a flow of some tasks: its batch, its members, some of them after others, and perhaps what comes
+/// after all.
+pub(super) fn flow(rng: &mut Rng, mut tasks: Vec<NewTask>) -> Vec<NewTask> {
+    let ties = Ties { awaited: true, sums: true, ..Ties::default() };
+    let extra = Extra { name: Some("flow".to_owned()), ties, ..Extra::default() };
+    let batch = NewTask {
+        extra: Some(Box::new(extra)),
+        attempts_max: 1,
+        ..NewTask::plain(BATCH_QUEUE, BATCH_KIND)
+    };
+    let members = tasks.len() - usize::from(rng.bool());
+    for (number, task) in tasks.iter_mut().enumerate() {
+        task.key = None;
+        let extra = task.extra.get_or_insert_default();
+        if number >= members {
+            extra.after.push(Before { what: Ref::Item(0), policy: policy(rng) });
+        } else {
+            extra.member_of = Some(0);
+            (extra.ties.awaited, extra.ties.ignored) = (true, rng.u8(0..4) == 0);
+            let earlier = (1..=number).filter(|_| rng.bool()).collect::<Vec<_>>();
+            let before = earlier.into_iter().map(|item| (Ref::Item(item), policy(rng)));
+            extra.after.extend(before.map(|(what, policy)| Before { what, policy }));
+        }
+        wait_before_the_gate(extra);
+    }
+    std::iter::once(batch).chain(tasks).collect()
+}
+
+/// Lets a task come after some that are stored, as the first engine calls them.
+pub(super) fn come_after(rng: &mut Rng, task: &mut NewTask, ids: &[Both<TaskId>]) {
+    let extra = task.extra.get_or_insert_default();
+    for _ in 0..rng.usize(1..3) {
+        let Some([id, _]) = rng.choice(ids) else { return };
+        let what = Ref::Task(*id);
+        if extra.after.iter().all(|before| before.what != what) {
+            extra.after.push(Before { what, policy: policy(rng) });
+        }
+    }
+    wait_before_the_gate(extra);
+}
+
+/// The same tasks, with stored ones named as the other engine calls them.
+pub(super) fn as_the_other_calls_them(tasks: &[NewTask], ids: &[Both<TaskId>]) -> Vec<NewTask> {
+    let mut tasks = tasks.to_vec();
+    let extras = tasks.iter_mut().filter_map(|task| task.extra.as_mut());
+    for before in extras.flat_map(|extra| &mut extra.after) {
+        let Ref::Task(id) = &mut before.what else { continue };
+        *id = ids.iter().find(|[first, _]| first == id).map_or(*id, |[_, other]| *other);
+    }
+    tasks
+}
+
+fn policy(rng: &mut Rng) -> Policy {
+    if rng.u8(0..3) == 0 { Policy::Finish } else { Policy::Success }
+}
+
+fn wait_before_the_gate(extra: &mut Extra) {
+    if !extra.after.is_empty() {
+        extra.ties.held_key.clone_from(&extra.wait_key);
+    }
 }
 
 /// The program's limits for queues and kinds.

@@ -65,8 +65,14 @@ impl Edges {
         }
     }
 
+    /// How many tasks this one waits for, the members of a batch included.
+    pub(super) fn open_before(&self, row: i64) -> u64 {
+        let before = self.open.get(&row).copied().unwrap_or_default();
+        (before + self.open_members.get(&row).map_or(0, BTreeSet::len)) as u64
+    }
+
     /// A task is no longer kept.
-    pub(super) fn forget(&mut self, task: &TaskRecord) {
+    fn forget(&mut self, task: &TaskRecord) {
         let row = task.id.row();
         for before in self.before.remove(&row).unwrap_or_default() {
             self.after.get_mut(&before).map(|after| after.remove(&row));
@@ -103,6 +109,14 @@ impl Book {
             Ok(Bond { row: id.row(), state: task.record.state, policy: before.policy })
         };
         extra.after.iter().map(bond).collect()
+    }
+
+    /// A task is no longer kept, and sums nobody up.
+    pub(super) fn forget_edges(&mut self, task: &TaskRecord) {
+        for member in self.edges.members.remove(&task.id.row()).unwrap_or_default() {
+            self.edit(member, |member| member.record.batch = None);
+        }
+        self.edges.forget(task);
     }
 
     /// Enters a new task.
@@ -199,7 +213,7 @@ impl Book {
                 extra.wait_key = at_gate;
             }
         });
-        self.effects.work = true;
+        self.effects.work |= state != State::Waiting;
         if let (State::Waiting, Some(key)) = (state, key) {
             self.left_gates.insert(key, now);
         }
@@ -297,26 +311,52 @@ impl Book {
         if !state.is_final() {
             return Err(Error::NotFinished { id, state });
         }
-        let batch = id.row();
         let lost = |task: &&TaskRecord| matches!(task.state, State::Failed | State::Cancelled);
         let mut open: BTreeSet<i64> =
-            self.members_of(batch).filter(lost).map(|task| task.id.row()).collect();
-        if open.is_empty() {
+            self.members_of(id.row()).filter(lost).map(|task| task.id.row()).collect();
+        if open.is_empty() && state == State::Succeeded {
             return Ok(0);
         }
-        open.extend(self.ended_with(batch));
-        let mut again = BTreeSet::from([batch]);
+        self.reopen_batch(now, id.row(), &mut open);
+        self.effects.work = true;
+        Ok(self.go_on(now, open))
+    }
+
+    /// A task was made ready: what has ended only because of it runs again after it, and its batch waits
+    /// for it, unless that has succeeded.
+    pub(super) fn take_along(&mut self, now: Timestamp, row: i64) {
+        let mut open = BTreeSet::new();
+        self.note_ended_with(now, row, &mut open);
+        self.go_on(now, open);
+    }
+
+    /// Lets a batch wait for its members again, and notes what has ended with it.
+    fn reopen_batch(&mut self, now: Timestamp, batch: i64, open: &mut BTreeSet<i64>) {
         self.reset(now, batch, true);
+        self.unsummed.insert(batch);
+        open.extend(self.ended_with(batch));
+    }
+
+    /// Notes what has ended with a row that runs again, or with its batch.
+    fn note_ended_with(&mut self, now: Timestamp, row: i64, open: &mut BTreeSet<i64>) {
+        open.extend(self.ended_with(row));
+        let batch = self.tasks.get(&row).and_then(|task| task.record.batch).map(TaskId::row);
+        let state = batch.and_then(|batch| self.tasks.get(&batch)).map(|task| task.record.state);
+        if let (Some(batch), Some(State::Failed | State::Cancelled)) = (batch, state) {
+            self.reopen_batch(now, batch, open);
+        }
+    }
+
+    /// Lets those run again that have ended with others, and what has ended with them; says how many.
+    fn go_on(&mut self, now: Timestamp, mut open: BTreeSet<i64>) -> u64 {
+        let mut count = 0;
         while let Some(row) = open.pop_first() {
-            if self.run_again(now, row, &again) {
-                again.insert(row);
-                open.extend(self.ended_with(row));
+            if self.run_again(now, row) {
+                count += 1;
+                self.note_ended_with(now, row, &mut open);
             }
         }
-        self.effects.work = true;
-        self.effects.changed.extend(&again);
-        self.unsummed.insert(batch);
-        Ok(again.len() as u64 - 1)
+        count
     }
 
     fn ended_with(&self, row: i64) -> Vec<i64> {
@@ -328,9 +368,9 @@ impl Book {
     }
 
     /// Whether a task can run again; if so, it does.
-    fn run_again(&mut self, now: Timestamp, row: i64, again: &BTreeSet<i64>) -> bool {
-        let before = self.edges.before.get(&row).cloned().unwrap_or_default();
-        let doomed = before.iter().filter(|one| !again.contains(one)).any(|one| {
+    fn run_again(&mut self, now: Timestamp, row: i64) -> bool {
+        let mut before = self.edges.before.get(&row).into_iter().flatten();
+        let doomed = before.any(|one| {
             let state = self.tasks.get(one).map(|task| task.record.state);
             let edge = self.edges.after.get(one).and_then(|after| after.get(&row));
             state.zip(edge).is_some_and(|(state, edge)| ends_with(state, edge.policy))
@@ -345,10 +385,17 @@ impl Book {
             }
             self.ties.kept.unique.insert(unique.key, row);
         }
-        // Those that run again have not ended by now, and neither may have others.
+        let waits = self.stand_behind(row);
+        self.reset(now, row, waits);
+        true
+    }
+
+    /// Lets a row wait for those before it that have not ended; says whether there are such.
+    pub(super) fn stand_behind(&mut self, row: i64) -> bool {
+        let before = self.edges.before.get(&row).into_iter().flatten();
         let is_open =
-            |row: &&i64| self.tasks.get(row).is_some_and(|task| !task.record.state.is_final());
-        let open: Vec<i64> = before.iter().filter(is_open).copied().collect();
+            |one: &&i64| self.tasks.get(*one).is_some_and(|task| !task.record.state.is_final());
+        let open: Vec<i64> = before.filter(is_open).copied().collect();
         for one in &open {
             let edge = self.edges.after.get_mut(one).and_then(|after| after.get_mut(&row));
             if let Some(edge) = edge.filter(|edge| !edge.is_open) {
@@ -356,8 +403,7 @@ impl Book {
                 *self.edges.open.entry(row).or_default() += 1;
             }
         }
-        self.reset(now, row, !open.is_empty());
-        true
+        !open.is_empty()
     }
 
     /// Makes a row ready, or lets it wait for those before it.
@@ -389,11 +435,6 @@ impl Book {
         self.edges.open_members.get(&row).is_some_and(|open| !open.is_empty())
             || is_awaited(row)
             || batch.is_some_and(|batch| is_open(&batch) || is_awaited(batch))
-    }
-
-    /// Whether any before a task has not ended.
-    pub(super) fn has_open_before(&self, row: i64) -> bool {
-        self.edges.open.get(&row).is_some_and(|open| *open > 0)
     }
 
     pub(super) fn is_batch(&self, row: i64) -> bool {

@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use self::edges::Edges;
 use self::task::{LaneName, Task};
 use self::ties::Ties;
-use crate::backend::{Backend, Cancelled, Exchanged, Offer, Picked, Rescued, ended_with};
+use crate::backend::{Backend, Cancelled, Exchanged, Offer, Over, Picked, Rescued, ended_with};
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::flow::Sum;
@@ -353,12 +353,8 @@ impl Backend for Memory {
         Ok(())
     }
 
-    fn cancel(&self, now: Timestamp, id: TaskId) -> Result<Cancelled, Error> {
-        self.with(|book| {
-            let answer = book.cancel(now, id);
-            book.sum_up(now);
-            answer
-        })
+    fn cancel(&self, now: Timestamp, id: TaskId) -> Result<(Cancelled, Over), Error> {
+        self.with(|book| book.telling(now, |book| book.cancel(now, id)))
     }
 
     fn retry_batch(&self, now: Timestamp, id: TaskId) -> Result<u64, Error> {

@@ -24,7 +24,7 @@ const ROWS: usize = 500;
 
 impl Book {
     /// Does something, and says what has ended by it.
-    fn telling<R>(
+    pub(super) fn telling<R>(
         &mut self,
         now: Timestamp,
         body: impl FnOnce(&mut Self) -> Result<R, Error>,
@@ -84,6 +84,8 @@ impl Book {
                     return Ok(Done::Asked);
                 }
                 if deed != Deed::Cancel {
+                    let as_it_ended = self.by_id(id).map(|task| task.record.clone());
+                    self.effects.gone.insert(id.row(), as_it_ended);
                     self.forget(id.row());
                 }
             }
@@ -94,7 +96,7 @@ impl Book {
     fn retry(&mut self, now: Timestamp, row: i64) -> Result<(), Error> {
         self.take_key_again(row)?;
         let step_ms = self.step_ms;
-        let waits = self.has_open_before(row);
+        let waits = self.stand_behind(row);
         self.edit(row, |task| {
             let spent = task.record.attempt;
             let base = std::mem::replace(&mut task.retried_at, spent);
@@ -115,7 +117,8 @@ impl Book {
             task.rank = rank(now, record.priority, step_ms);
             task.stand_again(waits);
         });
-        self.effects.work = true;
+        self.take_along(now, row);
+        self.effects.work |= !waits;
         Ok(())
     }
 
@@ -154,7 +157,7 @@ impl Book {
         self.cleared = self.cleared.max(row);
         if let Some(task) = self.tasks.remove(&row) {
             self.index(&task, false);
-            self.edges.forget(&task.record);
+            self.forget_edges(&task.record);
             if let Some(key) = &task.record.key {
                 self.keys.remove(key);
             }
@@ -236,7 +239,7 @@ impl Book {
             task: task.record.clone(),
             rules: self.rules(),
             gate: gate.map(|(key, gate)| self.blocker(now, key, gate)),
-            parents: 0,
+            parents: self.edges.open_before(id.row()),
             workers: self.workers(),
             ahead: 0,
         };

@@ -67,7 +67,7 @@ impl Book {
     fn remove(&mut self, row: i64) {
         let Some(task) = self.tasks.remove(&row) else { return };
         self.index(&task, false);
-        self.edges.forget(&task.record);
+        self.forget_edges(&task.record);
         if let Some(key) = &task.record.key {
             self.keys.remove(key);
         }

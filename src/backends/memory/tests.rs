@@ -262,10 +262,13 @@ fn what_runs_is_asked_to_stop_and_what_waits_ends_at_once() {
     let memory = Memory::default();
     let stored = memory.enqueue(at(1), vec![task(0, 0), task(9, 0)], Some(Places::new(1, 1)));
     let stored = stored.expect("stored");
-    assert_eq!(memory.cancel(at(2), stored[0].id).expect("it answers"), Cancelled::Requested);
+    assert_eq!(memory.cancel(at(2), stored[0].id).expect("it answers").0, Cancelled::Requested);
     assert_eq!(memory.cancel_requests(1).expect("it answers"), [1]);
-    assert_eq!(memory.cancel(at(2), stored[1].id).expect("it answers"), Cancelled::Now);
-    assert_eq!(memory.cancel(at(2), stored[1].id).expect("it answers"), Cancelled::AlreadyFinished);
+    assert_eq!(memory.cancel(at(2), stored[1].id).expect("it answers").0, Cancelled::Now);
+    assert_eq!(
+        memory.cancel(at(2), stored[1].id).expect("it answers").0,
+        Cancelled::AlreadyFinished
+    );
     let held = stored[0].claimed.clone().expect("handed over");
     let ended = finish(&memory, end(&held, Outcome::GivenBack)).expect("it holds");
     assert_eq!((ended.state, ended.reason), (State::Cancelled, Some(Reason::Asked)));

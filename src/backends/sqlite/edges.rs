@@ -20,12 +20,17 @@ use crate::time::Timestamp;
 const STATE: &str = "SELECT state FROM litework_task WHERE id = ?1 AND tag = ?2";
 
 /// Served by the primary key.
-pub(super) const AWAIT: &str = "UPDATE litework_task \
+const AWAIT: &str = "UPDATE litework_task \
      SET ties = json_set(CASE WHEN json_valid(ties) THEN ties ELSE '{}' END, '$.awaited', json('true')) \
-     WHERE id = ?1 AND finished_at IS NULL";
+     WHERE id = ?1 AND finished_at IS NULL \
+     AND CASE WHEN json_valid(ties) THEN json_extract(ties, '$.awaited') END IS NOT 1";
 
 const JOIN: &str = "INSERT INTO litework_edge (before, after, policy, open, place) \
      VALUES (?1, ?2, ?3, ?4, ?5)";
+
+/// Served by the primary key of `litework_edge`.
+const REOPEN: &str =
+    "UPDATE litework_edge SET open = 1 WHERE before = ?1 AND after = ?2 AND open = 0";
 
 /// Those after a task, and whether anything else keeps each waiting. Served by the primary keys and by
 /// `litework_edge_after`.
@@ -156,6 +161,13 @@ impl Bonds {
             Verdict::Free | Verdict::Blocked => Ok(()),
         }
     }
+}
+
+/// Lets a row wait again for one before it that has not ended.
+pub(super) fn reopen(conn: &Connection, before: i64, after: i64) -> Result<(), Error> {
+    // Whoever came after its end was not waited for.
+    run(conn, AWAIT, [before])?;
+    run(conn, REOPEN, (before, after)).map(drop)
 }
 
 /// Whether this end of a task is that of those after it too.

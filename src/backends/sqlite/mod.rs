@@ -64,7 +64,7 @@ use self::holding::{FileKey, file_key, with_held};
 use self::query::Reader;
 use self::seats::{Beats, Life, Seat};
 use self::writer::Writer;
-use crate::backend::{Backend, Cancelled, CheckRow, Exchanged, Offer, Picked, Rescued, ended_with};
+use crate::backend::{self, Backend, Cancelled, CheckRow, Exchanged, Offer, Over, Picked, Rescued};
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::flow::Sum;
@@ -269,7 +269,7 @@ impl Sqlite {
         let answer = turn.transaction(level, |core| {
             done.finished = finish::finish_all(core, now, finishes)?;
             let told = core.effects.changed.len();
-            done.ended = ended_with(&core.effects.changed, finishes);
+            done.ended = backend::ended_with(&core.effects.changed, finishes);
             if !finishes.is_empty() {
                 crate::fault::point("finished_uncommitted");
             }
@@ -464,8 +464,8 @@ impl Backend for Sqlite {
         some.try_for_each(|keys| self.transaction(self.durability, |core| open(core, keys)))
     }
 
-    fn cancel(&self, now: Timestamp, id: TaskId) -> Result<Cancelled, Error> {
-        self.transaction(self.durability, |core| cancel::cancel(core, now, id))
+    fn cancel(&self, now: Timestamp, id: TaskId) -> Result<(Cancelled, Over), Error> {
+        operate::cancel(self, now, id)
     }
 
     fn retry_batch(&self, now: Timestamp, id: TaskId) -> Result<u64, Error> {

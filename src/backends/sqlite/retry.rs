@@ -1,14 +1,14 @@
-//! Operate: the members of a batch that did not succeed run again, and what has ended with them.
+//! Operate: what has ended with a task, or with a batch, runs again with it.
 //!
-//! Edges lead from older rows to newer ones, so one look at the rows in their order is enough: what comes
-//! before a row is decided before it.
+//! Edges lead from older rows to newer ones, and what comes after a batch is newer than its members, so one
+//! look at the rows in their order is enough: what comes before a row is decided before it.
 
 use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension};
 
 use super::core::{Core, NextDue};
-use super::edges::{AWAIT, ends_with, run};
+use super::edges::{self, ends_with, run};
 use super::errors::not_stored;
 use super::gates::ties_of;
 use super::row::text;
@@ -39,9 +39,6 @@ pub(super) const BEFORE: &str = "SELECT e.before, e.policy, t.state \
 
 /// Served by the primary key.
 const TIES: &str = "SELECT ties FROM litework_task WHERE id = ?1";
-
-/// Served by the primary key of `litework_edge`.
-const REOPEN: &str = "UPDATE litework_edge SET open = 1 WHERE before = ?1 AND after = ?2";
 
 /// Served by the primary key. Attempts go on from their number, as leases are told by it: one that was given
 /// back, snoozed or put off by a rate has that number again, but only after its own end was kept.
@@ -78,24 +75,14 @@ pub(super) fn allow_again(
     Ok(Deed::allowance(attempt, attempts_max, base))
 }
 
-/// Served by `litework_edge_after`.
-const IS_OPEN: &str = "SELECT EXISTS (SELECT 1 FROM litework_edge WHERE after = ?1 AND open = 1)";
-
 /// Served by the primary key.
 const WAIT: &str = "UPDATE litework_task SET state = 'waiting', reason = 'parents', wait_key = NULL \
      WHERE id = ?1";
 
-/// Lets a task that was made ready wait, if any before it has not ended; says whether it does.
-pub(super) fn wait_again(conn: &Connection, row: i64) -> Result<bool, Error> {
-    let open = conn
-        .prepare_cached(IS_OPEN)
-        .and_then(|mut read| read.query_row([row], |found| found.get(0)))
-        .map_err(not_stored)?;
-    if open {
-        run(conn, WAIT, [row])?;
-    }
-    Ok(open)
-}
+/// The batch of a task, if it has ended without success. Served by the primary key.
+const LOST_BATCH: &str = "SELECT b.id FROM litework_task t JOIN litework_task b ON b.id = t.batch \
+     WHERE t.id = ?1 AND (b.state = 'failed' OR b.state = 'cancelled') \
+     AND json_extract(b.ties, '$.sums') = 1";
 
 /// A task before another.
 struct Before {
@@ -104,7 +91,7 @@ struct Before {
     state: State,
 }
 
-/// How many tasks run again, the batch not counted.
+/// How many tasks run again, batches not counted.
 pub(super) fn batch(core: &mut Core, now: Timestamp, id: TaskId) -> Result<u64, Error> {
     let state: Option<String> = core
         .conn
@@ -116,34 +103,68 @@ pub(super) fn batch(core: &mut Core, now: Timestamp, id: TaskId) -> Result<u64, 
     if !state.is_final() {
         return Err(Error::NotFinished { id, state });
     }
-    let batch = id.row();
-    let mut members = rows(&core.conn, MEMBERS, batch)?;
-    if members.is_empty() {
+    let members = rows(&core.conn, MEMBERS, id.row())?;
+    if members.is_empty() && state == State::Succeeded {
         return Ok(0);
     }
-    let mut open: BTreeSet<i64> = members.drain(..).collect();
-    open.extend(rows(&core.conn, ENDED_WITH, batch)?);
-    let mut again = BTreeSet::from([batch]);
-    reset(core, now, batch, true)?;
-    while let Some(row) = open.pop_first() {
-        if run_again(core, now, row, &again)? {
-            again.insert(row);
-            open.extend(rows(&core.conn, ENDED_WITH, row)?);
-        }
-    }
+    let mut open = BTreeSet::from_iter(members);
+    reopen_batch(core, now, id.row(), &mut open)?;
+    let count = go_on(core, now, open)?;
     core.lanes.forget();
     core.next_due = NextDue::Unknown;
     core.effects.work = true;
-    core.effects.changed.extend(&again);
+    Ok(count)
+}
+
+/// A task was made ready: what has ended only because of it runs again after it, and its batch waits for
+/// it, unless that has succeeded. Says whether it waits itself, for what runs again before it.
+pub(super) fn take_along(core: &mut Core, now: Timestamp, row: i64) -> Result<bool, Error> {
+    let mut open = BTreeSet::new();
+    note(core, now, row, &mut open)?;
+    go_on(core, now, open)?;
+    let waits = stand_behind(&core.conn, row, &before(&core.conn, row)?)?;
+    if waits {
+        run(&core.conn, WAIT, [row])?;
+    }
+    Ok(waits)
+}
+
+/// Lets a batch wait for its members again, and notes what has ended with it.
+fn reopen_batch(
+    core: &mut Core,
+    now: Timestamp,
+    batch: i64,
+    open: &mut BTreeSet<i64>,
+) -> Result<(), Error> {
+    reset(core, now, batch, true)?;
     core.unsummed.insert(batch, now);
-    Ok(again.len() as u64 - 1)
+    open.extend(rows(&core.conn, ENDED_WITH, batch)?);
+    Ok(())
+}
+
+/// Notes what has ended with a row that runs again, or with its batch.
+fn note(core: &mut Core, now: Timestamp, row: i64, open: &mut BTreeSet<i64>) -> Result<(), Error> {
+    open.extend(rows(&core.conn, ENDED_WITH, row)?);
+    let batches = rows(&core.conn, LOST_BATCH, row)?;
+    batches.into_iter().try_for_each(|batch| reopen_batch(core, now, batch, open))
+}
+
+/// Lets those run again that have ended with others, and what has ended with them; says how many.
+fn go_on(core: &mut Core, now: Timestamp, mut open: BTreeSet<i64>) -> Result<u64, Error> {
+    let mut count = 0;
+    while let Some(row) = open.pop_first() {
+        if run_again(core, now, row)? {
+            count += 1;
+            note(core, now, row, &mut open)?;
+        }
+    }
+    Ok(count)
 }
 
 /// Whether a task can run again; if so, it does.
-fn run_again(core: &Core, now: Timestamp, row: i64, again: &BTreeSet<i64>) -> Result<bool, Error> {
+fn run_again(core: &Core, now: Timestamp, row: i64) -> Result<bool, Error> {
     let before = before(&core.conn, row)?;
-    let doomed = |one: &Before| !again.contains(&one.row) && ends_with(one.state, one.policy);
-    if before.iter().any(doomed) {
+    if before.iter().any(|one| ends_with(one.state, one.policy)) {
         return Ok(false);
     }
     let ties = ties(&core.conn, row)?;
@@ -154,15 +175,17 @@ fn run_again(core: &Core, now: Timestamp, row: i64, again: &BTreeSet<i64>) -> Re
         }
         unique::take_again(&core.conn, row, &unique.key)?;
     }
-    // Those that run again have not ended by now, and neither may have others.
-    let mut waits = false;
-    for one in before.iter().filter(|one| !one.state.is_final()) {
-        run(&core.conn, REOPEN, (one.row, row))?;
-        run(&core.conn, AWAIT, [one.row])?;
-        waits = true;
-    }
+    let waits = stand_behind(&core.conn, row, &before)?;
     reset(core, now, row, waits)?;
     Ok(true)
+}
+
+/// Lets a row wait for those before it that have not ended; says whether there are such.
+fn stand_behind(conn: &Connection, row: i64, before: &[Before]) -> Result<bool, Error> {
+    let mut open = before.iter().filter(|one| !one.state.is_final()).peekable();
+    let waits = open.peek().is_some();
+    open.try_for_each(|one| edges::reopen(conn, one.row, row))?;
+    Ok(waits)
 }
 
 /// Makes a row ready, or lets it wait for those before it.

@@ -27,6 +27,10 @@ const PLACE: &str = "SELECT rank, wait_key, ties FROM litework_task WHERE id = ?
 /// Served by `litework_edge_after`.
 const PARENTS: &str = "SELECT count(*) FROM litework_edge WHERE after = ?1 AND open = 1";
 
+/// Served by `litework_task_batch`.
+const OPEN_MEMBERS: &str =
+    "SELECT count(*) FROM litework_task WHERE batch = ?1 AND finished_at IS NULL";
+
 const LANES: &str = "SELECT id, queue, kind FROM litework_lane ORDER BY queue, kind";
 
 /// Served by `litework_task_ready`.
@@ -65,10 +69,7 @@ pub(super) fn facts(
     let mut facts = Facts {
         rules: rules::stored(conn)?,
         gate: gate(conn, now, wait_key, ties_of(ties).gate)?,
-        parents: conn
-            .prepare_cached(PARENTS)?
-            .query_row([id.row()], |row| row.get::<_, i64>(0))?
-            .unsigned_abs(),
+        parents: parents(conn, id)?,
         workers: presence::workers(conn, inner)?,
         ahead: 0,
         task,
@@ -78,6 +79,15 @@ pub(super) fn facts(
         facts.ahead = ahead(conn, now, &facts, (rank, id.row()))?;
     }
     Ok(Some(facts))
+}
+
+/// A task waits for those before it, a batch for its members.
+fn parents(conn: &Connection, id: TaskId) -> rusqlite::Result<u64> {
+    let count = |sql: &str| -> rusqlite::Result<u64> {
+        let mut read = conn.prepare_cached(sql)?;
+        read.query_row([id.row()], |row| row.get(0)).map(i64::unsigned_abs)
+    };
+    Ok(count(PARENTS)? + count(OPEN_MEMBERS)?)
 }
 
 fn gate(
