@@ -3,9 +3,11 @@
 //! Both engines ask here, inside their transaction, so that they refuse the same.
 
 use crate::error::Error;
+use crate::gate::Gate;
 use crate::id::TaskId;
 use crate::state::{Reason, State};
 use crate::time::Timestamp;
+use crate::unique::Replace;
 
 /// What is done to a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +120,61 @@ impl Tally {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+}
+
+/// How a task stands that a second call of its unique key changes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
+    pub(crate) state: State,
+    pub(crate) reason: Option<Reason>,
+    pub(crate) due_at: Timestamp,
+    pub(crate) gate: Option<Gate>,
+}
+
+/// How it stands after that.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Restanding {
+    pub(crate) due_at: Timestamp,
+    /// None where it begins as a new task would.
+    pub(crate) state: Option<(State, Option<Reason>)>,
+    /// Whether it may have kept others waiting at its gate, and does not any more.
+    pub(crate) leaves_gate: bool,
+}
+
+impl Standing {
+    /// What waits goes on waiting, but for what is due later, which leaves its line, and for what takes
+    /// over another gate with its arguments.
+    pub(crate) fn replaced(
+        self,
+        what: Replace,
+        (asked, now): (Timestamp, Timestamp),
+        other_gate: bool,
+    ) -> Restanding {
+        let stays = Some((self.state, self.reason));
+        let stay = |due_at| Restanding { due_at, state: stays, leaves_gate: false };
+        let own = if what.due { asked } else { self.due_at };
+        if self.reason == Some(Reason::Parents) {
+            return stay(own);
+        }
+        // Its own time had come before its rate gave it a later one.
+        let paced = self.reason == Some(Reason::Rate) && matches!(self.gate, Some(Gate::Rate(_)));
+        let due_at = if paced && !what.due { now } else { own };
+        let later = due_at > now;
+        let state = if !later && other_gate {
+            None
+        } else if !later && paced {
+            return stay(self.due_at);
+        } else if later && (what.due || other_gate || self.state == State::Ready) {
+            Some(Deed::moved_to(self.state, self.reason, true))
+        } else if self.state == State::Scheduled && what.due {
+            // What is due by now is found by the next claim, in its order.
+            Some((State::Scheduled, Some(Reason::Delayed)))
+        } else {
+            stays
+        };
+        let leaves_gate = self.gate.is_some() && (other_gate || state != stays);
+        Restanding { due_at, state, leaves_gate }
     }
 }
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use litework::sqlite::ClientExt;
 use litework::{
-    Call, Client, Context, Error, Failure, Mode, Reason, Replace, Result, State, TaskRef, Unique,
-    task,
+    Call, Client, Context, Error, Exclusive, Failure, Handle, Limit, Mode, Rate, Reason, Replace,
+    Result, Scope, State, TaskRef, Unique, task,
 };
 
-use crate::common::{Gate, Lab, Log, Runs};
+use crate::common::{Gate, Lab, Log, Runs, eventually};
 use crate::under_way::{begin, newest};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -31,8 +31,19 @@ fn stumble(ctx: &Context, pass: u32) -> Result<u32> {
     Ok(pass)
 }
 
+/// Waits at the gate on its first pass.
+#[task]
+fn sync(ctx: &Context, source: &str, pass: u32) -> Result<u32> {
+    ctx.state::<Log>()?.note(format!("{source}/{pass}"));
+    if pass == 1 {
+        ctx.state::<Gate>()?.pass();
+    }
+    Ok(pass)
+}
+
 fn client(lab: &Lab, log: &Log, gate: &Gate) -> Client {
-    let builder = lab.builder().register(index).register(stumble).retry_in_place(false);
+    let builder = lab.builder().register(index).register(stumble).register(sync);
+    let builder = builder.retry_in_place(false);
     builder.state(log.clone()).state(gate.clone()).open().unwrap()
 }
 
@@ -145,6 +156,178 @@ fn a_debounced_task_runs_when_the_calls_have_stopped() {
         lab.advance(&client, MINUTE);
         assert_eq!(lab.wait(&client, &first).unwrap(), 3);
         assert!(!client.enqueue(call(4)).unwrap().is_existing());
+    });
+}
+
+type Sync = <sync as TaskRef>::Task;
+
+fn locked(source: &str, pass: u32) -> Call<Sync> {
+    sync::with(source, pass).exclusive(Exclusive::lock("import/{source}").wait())
+}
+
+fn newest_call(call: Call<Sync>) -> Call<Sync> {
+    call.unique(Unique::key("sync").replacing(Replace::ALL))
+}
+
+fn stands(handle: &Handle<Sync>) -> (State, Option<Reason>) {
+    let task = handle.refresh().unwrap();
+    (task.state, task.reason)
+}
+
+#[test]
+fn what_takes_over_the_arguments_waits_for_the_lock_that_they_name() {
+    Lab::everywhere(|lab| {
+        let (log, gate) = (Log::default(), Gate::default());
+        let client = client(lab, &log, &gate);
+        std::thread::scope(|scope| {
+            let holder = begin(scope, lab, &client, locked("b", 1));
+            gate.wait_for(1);
+            let first = client.enqueue(newest_call(locked("a", 2)).run_after(MINUTE)).unwrap();
+            let second = client.enqueue(newest_call(locked("b", 3))).unwrap();
+            assert_eq!(first.id(), second.id());
+            assert_eq!(stands(&second), (State::Waiting, Some(Reason::Lock)));
+            let third = client.enqueue(newest_call(locked("c", 4))).unwrap();
+            assert_eq!(lab.wait(&client, &third).unwrap(), 4, "nobody holds the third lock");
+            assert_eq!(log.words(), ["b/1", "c/4"]);
+            gate.open();
+            holder.join().unwrap();
+        });
+    });
+}
+
+#[test]
+fn what_takes_over_the_arguments_leaves_its_place_at_the_old_gate() {
+    Lab::everywhere(|lab| {
+        let (log, gate) = (Log::default(), Gate::default());
+        let client = client(lab, &log, &gate);
+        // What is paused stands at its gate and goes no further.
+        client.pause(&Scope::kind("sync")).unwrap();
+        let first = client.enqueue(newest_call(locked("a", 2))).unwrap();
+        let behind = client.enqueue(locked("a", 3)).unwrap();
+        let other = client.enqueue(locked("b", 4)).unwrap();
+        assert_eq!(stands(&behind), (State::Waiting, Some(Reason::Lock)));
+        client.enqueue(newest_call(locked("b", 5))).unwrap();
+        assert_eq!(stands(&first), (State::Waiting, Some(Reason::Lock)), "behind that of b");
+        assert_eq!(stands(&behind), (State::Ready, None), "it is the next of a now");
+        // The gate may be one of another sort, or none.
+        let few = newest_call(sync::with("b", 6)).limit(Limit::per_key("tenant/{source}", 1));
+        client.enqueue(few).unwrap();
+        assert_eq!(stands(&first), (State::Ready, None));
+        client.enqueue(newest_call(sync::with("b", 7))).unwrap();
+        assert_eq!(stands(&first), (State::Ready, None));
+        // Only the arguments take the gate along.
+        let due = Unique::key("sync").replacing(Replace::DUE);
+        client.enqueue(locked("b", 8).unique(due)).unwrap();
+        assert_eq!(stands(&first), (State::Ready, None));
+        client.resume(&Scope::kind("sync")).unwrap();
+        for (handle, pass) in [(&behind, 3), (&other, 4), (&first, 7)] {
+            assert_eq!(lab.wait(&client, handle).unwrap(), pass);
+        }
+    });
+}
+
+#[test]
+fn what_takes_over_the_arguments_starts_as_the_new_rate_admits_it() {
+    Lab::everywhere(|lab| {
+        let (log, gate) = (Log::default(), Gate::default());
+        let client = client(lab, &log, &gate);
+        let rated = |source: &str, pass| {
+            sync::with(source, pass).rate_per_key("host/{source}", Rate::per(1, MINUTE))
+        };
+        for source in ["a", "b"] {
+            let started = client.enqueue(rated(source, 0)).unwrap();
+            lab.ended(&client, &started);
+        }
+        let first = client.enqueue(newest_call(rated("a", 2))).unwrap();
+        let behind = client.enqueue(rated("a", 3)).unwrap();
+        assert_eq!(stands(&first), (State::Scheduled, Some(Reason::Rate)));
+        assert_eq!(stands(&behind), (State::Waiting, Some(Reason::Limit)));
+        client.enqueue(newest_call(rated("b", 4))).unwrap();
+        assert_eq!(stands(&first), (State::Scheduled, Some(Reason::Rate)), "that of b");
+        assert_eq!(stands(&behind), (State::Scheduled, Some(Reason::Rate)), "the next of a");
+        let only_arguments = Unique::key("sync").replacing(Replace::ARGUMENTS);
+        client.enqueue(rated("c", 5).unique(only_arguments)).unwrap();
+        assert_eq!(lab.wait(&client, &first).unwrap(), 5, "its own time had come");
+        lab.advance(&client, MINUTE);
+        assert_eq!(lab.wait(&client, &behind).unwrap(), 3);
+    });
+}
+
+#[test]
+fn what_waits_for_others_stands_at_the_new_gate_once_they_have_ended() {
+    Lab::everywhere(|lab| {
+        let (log, gate) = (Log::default(), Gate::default());
+        let client = client(lab, &log, &gate);
+        std::thread::scope(|scope| {
+            let holder = begin(scope, lab, &client, locked("b", 1));
+            gate.wait_for(1);
+            let before = client.enqueue(later(once("docs", 9))).unwrap();
+            let after = client.enqueue(newest_call(locked("a", 2)).after([before.id()])).unwrap();
+            client.enqueue(newest_call(locked("b", 3))).unwrap();
+            assert_eq!(stands(&after), (State::Waiting, Some(Reason::Parents)));
+            lab.advance(&client, MINUTE);
+            lab.ended(&client, &before);
+            eventually("it stands at the gate", || {
+                stands(&after) == (State::Waiting, Some(Reason::Lock))
+            });
+            assert_eq!(log.words(), ["b/1", "docs/9"]);
+            gate.open();
+            holder.join().unwrap();
+            assert_eq!(lab.wait(&client, &after).unwrap(), 3);
+        });
+    });
+}
+
+#[test]
+fn a_debounced_task_that_waits_for_a_lock_waits_again_until_the_calls_have_stopped() {
+    Lab::everywhere(|lab| {
+        let (log, gate) = (Log::default(), Gate::default());
+        let client = client(lab, &log, &gate);
+        let call = |pass| locked("b", pass).unique(Unique::key("{source}").debounced(MINUTE));
+        std::thread::scope(|scope| {
+            let holder = begin(scope, lab, &client, locked("b", 1));
+            gate.wait_for(1);
+            let first = client.enqueue(call(2)).unwrap();
+            lab.advance(&client, MINUTE);
+            eventually("it waits for the lock", || {
+                stands(&first) == (State::Waiting, Some(Reason::Lock))
+            });
+            assert_eq!(client.enqueue(call(3)).unwrap().id(), first.id());
+            gate.open();
+            let holder = holder.join().unwrap();
+            lab.ended(&client, &holder);
+            lab.settle(&client);
+            assert_eq!(stands(&first), (State::Scheduled, Some(Reason::Delayed)));
+            assert_eq!(first.refresh().unwrap().due_at, lab.now().after(MINUTE));
+            lab.advance(&client, MINUTE);
+            assert_eq!(lab.wait(&client, &first).unwrap(), 3);
+        });
+    });
+}
+
+#[test]
+fn a_due_time_that_replaces_another_lets_those_go_on_that_stood_behind() {
+    Lab::everywhere(|lab| {
+        let (log, gate) = (Log::default(), Gate::default());
+        let client = client(lab, &log, &gate);
+        client.pause(&Scope::kind("sync")).unwrap();
+        let by_due = |call: Call<Sync>| call.unique(Unique::key("sync").replacing(Replace::DUE));
+        let of = |pass, max| sync::with("a", pass).limit(Limit::per_key("tenant/{source}", max));
+        let ready = client.enqueue_many([of(2, 2), of(2, 2)]).unwrap();
+        let first = client.enqueue(by_due(of(3, 1)).priority(1)).unwrap();
+        let behind = client.enqueue(of(4, 2)).unwrap();
+        ready[1].cancel().unwrap();
+        let waits = (State::Waiting, Some(Reason::Limit));
+        assert_eq!((stands(&first), stands(&behind)), (waits, waits), "the first wants it alone");
+        // A moment that has come leaves it in its line.
+        client.enqueue(by_due(of(5, 1))).unwrap();
+        assert_eq!((stands(&first), stands(&behind)), (waits, waits));
+        client.enqueue(by_due(of(6, 1)).run_after(MINUTE)).unwrap();
+        assert_eq!(stands(&first), (State::Scheduled, Some(Reason::Delayed)));
+        assert_eq!(stands(&behind), (State::Ready, None));
+        client.resume(&Scope::kind("sync")).unwrap();
+        lab.advance(&client, MINUTE);
+        assert_eq!(lab.wait(&client, &first).unwrap(), 3, "the arguments stay");
     });
 }
 

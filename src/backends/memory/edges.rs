@@ -65,6 +65,11 @@ impl Edges {
         }
     }
 
+    /// Whether others come before a task, whether they have ended or not.
+    pub(super) fn has_before(&self, row: i64) -> bool {
+        self.before.get(&row).is_some_and(|before| !before.is_empty())
+    }
+
     /// A task is no longer kept.
     pub(super) fn forget(&mut self, task: &TaskRecord) {
         let row = task.id.row();
