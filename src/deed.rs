@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::gate::Gate;
 use crate::id::TaskId;
 use crate::state::{Reason, State};
+use crate::ties::Ties;
 use crate::time::Timestamp;
 use crate::unique::Replace;
 
@@ -120,6 +121,45 @@ impl Tally {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+}
+
+/// A task of which a copy is to be stored, and which ends by that if it has not started.
+#[derive(Debug)]
+pub(crate) struct Copied<'a> {
+    pub(crate) id: TaskId,
+    pub(crate) state: State,
+    pub(crate) reason: Option<Reason>,
+    /// None for a plain task.
+    pub(crate) ties: Option<&'a Ties>,
+    pub(crate) is_member: bool,
+    /// Whether another waits for it now.
+    pub(crate) is_awaited: bool,
+}
+
+impl Copied<'_> {
+    /// Why it is not done: edges and batches are those of the one task, and a copy would have none.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        let Self { id, state, .. } = *self;
+        let ends = !state.is_final() && state != State::Running;
+        let ties = self.ties?;
+        let instead = if ties.sums {
+            "it stands for a flow and has no copy; cancel it and enqueue the flow anew"
+        } else if ties.takes.is_some() {
+            "it takes the results of others, which a copy would not get; enqueue it anew with \
+             `after` and `takes_result`"
+        } else if ends && self.reason == Some(Reason::Parents) {
+            "it waits for others, and a copy would not; cancel it and enqueue it anew with `after`"
+        } else if ends && self.is_member {
+            "it is a member of a flow, and a copy would not be; cancel the flow and enqueue it anew, \
+             or copy the task once it has ended"
+        } else if ends && self.is_awaited {
+            "others wait for it, and would not wait for a copy; cancel them, copy it, and enqueue \
+             them anew with `after`"
+        } else {
+            return None;
+        };
+        Some(Error::WrongState { code: "linked", id, state, instead })
     }
 }
 
