@@ -8,8 +8,9 @@ use litework::{
     Call, Client, Context, Error, Exclusive, Failure, Handle, Limit, Mode, Rate, Reason, Replace,
     Result, Scope, State, TaskRef, Unique, task,
 };
+use rusqlite::TransactionBehavior;
 
-use crate::common::{Gate, Lab, Log, Runs, eventually};
+use crate::common::{Gate, LONG, Lab, Log, Runs, eventually};
 use crate::under_way::{begin, newest};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -113,6 +114,81 @@ fn in_bulk_and_in_a_transaction_the_key_holds_as_well() {
         assert_eq!(within[0].id(), handles[0].id());
         assert_eq!(within[1].id(), within[2].id());
         assert_eq!(client.count(&litework::Filter::new()).unwrap(), 3);
+    });
+}
+
+#[test]
+fn in_the_callers_own_transaction_the_key_holds_as_well() {
+    Lab::each_way(|lab| {
+        let client = client(lab, &Log::default(), &Gate::default());
+        let mut conn = rusqlite::Connection::open(lab.path()).unwrap();
+        conn.busy_timeout(LONG).unwrap();
+        conn.execute_batch("CREATE TABLE orders (id INTEGER PRIMARY KEY)").unwrap();
+        let stored = || client.count(&litework::Filter::new()).unwrap();
+        let by = |pass, unique: Unique| later(index::with("docs", pass)).unique(unique);
+        let replacing = || Unique::key("{folder}").replacing(Replace::ALL);
+
+        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+        let lost = client.enqueue_in(&tx, later(once("docs", 1))).unwrap();
+        let same = client.enqueue_in(&tx, later(once("docs", 2))).unwrap();
+        assert_eq!(same.id(), lost.id());
+        tx.rollback().unwrap();
+        lost.rolled_back();
+        same.rolled_back();
+        let first = client.enqueue(later(once("docs", 3))).unwrap();
+        assert_eq!((first.is_existing(), stored()), (false, 1), "the key was free again");
+
+        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+        let replaced = client.enqueue_in(&tx, by(4, replacing())).unwrap();
+        assert_eq!(replaced.id(), first.id());
+        tx.rollback().unwrap();
+        replaced.rolled_back();
+        assert_eq!(first.refresh().unwrap().arguments, r#"{"folder":"docs","pass":3}"#);
+
+        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+        tx.execute("INSERT INTO orders VALUES (1)", []).unwrap();
+        let clash = by(5, Unique::key("{folder}").refused());
+        let clash = client.enqueue_in(&tx, clash).map(|_| ()).unwrap_err();
+        assert!(matches!(&clash, Error::NotUnique { existing, .. } if *existing == first.id()));
+        let replaced = client.enqueue_in(&tx, by(6, replacing())).unwrap();
+        let other = client.enqueue_in(&tx, later(once("music", 7))).unwrap();
+        tx.execute("INSERT INTO orders VALUES (2)", []).unwrap();
+        tx.commit().unwrap();
+        let (replaced, other) = (replaced.committed(), other.committed());
+        let orders = conn.query_row("SELECT count(*) FROM orders", [], |row| row.get::<_, i64>(0));
+        assert_eq!((orders.unwrap(), stored()), (2, 2), "the clash ended nothing");
+        assert_eq!(replaced.id(), first.id());
+        lab.advance(&client, MINUTE);
+        assert_eq!(lab.wait(&client, &first).unwrap(), 6);
+        assert_eq!(lab.wait(&client, &other).unwrap(), 7);
+    });
+}
+
+#[test]
+fn in_an_outbox_the_key_holds_when_it_is_sent() {
+    Lab::everywhere(|lab| {
+        let client = client(lab, &Log::default(), &Gate::default());
+        let stored = || client.count(&litework::Filter::new()).unwrap();
+        let send = |calls: Vec<Call<Index>>| {
+            let mut outbox = client.outbox();
+            for call in calls {
+                outbox.enqueue(call).unwrap();
+            }
+            outbox.send()
+        };
+        let mut dropped = client.outbox();
+        dropped.enqueue(later(once("docs", 1))).unwrap();
+        drop(dropped);
+        let first = client.enqueue(later(once("docs", 2))).unwrap();
+        assert!(!first.is_existing(), "what is not sent has no key");
+        let ids = send(["docs", "music", "music"].map(|folder| later(once(folder, 3))).into());
+        let ids = ids.unwrap();
+        assert_eq!((ids[0], ids[1], stored()), (first.id(), ids[2], 2));
+        let refused = later(index::with("docs", 4)).unique(Unique::key("{folder}").refused());
+        let clash = send(vec![later(once("films", 5)), refused]).unwrap_err();
+        assert_eq!(clash.code(), "not_unique");
+        assert!(matches!(&clash, Error::Item { index: 1, .. }), "{clash}");
+        assert_eq!(stored(), 2, "all of it or nothing");
     });
 }
 
@@ -351,7 +427,7 @@ fn a_throttled_task_runs_once_in_its_span_though_it_has_ended() {
 
 #[test]
 fn what_starts_again_ends_where_a_newer_task_has_its_key() {
-    Lab::each_way(|lab| {
+    Lab::everywhere(|lab| {
         let (log, gate) = (Log::default(), Gate::default());
         let client = client(lab, &log, &gate);
         let call = |pass| stumble::with(pass).unique(Unique::key("k").until_start());
@@ -372,7 +448,7 @@ fn what_starts_again_ends_where_a_newer_task_has_its_key() {
 
 #[test]
 fn what_starts_again_takes_its_key_again() {
-    Lab::each_way(|lab| {
+    Lab::everywhere(|lab| {
         let (log, gate) = (Log::default(), Gate::default());
         gate.open();
         let client = client(lab, &log, &gate);
@@ -389,7 +465,7 @@ fn what_starts_again_takes_its_key_again() {
 
 #[test]
 fn the_last_of_many_calls_follows_the_task_that_runs() {
-    Lab::each_way(|lab| {
+    Lab::everywhere(|lab| {
         let (log, gate) = (Log::default(), Gate::default());
         let client = client(lab, &log, &gate);
         let call = |pass| {
@@ -449,7 +525,7 @@ fn alike(pass: u32) -> u32 {
 
 #[test]
 fn the_attribute_may_say_so() {
-    Lab::each_way(|lab| {
+    Lab::everywhere(|lab| {
         let client = lab.builder().register(mirror).register(alike).open().unwrap();
         let first = client.enqueue(mirror::with("a", 1).run_after(MINUTE)).unwrap();
         let second = client.enqueue(mirror::with("a", 2).run_after(MINUTE)).unwrap();
@@ -479,6 +555,11 @@ fn what_cannot_be_a_key_is_refused_and_named() {
     assert_eq!(
         refused(Unique::key("")),
         "bad_key: unique key is \"\"; 1 to 200 bytes without control characters"
+    );
+    assert_eq!(
+        refused(Unique::arguments().within(MINUTE).debounced(MINUTE)),
+        "contradiction: words of a unique key is \"within, debounced\"; one of the two: `until_start` or \
+         `within`, each with `refused` or `replacing` or neither; or `debounced` or `last`"
     );
     let both = index::with("docs", 1)
         .unique(Unique::arguments().last())
