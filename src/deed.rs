@@ -3,9 +3,12 @@
 //! Both engines ask here, inside their transaction, so that they refuse the same.
 
 use crate::error::Error;
+use crate::gate::Gate;
 use crate::id::TaskId;
 use crate::state::{Reason, State};
+use crate::ties::Ties;
 use crate::time::Timestamp;
+use crate::unique::Replace;
 
 /// What is done to a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +121,100 @@ impl Tally {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+}
+
+/// A task of which a copy is to be stored, and which ends by that if it has not started.
+#[derive(Debug)]
+pub(crate) struct Copied<'a> {
+    pub(crate) id: TaskId,
+    pub(crate) state: State,
+    pub(crate) reason: Option<Reason>,
+    /// None for a plain task.
+    pub(crate) ties: Option<&'a Ties>,
+    pub(crate) is_member: bool,
+    /// Whether another waits for it now.
+    pub(crate) is_awaited: bool,
+}
+
+impl Copied<'_> {
+    /// Why it is not done: edges and batches are those of the one task, and a copy would have none.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        let Self { id, state, .. } = *self;
+        let ends = !state.is_final() && state != State::Running;
+        let ties = self.ties?;
+        let instead = if ties.sums {
+            "it stands for a flow and has no copy; cancel it and enqueue the flow anew"
+        } else if ties.takes.is_some() {
+            "it takes the results of others, which a copy would not get; enqueue it anew with \
+             `after` and `takes_result`"
+        } else if ends && self.reason == Some(Reason::Parents) {
+            "it waits for others, and a copy would not; cancel it and enqueue it anew with `after`"
+        } else if ends && self.is_member {
+            "it is a member of a flow, and a copy would not be; cancel the flow and enqueue it anew, \
+             or copy the task once it has ended"
+        } else if ends && self.is_awaited {
+            "others wait for it, and would not wait for a copy; cancel them, copy it, and enqueue \
+             them anew with `after`"
+        } else {
+            return None;
+        };
+        Some(Error::WrongState { code: "linked", id, state, instead })
+    }
+}
+
+/// How a task stands that a second call of its unique key changes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
+    pub(crate) state: State,
+    pub(crate) reason: Option<Reason>,
+    pub(crate) due_at: Timestamp,
+    pub(crate) gate: Option<Gate>,
+}
+
+/// How it stands after that.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Restanding {
+    pub(crate) due_at: Timestamp,
+    /// None where it begins as a new task would.
+    pub(crate) state: Option<(State, Option<Reason>)>,
+    /// Whether it may have kept others waiting at its gate, and does not any more.
+    pub(crate) leaves_gate: bool,
+}
+
+impl Standing {
+    /// What waits goes on waiting, but for what is due later, which leaves its line, and for what takes
+    /// over another gate with its arguments.
+    pub(crate) fn replaced(
+        self,
+        what: Replace,
+        (asked, now): (Timestamp, Timestamp),
+        other_gate: bool,
+    ) -> Restanding {
+        let stays = Some((self.state, self.reason));
+        let stay = |due_at| Restanding { due_at, state: stays, leaves_gate: false };
+        let own = if what.due { asked } else { self.due_at };
+        if self.reason == Some(Reason::Parents) {
+            return stay(own);
+        }
+        // Its own time had come before its rate gave it a later one.
+        let paced = self.reason == Some(Reason::Rate) && matches!(self.gate, Some(Gate::Rate(_)));
+        let due_at = if paced && !what.due { now } else { own };
+        let later = due_at > now;
+        let state = if !later && other_gate {
+            None
+        } else if !later && paced {
+            return stay(self.due_at);
+        } else if later && (what.due || other_gate || self.state == State::Ready) {
+            Some(Deed::moved_to(self.state, self.reason, true))
+        } else if self.state == State::Scheduled && what.due {
+            // What is due by now is found by the next claim, in its order.
+            Some((State::Scheduled, Some(Reason::Delayed)))
+        } else {
+            stays
+        };
+        let leaves_gate = self.gate.is_some() && (other_gate || state != stays);
+        Restanding { due_at, state, leaves_gate }
     }
 }
 

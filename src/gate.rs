@@ -62,6 +62,21 @@ impl Exclusive {
     }
 
     /// Waits for the lock, best rank first, instead of being skipped.
+    ///
+    /// ```
+    /// # use litework::{Client, Exclusive, Mode, Pending, Reason, State, task};
+    /// #[task]
+    /// fn import(source: &str) {}
+    ///
+    /// let tasks = Client::in_memory().mode(Mode::Hold).register(import).open()?;
+    /// let call = || import::with("uk").exclusive(Exclusive::lock("import/{source}").wait());
+    /// let (first, second) = (tasks.enqueue(call())?, tasks.enqueue(call())?);
+    /// assert_eq!(second.refresh()?.reason, Some(Reason::Lock)); // the first is before it
+    /// first.cancel()?;
+    /// tasks.run_pending(&Pending::all())?;
+    /// assert_eq!(second.refresh()?.state, State::Succeeded);
+    /// # Ok::<(), litework::Error>(())
+    /// ```
     pub fn wait(mut self) -> Self {
         self.waits = true;
         self
@@ -71,6 +86,23 @@ impl Exclusive {
     /// those that wait notice within some 10 s. From then on two may run, so what they write outside
     /// should carry the number of [`Context::fence`](crate::Context::fence), which grows with each
     /// holder. Default: as long as it runs.
+    ///
+    /// ```
+    /// # use litework::{Client, Context, Exclusive, Result, task};
+    /// # use std::time::Duration;
+    /// #[task]
+    /// fn mirror(ctx: &Context) -> Result<Option<u64>> {
+    ///     // Whatever keeps the mirror refuses a number below one that it has seen.
+    ///     Ok(ctx.fence())
+    /// }
+    ///
+    /// let tasks = Client::in_memory().register(mirror).open()?;
+    /// let brief = || Exclusive::lock("mirror").expires_after(Duration::from_secs(600));
+    /// let first = tasks.enqueue(mirror::with().exclusive(brief()))?.value()?;
+    /// let second = tasks.enqueue(mirror::with().exclusive(brief()))?.value()?;
+    /// assert!(first.is_some() && first < second);
+    /// # Ok::<(), litework::Error>(())
+    /// ```
     pub fn expires_after(mut self, span: Duration) -> Self {
         self.expires_after = Some(span);
         self
@@ -116,6 +148,21 @@ impl Limit {
 /// may start at once after a quiet time, and a stretch may see up to `count + burst - 1`.
 ///
 /// The rule is the generic cell rate algorithm (ITU-T I.371); one moment is kept for each key.
+///
+/// ```
+/// # use litework::{Client, Mode, Pending, Rate, Reason, task};
+/// # use std::time::Duration;
+/// #[task]
+/// fn fetch(host: &str, page: u32) {}
+///
+/// let tasks = Client::in_memory().mode(Mode::Hold).register(fetch).open()?;
+/// let rate = Rate::per(2, Duration::from_secs(3_600));
+/// let call = |host, page| fetch::with(host, page).rate_per_key("host/{host}", rate);
+/// let handles = tasks.enqueue_many([call("a", 1), call("a", 2), call("b", 1)])?;
+/// assert_eq!(tasks.run_pending(&Pending::all())?.succeeded, 2); // one of each host
+/// assert_eq!(handles[1].refresh()?.reason, Some(Reason::Rate)); // in half an hour
+/// # Ok::<(), litework::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[must_use = "give it to `rate`"]
 pub struct Rate {

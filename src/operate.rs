@@ -111,6 +111,10 @@ impl Client {
     /// neither its key nor its unique key, and it is due when that one was to be, or now. The kind need
     /// not be registered here.
     ///
+    /// What links a task to others is not copied, so that a copy is refused (`linked`) of the batch of a
+    /// flow, of a task that takes results, and, as long as it has not started, of one that waits for
+    /// others, of one that others wait for, and of a member of a flow. The error says what to do instead.
+    ///
     /// ```
     /// # use litework::{Client, Mode, State, task};
     /// #[task]
@@ -125,7 +129,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// `not_found`; `unsupported` for a [`Batch`](crate::Batch), which is never run itself; those of
+    /// `not_found`; `unsupported` for a [`Batch`](crate::Batch), which is never run itself; `linked`; those of
     /// [`Client::enqueue`] for what was changed; else those of [`Client::retry`].
     pub fn edit_as_copy(
         &self,

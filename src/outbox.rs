@@ -81,8 +81,8 @@ impl Outbox {
     /// Stores them all in one transaction, or none. The ids stand in the order of the calls.
     ///
     /// # Errors
-    /// `not_stored` and `unknown_outcome` from the engine; `key_conflict` and `overloaded` with the
-    /// position of the call; `closed`.
+    /// `not_stored` and `unknown_outcome` from the engine; `key_conflict`, `not_unique` and `overloaded`
+    /// with the position of the call; `closed`.
     pub fn send(self) -> Result<Vec<TaskId>, Error> {
         if self.tasks.is_empty() {
             return Ok(Vec::new());

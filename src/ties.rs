@@ -275,6 +275,23 @@ impl Extra {
         self.wait_key.as_deref().zip(self.ties.gate)
     }
 
+    /// The same for one that may wait for others, and does not stand there before those have ended.
+    pub(crate) fn gate_in_the_end(&self) -> Option<(&str, Gate)> {
+        let key = self.wait_key.as_deref().or(self.ties.held_key.as_deref());
+        key.zip(self.ties.gate)
+    }
+
+    /// Sets its gate anew. One that waits for others does not stand there yet, and one that had others
+    /// before it may have to wait for them again.
+    pub(crate) fn stand_at(&mut self, gate: Option<(&str, Gate)>, waits: bool, had_before: bool) {
+        let key = gate.map(|(key, _)| key.to_owned());
+        self.ties.gate = gate.map(|(_, gate)| gate);
+        self.ties.held_key = key.clone().filter(|_| had_before);
+        self.wait_key = key.filter(|_| !waits);
+        // What it was the holder of, if it has run, was another lock.
+        self.fence = None;
+    }
+
     /// Whether it waits for others, or is summed up.
     pub(crate) fn is_linked(&self) -> bool {
         self.member_of.is_some() || !self.after.is_empty()

@@ -22,31 +22,56 @@ enum By {
     Pattern(Pattern),
 }
 
-/// How long a task keeps its key.
+/// How long a task keeps its key, where the option says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cover {
     Start,
-    End,
     Span(Duration),
 }
 
-/// What a second call comes to.
+impl Cover {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Start => "until_start",
+            Self::Span(_) => "within",
+        }
+    }
+}
+
+/// What a second call comes to, where the option says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Second {
-    Existing,
     Refused,
     Replaces(Replace),
     Debounced(Duration),
     Last,
 }
 
+impl Second {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Replaces(_) => "replacing",
+            Self::Debounced(_) => "debounced",
+            Self::Last => "last",
+        }
+    }
+
+    /// Whether it only makes sense where the key is let go at the start.
+    const fn needs_start(self) -> bool {
+        matches!(self, Self::Debounced(_) | Self::Last)
+    }
+}
+
 /// What a second call puts in the place of what was stored; see [`Unique::replacing`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Replace {
-    /// The arguments.
+    /// The arguments, and with them the lock, limit or rate of the new call, or that it has none: the
+    /// task leaves its place at the old one and stands at the new one like a new task.
     pub arguments: bool,
-    /// When it is due.
+    /// When it is due, and when it expires. A task that waits in line for a lock, a limit or a rate
+    /// leaves the line for a later moment, and keeps its place for one that has come.
     pub due: bool,
     /// The priority.
     pub priority: bool,
@@ -92,17 +117,45 @@ impl Replace {
 /// A task that lets its key go when it starts may have to start again: after an error, say. Where a
 /// newer task has the key by then, the older one ends as `cancelled` with the reason `superseded`, and
 /// the newer one runs.
+///
+/// How long the key holds is said by one of [`until_start`](Self::until_start) and
+/// [`within`](Self::within), and what becomes of a second call by one of `refused`, `replacing`,
+/// `debounced` and `last`. `debounced` and `last` let the key go when the task starts, so they do not go
+/// with `within`. Two words that contradict each other are refused as `contradiction`, and both are
+/// named. A word that comes twice counts with its last value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "give it to `unique`"]
 pub struct Unique {
     by: By,
-    cover: Cover,
-    second: Second,
+    /// None: until it ends.
+    cover: Option<Cover>,
+    /// None: the task that is there is the answer.
+    second: Option<Second>,
+    /// The first two words of which one says what the other does not admit.
+    clash: Option<(&'static str, &'static str)>,
 }
 
 impl Unique {
     fn new(by: By) -> Self {
-        Self { by, cover: Cover::End, second: Second::Existing }
+        Self { by, cover: None, second: None, clash: None }
+    }
+
+    fn cover(mut self, cover: Cover) -> Self {
+        self.note_clash(self.cover.map(Cover::word), cover.word());
+        self.cover = Some(cover);
+        self
+    }
+
+    fn second(mut self, second: Second) -> Self {
+        self.note_clash(self.second.map(Second::word), second.word());
+        self.second = Some(second);
+        self
+    }
+
+    /// The same word again says the same of another value, so the last one counts.
+    fn note_clash(&mut self, before: Option<&'static str>, word: &'static str) {
+        let clash = before.filter(|before| *before != word).map(|before| (before, word));
+        self.clash = self.clash.or(clash);
     }
 
     /// Calls with the same arguments are the same. As JSON they may have 1,024 bytes (`bad_key`); with
@@ -123,64 +176,172 @@ impl Unique {
     }
 
     /// Lets the key go when the task starts. Default: when it ends.
-    pub fn until_start(mut self) -> Self {
-        self.cover = Cover::Start;
-        self
+    ///
+    /// ```
+    /// # use litework::{Client, Context, Result, Unique, task};
+    /// #[task]
+    /// fn tidy(ctx: &Context, round: u32) -> Result<bool> {
+    ///     let Some(tasks) = ctx.client().filter(|_| round == 1) else { return Ok(false) };
+    ///     // This one has started, so what comes from now on is another task.
+    ///     let next = tasks.enqueue(tidy::with(2).unique(Unique::key("tidy").until_start()))?;
+    ///     Ok(!next.is_existing())
+    /// }
+    ///
+    /// let tasks = Client::in_memory().register(tidy).open()?;
+    /// let first = tasks.enqueue(tidy::with(1).unique(Unique::key("tidy").until_start()))?;
+    /// assert!(first.value()?);
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    pub fn until_start(self) -> Self {
+        self.cover(Cover::Start)
     }
 
     /// Keeps the key for this long after the task was stored, also when it has ended by then, 1 ms to
     /// 100 years (`out_of_range`): a throttle.
-    pub fn within(mut self, span: Duration) -> Self {
-        self.cover = Cover::Span(span);
-        self
+    ///
+    /// ```
+    /// # use litework::{Client, Unique, task};
+    /// # use std::time::Duration;
+    /// #[task]
+    /// fn remind(user: u32) {}
+    ///
+    /// let tasks = Client::in_memory().register(remind).open()?;
+    /// let hourly = || Unique::arguments().within(Duration::from_secs(3_600));
+    /// let first = tasks.enqueue(remind::with(7).unique(hourly()))?;
+    /// assert!(first.ready()?); // it has run, and holds the key all the same
+    /// let second = tasks.enqueue(remind::with(7).unique(hourly()))?;
+    /// assert!(second.is_existing() && second.id() == first.id());
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    pub fn within(self, span: Duration) -> Self {
+        self.cover(Cover::Span(span))
     }
 
     /// Refuses a second call as `not_unique`.
-    pub fn refused(mut self) -> Self {
-        self.second = Second::Refused;
-        self
+    ///
+    /// ```
+    /// # use litework::{Client, Error, Mode, Unique, task};
+    /// #[task]
+    /// fn close_month(month: &str) {}
+    ///
+    /// let tasks = Client::in_memory().mode(Mode::Hold).register(close_month).open()?;
+    /// let once = || close_month::with("2026-03").unique(Unique::arguments().refused());
+    /// let first = tasks.enqueue(once())?;
+    /// let second = tasks.enqueue(once());
+    /// assert!(matches!(second, Err(Error::NotUnique { existing, .. }) if existing == first.id()));
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    pub fn refused(self) -> Self {
+        self.second(Second::Refused)
     }
 
-    /// A second call changes the task that is there, as long as it does not run.
-    pub fn replacing(mut self, what: Replace) -> Self {
-        self.second = Second::Replaces(what);
-        self
+    /// A second call changes the task that is there, as long as it does not run: it takes over what
+    /// [`Replace`] says of the call.
+    ///
+    /// ```
+    /// # use litework::{Client, Mode, Replace, Unique, task};
+    /// #[task]
+    /// fn publish(page: u32, text: &str) {}
+    ///
+    /// let tasks = Client::in_memory().mode(Mode::Hold).register(publish).open()?;
+    /// let newest = || Unique::key("page/{page}").replacing(Replace::ARGUMENTS);
+    /// let first = tasks.enqueue(publish::with(7, "draft").unique(newest()))?;
+    /// let second = tasks.enqueue(publish::with(7, "final").unique(newest()))?;
+    /// assert_eq!(second.id(), first.id());
+    /// assert_eq!(first.refresh()?.arguments, r#"{"page":7,"text":"final"}"#);
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    pub fn replacing(self, what: Replace) -> Self {
+        self.second(Second::Replaces(what))
     }
 
     /// The task runs once no call has come for this long, 1 ms to 100 years (`out_of_range`), with the
-    /// arguments of the last. A call that comes while it runs stores the next.
-    pub fn debounced(mut self, quiet: Duration) -> Self {
-        self.second = Second::Debounced(quiet);
-        self.cover = Cover::Start;
-        self
+    /// arguments of the last and at its lock, limit or rate. A call that comes while it runs stores the
+    /// next.
+    ///
+    /// ```
+    /// # use litework::{Client, Mode, Pending, State, Unique, task};
+    /// # use std::time::Duration;
+    /// #[task]
+    /// fn search(text: &str) {}
+    ///
+    /// let tasks = Client::in_memory().mode(Mode::Hold).register(search).open()?;
+    /// let typed = |text| {
+    ///     search::with(text).unique(Unique::key("search").debounced(Duration::from_secs(60)))
+    /// };
+    /// let first = tasks.enqueue(typed("li"))?;
+    /// let second = tasks.enqueue(typed("lite"))?;
+    /// assert_eq!(second.id(), first.id());
+    /// assert_eq!(tasks.run_pending(&Pending::all())?.succeeded, 0); // not before a minute without a call
+    /// let task = first.refresh()?;
+    /// assert_eq!((task.state, task.arguments.as_str()), (State::Scheduled, r#"{"text":"lite"}"#));
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    pub fn debounced(self, quiet: Duration) -> Self {
+        self.second(Second::Debounced(quiet))
     }
 
     /// A call that comes while the task runs stores one more, which runs after it, with the arguments
     /// of the last call: for "index again when it was saved again". Needs no `exclusive`, and admits
     /// none.
-    pub fn last(mut self) -> Self {
-        self.second = Second::Last;
-        self.cover = Cover::Start;
-        self
+    ///
+    /// ```
+    /// # use litework::{Client, Context, Pending, Reason, Result, Unique, task};
+    /// #[task]
+    /// fn reindex(ctx: &Context, version: u32) -> Result<u32> {
+    ///     if version == 1 {
+    ///         let tasks = ctx.client().expect("it runs in a queue");
+    ///         // It was saved twice meanwhile.
+    ///         let next = tasks.enqueue(reindex::with(2).unique(Unique::key("doc").last()))?;
+    ///         assert_eq!(next.refresh()?.reason, Some(Reason::Lock)); // it waits for this one
+    ///         let same = tasks.enqueue(reindex::with(3).unique(Unique::key("doc").last()))?;
+    ///         assert_eq!(same.id(), next.id());
+    ///     }
+    ///     Ok(version)
+    /// }
+    ///
+    /// let tasks = Client::in_memory().register(reindex).open()?;
+    /// let first = tasks.enqueue(reindex::with(1).unique(Unique::key("doc").last()))?;
+    /// assert_eq!(first.value()?, 1);
+    /// # let all = tasks.list(&litework::Filter::new(), None, 9)?.tasks;
+    /// # tasks.run_pending(&Pending::all())?;
+    /// # assert_eq!((all.len(), all[0].arguments.as_str()), (2, r#"{"version":3}"#));
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    pub fn last(self) -> Self {
+        self.second(Second::Last)
     }
 
     /// Whether a newer task of its key runs after it.
     pub(crate) fn is_last(&self) -> bool {
-        self.second == Second::Last
+        self.second == Some(Second::Last)
+    }
+
+    /// Two words of which each says what the other does not admit.
+    fn contradiction(&self) -> Option<(&'static str, &'static str)> {
+        let span = self.cover.filter(|cover| matches!(cover, Cover::Span(_)));
+        let start = self.second.filter(|second| second.needs_start());
+        self.clash.or_else(|| Some((span?.word(), start?.word())))
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {
         if let By::Pattern(pattern) = &self.by {
             pattern.check("unique key")?;
         }
+        if let Some((one, other)) = self.contradiction() {
+            let allowed = "one of the two: `until_start` or `within`, each with `refused` or \
+                           `replacing` or neither; or `debounced` or `last`";
+            let both = format!("{one}, {other}");
+            return Err(Error::invalid("contradiction", "words of a unique key", both, allowed));
+        }
         let spans = [
             (
                 "span of `within`",
-                if let Cover::Span(span) = self.cover { Some(span) } else { None },
+                if let Some(Cover::Span(span)) = self.cover { Some(span) } else { None },
             ),
             (
                 "span of `debounced`",
-                if let Second::Debounced(span) = self.second { Some(span) } else { None },
+                if let Some(Second::Debounced(span)) = self.second { Some(span) } else { None },
             ),
         ];
         for (place, span) in spans {
@@ -212,18 +373,19 @@ impl Unique {
                 sorted(chosen?.into_iter())?
             }
         };
-        let held = match self.cover {
-            Cover::Start => Held::Start,
-            Cover::End => Held::End,
-            Cover::Span(span) => Held::Until(now.after(span).as_millis()),
+        let held = match (self.cover, self.second) {
+            (Some(Cover::Span(span)), _) => Held::Until(now.after(span).as_millis()),
+            (Some(Cover::Start), _) => Held::Start,
+            (None, Some(second)) if second.needs_start() => Held::Start,
+            (None, _) => Held::End,
         };
-        let on_conflict = match self.second {
-            Second::Existing => OnConflict::Existing,
-            Second::Refused => OnConflict::Refuse,
-            Second::Replaces(what) => OnConflict::Replace(what),
-            Second::Debounced(_) | Second::Last => OnConflict::Replace(Replace::ALL),
+        let (on_conflict, delay) = match self.second {
+            None => (OnConflict::Existing, None),
+            Some(Second::Refused) => (OnConflict::Refuse, None),
+            Some(Second::Replaces(what)) => (OnConflict::Replace(what), None),
+            Some(Second::Last) => (OnConflict::Replace(Replace::ALL), None),
+            Some(Second::Debounced(quiet)) => (OnConflict::Replace(Replace::ALL), Some(quiet)),
         };
-        let delay = if let Second::Debounced(quiet) = self.second { Some(quiet) } else { None };
         Ok(Claim { key: format!("{kind}:{key}"), held, on_conflict, delay })
     }
 }
@@ -302,5 +464,41 @@ mod tests {
         );
         let never = Unique::arguments().within(Duration::ZERO).check().expect_err("zero");
         assert_eq!(never.to_string(), "out_of_range: span of `within` is 0ns; 1 ms to 100 years");
+    }
+
+    #[test]
+    fn words_that_contradict_each_other_are_refused_and_both_named() {
+        let minute = Duration::from_secs(60);
+        let all = Replace::ALL;
+        let key = Unique::arguments;
+        let refused = [
+            (key().within(minute).debounced(minute), "within, debounced"),
+            (key().debounced(minute).within(minute), "within, debounced"),
+            (key().within(minute).last(), "within, last"),
+            (key().within(minute).until_start(), "within, until_start"),
+            (key().until_start().within(minute), "until_start, within"),
+            (key().refused().replacing(all), "refused, replacing"),
+            (key().replacing(all).debounced(minute), "replacing, debounced"),
+            (key().debounced(minute).last(), "debounced, last"),
+            (key().last().refused().last(), "last, refused"),
+        ];
+        for (unique, words) in refused {
+            let error = unique.check().expect_err(words);
+            assert_eq!(error.code(), "contradiction");
+            assert!(error.to_string().contains(&format!("is \"{words}\";")), "{error}");
+        }
+        let admitted = [
+            key().within(minute).refused(),
+            key().within(minute).replacing(all),
+            key().until_start().refused(),
+            key().until_start().replacing(all),
+            // They say the same of the start, and a word that comes again the same of another value.
+            key().until_start().debounced(minute),
+            key().last().until_start(),
+            key().within(minute).within(minute * 2),
+        ];
+        for unique in admitted {
+            unique.check().expect("it can be meant");
+        }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use litework::{
-    Cancelled, Cause, Client, Context, Error, Exclusive, Filter, Handle, Limit, OWNER_BYTES_MAX,
-    Rate, Reason, Result, Scope, State, TaskId, TaskRecord, TaskRef, Unique, task,
+    Cancelled, Cause, Client, Context, Error, Exclusive, Filter, Flow, Handle, Limit,
+    OWNER_BYTES_MAX, Rate, Reason, Result, Scope, State, TaskId, TaskRecord, TaskRef, Unique, task,
 };
 
 use crate::common::{Lab, Log, Runs};
@@ -28,6 +28,7 @@ crate::everywhere! {
     a_copy_differs_in_what_was_edited_and_takes_the_place_of_what_had_not_started,
     a_copy_of_what_has_ended_leaves_it_as_it_was,
     a_copy_with_a_bad_value_changes_nothing,
+    what_other_tasks_hang_on_is_not_copied,
     all_that_are_meant_are_counted_and_then_changed,
     what_succeeded_is_retried_only_if_it_is_named,
     many_more_than_expected_are_left_alone,
@@ -336,6 +337,49 @@ fn a_copy_with_a_bad_value_changes_nothing(lab: &Lab) {
     assert_eq!(code(shop.client.edit_as_copy(id, |edit| edit.attempts(0))), "out_of_range");
     assert_eq!(later.refresh().unwrap().state, State::Scheduled);
     assert_eq!(shop.client.count(&Filter::new()).unwrap(), 1);
+}
+
+/// A copy would have no edges and no batch: it would run too early, or others would end with the first.
+fn what_other_tasks_hang_on_is_not_copied(lab: &Lab) {
+    let shop = shop(lab);
+    let refused = |id: TaskId, why: &str| {
+        let before = shop.client.get(id).unwrap();
+        let error = shop.client.edit_as_copy(id, |edit| edit.priority(1)).unwrap_err();
+        assert_eq!(error.code(), "linked", "{error}");
+        let said = error.to_string();
+        let begins = format!("linked: task {id} is {}; {why}", before.state);
+        assert!(said.starts_with(&begins), "{said}, not {begins}");
+        assert_eq!(shop.client.get(id).unwrap(), before);
+    };
+    let first = shop.later("a");
+    let second = shop.client.enqueue(send::with("b").after([first.id()])).unwrap();
+    refused(second.id(), "it waits for others");
+    refused(first.id(), "others wait for it");
+    second.cancel().unwrap();
+    let copy = shop.client.edit_as_copy(first.id(), |edit| edit.argument("to", "c")).unwrap();
+
+    let parts = ["d", "e"].map(|to| send::with(to).run_after(HOUR));
+    let batch = shop.client.enqueue_flow(Flow::group("post", parts)).unwrap();
+    let part = shop.client.list(&Filter::new().kind("send"), None, 1).unwrap().tasks.remove(0).id;
+    refused(batch.id(), "it stands for a flow");
+    refused(part, "it is a member of a flow");
+    shop.repair();
+    let page = shop.client.enqueue(print::with(7)).unwrap();
+    let next = print::with(0).after([page.id()]).takes_result("page");
+    let next = shop.client.enqueue(next).unwrap();
+    lab.advance(&shop.client, HOUR);
+    let sent = |id| lab.ended(&shop.client, &shop.client.handle::<send>(id).unwrap());
+    sent(copy.id);
+    lab.ended(&shop.client, &batch);
+    lab.ended(&shop.client, &next);
+    refused(next.id(), "it takes the results of others");
+    refused(batch.id(), "it stands for a flow");
+    let copy = shop.client.edit_as_copy(part, |edit| edit.argument("to", "f")).unwrap();
+    sent(copy.id);
+    assert_eq!(batch.refresh().unwrap().state, State::Succeeded);
+    let mut sent = shop.log.words();
+    sent.sort_unstable();
+    assert_eq!(sent, ["17", "7", "c", "d", "e", "f"]);
 }
 
 fn all_that_are_meant_are_counted_and_then_changed(lab: &Lab) {

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use litework::sqlite::ClientExt;
 use litework::{
-    Call, Client, Context, Error, Failure, Mode, Reason, Replace, Result, State, TaskRef, Unique,
-    task,
+    Call, Client, Context, Error, Exclusive, Failure, Handle, Limit, Mode, Rate, Reason, Replace,
+    Result, Scope, State, TaskRef, Unique, task,
 };
+use rusqlite::TransactionBehavior;
 
-use crate::common::{Gate, Lab, Log, Runs};
+use crate::common::{Gate, LONG, Lab, Log, Runs, eventually};
 use crate::under_way::{begin, newest};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -31,8 +32,19 @@ fn stumble(ctx: &Context, pass: u32) -> Result<u32> {
     Ok(pass)
 }
 
+/// Waits at the gate on its first pass.
+#[task]
+fn sync(ctx: &Context, source: &str, pass: u32) -> Result<u32> {
+    ctx.state::<Log>()?.note(format!("{source}/{pass}"));
+    if pass == 1 {
+        ctx.state::<Gate>()?.pass();
+    }
+    Ok(pass)
+}
+
 fn client(lab: &Lab, log: &Log, gate: &Gate) -> Client {
-    let builder = lab.builder().register(index).register(stumble).retry_in_place(false);
+    let builder = lab.builder().register(index).register(stumble).register(sync);
+    let builder = builder.retry_in_place(false);
     builder.state(log.clone()).state(gate.clone()).open().unwrap()
 }
 
@@ -106,6 +118,81 @@ fn in_bulk_and_in_a_transaction_the_key_holds_as_well() {
 }
 
 #[test]
+fn in_the_callers_own_transaction_the_key_holds_as_well() {
+    Lab::each_way(|lab| {
+        let client = client(lab, &Log::default(), &Gate::default());
+        let mut conn = rusqlite::Connection::open(lab.path()).unwrap();
+        conn.busy_timeout(LONG).unwrap();
+        conn.execute_batch("CREATE TABLE orders (id INTEGER PRIMARY KEY)").unwrap();
+        let stored = || client.count(&litework::Filter::new()).unwrap();
+        let by = |pass, unique: Unique| later(index::with("docs", pass)).unique(unique);
+        let replacing = || Unique::key("{folder}").replacing(Replace::ALL);
+
+        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+        let lost = client.enqueue_in(&tx, later(once("docs", 1))).unwrap();
+        let same = client.enqueue_in(&tx, later(once("docs", 2))).unwrap();
+        assert_eq!(same.id(), lost.id());
+        tx.rollback().unwrap();
+        lost.rolled_back();
+        same.rolled_back();
+        let first = client.enqueue(later(once("docs", 3))).unwrap();
+        assert_eq!((first.is_existing(), stored()), (false, 1), "the key was free again");
+
+        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+        let replaced = client.enqueue_in(&tx, by(4, replacing())).unwrap();
+        assert_eq!(replaced.id(), first.id());
+        tx.rollback().unwrap();
+        replaced.rolled_back();
+        assert_eq!(first.refresh().unwrap().arguments, r#"{"folder":"docs","pass":3}"#);
+
+        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+        tx.execute("INSERT INTO orders VALUES (1)", []).unwrap();
+        let clash = by(5, Unique::key("{folder}").refused());
+        let clash = client.enqueue_in(&tx, clash).map(|_| ()).unwrap_err();
+        assert!(matches!(&clash, Error::NotUnique { existing, .. } if *existing == first.id()));
+        let replaced = client.enqueue_in(&tx, by(6, replacing())).unwrap();
+        let other = client.enqueue_in(&tx, later(once("music", 7))).unwrap();
+        tx.execute("INSERT INTO orders VALUES (2)", []).unwrap();
+        tx.commit().unwrap();
+        let (replaced, other) = (replaced.committed(), other.committed());
+        let orders = conn.query_row("SELECT count(*) FROM orders", [], |row| row.get::<_, i64>(0));
+        assert_eq!((orders.unwrap(), stored()), (2, 2), "the clash ended nothing");
+        assert_eq!(replaced.id(), first.id());
+        lab.advance(&client, MINUTE);
+        assert_eq!(lab.wait(&client, &first).unwrap(), 6);
+        assert_eq!(lab.wait(&client, &other).unwrap(), 7);
+    });
+}
+
+#[test]
+fn in_an_outbox_the_key_holds_when_it_is_sent() {
+    Lab::everywhere(|lab| {
+        let client = client(lab, &Log::default(), &Gate::default());
+        let stored = || client.count(&litework::Filter::new()).unwrap();
+        let send = |calls: Vec<Call<Index>>| {
+            let mut outbox = client.outbox();
+            for call in calls {
+                outbox.enqueue(call).unwrap();
+            }
+            outbox.send()
+        };
+        let mut dropped = client.outbox();
+        dropped.enqueue(later(once("docs", 1))).unwrap();
+        drop(dropped);
+        let first = client.enqueue(later(once("docs", 2))).unwrap();
+        assert!(!first.is_existing(), "what is not sent has no key");
+        let ids = send(["docs", "music", "music"].map(|folder| later(once(folder, 3))).into());
+        let ids = ids.unwrap();
+        assert_eq!((ids[0], ids[1], stored()), (first.id(), ids[2], 2));
+        let refused = later(index::with("docs", 4)).unique(Unique::key("{folder}").refused());
+        let clash = send(vec![later(once("films", 5)), refused]).unwrap_err();
+        assert_eq!(clash.code(), "not_unique");
+        assert!(matches!(&clash, Error::Item { index: 1, .. }), "{clash}");
+        assert_eq!(stored(), 2, "all of it or nothing");
+    });
+}
+
+#[test]
 fn a_call_may_replace_what_waits() {
     Lab::everywhere(|lab| {
         let (log, gate) = (Log::default(), Gate::default());
@@ -148,6 +235,178 @@ fn a_debounced_task_runs_when_the_calls_have_stopped() {
     });
 }
 
+type Sync = <sync as TaskRef>::Task;
+
+fn locked(source: &str, pass: u32) -> Call<Sync> {
+    sync::with(source, pass).exclusive(Exclusive::lock("import/{source}").wait())
+}
+
+fn newest_call(call: Call<Sync>) -> Call<Sync> {
+    call.unique(Unique::key("sync").replacing(Replace::ALL))
+}
+
+fn stands(handle: &Handle<Sync>) -> (State, Option<Reason>) {
+    let task = handle.refresh().unwrap();
+    (task.state, task.reason)
+}
+
+#[test]
+fn what_takes_over_the_arguments_waits_for_the_lock_that_they_name() {
+    Lab::everywhere(|lab| {
+        let (log, gate) = (Log::default(), Gate::default());
+        let client = client(lab, &log, &gate);
+        std::thread::scope(|scope| {
+            let holder = begin(scope, lab, &client, locked("b", 1));
+            gate.wait_for(1);
+            let first = client.enqueue(newest_call(locked("a", 2)).run_after(MINUTE)).unwrap();
+            let second = client.enqueue(newest_call(locked("b", 3))).unwrap();
+            assert_eq!(first.id(), second.id());
+            assert_eq!(stands(&second), (State::Waiting, Some(Reason::Lock)));
+            let third = client.enqueue(newest_call(locked("c", 4))).unwrap();
+            assert_eq!(lab.wait(&client, &third).unwrap(), 4, "nobody holds the third lock");
+            assert_eq!(log.words(), ["b/1", "c/4"]);
+            gate.open();
+            holder.join().unwrap();
+        });
+    });
+}
+
+#[test]
+fn what_takes_over_the_arguments_leaves_its_place_at_the_old_gate() {
+    Lab::everywhere(|lab| {
+        let (log, gate) = (Log::default(), Gate::default());
+        let client = client(lab, &log, &gate);
+        // What is paused stands at its gate and goes no further.
+        client.pause(&Scope::kind("sync")).unwrap();
+        let first = client.enqueue(newest_call(locked("a", 2))).unwrap();
+        let behind = client.enqueue(locked("a", 3)).unwrap();
+        let other = client.enqueue(locked("b", 4)).unwrap();
+        assert_eq!(stands(&behind), (State::Waiting, Some(Reason::Lock)));
+        client.enqueue(newest_call(locked("b", 5))).unwrap();
+        assert_eq!(stands(&first), (State::Waiting, Some(Reason::Lock)), "behind that of b");
+        assert_eq!(stands(&behind), (State::Ready, None), "it is the next of a now");
+        // The gate may be one of another sort, or none.
+        let few = newest_call(sync::with("b", 6)).limit(Limit::per_key("tenant/{source}", 1));
+        client.enqueue(few).unwrap();
+        assert_eq!(stands(&first), (State::Ready, None));
+        client.enqueue(newest_call(sync::with("b", 7))).unwrap();
+        assert_eq!(stands(&first), (State::Ready, None));
+        // Only the arguments take the gate along.
+        let due = Unique::key("sync").replacing(Replace::DUE);
+        client.enqueue(locked("b", 8).unique(due)).unwrap();
+        assert_eq!(stands(&first), (State::Ready, None));
+        client.resume(&Scope::kind("sync")).unwrap();
+        for (handle, pass) in [(&behind, 3), (&other, 4), (&first, 7)] {
+            assert_eq!(lab.wait(&client, handle).unwrap(), pass);
+        }
+    });
+}
+
+#[test]
+fn what_takes_over_the_arguments_starts_as_the_new_rate_admits_it() {
+    Lab::everywhere(|lab| {
+        let (log, gate) = (Log::default(), Gate::default());
+        let client = client(lab, &log, &gate);
+        let rated = |source: &str, pass| {
+            sync::with(source, pass).rate_per_key("host/{source}", Rate::per(1, MINUTE))
+        };
+        for source in ["a", "b"] {
+            let started = client.enqueue(rated(source, 0)).unwrap();
+            lab.ended(&client, &started);
+        }
+        let first = client.enqueue(newest_call(rated("a", 2))).unwrap();
+        let behind = client.enqueue(rated("a", 3)).unwrap();
+        assert_eq!(stands(&first), (State::Scheduled, Some(Reason::Rate)));
+        assert_eq!(stands(&behind), (State::Waiting, Some(Reason::Limit)));
+        client.enqueue(newest_call(rated("b", 4))).unwrap();
+        assert_eq!(stands(&first), (State::Scheduled, Some(Reason::Rate)), "that of b");
+        assert_eq!(stands(&behind), (State::Scheduled, Some(Reason::Rate)), "the next of a");
+        let only_arguments = Unique::key("sync").replacing(Replace::ARGUMENTS);
+        client.enqueue(rated("c", 5).unique(only_arguments)).unwrap();
+        assert_eq!(lab.wait(&client, &first).unwrap(), 5, "its own time had come");
+        lab.advance(&client, MINUTE);
+        assert_eq!(lab.wait(&client, &behind).unwrap(), 3);
+    });
+}
+
+#[test]
+fn what_waits_for_others_stands_at_the_new_gate_once_they_have_ended() {
+    Lab::everywhere(|lab| {
+        let (log, gate) = (Log::default(), Gate::default());
+        let client = client(lab, &log, &gate);
+        std::thread::scope(|scope| {
+            let holder = begin(scope, lab, &client, locked("b", 1));
+            gate.wait_for(1);
+            let before = client.enqueue(later(once("docs", 9))).unwrap();
+            let after = client.enqueue(newest_call(locked("a", 2)).after([before.id()])).unwrap();
+            client.enqueue(newest_call(locked("b", 3))).unwrap();
+            assert_eq!(stands(&after), (State::Waiting, Some(Reason::Parents)));
+            lab.advance(&client, MINUTE);
+            lab.ended(&client, &before);
+            eventually("it stands at the gate", || {
+                stands(&after) == (State::Waiting, Some(Reason::Lock))
+            });
+            assert_eq!(log.words(), ["b/1", "docs/9"]);
+            gate.open();
+            holder.join().unwrap();
+            assert_eq!(lab.wait(&client, &after).unwrap(), 3);
+        });
+    });
+}
+
+#[test]
+fn a_debounced_task_that_waits_for_a_lock_waits_again_until_the_calls_have_stopped() {
+    Lab::everywhere(|lab| {
+        let (log, gate) = (Log::default(), Gate::default());
+        let client = client(lab, &log, &gate);
+        let call = |pass| locked("b", pass).unique(Unique::key("{source}").debounced(MINUTE));
+        std::thread::scope(|scope| {
+            let holder = begin(scope, lab, &client, locked("b", 1));
+            gate.wait_for(1);
+            let first = client.enqueue(call(2)).unwrap();
+            lab.advance(&client, MINUTE);
+            eventually("it waits for the lock", || {
+                stands(&first) == (State::Waiting, Some(Reason::Lock))
+            });
+            assert_eq!(client.enqueue(call(3)).unwrap().id(), first.id());
+            gate.open();
+            let holder = holder.join().unwrap();
+            lab.ended(&client, &holder);
+            lab.settle(&client);
+            assert_eq!(stands(&first), (State::Scheduled, Some(Reason::Delayed)));
+            assert_eq!(first.refresh().unwrap().due_at, lab.now().after(MINUTE));
+            lab.advance(&client, MINUTE);
+            assert_eq!(lab.wait(&client, &first).unwrap(), 3);
+        });
+    });
+}
+
+#[test]
+fn a_due_time_that_replaces_another_lets_those_go_on_that_stood_behind() {
+    Lab::everywhere(|lab| {
+        let (log, gate) = (Log::default(), Gate::default());
+        let client = client(lab, &log, &gate);
+        client.pause(&Scope::kind("sync")).unwrap();
+        let by_due = |call: Call<Sync>| call.unique(Unique::key("sync").replacing(Replace::DUE));
+        let of = |pass, max| sync::with("a", pass).limit(Limit::per_key("tenant/{source}", max));
+        let ready = client.enqueue_many([of(2, 2), of(2, 2)]).unwrap();
+        let first = client.enqueue(by_due(of(3, 1)).priority(1)).unwrap();
+        let behind = client.enqueue(of(4, 2)).unwrap();
+        ready[1].cancel().unwrap();
+        let waits = (State::Waiting, Some(Reason::Limit));
+        assert_eq!((stands(&first), stands(&behind)), (waits, waits), "the first wants it alone");
+        // A moment that has come leaves it in its line.
+        client.enqueue(by_due(of(5, 1))).unwrap();
+        assert_eq!((stands(&first), stands(&behind)), (waits, waits));
+        client.enqueue(by_due(of(6, 1)).run_after(MINUTE)).unwrap();
+        assert_eq!(stands(&first), (State::Scheduled, Some(Reason::Delayed)));
+        assert_eq!(stands(&behind), (State::Ready, None));
+        client.resume(&Scope::kind("sync")).unwrap();
+        lab.advance(&client, MINUTE);
+        assert_eq!(lab.wait(&client, &first).unwrap(), 3, "the arguments stay");
+    });
+}
+
 #[test]
 fn a_throttled_task_runs_once_in_its_span_though_it_has_ended() {
     Lab::everywhere(|lab| {
@@ -168,7 +427,7 @@ fn a_throttled_task_runs_once_in_its_span_though_it_has_ended() {
 
 #[test]
 fn what_starts_again_ends_where_a_newer_task_has_its_key() {
-    Lab::each_way(|lab| {
+    Lab::everywhere(|lab| {
         let (log, gate) = (Log::default(), Gate::default());
         let client = client(lab, &log, &gate);
         let call = |pass| stumble::with(pass).unique(Unique::key("k").until_start());
@@ -189,7 +448,7 @@ fn what_starts_again_ends_where_a_newer_task_has_its_key() {
 
 #[test]
 fn what_starts_again_takes_its_key_again() {
-    Lab::each_way(|lab| {
+    Lab::everywhere(|lab| {
         let (log, gate) = (Log::default(), Gate::default());
         gate.open();
         let client = client(lab, &log, &gate);
@@ -206,7 +465,7 @@ fn what_starts_again_takes_its_key_again() {
 
 #[test]
 fn the_last_of_many_calls_follows_the_task_that_runs() {
-    Lab::each_way(|lab| {
+    Lab::everywhere(|lab| {
         let (log, gate) = (Log::default(), Gate::default());
         let client = client(lab, &log, &gate);
         let call = |pass| {
@@ -266,7 +525,7 @@ fn alike(pass: u32) -> u32 {
 
 #[test]
 fn the_attribute_may_say_so() {
-    Lab::each_way(|lab| {
+    Lab::everywhere(|lab| {
         let client = lab.builder().register(mirror).register(alike).open().unwrap();
         let first = client.enqueue(mirror::with("a", 1).run_after(MINUTE)).unwrap();
         let second = client.enqueue(mirror::with("a", 2).run_after(MINUTE)).unwrap();
@@ -296,6 +555,11 @@ fn what_cannot_be_a_key_is_refused_and_named() {
     assert_eq!(
         refused(Unique::key("")),
         "bad_key: unique key is \"\"; 1 to 200 bytes without control characters"
+    );
+    assert_eq!(
+        refused(Unique::arguments().within(MINUTE).debounced(MINUTE)),
+        "contradiction: words of a unique key is \"within, debounced\"; one of the two: `until_start` or \
+         `within`, each with `refused` or `replacing` or neither; or `debounced` or `last`"
     );
     let both = index::with("docs", 1)
         .unique(Unique::arguments().last())

@@ -48,15 +48,17 @@ pub(super) fn extra(rng: &mut Rng, now: Timestamp) -> Option<Box<Extra>> {
     if rng.bool() {
         let rate = Rate::per(2, Duration::from_millis(10)).burst(rng.u32(1..3));
         let (name, gate) = match rng.u8(0..4) {
-            0 => ("lock:a", Gate::Lock { wait: false, expires_ms: None }),
+            0 => ("lock", Gate::Lock { wait: false, expires_ms: None }),
             1 => {
                 let expires_ms = rng.bool().then(|| rng.u64(1..9));
-                ("lock:a", Gate::Lock { wait: true, expires_ms })
+                ("lock", Gate::Lock { wait: true, expires_ms })
             }
-            2 => ("limit:a", Gate::Limit { max: rng.u32(1..4) }),
-            _ => ("rate:a", Gate::Rate(rate)),
+            2 => ("limit", Gate::Limit { max: rng.u32(1..4) }),
+            _ => ("rate", Gate::Rate(rate)),
         };
-        extra.wait_key = Some(name.to_owned());
+        // Mostly the same one, so that they meet; a call may take a task over to the other.
+        let key = if rng.u8(0..4) == 0 { "b" } else { "a" };
+        extra.wait_key = Some(format!("{name}:{key}"));
         extra.ties.gate = Some(gate);
     }
     let plain = extra.claim.is_none() && extra.wait_key.is_none() && extra.owner.is_none();

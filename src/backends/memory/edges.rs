@@ -71,6 +71,11 @@ impl Edges {
         (before + self.open_members.get(&row).map_or(0, BTreeSet::len)) as u64
     }
 
+    /// Whether others come before a task, whether they have ended or not.
+    pub(super) fn has_before(&self, row: i64) -> bool {
+        self.before.get(&row).is_some_and(|before| !before.is_empty())
+    }
+
     /// A task is no longer kept.
     fn forget(&mut self, task: &TaskRecord) {
         let row = task.id.row();

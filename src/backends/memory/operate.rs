@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Book, Memory};
 use crate::backend::{LaneName, Operate, Over};
-use crate::deed::{Deed, Done, Tally};
+use crate::deed::{Copied, Deed, Done, Tally};
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::gate::Gate;
@@ -14,7 +14,7 @@ use crate::id::TaskId;
 use crate::presence::{RUNNING_SHOWN_MAX, RunningTask, WorkerRecord};
 use crate::record::{NewTask, Stored, TaskRecord};
 use crate::rule::{Limited, Paused, Rule, Scope};
-use crate::state::{State, rank};
+use crate::state::{Reason, State, rank};
 use crate::time::Timestamp;
 use crate::unique::Held;
 use crate::why::{AHEAD_MAX, Blocker, Facts};
@@ -150,6 +150,22 @@ impl Book {
         self.effects.work = true;
         // It may have kept others waiting.
         self.left(now, row);
+    }
+
+    /// The state of a task that may be copied.
+    fn may_be_copied(&self, id: TaskId) -> Result<State, Error> {
+        let task = self.by_id(id).ok_or_else(|| Error::not_found(id))?;
+        let after = self.after(id);
+        let TaskRecord { state, reason, .. } = task.record;
+        let copied = Copied {
+            id,
+            state,
+            reason,
+            ties: task.extra.as_ref().map(|extra| &extra.ties),
+            is_member: task.record.batch.is_some(),
+            is_awaited: after.iter().any(|waiter| waiter.reason == Some(Reason::Parents)),
+        };
+        copied.refusal().map_or(Ok(state), Err)
     }
 
     fn forget(&mut self, row: i64) {
@@ -301,7 +317,7 @@ impl Operate for Memory {
     fn replace(&self, now: Timestamp, id: TaskId, with: NewTask) -> Result<(Stored, Over), Error> {
         self.with(|book| {
             book.telling(now, |book| {
-                let state = book.by_id(id).ok_or_else(|| Error::not_found(id))?.record.state;
+                let state = book.may_be_copied(id)?;
                 let stored = book.enqueue(now, vec![with], None)?;
                 if !state.is_final() && state != State::Running {
                     book.cancel(now, id)?;

@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::task::Task;
 use super::{Book, put};
+use crate::deed::Standing;
 use crate::error::Error;
 use crate::gate::{Gate, Limits, Rate};
 use crate::id::TaskId;
-use crate::record::{NewTask, Stored};
+use crate::record::{NewTask, Stored, TaskRecord};
 use crate::rule::{Admits, Rule, Scope};
 use crate::settle::already_running;
 use crate::state::{Reason, State, rank};
@@ -285,10 +286,16 @@ impl Book {
         Ok(Some(Stored { id, state, due_at, existing: true, claimed: None }))
     }
 
-    /// Puts what a call says in the place of what is stored. A task that waits goes on waiting.
+    /// Puts what a call says in the place of what is stored, and lets those go on that it has kept waiting.
     fn replace(&mut self, now: Timestamp, row: i64, new: &NewTask, what: Replace) {
-        let step_ms = self.step_ms;
-        let mut left = false;
+        let Some(task) = self.tasks.get(&row) else { return };
+        let gate = task.extra.as_ref().and_then(|extra| extra.gate_in_the_end());
+        let other_gate = what.arguments && gate != new.gate();
+        let old_key = gate.map(|(key, _)| key.to_owned());
+        let TaskRecord { state, reason, due_at, .. } = task.record;
+        let stands = Standing { state, reason, due_at, gate: gate.map(|(_, gate)| gate) };
+        let after = stands.replaced(what, (new.due_at, now), other_gate);
+        let (step_ms, had_before) = (self.step_ms, self.edges.has_before(row));
         self.edit(row, |task| {
             let record = &mut task.record;
             if what.arguments {
@@ -298,23 +305,38 @@ impl Book {
                 record.priority = new.priority;
             }
             if what.due {
-                (record.due_at, record.expires_at) = (new.due_at, new.expires_at);
+                record.expires_at = new.expires_at;
             }
-            let again = match record.state {
-                State::Scheduled => what.due,
-                State::Ready => record.due_at > now,
-                _ => false,
-            };
-            if again {
-                left = record.state == State::Ready;
-                (record.state, record.reason) = (State::Scheduled, Some(Reason::Delayed));
-            }
+            record.due_at = after.due_at;
+            // One that begins anew stands at no gate until the old one is left.
+            (record.state, record.reason) =
+                after.state.unwrap_or((State::Scheduled, Some(Reason::Delayed)));
             task.rank = rank(record.due_at, record.priority, step_ms);
+            if let Some(extra) = task.extra.as_mut().filter(|_| other_gate) {
+                extra.stand_at(new.gate(), reason == Some(Reason::Parents), had_before);
+            }
         });
         self.effects.work = true;
-        if left {
-            self.left(now, row);
+        if let Some(key) = old_key.filter(|_| after.leaves_gate) {
+            self.release(now, &key);
         }
+        if after.state.is_none() {
+            self.begin_anew(now, row, new);
+        }
+    }
+
+    /// Lets a due task that stands at no gate begin at that of a call.
+    fn begin_anew(&mut self, now: Timestamp, row: i64, new: &NewTask) {
+        let gate = new.gate();
+        let pass = gate.map_or(Pass::Open, |(key, gate)| self.pass_new(now, key, gate));
+        let (state, reason) = match (pass, gate) {
+            (Pass::Later(opens_at), _) => return self.postpone(row, opens_at),
+            (Pass::Held(_), Some((_, gate))) if !gate.skips() => {
+                (State::Waiting, Some(gate.reason()))
+            }
+            _ => (State::Ready, None),
+        };
+        self.edit(row, |task| (task.record.state, task.record.reason) = (state, reason));
     }
 
     /// Notes who has a unique key from now on.

@@ -344,14 +344,14 @@ impl Core {
     }
 
     /// Remembers what a call has made of a task that was there.
-    pub(super) fn note_touched(&mut self, now: Timestamp, touched: Touched) -> Result<(), Error> {
+    pub(super) fn note_touched(&mut self, touched: Touched) -> Result<(), Error> {
         if let Some(lane) = self.lanes.by_id(&self.conn, touched.lane).map_err(not_stored)? {
             self.lanes.forget_heads(lane);
         }
         // It may have been the next that is due.
         self.next_due = NextDue::Unknown;
         self.effects.work = true;
-        touched.left_gate.map_or(Ok(()), |key| self.release(now, &key))
+        self.note_freed(touched.freed)
     }
 
     /// Somebody wrote through the connection past what is remembered.

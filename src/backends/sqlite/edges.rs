@@ -40,6 +40,11 @@ pub(super) const AFTER: &str = "SELECT e.after, e.policy, t.due_at, t.lane, t.ra
      FROM litework_edge e JOIN litework_task t ON t.id = e.after \
      WHERE e.before = ?1 AND e.open = 1 AND t.state = 'waiting' AND t.reason = 'parents'";
 
+/// Served by the primary keys.
+pub(super) const IS_AWAITED: &str = "SELECT EXISTS (SELECT 1 FROM litework_edge e \
+     JOIN litework_task t ON t.id = e.after \
+     WHERE e.before = ?1 AND e.open = 1 AND t.state = 'waiting' AND t.reason = 'parents')";
+
 /// Served by the primary key of `litework_edge`.
 pub(super) const CLOSE: &str = "UPDATE litework_edge SET open = 0 WHERE before = ?1 AND open = 1";
 
@@ -240,6 +245,13 @@ pub(super) fn close(
     run(conn, CLOSE, [row])?;
     ripple.changed.extend(&ended);
     Ok(ended)
+}
+
+/// Whether a task waits for this one. Its row says so too, but also once the other has ended.
+pub(super) fn is_awaited(conn: &Connection, row: i64) -> Result<bool, Error> {
+    conn.prepare_cached(IS_AWAITED)
+        .and_then(|mut read| read.query_row([row], |found| found.get(0)))
+        .map_err(not_stored)
 }
 
 fn waiters(conn: &Connection, row: i64) -> Result<Vec<Waiter>, Error> {

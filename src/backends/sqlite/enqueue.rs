@@ -253,7 +253,7 @@ impl Insert {
         let met = unique::meet(&core.conn, self.now, core.step_ms, &self.task, claim)?;
         let Some(Met { stored, touched }) = met else { return Ok(None) };
         if let Some(touched) = touched {
-            core.note_touched(self.now, touched)?;
+            core.note_touched(touched)?;
         }
         Ok(Some(stored))
     }

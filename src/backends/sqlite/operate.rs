@@ -13,10 +13,10 @@ use super::errors::{is_damaged_row, not_stored};
 use super::gates::ties_of;
 use super::retry::{self, allow_again};
 use super::{
-    Sqlite, blocks, cancel, ends, member, presence, prune, query, rules, unique, why, wipe,
+    Sqlite, blocks, cancel, edges, ends, member, presence, prune, query, rules, unique, why, wipe,
 };
 use crate::backend::{Backend, Cancelled, LaneName, Operate, Over};
-use crate::deed::{Deed, Done, Tally};
+use crate::deed::{Copied, Deed, Done, Tally};
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::gate::Limits;
@@ -37,7 +37,7 @@ const SLICE: Duration = Duration::from_millis(if cfg!(test) { 3_600_000 } else {
 
 /// Served by the primary key.
 const FOUND: &str = "SELECT state, reason, priority, due_at, enqueued_at, expires_at, attempt, \
-     attempts_max, lane, ties FROM litework_task WHERE id = ?1 AND tag = ?2";
+     attempts_max, lane, ties, batch IS NOT NULL FROM litework_task WHERE id = ?1 AND tag = ?2";
 
 /// Served by the primary key.
 const RETRY: &str = "UPDATE litework_task SET state = 'ready', reason = NULL, finished_at = NULL, \
@@ -85,6 +85,7 @@ struct Before {
     lane: i64,
     /// None for a plain task.
     ties: Option<Ties>,
+    is_member: bool,
 }
 
 impl Before {
@@ -114,6 +115,7 @@ fn read(core: &Core, id: TaskId) -> Result<Before, Error> {
                     attempts_max: row.get(7)?,
                     lane: row.get(8)?,
                     ties: row.get::<_, Option<String>>(9)?.map(|text| ties_of(Some(text))),
+                    is_member: row.get(10)?,
                 })
             })
             .optional()
@@ -345,6 +347,18 @@ fn act_thoroughly(
 /// Stores a task in the place of another.
 fn replace(core: &mut Core, now: Timestamp, id: TaskId, new: &mut [Insert]) -> Result<(), Error> {
     let before = read(core, id)?;
+    let awaited = before.ties.as_ref().is_some_and(|ties| ties.awaited);
+    let copied = Copied {
+        id,
+        state: before.state,
+        reason: before.reason,
+        ties: before.ties.as_ref(),
+        is_member: before.is_member,
+        is_awaited: awaited && edges::is_awaited(&core.conn, id.row())?,
+    };
+    if let Some(refusal) = copied.refusal() {
+        return Err(refusal);
+    }
     blocks::store_all(core, new)?;
     if !before.state.is_final() && before.state != State::Running {
         let cancelled = cancel::cancel(core, now, id)?;

@@ -6,13 +6,15 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::errors::not_stored;
-use super::gates::ties_of;
+use super::gates::{self, Freed, Pass, ties_of};
 use super::payload::{INLINE_BYTES_MAX, INSERT_PAYLOAD};
 use super::row::text;
+use crate::deed::Standing;
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::record::{NewTask, Stored};
 use crate::state::{Reason, State, rank};
+use crate::ties::Extra;
 use crate::time::Timestamp;
 use crate::unique::{Claim, Held, OnConflict, Replace};
 
@@ -32,6 +34,16 @@ const REPLACE: &str = "UPDATE litework_task SET state = ?2, reason = ?3, due_at 
      WHERE id = ?1 AND (state = 'scheduled' OR state = 'waiting' OR state = 'ready')";
 
 /// Served by the primary key.
+const REPLACE_GATE: &str = "UPDATE litework_task SET wait_key = ?2, ties = ?3 WHERE id = ?1";
+
+/// Served by the primary key.
+const MAKE_READY: &str = "UPDATE litework_task SET state = 'ready', reason = NULL \
+     WHERE id = ?1 AND state = 'scheduled'";
+
+/// Served by `litework_edge_after`.
+const HAS_BEFORE: &str = "SELECT EXISTS (SELECT 1 FROM litework_edge WHERE after = ?1)";
+
+/// Served by the primary key.
 const REPLACE_ARGUMENTS: &str = "UPDATE litework_task SET arguments = ?2 WHERE id = ?1";
 
 /// The task that a call has met.
@@ -44,8 +56,8 @@ pub(super) struct Met {
 /// A stored task that a call has changed.
 pub(super) struct Touched {
     pub(super) lane: i64,
-    /// It was ready and is not any more: the key of its gate.
-    pub(super) left_gate: Option<String>,
+    /// Those that it has kept waiting at its gate.
+    pub(super) freed: Vec<Freed>,
 }
 
 /// The task that has a key.
@@ -55,16 +67,15 @@ struct Holder {
     reason: Option<Reason>,
     due_at: Timestamp,
     priority: i8,
-    held: Option<Held>,
     lane: i64,
     has_payload: bool,
-    wait_key: Option<String>,
+    extra: Extra,
 }
 
 impl Holder {
     /// Whether its key is free for others.
     fn is_over(&self, now: Timestamp) -> bool {
-        match self.held {
+        match self.extra.ties.unique.as_ref().map(|key| key.held) {
             Some(Held::Until(moment)) => moment <= now.as_millis(),
             Some(Held::Start | Held::End) => self.state.is_final(),
             None => true,
@@ -122,10 +133,13 @@ fn holder(conn: &Connection, key: &str) -> Result<Option<Holder>, Error> {
                     reason: reason.as_deref().and_then(Reason::from_word),
                     due_at: Timestamp::clamped(row.get(3)?),
                     priority: row.get(4)?,
-                    held: ties_of(text(row, 5)).unique.map(|key| key.held),
                     lane: row.get(6)?,
                     has_payload: row.get(7)?,
-                    wait_key: text(row, 8),
+                    extra: Extra {
+                        wait_key: text(row, 8),
+                        ties: ties_of(text(row, 5)),
+                        ..Extra::default()
+                    },
                 })
             })
             .optional()
@@ -133,33 +147,38 @@ fn holder(conn: &Connection, key: &str) -> Result<Option<Holder>, Error> {
         .map_err(not_stored)
 }
 
-/// Puts what a call says in the place of what is stored. A task that waits goes on waiting.
+/// Puts what a call says in the place of what is stored, and lets those go on that it has kept waiting.
 fn replace(
     conn: &Connection,
     now: Timestamp,
     step_ms: i64,
     task: &NewTask,
-    holder: Holder,
+    mut holder: Holder,
     what: Replace,
 ) -> Result<Met, Error> {
     let row = holder.id.row();
-    let due_at = if what.due { task.due_at } else { holder.due_at };
-    let priority = if what.priority { task.priority } else { holder.priority };
-    let (state, reason) = match holder.state {
-        // What is due by now is found by the next claim, in its order.
-        State::Scheduled if what.due => (State::Scheduled, Some(Reason::Delayed)),
-        State::Ready if due_at > now => (State::Scheduled, Some(Reason::Delayed)),
-        state => (state, holder.reason),
+    let gate = holder.extra.gate_in_the_end();
+    let other_gate = what.arguments && gate != task.gate();
+    let old_key = gate.map(|(key, _)| key.to_owned());
+    let stands = Standing {
+        state: holder.state,
+        reason: holder.reason,
+        due_at: holder.due_at,
+        gate: gate.map(|(_, gate)| gate),
     };
+    let after = stands.replaced(what, (task.due_at, now), other_gate);
+    let priority = if what.priority { task.priority } else { holder.priority };
+    // One that begins anew stands at no gate until the old one is left.
+    let state = after.state.unwrap_or((State::Scheduled, Some(Reason::Delayed)));
     conn.prepare_cached(REPLACE)
         .and_then(|mut update| {
             update.execute(rusqlite::params![
                 row,
-                state.as_str(),
-                reason.map(Reason::as_str),
-                due_at.as_millis(),
+                state.0.as_str(),
+                state.1.map(Reason::as_str),
+                after.due_at.as_millis(),
                 priority,
-                rank(due_at, priority, step_ms),
+                rank(after.due_at, priority, step_ms),
                 what.due,
                 task.expires_at.map(Timestamp::as_millis),
             ])
@@ -168,9 +187,67 @@ fn replace(
     if what.arguments {
         replace_arguments(conn, row, &task.arguments, holder.has_payload)?;
     }
-    let left_gate = if holder.state == state { None } else { holder.wait_key };
-    let touched = Touched { lane: holder.lane, left_gate };
+    if other_gate {
+        replace_gate(conn, row, task, &mut holder)?;
+    }
+    let mut freed = Vec::new();
+    if let Some(key) = old_key.filter(|_| after.leaves_gate) {
+        freed = gates::release(conn, now, &key, step_ms)?;
+    }
+    let (mut state, mut due_at) = (state.0, after.due_at);
+    if after.state.is_none() {
+        (state, due_at) = begin_anew(conn, now, step_ms, (row, priority, due_at), task)?;
+    }
+    let touched = Touched { lane: holder.lane, freed };
     Ok(Met { stored: existing(holder.id, state, due_at), touched: Some(touched) })
+}
+
+/// Writes at which gate a task stands, or will once those before it have ended.
+fn replace_gate(
+    conn: &Connection,
+    row: i64,
+    task: &NewTask,
+    holder: &mut Holder,
+) -> Result<(), Error> {
+    let mut write = || -> rusqlite::Result<()> {
+        let has_before = conn.prepare_cached(HAS_BEFORE)?.query_row([row], |found| found.get(0))?;
+        let extra = &mut holder.extra;
+        extra.stand_at(task.gate(), holder.reason == Some(Reason::Parents), has_before);
+        conn.prepare_cached(REPLACE_GATE)?
+            .execute((row, &extra.wait_key, extra.ties.text()))
+            .map(drop)
+    };
+    write().map_err(not_stored)
+}
+
+/// Lets a due task that stands at no gate begin at that of a call; gives its state, and when it is due.
+fn begin_anew(
+    conn: &Connection,
+    now: Timestamp,
+    step_ms: i64,
+    (row, priority, due_at): (i64, i8, Timestamp),
+    task: &NewTask,
+) -> Result<(State, Timestamp), Error> {
+    let pass = match task.gate() {
+        Some((key, gate)) => (gates::pass_new(conn, now, key, gate)?, Some(gate)),
+        None => (Pass::Open, None),
+    };
+    match pass {
+        (Pass::Later(opens_at), _) => {
+            gates::postpone(conn, row, opens_at, priority, step_ms)?;
+            Ok((State::Scheduled, opens_at))
+        }
+        (Pass::Held(_), Some(gate)) if !gate.skips() => {
+            gates::hold_back(conn, row, gate)?;
+            Ok((State::Waiting, due_at))
+        }
+        _ => {
+            conn.prepare_cached(MAKE_READY)
+                .and_then(|mut update| update.execute([row]))
+                .map_err(not_stored)?;
+            Ok((State::Ready, due_at))
+        }
+    }
 }
 
 fn replace_arguments(

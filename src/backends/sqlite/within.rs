@@ -67,10 +67,7 @@ fn insert_after(
     if let Some(claim) = task.claim() {
         if insert.is_member() {
             unique::refuse_taken(tx, now, claim)?;
-        } else if let Some(Met { stored, touched }) = unique::meet(tx, now, step_ms, task, claim)? {
-            if let Some(key) = touched.and_then(|touched| touched.left_gate) {
-                gates::release(tx, now, &key, step_ms)?;
-            }
+        } else if let Some(Met { stored, .. }) = unique::meet(tx, now, step_ms, task, claim)? {
             insert.fate = Fate::Existing(stored);
             return Ok(insert);
         }
