@@ -1,6 +1,8 @@
 //! The rows as a table for people and as JSON for comparison with later runs.
 
 use std::path::Path;
+use std::process::Command;
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +26,9 @@ pub(crate) struct Row {
     /// The interval still leaves it open.
     open: bool,
     note: String,
+    /// When it was measured, and of which commit, as rows of several runs stand in one file.
+    measured_at: String,
+    commit: String,
 }
 
 impl Row {
@@ -74,6 +79,8 @@ impl Row {
             at_most: false,
             open: false,
             note: String::new(),
+            measured_at: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+            commit: commit().to_owned(),
         }
     }
 
@@ -120,6 +127,21 @@ impl Row {
         .trim_end()
         .to_owned()
     }
+}
+
+/// The commit that is checked out, with a `+` where files were changed since; empty where there is no git.
+fn commit() -> &'static str {
+    static COMMIT: LazyLock<String> = LazyLock::new(|| {
+        let git = |words: &[&str]| {
+            let mut git = Command::new("git");
+            let run = git.current_dir(env!("CARGO_MANIFEST_DIR")).args(words).output().ok()?;
+            run.status.success().then(|| String::from_utf8_lossy(&run.stdout).trim().to_owned())
+        };
+        let changed = git(&["status", "--porcelain"]).is_some_and(|files| !files.is_empty());
+        let commit = git(&["rev-parse", "--short", "HEAD"]).unwrap_or_default();
+        if changed { commit + "+" } else { commit }
+    });
+    &COMMIT
 }
 
 /// Columns of the last column: the table has 100.

@@ -50,7 +50,7 @@ fn cold_builds(bench: &Bench, version: &str) -> Row {
     let manifest = format!(
         "[package]\nname = \"alone\"\nedition = \"2024\"\n[workspace]\n[dependencies]\n\
          rusqlite = {{ version = \"={version}\", default-features = false, \
-         features = [\"bundled\", \"cache\", \"limits\", \"hooks\"] }}\n"
+         features = [\"bundled\", \"cache\", \"limits\", \"hooks\", \"modern_sqlite\"] }}\n"
     );
     std::fs::create_dir(alone.path().join("src")).expect("the folder is empty");
     std::fs::write(alone.path().join("src/lib.rs"), "").expect("there is room");
