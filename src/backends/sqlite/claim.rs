@@ -431,6 +431,17 @@ impl<'a> Claimer<'a> {
         if task.crashes > 0 && !self.offer.reserve_suspect() {
             return Ok(Found::Suspect);
         }
+        if let Err(error) = self.pass_gate(row, &mut task) {
+            if task.crashes > 0 {
+                self.offer.release_suspect();
+            }
+            return Err(error);
+        }
+        Ok(Found::Task(Box::new(task)))
+    }
+
+    /// Notes that a task has passed its gate, and lets its unique key go where its start does.
+    fn pass_gate(&mut self, row: i64, task: &mut Claimed) -> Result<(), Error> {
         self.unwritten.remove(&row);
         if let Some(extra) = &mut task.extra {
             if let Some((key, gate)) = extra.gate() {
@@ -444,7 +455,7 @@ impl<'a> Claimer<'a> {
                 unique::let_go(self.conn, row)?;
             }
         }
-        Ok(Found::Task(Box::new(task)))
+        Ok(())
     }
 
     /// What is known of a task that is not plain; none where another program has damaged it.
