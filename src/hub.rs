@@ -4,6 +4,7 @@
 //! be a runner, not which: the builder puts one in.
 
 use std::collections::BTreeSet;
+use std::iter::Sum;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
@@ -41,6 +42,16 @@ pub struct Stopped {
     pub handed_back: usize,
     /// Bodies that did not stop; their threads are left behind and their leases are gone.
     pub still_running: usize,
+}
+
+impl Sum for Stopped {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            finished: sum.finished + one.finished,
+            handed_back: sum.handed_back + one.handed_back,
+            still_running: sum.still_running + one.still_running,
+        })
+    }
 }
 
 /// What [`Client::run_pending`](crate::Client::run_pending) did.
@@ -358,13 +369,7 @@ impl Hub {
         self.life.advance(Phase::Closed);
         // Each leaves, even if another cannot.
         let answers: Vec<_> = runners.iter().map(|runner| runner.leave()).collect();
-        answers.into_iter().try_fold(Stopped::default(), |all, answer| {
-            answer.map(|stopped| Stopped {
-                finished: all.finished + stopped.finished,
-                handed_back: all.handed_back + stopped.handed_back,
-                still_running: all.still_running + stopped.still_running,
-            })
-        })
+        answers.into_iter().sum()
     }
 
     /// Whether nothing more comes of waiting for a task that has not ended.
