@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::backend::{Backend, Offer};
+use crate::backend::{Backend, Offer, SuspectPlace};
 use crate::catalog::{Catalog, Kind};
 use crate::error::Error;
 use crate::filter::Filter;
@@ -119,6 +119,8 @@ pub(crate) trait PendingRunner: Stops {
     fn run_pending(&self, pending: &Pending) -> Result<Ran, Error>;
     /// Whether a thread of this client has a task of this row in hand, or is about to try it again.
     fn holds(&self, row: i64) -> bool;
+    /// Stores what callers' attempts came to and could not be stored until now.
+    fn send_again(&self);
     /// The same, step by step.
     #[cfg(feature = "testing")]
     fn stepper(&self) -> &dyn Stepper;
@@ -262,6 +264,8 @@ pub(crate) struct Hub {
     pub(crate) path: Option<PathBuf>,
     pub(crate) runner: OnceLock<Arc<dyn Runner>>,
     pub(crate) pending: OnceLock<Arc<dyn PendingRunner>>,
+    /// Shared by both.
+    pub(crate) suspect: Arc<SuspectPlace>,
     pub(crate) life: Life,
     pub(crate) pruner: Arc<Pruner>,
     pub(crate) warner: Warner,
