@@ -254,7 +254,9 @@ fn classify(answer: Result<String, BodyError>, prepared: &Prepared) -> Outcome {
         }
     };
     match (prepared.token.reason(), outcome) {
-        (Some(StopReason::Shutdown), Outcome::Cancelled { .. }) => stopped(prepared),
+        (Some(StopReason::Shutdown | StopReason::LeaseLost), Outcome::Cancelled { .. }) => {
+            stopped(prepared)
+        }
         (Some(StopReason::Timeout), Outcome::Cancelled { .. }) => timed_out(prepared),
         (Some(StopReason::Timeout), Outcome::Retry { report, after, .. }) => {
             let report = Box::new(report.in_context(ran_too_long(prepared)));
@@ -264,10 +266,16 @@ fn classify(answer: Result<String, BodyError>, prepared: &Prepared) -> Outcome {
     }
 }
 
-/// A task that the shutdown stopped: handed back, unless it must never start twice.
+/// A task that the shutdown stopped, or the loss of its lease: handed back, unless it must never start
+/// twice.
 pub(crate) fn stopped(prepared: &Prepared) -> Outcome {
     if prepared.task.at_most_once {
-        let report = Box::new(Report::new("shutdown", "the program ended while it ran"));
+        let report = Box::new(match prepared.token.reason() {
+            Some(StopReason::LeaseLost) => {
+                Report::new("lease_lost", "its process was taken for dead while it ran")
+            }
+            _ => Report::new("shutdown", "the program ended while it ran"),
+        });
         Outcome::Failed { reason: Reason::Lost, report }
     } else {
         Outcome::GivenBack

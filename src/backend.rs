@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::deed::{Deed, Done, Tally};
 use crate::error::Error;
@@ -115,10 +116,27 @@ pub(crate) trait Offer: Send + Sync {
     fn in_order(&self) -> bool;
 }
 
+/// The one place for a task with a crash on record, which all runners of a client share: when their
+/// process dies, no other such task is charged.
+#[derive(Debug, Default)]
+pub(crate) struct SuspectPlace(AtomicBool);
+
+impl SuspectPlace {
+    /// Takes it, if it is free.
+    pub(crate) fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::SeqCst)
+    }
+
+    /// Gives it back; only who has taken it may.
+    pub(crate) fn give_back(&self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
 /// A number for each different [`Offer::view`].
 pub(crate) fn next_view() -> u64 {
-    static VIEWS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-    VIEWS.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+    static VIEWS: AtomicU64 = AtomicU64::new(0);
+    VIEWS.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Of these rows, which have ended in their order, those that none of the finishes has ended itself.

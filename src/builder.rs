@@ -555,6 +555,7 @@ impl Builder {
             path,
             runner: OnceLock::new(),
             pending: OnceLock::new(),
+            suspect: Arc::default(),
             warner: Warner::default(),
             life: Life::default(),
         });

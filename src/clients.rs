@@ -305,13 +305,7 @@ impl Clients {
             };
             begun.into_iter().map(end).collect()
         });
-        answers.into_iter().try_fold(Stopped::default(), |all, answer| {
-            answer.map(|stopped| Stopped {
-                finished: all.finished + stopped.finished,
-                handed_back: all.handed_back + stopped.handed_back,
-                still_running: all.still_running + stopped.still_running,
-            })
-        })
+        answers.into_iter().sum()
     }
 }
 

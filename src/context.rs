@@ -36,8 +36,9 @@ pub enum StopReason {
     Timeout,
     /// The program is shutting down; the task will be handed back.
     Shutdown,
-    /// This process was taken for dead, and another may run the task by now: nothing that this
-    /// attempt still writes to the queue is kept.
+    /// This process was taken for dead, and another may run the task by now. If one does, nothing that
+    /// this attempt still writes to the queue is kept; if none does yet, its answer counts, and a body
+    /// that stops here is handed back, its attempt refunded.
     LeaseLost,
 }
 

@@ -241,11 +241,12 @@ pub enum Error {
         #[source]
         source: Option<BoxError>,
     },
-    /// Reading failed; nothing was changed.
+    /// What changes no task has failed: the file could not be read, its log not emptied, or a thread not
+    /// started.
     #[error("storage: {reason}")]
     #[non_exhaustive]
     Storage {
-        /// What was read.
+        /// What could not be done.
         reason: String,
         /// The engine's own error.
         #[source]

@@ -149,6 +149,11 @@ impl Hooks {
         Arc::new(Self { hub, receivers, heard: Kinds(heard), line: Arc::default() })
     }
 
+    /// Whether there are receivers at all.
+    pub(crate) fn call_receivers(&self) -> bool {
+        !self.heard.is_empty()
+    }
+
     /// What must be known of an attempt's task when its end is told; none where nobody would hear of
     /// it. What is not a success is logged in any case.
     pub(crate) fn about(&self, task: &Claimed, outcome: &Outcome) -> Option<Box<About>> {

@@ -4,12 +4,13 @@
 //! be a runner, not which: the builder puts one in.
 
 use std::collections::BTreeSet;
+use std::iter::Sum;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::backend::{Backend, Offer};
+use crate::backend::{Backend, Offer, SuspectPlace};
 use crate::catalog::{Catalog, Kind};
 use crate::error::Error;
 use crate::filter::Filter;
@@ -41,6 +42,16 @@ pub struct Stopped {
     pub handed_back: usize,
     /// Bodies that did not stop; their threads are left behind and their leases are gone.
     pub still_running: usize,
+}
+
+impl Sum for Stopped {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            finished: sum.finished + one.finished,
+            handed_back: sum.handed_back + one.handed_back,
+            still_running: sum.still_running + one.still_running,
+        })
+    }
 }
 
 /// What [`Client::run_pending`](crate::Client::run_pending) did.
@@ -108,6 +119,8 @@ pub(crate) trait PendingRunner: Stops {
     fn run_pending(&self, pending: &Pending) -> Result<Ran, Error>;
     /// Whether a thread of this client has a task of this row in hand, or is about to try it again.
     fn holds(&self, row: i64) -> bool;
+    /// Stores what callers' attempts came to and could not be stored until now.
+    fn send_again(&self);
     /// The same, step by step.
     #[cfg(feature = "testing")]
     fn stepper(&self) -> &dyn Stepper;
@@ -251,6 +264,8 @@ pub(crate) struct Hub {
     pub(crate) path: Option<PathBuf>,
     pub(crate) runner: OnceLock<Arc<dyn Runner>>,
     pub(crate) pending: OnceLock<Arc<dyn PendingRunner>>,
+    /// Shared by both.
+    pub(crate) suspect: Arc<SuspectPlace>,
     pub(crate) life: Life,
     pub(crate) pruner: Arc<Pruner>,
     pub(crate) warner: Warner,
@@ -358,13 +373,7 @@ impl Hub {
         self.life.advance(Phase::Closed);
         // Each leaves, even if another cannot.
         let answers: Vec<_> = runners.iter().map(|runner| runner.leave()).collect();
-        answers.into_iter().try_fold(Stopped::default(), |all, answer| {
-            answer.map(|stopped| Stopped {
-                finished: all.finished + stopped.finished,
-                handed_back: all.handed_back + stopped.handed_back,
-                still_running: all.still_running + stopped.still_running,
-            })
-        })
+        answers.into_iter().sum()
     }
 
     /// Whether nothing more comes of waiting for a task that has not ended.

@@ -35,6 +35,8 @@ pub(crate) struct Spy {
     pub(crate) left: AtomicUsize,
     pub(crate) exchanges: AtomicUsize,
     pub(crate) rescues: AtomicUsize,
+    /// How often a lease was kept alive.
+    pub(crate) renewals: AtomicUsize,
     /// Slices of passes over what has ended.
     pub(crate) prunes: AtomicUsize,
     /// Other processes cannot be listened to.
@@ -117,6 +119,7 @@ impl Backend for Spy {
     }
 
     fn renew(&self, owner: i64) -> Result<bool, Error> {
+        count(&self.renewals);
         if self.given_up.swap(false, Ordering::SeqCst) {
             return Ok(false);
         }

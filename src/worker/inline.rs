@@ -9,21 +9,24 @@
 //! When the client is shut down, no caller claims or begins anything more: the rest of its batch is
 //! handed back, and `run_pending` returns what it did until then.
 
+mod caller;
 #[cfg(feature = "testing")]
 mod step;
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
-use super::minder::{Minder, Visit};
+use self::caller::{Caller, InHand, Selected};
+use super::book::Ends;
+use super::minder::Minder;
 use super::{given_back, tell_lost};
 use crate::attempt::{self, Ended};
-use crate::backend::{Backend, Exchanged, Offer, Picked, Room, next_view};
+use crate::backend::{Backend, Exchanged, Offer, Picked, SuspectPlace, next_view};
 use crate::client::Client;
 use crate::error::Error;
-use crate::hook::Hooks;
+use crate::hook::{Hooks, Telling};
 #[cfg(feature = "testing")]
 use crate::hub::Stepper;
 use crate::hub::{Hub, Pending, PendingRunner, Ran, Runner, Stopped, Stops};
@@ -63,83 +66,19 @@ pub(crate) struct Inline {
     registry: Arc<Registry>,
     /// Whether attempts follow each other in place.
     retry_in_place: bool,
-    minder: Arc<Minder>,
-    /// Finishes whose commit failed.
-    unkept: Mutex<Vec<Finish>>,
+    pub(super) minder: Arc<Minder>,
+    suspect: Arc<SuspectPlace>,
+    /// Many claim at once, or one sends again what could not be stored. Whoever claims holds what he has
+    /// claimed before the next sends, which is how the book knows that an end is not to be sent any more.
+    turns: RwLock<()>,
 }
 
-/// What an inline caller offers: a place for its own task, whatever else waits.
-struct Caller {
-    visit: Visit,
-    view: u64,
-    registry: Arc<Registry>,
-    /// For `run_pending`: one place, and only for some kinds.
-    pending: Option<Selected>,
-    /// How many places are taken.
-    taken: AtomicUsize,
-    suspect: AtomicBool,
-}
-
-struct Selected {
-    only: Vec<String>,
-    except: Vec<String>,
-}
-
-impl Caller {
-    /// Whether a name that was given means this kind, by its own name or an alias.
-    fn is_kind(&self, name: &str, kind: &str) -> bool {
-        let own = |name: &str| self.registry.get(name).map(|handler| &handler.kind.name);
-        name == kind || own(name).is_some_and(|named| Some(named) == own(kind))
-    }
-}
-
-impl Offer for Caller {
-    fn owner(&self) -> i64 {
-        self.visit.owner
-    }
-
-    fn view(&self) -> u64 {
-        self.view
-    }
-
-    fn serves(&self, _queue: &str, kind: &str) -> bool {
-        let selected = self.pending.as_ref().is_none_or(|pending| {
-            let names = |list: &[String]| list.iter().any(|name| self.is_kind(name, kind));
-            (pending.only.is_empty() || names(&pending.only)) && !names(&pending.except)
-        });
-        selected && self.registry.get(kind).is_some()
-    }
-
-    fn begins_next(&self) -> bool {
-        self.taken.load(Ordering::SeqCst) == 0
-    }
-
-    fn reserve(&self, _queue: &str, _kind: &str, _bytes: usize) -> Room {
-        if self.pending.is_some() && !self.begins_next() {
-            return Room::Full;
-        }
-        self.taken.fetch_add(1, Ordering::SeqCst);
-        Room::Taken
-    }
-
-    fn weigh(&self, _bytes: usize) {}
-
-    fn reserve_suspect(&self) -> bool {
-        !self.suspect.swap(true, Ordering::SeqCst)
-    }
-
-    fn release_suspect(&self) {
-        self.suspect.store(false, Ordering::SeqCst);
-    }
-
-    fn release(&self, _queue: &str, _bytes: usize) {
-        self.suspect.store(false, Ordering::SeqCst);
-        self.taken.fetch_sub(1, Ordering::SeqCst);
-    }
-
-    fn in_order(&self) -> bool {
-        self.pending.is_some()
-    }
+/// What one commit has claimed for a caller.
+#[derive(Default)]
+struct Taken {
+    claimed: Vec<InHand>,
+    /// Not to be run.
+    unflushed: Vec<InHand>,
 }
 
 /// Since when attempts follow each other in place.
@@ -167,13 +106,19 @@ impl Inline {
         let (backend, clock) = (Arc::clone(&hub.backend), Arc::clone(&hub.clock));
         Self {
             hub: Arc::downgrade(hub),
-            minder: Minder::new(Arc::clone(&backend), Arc::clone(&clock), member),
+            minder: Minder::new(
+                Arc::downgrade(hub),
+                Arc::clone(&backend),
+                Arc::clone(&clock),
+                member,
+            ),
+            suspect: Arc::clone(&hub.suspect),
             backend,
             hooks: Arc::clone(&hub.hooks),
             clock,
             registry,
             retry_in_place,
-            unkept: Mutex::default(),
+            turns: RwLock::default(),
         }
     }
 
@@ -185,18 +130,31 @@ impl Inline {
             registry: Arc::clone(&self.registry),
             pending,
             taken: AtomicUsize::new(0),
-            suspect: AtomicBool::new(false),
+            suspect: Arc::clone(&self.suspect),
+            has_suspect: AtomicBool::new(false),
         }))
+    }
+
+    /// The calling thread has these in hand.
+    fn hold(&self, tasks: Vec<Claimed>, caller: Option<&Caller>) -> Vec<InHand> {
+        let hold = |task: Claimed| {
+            let ticket = self.minder.hold(&task);
+            let alone = caller.and_then(|caller| caller.alone(&task, self.backend.signal()));
+            InHand { task, ticket, alone }
+        };
+        tasks.into_iter().map(hold).collect()
     }
 
     /// Runs one task, and while it fails and may be tried again, its next attempts; says what the
     /// last came to.
-    fn run(&self, mut task: Claimed) -> Option<Finished> {
+    fn run(&self, mut held: InHand) -> Option<Finished> {
         let in_place = InPlace { began: Instant::now(), began_at: self.clock.now() };
         loop {
-            let Ended { mut finish, kept } = self.attempt(&task);
+            let Ended { mut finish, kept } = self.attempt(&held);
+            let InHand { task, ticket, alone } = held;
+            drop(alone);
             if kept.is_some() {
-                self.end(&[finish], &[kept]);
+                self.end(&Ends::one(finish, ticket), &[kept]);
                 self.run_followers_of(&task);
                 return kept;
             }
@@ -208,16 +166,16 @@ impl Inline {
             if again {
                 finish.retry = Arc::new(Retry::ladder([]));
             }
-            let finishes = [finish];
-            let came_to = self.record(&finishes).pop().flatten();
+            let mut ends = Ends::one(finish, ticket);
+            let came_to = self.record(&mut ends).pop().flatten();
             let failed = came_to.is_some_and(|came_to| came_to.reason == Some(Reason::Retry));
             let next = if again && failed { self.claim(task.id) } else { None };
             if let Some(next) = next {
                 // The next is held before the last is ended, so that whoever waits sees no gap.
-                self.minder.end(&finishes);
-                task = next;
+                self.minder.end(&ends);
+                held = next;
             } else {
-                self.end(&finishes, &[came_to]);
+                self.end(&ends, &[came_to]);
                 if came_to.is_some_and(|came_to| came_to.state.is_final()) {
                     self.run_followers_of(&task);
                 }
@@ -242,23 +200,33 @@ impl Inline {
         }
     }
 
-    /// Claims one task by name and holds it, unless the client is being shut down.
-    fn claim(&self, id: TaskId) -> Option<Claimed> {
-        let claimed = self.caller(None).and_then(|caller| {
-            let picked = self.backend.claim_one(self.clock.now(), id, &*caller)?;
-            if let Picked::Task(task) = &picked {
-                self.minder.hold(std::slice::from_ref(&**task));
+    /// Claims one task by name and holds it; the second value says that it has ended unrun instead.
+    fn pick(&self, id: TaskId, caller: &Caller) -> Result<(Option<InHand>, bool), Error> {
+        self.backend.check_usable()?;
+        let picked = {
+            let _turn = self.turns.read().unwrap_or_else(PoisonError::into_inner);
+            match self.backend.claim_one(self.clock.now(), id, caller)? {
+                Picked::Task(task) => (self.hold(vec![*task], Some(caller)).pop(), false),
+                Picked::Ended => (None, true),
+                Picked::NotNow => (None, false),
             }
-            Ok(picked)
-        });
-        match claimed {
-            Ok(Picked::Task(task)) => Some(*task),
-            Ok(Picked::Ended) => {
-                self.hooks.ended_unrun(&*self.backend, &[id.row()]);
-                self.run_followers(id);
-                None
+        };
+        if picked.1 {
+            self.hooks.ended_unrun(&*self.backend, &[id.row()]);
+        }
+        Ok(picked)
+    }
+
+    /// The same to run it in place, unless the client is being shut down.
+    fn claim(&self, id: TaskId) -> Option<InHand> {
+        match self.caller(None).and_then(|caller| self.pick(id, &caller)) {
+            Ok((held, ended)) => {
+                if ended {
+                    self.run_followers(id);
+                }
+                held
             }
-            Ok(Picked::NotNow) | Err(Error::Closed) => None,
+            Err(Error::Closed) => None,
             Err(error) => {
                 tracing::error!(%error, %id, "a task could not be claimed to be run in place");
                 None
@@ -267,9 +235,11 @@ impl Inline {
     }
 
     /// One attempt; handed back unrun when it must not begin.
-    fn attempt(&self, task: &Claimed) -> Ended {
+    fn attempt(&self, held: &InHand) -> Ended {
+        let task = &held.task;
         let prepared = attempt::prepare(&self.registry, task.clone());
-        let (Some(hub), Ok(slot)) = (self.hub.upgrade(), self.minder.begin(task, &prepared.token))
+        let (Some(hub), Ok(slot)) =
+            (self.hub.upgrade(), self.minder.begin(held.ticket, &prepared.token))
         else {
             // If somebody cancelled it, the request in its row ends it.
             return given_back(task, self.clock.now()).into();
@@ -283,28 +253,54 @@ impl Inline {
         ended
     }
 
-    /// Commits finishes, after those that could not be committed before; says what each came to,
-    /// as far as it is known.
-    fn record(&self, finishes: &[Finish]) -> Vec<Option<Finished>> {
-        let before = self.take_unkept();
-        let together = if before.is_empty() { Vec::new() } else { [&before, finishes].concat() };
-        let all = if before.is_empty() { finishes } else { &together };
-        match self.exchange(all, None) {
-            Ok(done) => done.finished.into_iter().skip(before.len()).map(Result::ok).collect(),
+    /// Commits what attempts came to, after what could not be committed before; says what each came to, as
+    /// far as it is known. What cannot be committed is kept for later.
+    fn record(&self, ends: &mut Ends) -> Vec<Option<Finished>> {
+        let recorded = match self.flush_unkept() {
+            Ok(()) => self.exchange(ends, None),
+            Err(error) => {
+                self.keep(std::mem::take(ends));
+                Err(error)
+            }
+        };
+        match recorded {
+            Ok((done, _none)) => done.finished.into_iter().map(Result::ok).collect(),
             Err(error) => {
                 tracing::error!(%error, "a finish could not be stored; it is kept for the next commit");
-                self.unkept().extend_from_slice(all);
-                vec![None; finishes.len()]
+                Vec::new()
             }
         }
     }
 
-    /// One commit. Tells what the finishes came to, and looks whether this process was given up.
-    fn exchange(&self, finishes: &[Finish], offer: Option<&dyn Offer>) -> Result<Exchanged, Error> {
-        let telling = self.hooks.ending(finishes);
-        let done = self.backend.exchange(self.clock.now(), finishes, offer)?;
+    /// One commit: these ends, and what is claimed for the caller. What cannot be committed is kept for later.
+    fn exchange(
+        &self,
+        ends: &mut Ends,
+        caller: Option<&Caller>,
+    ) -> Result<(Exchanged, Taken), Error> {
+        self.minder.drop_overtaken(ends);
+        let telling = self.hooks.ending(&ends.finishes);
+        let offer = caller.map(|caller| caller as &dyn Offer);
+        let exchanged = self.backend.check_usable().and_then(|()| {
+            let _turn = self.turns.read().unwrap_or_else(PoisonError::into_inner);
+            let mut done = self.backend.exchange(self.clock.now(), &ends.finishes, offer)?;
+            let claimed = self.hold(std::mem::take(&mut done.claimed), caller);
+            let unflushed = self.hold(std::mem::take(&mut done.unflushed), caller);
+            Ok((done, Taken { claimed, unflushed }))
+        });
+        if let Ok((done, _)) = &exchanged {
+            self.tell(telling, ends, done);
+        } else {
+            drop(telling);
+            self.keep(std::mem::take(ends));
+        }
+        exchanged
+    }
+
+    /// Tells what ends came to, and looks whether this process was given up.
+    fn tell(&self, telling: Telling<'_>, ends: &Ends, done: &Exchanged) {
         let mut lost = false;
-        telling.tell(finishes, &done.finished, |finish, error| {
+        telling.tell(&ends.finishes, &done.finished, |finish, error| {
             tell_lost(finish, error);
             lost |= matches!(error, Error::LeaseLost { .. });
         });
@@ -313,48 +309,65 @@ impl Inline {
         if lost {
             self.minder.renew();
         }
-        Ok(done)
     }
 
     /// Ends what this thread held. Whoever waits for a task that goes on later looks again, as
     /// there may be nobody now who runs it.
-    fn end(&self, finishes: &[Finish], answers: &[Option<Finished>]) {
-        self.minder.end(finishes);
+    fn end(&self, ends: &Ends, answers: &[Option<Finished>]) {
+        self.minder.end(ends);
         let goes_on = |answer: &Option<Finished>| answer.is_none_or(|came| !came.state.is_final());
-        let open = finishes.iter().zip(answers).filter(|(_, answer)| goes_on(answer));
+        let open = ends.finishes.iter().zip(answers).filter(|(_, answer)| goes_on(answer));
         self.backend.signal().changed(open.map(|(finish, _)| finish.lease.row));
     }
 
+    /// Keeps what could not be stored for the next commit.
+    fn keep(&self, ends: Ends) {
+        let rows: Vec<i64> = ends.finishes.iter().map(|finish| finish.lease.row).collect();
+        self.minder.keep(ends);
+        self.backend.signal().changed(rows);
+    }
+
     /// Hands tasks back that have not begun; says what became of each.
-    fn hand_back(&self, tasks: &[Claimed]) -> Vec<(TaskId, Finished)> {
+    fn hand_back(&self, tasks: Vec<InHand>) -> Vec<(TaskId, Finished)> {
         let now = self.clock.now();
-        let finishes: Vec<Finish> = tasks.iter().map(|task| given_back(task, now)).collect();
-        let answers = self.record(&finishes);
-        self.end(&finishes, &answers);
-        tasks.iter().zip(answers).filter_map(|(task, answer)| Some((task.id, answer?))).collect()
-    }
-
-    fn unkept(&self) -> MutexGuard<'_, Vec<Finish>> {
-        self.unkept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take_unkept(&self) -> Vec<Finish> {
-        std::mem::take(&mut *self.unkept())
+        let mut ends = Ends::default();
+        for held in tasks {
+            ends.push(given_back(&held.task, now), held.ticket);
+        }
+        let answers = self.record(&mut ends);
+        self.end(&ends, &answers);
+        let ids = ends.finishes.iter().map(|finish| finish.id);
+        ids.zip(answers).filter_map(|(id, answer)| Some((id, answer?))).collect()
     }
 
     /// Commits what could not be committed before.
     fn flush_unkept(&self) -> Result<(), Error> {
-        let finishes = self.take_unkept();
-        if finishes.is_empty() {
-            return Ok(());
-        }
-        match self.exchange(&finishes, None) {
-            Ok(_done) => Ok(()),
-            Err(error) => {
-                self.unkept().extend(finishes);
-                Err(error)
+        let mut ends = self.minder.take_unkept();
+        while !ends.is_empty() {
+            let telling = self.hooks.ending(&ends.finishes);
+            let sent = self.backend.check_usable().and_then(|()| {
+                let _alone = self.turns.write().unwrap_or_else(PoisonError::into_inner);
+                if self.minder.drop_overtaken(&mut ends) {
+                    return Ok(None);
+                }
+                self.backend.exchange(self.clock.now(), &ends.finishes, None).map(Some)
+            });
+            match sent {
+                Ok(None) => {}
+                Ok(Some(done)) => {
+                    self.tell(telling, &ends, &done);
+                    let answers: Vec<_> = done.finished.into_iter().map(Result::ok).collect();
+                    self.end(&ends, &answers);
+                    return Ok(());
+                }
+                Err(error) => {
+                    drop(telling);
+                    self.keep(ends);
+                    return Err(error);
+                }
             }
         }
+        Ok(())
     }
 
     /// Removes a slice of what ended long ago, where that is due. Whatever ended in callers until now
@@ -410,19 +423,15 @@ impl Runner for Inline {
     }
 
     fn take(&self, claimed: Vec<Claimed>) -> Vec<(TaskId, Finished)> {
-        if claimed.len() > 1 {
-            self.minder.hold(&claimed);
-        }
         let mut ran = Vec::with_capacity(claimed.len());
-        let mut rest = claimed.into_iter();
-        while let Some(task) = rest.next() {
+        let mut rest = self.hold(claimed, None).into_iter();
+        while let Some(held) = rest.next() {
             if self.minder.is_draining() {
-                let left: Vec<Claimed> = std::iter::once(task).chain(rest).collect();
-                ran.extend(self.hand_back(&left));
+                ran.extend(self.hand_back(std::iter::once(held).chain(rest).collect()));
                 break;
             }
-            let id = task.id;
-            ran.extend(self.run(task).map(|finished| (id, finished)));
+            let id = held.task.id;
+            ran.extend(self.run(held).map(|finished| (id, finished)));
         }
         ran
     }
@@ -431,7 +440,7 @@ impl Runner for Inline {
         if depth() >= DEPTH_MAX {
             return None;
         }
-        self.claim(id).and_then(|task| self.run(task))
+        self.claim(id).and_then(|held| self.run(held))
     }
 
     fn run_followers(&self, id: TaskId) {
@@ -491,6 +500,12 @@ impl PendingRunner for Inline {
         self.minder.holds(row)
     }
 
+    fn send_again(&self) {
+        if let Err(error) = self.flush_unkept() {
+            tracing::error!(%error, "a finish could not be stored; it is sent again");
+        }
+    }
+
     #[cfg(feature = "testing")]
     fn stepper(&self) -> &dyn Stepper {
         self
@@ -528,39 +543,31 @@ impl Inline {
         pending: &Pending,
         ran: &mut Ran,
     ) -> Result<(), Error> {
-        let mut finishes: Vec<Finish> = Vec::new();
+        let mut ends = Ends::default();
         loop {
-            let may_claim = self.may_claim(caller, pending, finishes.is_empty())?;
-            if !may_claim && finishes.is_empty() {
+            let may_claim = self.may_claim(caller, pending, ends.is_empty())?;
+            if !may_claim && ends.is_empty() {
                 return Ok(());
             }
-            let offer = may_claim.then_some(&**caller as &dyn Offer);
-            let done = match self.exchange(&finishes, offer) {
-                Ok(done) => done,
-                Err(error) => {
-                    self.minder.end(&finishes);
-                    self.unkept().extend(finishes);
-                    return Err(error);
-                }
-            };
+            let (done, taken) = self.exchange(&mut ends, may_claim.then_some(&**caller))?;
             let answers: Vec<_> = done.finished.into_iter().map(Result::ok).collect();
-            tally(ran, &finishes, &answers);
-            self.end(&finishes, &answers);
-            finishes.clear();
-            let claimed = done.claimed.len() + done.unflushed.len();
-            for task in &done.claimed {
-                let Ended { finish, kept } = self.attempt(task);
-                caller.release(&task.queue, task.arguments.len());
+            tally(ran, &ends.finishes, &answers);
+            self.end(&ends, &answers);
+            ends = Ends::default();
+            let claimed = taken.claimed.len() + taken.unflushed.len();
+            for held in taken.claimed {
+                let Ended { finish, kept } = self.attempt(&held);
+                caller.release(&held.task.queue, held.task.arguments.len());
                 if kept.is_some() {
                     tally(ran, std::slice::from_ref(&finish), &[kept]);
-                    self.end(&[finish], &[kept]);
+                    self.end(&Ends::one(finish, held.ticket), &[kept]);
                 } else {
-                    finishes.push(finish);
+                    ends.push(finish, held.ticket);
                 }
             }
-            for task in &done.unflushed {
-                finishes.push(given_back(task, self.clock.now()));
-                caller.release(&task.queue, task.arguments.len());
+            for held in taken.unflushed {
+                ends.push(given_back(&held.task, self.clock.now()), held.ticket);
+                caller.release(&held.task.queue, held.task.arguments.len());
             }
             // What ends without running may let others run.
             if may_claim && claimed == 0 && !done.more {

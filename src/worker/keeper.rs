@@ -7,17 +7,20 @@
 //! is none of that, it sleeps
 //! until it is rung, and for 10 s at most: nobody rings when a task is handed over, so this is when a
 //! lease that must be kept alive is noticed.
+//!
+//! It calls no receiver of events: a slow one would cost the lease. What may call them is its clerk's.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use super::bell::Rung;
+use super::clerk::Clerk;
 use super::pool::Pool;
 use super::spawn;
 use super::state::Phase;
 use crate::attempt::timed_out;
 use crate::context::StopReason;
 use crate::error::Error;
-use crate::intake::{HELD_BACK_MAX, Intake, Left};
 use crate::unserved::LOOK_EVERY;
 
 /// The lease is renewed this often while something runs: a third of its length.
@@ -26,70 +29,6 @@ pub(super) const RENEW_EVERY: Duration = Duration::from_secs(10);
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// A body that has not stopped this long after its time-out loses its lease and is marked stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
-/// The next due task is looked at this often, in case the wall clock was moved.
-const CLOCK_CHECK: Duration = Duration::from_secs(30);
-
-/// The inbox is looked into at most this often while others commit.
-const INBOX_EVERY: Duration = Duration::from_millis(10);
-
-/// What the keeper is rung for.
-#[derive(Debug, Default)]
-struct Rung {
-    any: bool,
-    others: bool,
-    cancel: bool,
-}
-
-/// Wakes the keeper.
-#[derive(Debug, Default)]
-pub(super) struct Bell {
-    rung: Mutex<Rung>,
-    wake: Condvar,
-}
-
-impl Bell {
-    pub(super) fn ring(&self) {
-        self.note(|rung| rung.any = true);
-    }
-
-    /// Another process has committed: it may have tasks, and may have asked ours to stop.
-    pub(super) fn foreign(&self, holding: bool) {
-        self.note(|rung| {
-            rung.others = true;
-            rung.cancel |= holding;
-        });
-    }
-
-    /// A task was asked to stop: what is remembered of such requests is to be read again.
-    pub(super) fn cancels(&self) {
-        self.note(|rung| rung.cancel = true);
-    }
-
-    #[cfg(test)]
-    pub(super) fn is_rung(&self) -> bool {
-        self.rung.lock().unwrap_or_else(PoisonError::into_inner).any
-    }
-
-    fn note(&self, change: impl FnOnce(&mut Rung)) {
-        change(&mut self.rung.lock().unwrap_or_else(PoisonError::into_inner));
-        self.wake.notify_one();
-    }
-
-    /// Sleeps until it is rung or `until` has come.
-    fn wait(&self, until: Option<Instant>) -> Rung {
-        let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
-        while !rung.any && !rung.others && !rung.cancel {
-            rung = match until.map(|until| until.saturating_duration_since(Instant::now())) {
-                Some(Duration::ZERO) => break,
-                Some(left) => {
-                    self.wake.wait_timeout(rung, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => self.wake.wait(rung).unwrap_or_else(PoisonError::into_inner),
-            };
-        }
-        std::mem::take(&mut *rung)
-    }
-}
 
 /// What the keeper remembers between two looks.
 struct Keeper {
@@ -101,10 +40,7 @@ struct Keeper {
     probed: Option<Instant>,
     /// When to fetch finishes from the slots.
     collect: Option<Instant>,
-    /// When to look into the inbox.
-    next_intake: Option<Instant>,
-    no_intake_before: Instant,
-    intake: Intake,
+    clerk: Clerk,
     looked_at_gates: Instant,
     /// How many had ended here when it was last looked for what is to be removed.
     ended: usize,
@@ -113,20 +49,19 @@ struct Keeper {
 }
 
 pub(super) fn start(pool: &Arc<Pool>) -> Result<(), Error> {
+    let clerk = Clerk::start(pool)?;
     let weak = Arc::downgrade(pool);
-    spawn("litework-keeper".into(), move || run(&weak))
+    spawn("litework-keeper".into(), move || run(&weak, clerk))
 }
 
-fn run(weak: &Weak<Pool>) {
+fn run(weak: &Weak<Pool>, clerk: Clerk) {
     let now = Instant::now();
     let mut keeper = Keeper {
         renewed: now,
         next_probe: Some(now),
         probed: None,
         collect: None,
-        next_intake: Some(now),
-        no_intake_before: now,
-        intake: Intake::default(),
+        clerk,
         ended: 0,
         looked_at_gates: now,
         unserved: now,
@@ -153,47 +88,13 @@ impl Keeper {
         }
         self.look_for_unserved(pool);
         let timeouts = end_late_bodies(pool);
-        self.take_inbox(pool, rung.others);
         self.collect(pool);
         let renewal = self.renew(pool);
-        pool.pump_if_due();
+        let clerk = self.clerk.look(pool, rung.others);
         let prune = self.prune(pool, rung.others);
         self.open_gates(pool);
-        let state = pool.state();
-        let due = state.next_due.map(|at| {
-            Instant::now()
-                + pool.clock.now().until(at).min(CLOCK_CHECK).max(Duration::from_millis(1))
-        });
-        let pump = Pool::pump_due(&state);
-        let timers =
-            [self.next_probe, self.collect, self.next_intake, timeouts, renewal, due, pump, prune];
+        let timers = [self.next_probe, self.collect, timeouts, renewal, clerk, prune];
         timers.into_iter().flatten().min()
-    }
-
-    /// One slice of the inbox, if it is time for it. A connection of this very process rings no bell
-    /// where the system reports nothing, so it is also looked into when the keeper wakes after a while.
-    fn take_inbox(&mut self, pool: &Pool, others: bool) {
-        let now = Instant::now();
-        if others || now >= self.no_intake_before + RENEW_EVERY {
-            let soonest = now.max(self.no_intake_before);
-            self.next_intake = Some(self.next_intake.map_or(soonest, |at| at.min(soonest)));
-        }
-        if self.next_intake.is_none_or(|at| at > now) {
-            return;
-        }
-        self.next_intake = None;
-        self.no_intake_before = now + INBOX_EVERY;
-        let Some(hub) = pool.hub.upgrade().filter(|hub| hub.check_open().is_ok()) else { return };
-        self.next_intake = match self.intake.slice(&hub) {
-            Ok(Left::Nothing) => None,
-            Ok(Left::More) => Some(now),
-            Ok(Left::HeldBack) => self.intake.again_at(),
-            Err(error) => {
-                tracing::error!(%error, "the inbox could not be taken; trying again");
-                self.no_intake_before = now + HELD_BACK_MAX;
-                Some(self.no_intake_before)
-            }
-        };
     }
 
     /// Looks after locks that have expired, which nobody tells of.
@@ -310,27 +211,20 @@ fn deliver_cancels(pool: &Pool) {
 fn end_late_bodies(pool: &Pool) -> Option<Instant> {
     let now = Instant::now();
     let mut next: Option<Instant> = None;
-    let mut stuck = Vec::new();
-    for (number, slot) in pool.slots().enumerate() {
-        let Some(running) = slot.running.as_ref().filter(|running| !running.abandoned) else {
-            continue;
-        };
-        let Some(deadline) = running.token.deadline() else { continue };
+    for body in pool.running() {
+        let Some(deadline) = body.token.deadline() else { continue };
         let look_at = if now < deadline {
             deadline
         } else {
-            running.token.stop(StopReason::Timeout);
+            body.token.stop(StopReason::Timeout);
             deadline + pool.config.stuck_after.unwrap_or(STUCK_AFTER)
         };
         if now >= look_at {
-            stuck.push(number);
+            // One that has ended meanwhile needs no end.
+            let _ended = pool.abandon(&body, timed_out, true);
         } else {
             next = Some(next.map_or(look_at, |next| next.min(look_at)));
         }
-    }
-    for slot in stuck {
-        // One that has ended meanwhile needs no end.
-        let _ended = pool.abandon(slot, timed_out, true);
     }
     next
 }

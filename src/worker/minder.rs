@@ -1,133 +1,30 @@
 //! Run: what callers' threads hold, and what a caller cannot do for itself while it is inside a
 //! body: renew the lease, and hear that somebody asked the body to stop.
 //!
-//! The book says which tasks are held under which owner number, and whether anything more may be
-//! claimed or begun. One thread for each client minds it, started by the first body. While tasks
-//! are held it wakes every 10 s; while none are it sleeps until the next body begins.
+//! One thread for each client minds the book, started by the first body. While tasks are held it wakes
+//! every 10 s; while none are it sleeps until the next body begins. It calls nothing of the program's:
+//! ends that could not be stored are sent again, at each renewal, by a thread that is started for that
+//! and tells receivers of events.
 
-use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError, Weak};
 use std::time::Instant;
 
+use super::book::{Book, Ends, Ticket};
 use super::keeper::RENEW_EVERY;
 use super::spawn;
 use super::state::Phase;
 use crate::backend::Backend;
 use crate::context::{StopReason, Token};
 use crate::error::Error;
-use crate::hub::Stopped;
-use crate::outcome::Outcome;
-use crate::record::{Claimed, Finish, Lease, Member};
+use crate::hub::{Hub, Stopped};
+use crate::record::{Claimed, Member};
 use crate::time::Clock;
 use crate::watch::{Listener, Notice};
 
-/// A task that a caller's thread holds.
-struct Held {
-    owner: i64,
-    stage: Stage,
-}
-
-enum Stage {
-    /// Its body has not begun, and may have been asked to stop already.
-    Waits(Option<StopReason>),
-    /// Its body runs, or its end is on the way to the store.
-    Runs { token: Arc<Token>, slot: usize },
-}
-
-impl Held {
-    fn stop(&mut self, reason: StopReason) {
-        match &mut self.stage {
-            Stage::Waits(asked) => *asked = asked.or(Some(reason)),
-            Stage::Runs { token, .. } => token.stop(reason),
-        }
-    }
-}
-
-struct Book {
-    phase: Phase,
-    /// The number under which callers hold tasks, once one was needed.
-    owner: Option<i64>,
-    /// By row and attempt.
-    held: BTreeMap<(i64, u32), Held>,
-    /// Callers that may claim, or that are about to enter what they were handed over.
-    callers: usize,
-    /// Rows that were asked to stop before a caller could enter them.
-    early: HashSet<i64>,
-    /// Which slots of the slots file are taken.
-    slots: Vec<bool>,
-    /// What became of the tasks that were held when the end began.
-    counts: Stopped,
-    /// Somebody may have asked for a stop that no notice named.
-    look: bool,
-    /// The thread waits without a time-out.
-    asleep: bool,
-}
-
-fn key(lease: Lease) -> (i64, u32) {
-    (lease.row, lease.attempt)
-}
-
-impl Book {
-    fn hold(&mut self, task: &Claimed) {
-        let asked = self.early.remove(&task.lease.row).then_some(StopReason::Cancelled);
-        let held = Held { owner: task.lease.owner, stage: Stage::Waits(asked) };
-        self.held.insert(key(task.lease), held);
-    }
-
-    /// Why this task must not begin, if it must not.
-    fn refusal(&self, task: &Claimed) -> Option<StopReason> {
-        if self.phase != Phase::Running {
-            return Some(StopReason::Shutdown);
-        }
-        if self.owner != Some(task.lease.owner) {
-            return Some(StopReason::LeaseLost);
-        }
-        match self.held.get(&key(task.lease)) {
-            Some(Held { stage: Stage::Waits(asked), .. }) => *asked,
-            _ => None,
-        }
-    }
-
-    fn take_slot(&mut self) -> usize {
-        let slot = self.slots.iter().position(|taken| !taken).unwrap_or(self.slots.len());
-        if slot == self.slots.len() {
-            self.slots.push(true);
-        } else {
-            self.slots[slot] = true;
-        }
-        slot
-    }
-
-    fn end(&mut self, lease: Lease, handed_back: bool) {
-        let Some(held) = self.held.remove(&key(lease)) else { return };
-        if let Stage::Runs { slot, .. } = held.stage {
-            self.slots[slot] = false;
-        }
-        if self.phase == Phase::Draining {
-            self.counts.handed_back += usize::from(handed_back);
-            self.counts.finished += usize::from(!handed_back);
-        }
-    }
-
-    fn is_idle(&self) -> bool {
-        self.held.is_empty() && self.callers == 0
-    }
-
-    fn stop_row(&mut self, row: i64) {
-        let mut known = false;
-        for (_, held) in self.held.range_mut((row, 0)..=(row, u32::MAX)) {
-            held.stop(StopReason::Cancelled);
-            known = true;
-        }
-        if !known && self.callers > 0 {
-            self.early.insert(row);
-        }
-    }
-}
-
 /// Minds what callers' threads hold.
 pub(super) struct Minder {
+    hub: Weak<Hub>,
     backend: Arc<dyn Backend>,
     clock: Arc<dyn Clock>,
     member: Member,
@@ -137,6 +34,8 @@ pub(super) struct Minder {
     /// One caller joins at a time. Goes before the lock of the book.
     joining: Mutex<()>,
     started: Once,
+    /// A thread sends again what could not be stored.
+    sending: AtomicBool,
     /// For the thread; goes with the book.
     wake: Condvar,
     /// Something has ended; goes with the book.
@@ -152,10 +51,7 @@ pub(super) struct Visit {
 impl Drop for Visit {
     fn drop(&mut self) {
         let mut book = self.minder.book();
-        book.callers -= 1;
-        if book.callers == 0 {
-            book.early.clear();
-        }
+        book.caller_goes();
         let phase = book.phase;
         drop(book);
         self.minder.tell_ended(phase);
@@ -164,29 +60,21 @@ impl Drop for Visit {
 
 impl Minder {
     pub(super) fn new(
+        hub: Weak<Hub>,
         backend: Arc<dyn Backend>,
         clock: Arc<dyn Clock>,
         member: Member,
     ) -> Arc<Self> {
         Arc::new(Self {
+            hub,
             backend,
             clock,
             member,
-            book: Mutex::new(Book {
-                phase: Phase::Running,
-                owner: None,
-                held: BTreeMap::new(),
-                callers: 0,
-                early: HashSet::new(),
-                slots: Vec::new(),
-                counts: Stopped::default(),
-                // The first body may have been asked to stop before the thread could hear it.
-                look: true,
-                asleep: false,
-            }),
+            book: Mutex::new(Book::new()),
             draining: AtomicBool::new(false),
             joining: Mutex::default(),
             started: Once::new(),
+            sending: AtomicBool::new(false),
             wake: Condvar::new(),
             ended: Condvar::new(),
         })
@@ -236,33 +124,28 @@ impl Minder {
 
     /// Whether a caller has a task of this row in hand, or is between two attempts of it.
     pub(super) fn holds(&self, row: i64) -> bool {
-        self.book().held.range((row, 0)..=(row, u32::MAX)).next().is_some()
+        self.book().holds(row)
     }
 
-    /// The calling thread holds these, and begins them one by one.
-    pub(super) fn hold(&self, tasks: &[Claimed]) {
-        let mut book = self.book();
-        for task in tasks {
-            book.hold(task);
-        }
+    /// The calling thread holds this one, and begins it.
+    pub(super) fn hold(&self, task: &Claimed) -> Ticket {
+        self.book().hold(task)
     }
 
     /// A body is to begin in the calling thread: its slot, or why it must not begin.
     pub(super) fn begin(
         self: &Arc<Self>,
-        task: &Claimed,
+        ticket: Ticket,
         token: &Arc<Token>,
     ) -> Result<usize, StopReason> {
         let mut book = self.book();
-        if !book.held.contains_key(&key(task.lease)) {
-            book.hold(task);
-        }
-        if let Some(reason) = book.refusal(task) {
-            return Err(reason);
-        }
-        let slot = book.take_slot();
-        let stage = Stage::Runs { token: Arc::clone(token), slot };
-        book.held.insert(key(task.lease), Held { owner: task.lease.owner, stage });
+        let slot = book.begin(ticket, token)?;
+        self.mind(book);
+        Ok(slot)
+    }
+
+    /// Sees to it that what is held is minded.
+    fn mind(self: &Arc<Self>, mut book: MutexGuard<'_, Book>) {
         let asleep = std::mem::take(&mut book.asleep);
         drop(book);
         self.started.call_once(|| {
@@ -274,21 +157,41 @@ impl Minder {
         if asleep {
             self.wake.notify_one();
         }
-        Ok(slot)
     }
 
     /// Tasks are held no longer, and what they came to is stored.
-    pub(super) fn end(&self, finishes: &[Finish]) {
-        if finishes.is_empty() {
+    pub(super) fn end(&self, ends: &Ends) {
+        if ends.is_empty() {
             return;
         }
         let mut book = self.book();
-        for finish in finishes {
-            book.end(finish.lease, finish.outcome == Outcome::GivenBack);
-        }
+        book.end(ends);
         let phase = book.phase;
         drop(book);
         self.tell_ended(phase);
+    }
+
+    /// What these came to could not be stored: until it is, their lease is kept alive.
+    pub(super) fn keep(self: &Arc<Self>, ends: Ends) {
+        if ends.is_empty() {
+            return;
+        }
+        let mut book = self.book();
+        book.keep(ends);
+        let phase = book.phase;
+        self.mind(book);
+        self.tell_ended(phase);
+    }
+
+    /// What could not be stored, for the calling thread to store or to keep again.
+    pub(super) fn take_unkept(&self) -> Ends {
+        self.book().take_unkept()
+    }
+
+    /// Takes out what must not be sent any more, as its task has been claimed anew; says whether there was
+    /// any.
+    pub(super) fn drop_overtaken(&self, ends: &mut Ends) -> bool {
+        !ends.is_empty() && self.book().drop_overtaken(ends)
     }
 
     /// Nobody waits for an end before the end of all.
@@ -316,9 +219,7 @@ impl Minder {
 
     /// Asks every body to stop.
     pub(super) fn ask(&self) {
-        for held in self.book().held.values_mut() {
-            held.stop(StopReason::Shutdown);
-        }
+        self.book().stop_all(StopReason::Shutdown, |_| true);
     }
 
     /// The end: what is still held is given up. Ends the owner and the thread, and says what came
@@ -327,12 +228,7 @@ impl Minder {
         let _one = self.joining.lock().unwrap_or_else(PoisonError::into_inner);
         let (owner, counts) = {
             let mut book = self.book();
-            if book.phase != Phase::Over {
-                book.phase = Phase::Over;
-                let runs = |held: &&Held| matches!(held.stage, Stage::Runs { .. });
-                book.counts.still_running = book.held.values().filter(runs).count();
-                book.counts.handed_back += book.held.len();
-            }
+            book.give_up();
             (book.owner, book.counts)
         };
         self.wake.notify_one();
@@ -358,7 +254,7 @@ impl Minder {
             if std::mem::take(&mut book.look) {
                 return Some(true);
             }
-            if book.held.is_empty() {
+            if !book.holds_any() {
                 book.asleep = true;
                 book = self.wake.wait(book).unwrap_or_else(PoisonError::into_inner);
                 book.asleep = false;
@@ -380,7 +276,7 @@ impl Minder {
     /// The number that something is held under.
     fn owner_in_use(&self) -> Option<i64> {
         let book = self.book();
-        book.owner.filter(|_| !book.held.is_empty())
+        book.owner.filter(|_| book.holds_any())
     }
 
     /// Shows that this process is alive. If it was given up, the next caller joins anew.
@@ -400,14 +296,32 @@ impl Minder {
                 return;
             }
             book.owner = None;
-            for held in book.held.values_mut().filter(|held| held.owner == owner) {
-                held.stop(StopReason::LeaseLost);
-            }
+            book.stop_all(StopReason::LeaseLost, |lease| lease.owner == owner);
         }
         tracing::error!(owner, "this process was taken for dead; its next caller joins again");
         // What was handed over under the number since then would wait for somebody's rescue.
         if let Err(error) = self.backend.leave(self.clock.now(), owner) {
             tracing::error!(%error, owner, "what is left under the lost number stays there");
+        }
+    }
+
+    /// Has a thread store what could not be stored. It may call receivers of events, and no renewal
+    /// stands behind those.
+    fn send_again(self: &Arc<Self>) {
+        if !self.book().has_unkept() || self.sending.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let minder = Arc::clone(self);
+        let started = spawn("litework-sender".into(), move || {
+            let pending = minder.hub.upgrade().and_then(|hub| hub.pending.get().map(Arc::clone));
+            if let Some(pending) = pending {
+                pending.send_again();
+            }
+            minder.sending.store(false, Ordering::SeqCst);
+        });
+        if let Err(error) = started {
+            tracing::warn!(%error, "what could not be stored is not sent again yet");
+            self.sending.store(false, Ordering::SeqCst);
         }
     }
 
@@ -431,7 +345,10 @@ fn run(weak: &Weak<Minder>) {
         match minder.wait(&mut renew_at) {
             None => return,
             Some(true) => minder.deliver_cancels(),
-            Some(false) => minder.renew(),
+            Some(false) => {
+                minder.renew();
+                minder.send_again();
+            }
         }
     }
 }
@@ -460,11 +377,14 @@ mod tests {
     use super::*;
     use crate::backends::memory::Memory;
     use crate::id::TaskId;
+    use crate::outcome::Outcome;
+    use crate::record::{Finish, Lease};
     use crate::state::STEP_STRICT_MS;
     use crate::time::{SystemClock, Timestamp};
 
     fn minder() -> Arc<Minder> {
-        Minder::new(Arc::new(Memory::new(STEP_STRICT_MS)), Arc::new(SystemClock), Member::default())
+        let engine = Arc::new(Memory::new(STEP_STRICT_MS));
+        Minder::new(Weak::new(), engine, Arc::new(SystemClock), Member::default())
     }
 
     fn task(row: i64, attempt: u32, owner: i64) -> Claimed {
@@ -486,12 +406,22 @@ mod tests {
         }
     }
 
+    /// Holds a task and begins it.
     fn begin(minder: &Arc<Minder>, task: &Claimed) -> Result<usize, StopReason> {
-        minder.begin(task, &Arc::default())
+        minder.begin(minder.hold(task), &Arc::default())
     }
 
-    fn end(minder: &Minder, task: &Claimed) {
-        minder.end(&[super::super::given_back(task, Timestamp::MIN)]);
+    fn came_to(task: &Claimed, ticket: Ticket, outcome: Outcome) -> Ends {
+        let now = Timestamp::MIN;
+        Ends::one(Finish::plain(task.id, task.lease, now, now, outcome), ticket)
+    }
+
+    fn end(minder: &Minder, task: &Claimed, ticket: Ticket) {
+        minder.end(&came_to(task, ticket, Outcome::GivenBack));
+    }
+
+    fn snoozed() -> Outcome {
+        Outcome::Snoozed { after: Duration::ZERO }
     }
 
     fn is_idle(minder: &Minder) -> bool {
@@ -521,16 +451,73 @@ mod tests {
     }
 
     #[test]
-    fn two_attempts_of_one_row_are_two() {
+    fn two_attempts_of_one_row_are_two_also_under_one_lease() {
+        for attempts in [[1, 2], [1, 1]] {
+            let minder = minder();
+            let owner = minder.enter().expect("it is open").owner;
+            let [first, second] = attempts.map(|attempt| task(7, attempt, owner));
+            let one = minder.hold(&first);
+            assert_eq!(minder.begin(one, &Arc::default()), Ok(0));
+            let other = minder.hold(&second);
+            assert_eq!(minder.begin(other, &Arc::default()), Ok(1));
+            end(&minder, &first, one);
+            assert!(minder.holds(7) && !is_idle(&minder));
+            assert_eq!(begin(&minder, &task(8, 1, owner)), Ok(0), "the slot is free again");
+            end(&minder, &second, other);
+            assert!(!minder.holds(7) && minder.holds(8));
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_stored_is_held_but_not_in_hand() {
+        let minder = minder();
+        let visit = minder.enter().expect("it is open");
+        let held = task(7, 1, visit.owner);
+        let ticket = minder.hold(&held);
+        minder.begin(ticket, &Arc::default()).expect("it may begin");
+        drop(visit);
+        minder.keep(came_to(&held, ticket, snoozed()));
+        assert!(!minder.holds(7) && is_idle(&minder) && minder.owner_in_use().is_some());
+        let again = minder.take_unkept();
+        assert!(minder.take_unkept().is_empty(), "one thread at a time sends it again");
+        assert!(minder.owner_in_use().is_some());
+        minder.end(&again);
+        assert_eq!(minder.owner_in_use(), None);
+    }
+
+    #[test]
+    fn an_end_is_not_sent_once_its_task_is_claimed_anew() {
         let minder = minder();
         let owner = minder.enter().expect("it is open").owner;
-        let [first, second] = [1, 2].map(|attempt| task(7, attempt, owner));
-        assert_eq!(begin(&minder, &first), Ok(0));
-        assert_eq!(begin(&minder, &second), Ok(1));
-        end(&minder, &first);
-        assert!(minder.holds(7) && !is_idle(&minder));
-        end(&minder, &second);
-        assert!(!minder.holds(7) && is_idle(&minder));
+        let held = task(7, 1, owner);
+        // While it waits to be sent again, while that is under way, and while it is sent at first.
+        let ticket = minder.hold(&held);
+        minder.keep(came_to(&held, ticket, snoozed()));
+        let ticket = minder.hold(&held);
+        assert!(minder.take_unkept().is_empty());
+        minder.keep(came_to(&held, ticket, snoozed()));
+        let mut again = minder.take_unkept();
+        let ticket = minder.hold(&held);
+        assert!(minder.drop_overtaken(&mut again) && again.is_empty());
+        let newest = minder.hold(&held);
+        minder.keep(came_to(&held, ticket, snoozed()));
+        assert!(minder.take_unkept().is_empty());
+        let mut last = came_to(&held, newest, snoozed());
+        assert!(!minder.drop_overtaken(&mut last) && !last.is_empty());
+    }
+
+    #[test]
+    fn a_request_that_comes_while_an_older_attempt_is_in_hand_reaches_the_newer_one() {
+        let minder = minder();
+        let owner = minder.enter().expect("it is open").owner;
+        let held = task(7, 1, owner);
+        assert_eq!(begin(&minder, &held), Ok(0));
+        // Another thread has claimed it and has not entered it yet.
+        minder.notice(Notice::Cancel(7));
+        let newer = minder.hold(&held);
+        assert_eq!(minder.begin(newer, &Arc::default()), Err(StopReason::Cancelled));
+        end(&minder, &held, newer);
+        assert_eq!(begin(&minder, &held), Ok(1), "the request is told once");
     }
 
     #[test]
@@ -540,8 +527,9 @@ mod tests {
         minder.drain();
         assert!(!is_idle(&minder));
         let late = task(7, 1, visit.owner);
-        assert_eq!(begin(&minder, &late), Err(StopReason::Shutdown));
-        end(&minder, &late);
+        let ticket = minder.hold(&late);
+        assert_eq!(minder.begin(ticket, &Arc::default()), Err(StopReason::Shutdown));
+        end(&minder, &late, ticket);
         std::thread::scope(|scope| {
             let waiting =
                 scope.spawn(|| minder.wait_idle(Instant::now() + Duration::from_secs(20)));
@@ -559,12 +547,12 @@ mod tests {
         let minder = minder();
         let owner = minder.enter().expect("it is open").owner;
         let token = Arc::new(Token::default());
-        minder.begin(&task(7, 1, owner), &token).expect("it may begin");
-        minder.hold(&[task(8, 1, owner)]);
+        minder.begin(minder.hold(&task(7, 1, owner)), &token).expect("it may begin");
+        let late = minder.hold(&task(8, 1, owner));
         minder.backend.leave(Timestamp::MIN, owner).expect("memory is never busy");
         minder.renew();
         assert_eq!(token.reason(), Some(StopReason::LeaseLost));
-        assert_eq!(begin(&minder, &task(8, 1, owner)), Err(StopReason::LeaseLost));
+        assert_eq!(minder.begin(late, &Arc::default()), Err(StopReason::LeaseLost));
         let next = minder.enter().expect("it is open").owner;
         assert_ne!(next, owner);
         assert!(begin(&minder, &task(9, 1, next)).is_ok());

@@ -1,14 +1,18 @@
 //! Run: who executes what was claimed.
 //!
 //! - `pool`: worker threads that claim, run and finish; `places` is what it offers, `part` how it parts
-//!   with tasks, `slots` what its threads have before them, `resize` more or fewer of them, `stop` its
-//!   end;
-//! - `keeper`: the one thread that keeps the pool's time: due tasks, leases, time-outs, rescues;
-//! - `inline`: the calling thread, in mode `inline` and for `run_pending`; `minder` knows what such
-//!   threads hold and keeps their lease, `step` runs one attempt at a time for tests.
+//!   with tasks, `slots` what its threads have before them, `resize` more or fewer of them, `start` its
+//!   begin and `stop` its end;
+//! - `keeper`: the one thread that keeps the pool's time: due tasks, leases, time-outs, rescues; `clerk` is
+//!   what of this may call receivers of events, and `bell` wakes them;
+//! - `inline`: the calling thread, in mode `inline` and for `run_pending`; `book` is what such threads hold,
+//!   `minder` keeps their lease, `step` runs one attempt at a time for tests.
 //!
 //! All three run the same attempts and write through the same contract.
 
+mod bell;
+mod book;
+mod clerk;
 pub(crate) mod inline;
 mod keeper;
 mod minder;
@@ -18,6 +22,7 @@ pub(crate) mod places;
 pub(crate) mod pool;
 mod resize;
 mod slots;
+mod start;
 mod state;
 mod stop;
 #[cfg(test)]

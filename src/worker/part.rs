@@ -2,10 +2,11 @@
 //! stop, or lost together with its number.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use super::given_back;
 use super::pool::Pool;
+use super::slots::Slot;
 use crate::attempt::Prepared;
 use crate::context::StopReason;
 use crate::outcome::Outcome;
@@ -29,30 +30,38 @@ impl Pool {
         state.flush = true;
     }
 
-    /// Takes the lease of a body that does not stop; its thread stays behind. False when there is
-    /// none.
+    /// The bodies under way that still have their lease.
+    pub(super) fn running(&self) -> Vec<Arc<Prepared>> {
+        let body = |slot: MutexGuard<'_, Slot>| {
+            let running = slot.running.as_ref().filter(|running| !running.abandoned)?;
+            Some(Arc::clone(&running.prepared))
+        };
+        self.slots().filter_map(body).collect()
+    }
+
+    /// Takes the lease of a body that does not stop; its thread stays behind. False when it has ended, or
+    /// has lost its lease before: its slot may have another by now, even one under the same lease.
     pub(super) fn abandon(
         &self,
-        slot: usize,
+        body: &Arc<Prepared>,
         outcome: impl Fn(&Prepared) -> Outcome,
         stuck: bool,
     ) -> bool {
-        let prepared = {
-            let mut slot = self.slot(slot);
-            match slot.running.as_mut().filter(|running| !running.abandoned) {
-                None => return false,
-                Some(running) => {
-                    running.abandoned = true;
-                    Arc::clone(&running.prepared)
-                }
-            }
-        };
+        let found = self.slots().any(|mut slot| {
+            let running = slot.running.as_mut();
+            let running = running
+                .filter(|running| !running.abandoned && Arc::ptr_eq(&running.prepared, body));
+            running.map(|running| running.abandoned = true).is_some()
+        });
+        if !found {
+            return false;
+        }
         let finish = Finish {
-            outcome: outcome(&prepared),
-            retry: Arc::clone(&prepared.retry),
+            outcome: outcome(body),
+            retry: Arc::clone(&body.retry),
             chance: fastrand::f64(),
             stuck,
-            ..given_back(&prepared.task, self.clock.now())
+            ..given_back(&body.task, self.clock.now())
         };
         let mut state = self.state();
         state.finishes.push(finish);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::backend::{Offer, Room, next_view};
+use crate::backend::{Offer, Room, SuspectPlace, next_view};
 use crate::registry::Registry;
 
 /// Work held beyond the free threads: at most this much run time of one kind …
@@ -43,7 +43,9 @@ pub(super) struct Places {
     /// How many were held when the last claim found no room.
     full_at: AtomicUsize,
     bytes: AtomicUsize,
-    suspect: AtomicBool,
+    suspect: Arc<SuspectPlace>,
+    /// Whether that place is taken in the name of these.
+    has_suspect: AtomicBool,
     registry: Arc<Registry>,
     queues: Vec<String>,
     exclude: Vec<String>,
@@ -58,6 +60,7 @@ impl Places {
         registry: Arc<Registry>,
         config: &PoolConfig,
         threads: usize,
+        suspect: Arc<SuspectPlace>,
     ) -> Self {
         let limits = config.threads_for.iter();
         Self {
@@ -67,7 +70,8 @@ impl Places {
             held: AtomicUsize::new(0),
             full_at: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
-            suspect: AtomicBool::new(false),
+            suspect,
+            has_suspect: AtomicBool::new(false),
             registry,
             queues: config.queues.clone(),
             exclude: config.exclude.clone(),
@@ -113,6 +117,12 @@ impl Places {
     /// Whether any task is held.
     pub(super) fn holds_any(&self) -> bool {
         self.held.load(Ordering::SeqCst) > 0
+    }
+
+    /// Takes over the place of a suspect whose body goes on.
+    pub(super) fn adopt_suspect(&self, from: &Self) {
+        let taken = from.has_suspect.swap(false, Ordering::SeqCst);
+        self.has_suspect.fetch_or(taken, Ordering::SeqCst);
     }
 
     /// Counts a body that occupies a thread already.
@@ -191,11 +201,15 @@ impl Offer for Places {
     }
 
     fn reserve_suspect(&self) -> bool {
-        !self.suspect.swap(true, Ordering::SeqCst)
+        let taken = self.suspect.take();
+        self.has_suspect.fetch_or(taken, Ordering::SeqCst);
+        taken
     }
 
     fn release_suspect(&self) {
-        self.suspect.store(false, Ordering::SeqCst);
+        if self.has_suspect.swap(false, Ordering::SeqCst) {
+            self.suspect.give_back();
+        }
     }
 
     fn release(&self, queue: &str, bytes: usize) {
@@ -228,6 +242,13 @@ impl Offer for Places {
             let stride = self.stride(queue);
             self.turns.lock().unwrap_or_else(PoisonError::into_inner).charge(queue, stride);
         }
+    }
+}
+
+impl Drop for Places {
+    /// What was claimed for places that nobody offers any more is not run, nor what was in line there.
+    fn drop(&mut self) {
+        self.release_suspect();
     }
 }
 

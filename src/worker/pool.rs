@@ -19,12 +19,13 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
+use super::bell::Bell;
 use super::places::{Places, PoolConfig};
 use super::slots::{Running, Slot, Slots};
 use super::state::{FINISH_DELAY, Held, Phase, State};
-use super::{given_back, keeper, tell_lost};
+use super::{given_back, tell_lost};
 use crate::attempt::{self, Ended, Prepared};
-use crate::backend::{Backend, Offer};
+use crate::backend::{Backend, Offer, SuspectPlace};
 use crate::client::Client;
 use crate::error::Error;
 use crate::hook::Hooks;
@@ -36,27 +37,30 @@ use crate::pruner::Pruner;
 use crate::record::{Claimed, Finish, Finished, Member};
 use crate::registry::Registry;
 use crate::time::Clock;
-use crate::watch::{Listener, Notice};
 
 /// After an exchange that failed, the next try waits this long.
 const RETRY_EXCHANGE: Duration = Duration::from_millis(100);
 
-/// The pool itself. Its locks are taken in this order: state, owner, slots by their numbers, cancels.
+/// The pool itself. Its locks are taken in this order: resizing, state, owner, slots by their numbers, cancels.
 pub(crate) struct Pool {
     pub(super) hub: Weak<Hub>,
     pub(super) backend: Arc<dyn Backend>,
-    hooks: Arc<Hooks>,
+    pub(super) hooks: Arc<Hooks>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) pruner: Arc<Pruner>,
     registry: Arc<Registry>,
     pub(super) config: PoolConfig,
-    owner: RwLock<Option<Arc<Places>>>,
+    pub(super) owner: RwLock<Option<Arc<Places>>>,
+    /// Shared with callers.
+    suspect: Arc<SuspectPlace>,
     /// The number of `owner`, to be read without its lock.
     number: AtomicI64,
     state: Mutex<State>,
     pub(super) slots: Slots,
     /// How many threads there are to be.
     pub(super) threads: AtomicUsize,
+    /// Held by who changes that number.
+    pub(super) resizing: Mutex<()>,
     /// Rows that were asked to stop, as last read.
     pub(super) cancels: Mutex<HashSet<i64>>,
     /// Lets a thread that begins a body skip that lock.
@@ -66,19 +70,14 @@ pub(crate) struct Pool {
     /// The keeper was asked to fetch finishes from the slots.
     collecting: AtomicBool,
     pub(super) wake: Condvar,
-    pub(super) keeper: keeper::Bell,
+    pub(super) keeper: Bell,
 }
 
 impl Pool {
-    /// Joins, and starts the threads.
-    pub(crate) fn start(
-        hub: &Arc<Hub>,
-        registry: Arc<Registry>,
-        config: PoolConfig,
-    ) -> Result<Arc<Self>, Error> {
+    pub(super) fn new(hub: &Arc<Hub>, registry: Arc<Registry>, config: PoolConfig) -> Arc<Self> {
         let threads = config.threads;
         let delay = config.finish_delay.unwrap_or(FINISH_DELAY);
-        let pool = Arc::new(Self {
+        Arc::new(Self {
             hub: Arc::downgrade(hub),
             backend: Arc::clone(&hub.backend),
             hooks: Arc::clone(&hub.hooks),
@@ -87,51 +86,19 @@ impl Pool {
             registry,
             config,
             owner: RwLock::default(),
+            suspect: Arc::clone(&hub.suspect),
             number: AtomicI64::new(0),
             state: Mutex::new(State::new(delay)),
             slots: Slots::new(threads),
             threads: AtomicUsize::new(threads),
+            resizing: Mutex::default(),
             cancels: Mutex::default(),
             has_cancels: AtomicBool::new(false),
             telling: AtomicBool::new(false),
             collecting: AtomicBool::new(false),
             wake: Condvar::new(),
-            keeper: keeper::Bell::default(),
-        });
-        let owner = pool.join()?;
-        if let Err(error) = pool.launch() {
-            // Nothing was claimed under this number, so a row that cannot be ended now is only
-            // swept up at the next open.
-            let _stays = pool.backend.leave(pool.clock.now(), owner);
-            return Err(error);
-        }
-        Ok(pool)
-    }
-
-    /// Starts the threads. They wait for the lock until all of them are there, so where one cannot
-    /// be started, those before it end without having claimed anything.
-    fn launch(self: &Arc<Self>) -> Result<(), Error> {
-        let mut state = self.state();
-        let launched = self.start_threads(&mut state);
-        if launched.is_err() {
-            state.phase = Phase::Over;
-        }
-        launched
-    }
-
-    fn start_threads(self: &Arc<Self>, state: &mut State) -> Result<(), Error> {
-        let listener: Arc<dyn Listener> = Arc::clone(self) as Arc<dyn Listener>;
-        self.backend.watch()?;
-        self.start_missing(state)?;
-        self.backend.signal().listen(&listener);
-        keeper::start(self)?;
-        let weak = Arc::downgrade(self);
-        self.clock.on_step(Arc::new(move || {
-            if let Some(pool) = weak.upgrade() {
-                pool.notice(Notice::Clock);
-            }
-        }));
-        Ok(())
+            keeper: Bell::default(),
+        })
     }
 
     /// Becomes an owner, as it does again after it was given up as hung.
@@ -145,7 +112,9 @@ impl Pool {
             exclude: self.config.exclude.clone(),
         };
         let owner = self.backend.join(self.clock.now(), &member)?;
-        let places = Places::new(owner, Arc::clone(&self.registry), &self.config, self.threads());
+        let registry = Arc::clone(&self.registry);
+        let alone = Arc::clone(&self.suspect);
+        let places = Places::new(owner, registry, &self.config, self.threads(), alone);
         let mut current = self.owner.write().unwrap_or_else(PoisonError::into_inner);
         for mut slot in self.slots() {
             // Its thread is busy, whoever owns the task by now.
@@ -153,9 +122,11 @@ impl Pool {
                 running.place_of = owner;
                 let task = &running.prepared.task;
                 places.adopt(&task.queue, task.arguments.len());
-                if task.crashes > 0 {
-                    // It is given back when the body ends, so it must be taken.
-                    let _taken = places.reserve_suspect();
+                if task.crashes > 0
+                    && let Some(before) = &*current
+                {
+                    // It is given back when the body ends.
+                    places.adopt_suspect(before);
                 }
             }
         }
@@ -212,7 +183,9 @@ impl Pool {
                     if let Some(chunk) = state.take_chunk(self.threads()) {
                         // Before the lock is let go, so that whoever takes everything back finds it
                         // in line or in the slot.
-                        self.slot(slot).chunk = chunk;
+                        let mut own = self.slot(slot);
+                        own.chunk = chunk;
+                        own.busy = true;
                         return true;
                     }
                     drop(state);
@@ -246,6 +219,7 @@ impl Pool {
             let keep = other.chunk.len() / 2;
             own.chunk = other.chunk.split_off(keep);
             if !own.chunk.is_empty() {
+                own.busy = true;
                 return true;
             }
         }
@@ -256,7 +230,9 @@ impl Pool {
     fn run_chunk(&self, slot: usize) {
         let Some(hub) = self.hub.upgrade() else {
             let tasks: Vec<Claimed> = self.slot(slot).chunk.drain(..).collect();
-            return self.hand_back(&tasks);
+            self.hand_back(&tasks);
+            self.slot(slot).busy = false;
+            return;
         };
         let client = Client::inner(hub);
         while let Some(prepared) = self.begin(slot) {
@@ -282,13 +258,13 @@ impl Pool {
                 own.chunk.is_empty()
             };
             if prepared.finish_sync() {
-                self.keep(slot, true);
+                self.keep(slot, true, true);
             } else if !last && !self.collecting.swap(true, Ordering::SeqCst) {
                 // The next body may take long; the keeper fetches the finishes if it does.
                 self.keeper.ring();
             }
         }
-        self.keep(slot, false);
+        self.keep(slot, false, false);
         drop(client);
     }
 
@@ -347,17 +323,23 @@ impl Pool {
         }
     }
 
-    /// Puts the finishes of a slot in line to be committed.
-    fn keep(&self, slot: usize, sync: bool) {
-        let finishes = std::mem::take(&mut self.slot(slot).done);
-        self.keep_all(finishes, sync);
+    /// Puts the finishes of a slot in line to be committed. Both locks at once, so that whoever waits for
+    /// the end finds each in the slot or in line.
+    fn keep(&self, slot: usize, sync: bool, busy: bool) {
+        let state = self.state();
+        let mut own = self.slot(slot);
+        own.busy = busy;
+        let finishes = std::mem::take(&mut own.done);
+        drop(own);
+        self.keep_all(state, finishes, sync);
     }
 
     /// Fetches finishes that stand behind bodies which take long.
     pub(super) fn collect(&self) {
+        let state = self.state();
         let finishes = self.slots().flat_map(|mut slot| std::mem::take(&mut slot.done)).collect();
         self.collecting.store(false, Ordering::SeqCst);
-        self.keep_all(finishes, true);
+        self.keep_all(state, finishes, true);
     }
 
     /// Whether finishes may stand behind a body that takes long.
@@ -365,9 +347,8 @@ impl Pool {
         self.collecting.load(Ordering::SeqCst)
     }
 
-    fn keep_all(&self, finishes: Vec<Finish>, sync: bool) {
+    fn keep_all(&self, mut state: MutexGuard<'_, State>, finishes: Vec<Finish>, sync: bool) {
         let back = finishes.iter().filter(|finish| finish.outcome == Outcome::GivenBack).count();
-        let mut state = self.state();
         state.counts.handed_back += back;
         state.counts.finished += finishes.len() - back;
         state.finishes.extend(finishes);
@@ -509,8 +490,9 @@ impl Pool {
         self.state().phase == Phase::Over
     }
 
+    /// Whether no thread has anything in hand that could still be told.
     pub(super) fn runs_none(&self) -> bool {
-        self.slots().all(|slot| slot.running.is_none())
+        self.slots().all(|slot| !slot.busy)
     }
 
     pub(super) fn flush_all(&self) {

@@ -1,7 +1,7 @@
 //! Run: more or fewer threads while the pool goes on.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use super::pool::Pool;
 use super::spawn;
@@ -33,6 +33,8 @@ impl Pool {
     /// From now on so many threads. New ones start at once; those that are too many end when they have
     /// run what stands before them.
     pub(super) fn resize_to(self: &Arc<Self>, threads: usize) -> Result<(), Error> {
+        // The number that is stored last is to be the one that holds.
+        let _one = self.resizing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.state();
         if state.phase != Phase::Running {
             return Err(Error::Closed);

@@ -35,6 +35,9 @@ pub(super) struct Slot {
     /// Finishes that are not in line yet.
     pub(super) done: Vec<Finish>,
     pub(super) running: Option<Running>,
+    /// Its thread has something in hand: from the first task it is given until all that they came to
+    /// stands in line.
+    pub(super) busy: bool,
 }
 
 /// A block that is made when its first slot is needed.

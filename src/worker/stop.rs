@@ -69,8 +69,9 @@ impl Stops for Pool {
 impl Pool {
     /// Gives up what still runs, and ends the threads.
     fn end(&self) {
-        let slots = 0..self.slots.used();
-        let stuck = slots.filter(|slot| self.abandon(*slot, attempt::stopped, false)).count();
+        let bodies = self.running();
+        let stuck = bodies.iter().filter(|body| self.abandon(body, attempt::stopped, false));
+        let stuck = stuck.count();
         {
             let mut state = self.state();
             state.phase = Phase::Over;

@@ -8,18 +8,24 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::inline::Inline;
 use super::places::{Places, PoolConfig};
 use super::pool::Pool;
 use super::state::{self, Held};
+use crate::attempt::stopped;
 use crate::backend::{Backend, Offer, Operate};
 use crate::backends::spy::Spy;
 use crate::catalog::Catalog;
 use crate::client::Client;
 use crate::context::{Context, States, StopReason};
 use crate::error::Error;
-use crate::hub::{Runner, Stops};
+use crate::event::EventKind;
+use crate::hub::{Pending, PendingRunner, Ran, Runner, Stops};
+use crate::id::TaskId;
+use crate::mishap::{WriteFault, WritePoint};
 use crate::mode::Mode;
-use crate::outcome::Result as TaskResult;
+use crate::outcome::{Outcome, Report, Result as TaskResult};
+use crate::record::{Finish, Member};
 use crate::registry::{Definition, Registry, Task};
 use crate::state::State;
 use crate::watch::Notice;
@@ -70,9 +76,16 @@ impl Gate {
         self.changed.notify_all();
     }
 
+    fn close(&self) {
+        self.inside.lock().expect("not poisoned").1 = false;
+    }
+
+    fn came(&self) -> usize {
+        self.inside.lock().expect("not poisoned").0
+    }
+
     fn wait_for(&self, bodies: usize) {
-        let come = || self.inside.lock().expect("not poisoned").0 >= bodies;
-        eventually("the bodies have come", come);
+        eventually("the bodies have come", || self.came() >= bodies);
     }
 }
 
@@ -106,6 +119,21 @@ impl Task for Pass {
     }
 }
 
+/// Stops as soon as it has passed the gate, if it was asked to.
+#[derive(Serialize, Deserialize)]
+struct Heed;
+
+impl Task for Heed {
+    const NAME: &'static str = "heed";
+    type Output = String;
+
+    fn run(self, ctx: &Context) -> TaskResult<String> {
+        ctx.state::<Arc<Gate>>()?.pass();
+        ctx.check()?;
+        Ok(String::new())
+    }
+}
+
 struct Place {
     spy: Arc<Spy>,
     gates: Arc<[Gate; 3]>,
@@ -116,24 +144,32 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
+        Self::telling([], Arc::default())
+    }
+
+    /// One whose receiver of these events waits at a gate.
+    fn telling<const N: usize>(events: [EventKind; N], told: Arc<Gate>) -> Self {
         let (spy, gate) = (Arc::new(Spy::default()), Arc::new(Gate::default()));
         let engine = Arc::clone(&spy) as Arc<dyn Backend>;
         let builder = Client::in_memory().engine(engine).environment([] as [(&str, &str); 0]);
-        let builder = builder.register(Definition::of::<Hold>()).mode(Mode::Hold);
+        let builder = builder.register(Definition::of::<Hold>()).register(Definition::of::<Heed>());
         let builder = builder.register(Definition::of::<Pass>());
-        let client = builder.open().expect("nothing can fail");
+        let builder = if N == 0 { builder } else { builder.on(events, move |_, _| told.pass()) };
+        let client = builder.mode(Mode::Hold).open().expect("nothing can fail");
         let mut states = States::new();
         states.insert(std::any::TypeId::of::<Arc<Gate>>(), Arc::new(Arc::clone(&gate)));
         let gates: Arc<[Gate; 3]> = Arc::default();
         states.insert(std::any::TypeId::of::<Arc<[Gate; 3]>>(), Arc::new(Arc::clone(&gates)));
-        let definitions = vec![Definition::of::<Hold>(), Definition::of::<Pass>()];
+        let definitions =
+            vec![Definition::of::<Hold>(), Definition::of::<Heed>(), Definition::of::<Pass>()];
         let registry =
             Registry::new(definitions, Vec::new(), states, &mut Catalog::default()).expect("one");
         Self { spy, gates, gate, client, registry: Arc::new(registry) }
     }
 
     fn start(&self, threads: usize) -> Result<Arc<Pool>, Error> {
-        self.start_with(PoolConfig { threads, ..PoolConfig::default() })
+        let stuck_after = Some(Duration::ZERO);
+        self.start_with(PoolConfig { threads, stuck_after, ..PoolConfig::default() })
     }
 
     fn start_with(&self, config: PoolConfig) -> Result<Arc<Pool>, Error> {
@@ -141,6 +177,35 @@ impl Place {
         let runner = Arc::clone(&pool) as Arc<dyn Runner>;
         assert!(self.client.hub.runner.set(runner).is_ok());
         Ok(pool)
+    }
+
+    /// Runs in the threads that call it.
+    fn callers(&self) -> Inline {
+        Inline::new(&self.client.hub, Arc::clone(&self.registry), "callers".to_owned(), false)
+    }
+
+    fn state(&self, id: TaskId) -> State {
+        self.client.get(id).expect("it is there").state
+    }
+
+    /// Tasks that wait, each with a crash on record.
+    fn suspects(&self, count: usize) -> Vec<TaskId> {
+        let calling = self.client.hub.calling().expect("it names no trace");
+        let now = calling.now;
+        let owner = self.spy.join(now, &Member::default()).expect("memory is never busy");
+        let task = || self.client.hub.prepare(&Hold.call(), &calling).expect("checked");
+        let (config, alone) = (PoolConfig::default(), Arc::default());
+        let places = Places::new(owner, Arc::clone(&self.registry), &config, count, alone);
+        let tasks = (0..count).map(|_| task()).collect();
+        let stored = self.spy.enqueue(now, tasks, Some(Arc::new(places))).expect("stored");
+        let crashed = stored.iter().filter_map(|stored| stored.claimed.as_ref()).map(|task| {
+            let report = Box::new(Report::new("crash", "its process died"));
+            Finish::plain(task.id, task.lease, now, now, Outcome::Crashed { report })
+        });
+        let crashed: Vec<Finish> = crashed.collect();
+        assert_eq!(crashed.len(), count);
+        self.spy.exchange(now, &crashed, None).expect("memory is never busy");
+        stored.into_iter().map(|stored| stored.id).collect()
     }
 }
 
@@ -190,8 +255,8 @@ fn what_was_handed_over_under_a_number_that_was_given_up_is_run_all_the_same() {
     // One more stands in line behind it, under the same number.
     places.release("default", 0);
     let second = place.client.enqueue(Hold.call()).expect("stored");
-    let now = place.client.hub.clock.now();
     let calling = place.client.hub.calling().expect("it names no trace");
+    let now = calling.now;
     let third = place.client.hub.prepare(&Hold.call(), &calling).expect("checked");
     // And one is on its way.
     places.release("default", 0);
@@ -269,8 +334,13 @@ fn what_must_not_start_twice_stands_alone_before_its_thread() {
         let once = Hold.call().at_most_once(at_most_once);
         let calling = place.client.hub.calling().expect("it names no trace");
         let new = place.client.hub.prepare(&once, &calling).expect("checked");
-        let offer: Arc<dyn Offer> =
-            Arc::new(Places::new(1, Arc::clone(&place.registry), &PoolConfig::default(), 1));
+        let offer: Arc<dyn Offer> = Arc::new(Places::new(
+            1,
+            Arc::clone(&place.registry),
+            &PoolConfig::default(),
+            1,
+            Arc::default(),
+        ));
         let stored = place.spy.enqueue(calling.now, vec![new], Some(offer)).expect("stored");
         stored.into_iter().next().and_then(|stored| stored.claimed).expect("there is room")
     };
@@ -313,4 +383,149 @@ fn an_end_that_asks_for_it_is_committed_though_others_wait_for_company() {
         assert!(pool.wait_idle(Instant::now() + LONG));
         pool.leave().expect("it ends");
     }
+}
+
+#[test]
+fn a_body_that_heeds_the_loss_of_its_lease_is_handed_back_and_not_cancelled() {
+    let place = Place::new();
+    let pool = place.start(1).expect("it starts");
+    let lost = pool.owner();
+    let handle = place.client.enqueue(Heed.call()).expect("stored");
+    place.gate.wait_for(1);
+    place.spy.given_up.store(true, Ordering::SeqCst);
+    pool.lose_leases(lost.expect("it has joined"));
+    place.gate.open();
+    assert_eq!(handle.wait(LONG).expect("it ran again"), "");
+    assert_eq!(place.client.get(handle.id()).expect("it is there").attempt, 1, "refunded");
+    pool.drain();
+    assert!(pool.wait_idle(Instant::now() + LONG));
+    pool.leave().expect("it ends");
+}
+
+#[test]
+fn a_slot_is_taken_from_the_body_that_was_found_stuck_and_from_no_other() {
+    let place = Place::new();
+    let pool = place.start(1).expect("it starts");
+    let first = place.client.enqueue(Hold.call()).expect("stored");
+    place.gate.wait_for(1);
+    let stuck = pool.running().remove(0);
+    place.gate.open();
+    first.wait(LONG).expect("it ended after all");
+    place.gate.close();
+    let second = place.client.enqueue(Hold.call()).expect("stored");
+    place.gate.wait_for(2);
+    assert!(!pool.abandon(&stuck, stopped, true));
+    let stuck = pool.running().remove(0);
+    assert!(pool.abandon(&stuck, stopped, true) && !pool.abandon(&stuck, stopped, true));
+    place.gate.open();
+    second.wait(LONG).expect("it was handed back and ran again");
+    pool.drain();
+    assert!(pool.wait_idle(Instant::now() + LONG));
+    pool.leave().expect("it ends");
+}
+
+#[test]
+fn the_keeper_keeps_the_time_while_a_receiver_of_events_is_slow() {
+    let told = Arc::new(Gate::default());
+    let place = Place::telling([EventKind::Failed], Arc::clone(&told));
+    let pool = place.start(1).expect("it starts");
+    // The only worker is busy, so that nobody but the keeper can store and tell that it is late.
+    let late = Hold.call().timeout(Duration::from_millis(1));
+    place.client.enqueue(late).expect("stored");
+    told.wait_for(1);
+    place.spy.signal().ring(Notice::Cancel(7));
+    eventually("the keeper looks at requests", || pool.known_cancels().is_empty());
+    let rescues = || place.spy.rescues.load(Ordering::SeqCst);
+    let before = rescues();
+    place.spy.signal().ring(Notice::Foreign);
+    eventually("the keeper looks at other processes", || rescues() > before);
+    told.open();
+    place.gate.open();
+    pool.drain();
+    assert!(pool.wait_idle(Instant::now() + LONG));
+    pool.leave().expect("it ends");
+}
+
+#[test]
+fn a_pool_is_not_idle_until_what_its_bodies_came_to_stands_in_line() {
+    let place = Place::new();
+    let pool = place.start(1).expect("it starts");
+    let handle = place.client.enqueue(Hold.call()).expect("stored");
+    place.gate.wait_for(1);
+    // Whoever gives a place back waits here.
+    let owner = pool.owner.write().expect("not poisoned");
+    place.gate.open();
+    eventually("the body has ended", || pool.slot(0).running.is_none());
+    assert!(!pool.runs_none());
+    drop(owner);
+    pool.drain();
+    assert!(pool.wait_idle(Instant::now() + LONG));
+    pool.leave().expect("it ends");
+    assert_eq!(place.state(handle.id()), State::Succeeded);
+}
+
+#[test]
+fn two_callers_run_no_two_tasks_with_a_crash_on_record_side_by_side() {
+    let place = Place::new();
+    let callers = place.callers();
+    place.suspects(2);
+    let run = || callers.run_pending(&Pending::all()).expect("memory is never busy");
+    std::thread::scope(|scope| {
+        let first = scope.spawn(run);
+        place.gate.wait_for(1);
+        let second = scope.spawn(run);
+        eventually("it has looked", || second.is_finished() || place.gate.came() == 2);
+        assert_eq!(place.gate.came(), 1);
+        assert_eq!(second.join().expect("it does not panic"), Ran::default());
+        place.gate.open();
+        assert_eq!(first.join().expect("it does not panic").succeeded, 2);
+    });
+}
+
+#[test]
+fn a_pool_and_its_callers_run_no_two_tasks_with_a_crash_on_record_side_by_side() {
+    let place = Place::new();
+    let (callers, ids) = (place.callers(), place.suspects(2));
+    std::thread::scope(|scope| {
+        let caller = scope.spawn(|| {
+            callers.run_pending(&Pending::all()).expect("memory is never busy").succeeded
+        });
+        place.gate.wait_for(1);
+        let pool = place.start(2).expect("it starts");
+        let plain = place.client.enqueue(Hold.call()).expect("stored");
+        place.gate.wait_for(2);
+        assert_eq!(ids.iter().filter(|id| place.state(**id) == State::Ready).count(), 1);
+        place.gate.open();
+        plain.wait(LONG).expect("it ran");
+        caller.join().expect("it does not panic");
+        for id in ids {
+            place.client.handle::<Hold>(id).expect("it is there").wait(LONG).expect("it ran");
+        }
+        pool.drain();
+        assert!(pool.wait_idle(Instant::now() + LONG));
+        pool.leave().expect("it ends");
+    });
+}
+
+#[test]
+fn an_end_that_could_not_be_stored_keeps_its_lease_until_it_is() {
+    let place = Place::new();
+    let callers = place.callers();
+    place.gate.open();
+    let handle = place.client.enqueue(Hold.call()).expect("stored");
+    place.spy.mishaps().fail(WritePoint::Finish, WriteFault::NotStored, 1);
+    let failed = callers.run_pending(&Pending::all());
+    assert_eq!(failed.map_err(|error| error.code()), Err("not_stored"));
+    assert_eq!(place.state(handle.id()), State::Running);
+    let renewals = || place.spy.renewals.load(Ordering::SeqCst);
+    let before = renewals();
+    callers.minder.renew();
+    assert_eq!(renewals(), before + 1);
+    callers.send_again();
+    assert_eq!(place.state(handle.id()), State::Succeeded);
+    callers.minder.renew();
+    assert_eq!(renewals(), before + 1, "nothing is held any more");
+    callers.drain();
+    assert!(callers.wait_idle(Instant::now()));
+    callers.leave().expect("it ends");
 }

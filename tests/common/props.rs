@@ -63,6 +63,11 @@ impl Gate {
         self.change(|inside| inside.open = true);
     }
 
+    /// For a body that waits for something else too.
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).open
+    }
+
     fn change(&self, change: impl FnOnce(&mut Inside)) {
         let (inside, changed) = &*self.0;
         change(&mut inside.lock().unwrap_or_else(PoisonError::into_inner));

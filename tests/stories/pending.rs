@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
-use litework::{Context, Failure, Mode, Pending, Result, task};
+use litework::testing::{WriteFault, WritePoint, fail_writes};
+use litework::{Context, EventKind, Failure, Mode, Pending, Result, State, task};
 
-use crate::common::{LONG, Lab, Log, Place, Runs};
+use crate::common::{Gate, LONG, Lab, Log, Place, Runs, eventually};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
+const MOMENT: Duration = Duration::from_millis(1);
 
 #[task]
 fn good(ctx: &Context, word: &str) -> Result<()> {
@@ -156,4 +158,83 @@ fn a_kind_is_chosen_by_its_name_and_its_former_names_come_along() {
     theirs.execute("UPDATE litework_lane SET kind = 'old_bad' WHERE kind = 'bad'", []).unwrap();
     let client = client(&lab, &log);
     assert_eq!(client.run_pending(&Pending::all().only("bad")).unwrap().failed, 1);
+}
+
+/// Comes round again after a moment, under the number of its first attempt, and then waits at the gate
+/// or for the word to stop.
+#[task]
+fn round(ctx: &Context) -> Result<u32> {
+    let log = ctx.state::<Log>()?;
+    log.note("round");
+    if log.words().iter().filter(|word| *word == "round").count() == 1 {
+        return Err(Failure::snooze(MOMENT));
+    }
+    let gate = ctx.state::<Gate>()?;
+    gate.enter();
+    let mut stopped = Ok(());
+    eventually("it is let go or asked to stop", || {
+        stopped = ctx.check();
+        stopped.is_err() || gate.is_open()
+    });
+    stopped.map(|()| ctx.attempt())
+}
+
+struct First(Gate);
+
+#[task]
+fn hold(ctx: &Context) -> Result<()> {
+    ctx.state::<First>()?.0.pass();
+    Ok(())
+}
+
+#[test]
+fn a_task_that_comes_round_in_another_thread_can_still_be_cancelled_there() {
+    let (lab, log, gate, told) = (lab(), Log::default(), Gate::default(), Gate::default());
+    let slow = told.clone();
+    let builder = lab.builder().on([EventKind::Snoozed], move |_, _| slow.pass());
+    let builder = builder.register(round).state(log).state(gate.clone());
+    let client = builder.open().unwrap();
+    let handle = client.enqueue(round::with()).unwrap();
+    std::thread::scope(|scope| {
+        let run = || client.run_pending(&Pending::all()).unwrap();
+        let first = scope.spawn(run);
+        told.wait_for(1);
+        lab.clock.advance(MOMENT);
+        let second = scope.spawn(run);
+        let running = || handle.refresh().unwrap().state == State::Running;
+        eventually("the second thread has it", running);
+        told.open();
+        assert_eq!(first.join().unwrap().postponed, 1);
+        gate.wait_for(1);
+        client.cancel(handle.id()).unwrap();
+        assert_eq!(second.join().unwrap().failed, 1);
+    });
+    assert_eq!(handle.refresh().unwrap().state, State::Cancelled);
+}
+
+#[test]
+fn an_end_that_was_stored_after_all_does_not_end_the_next_attempt() {
+    let (lab, log, gate, first) = (lab(), Log::default(), Gate::default(), Gate::default());
+    let builder = lab.builder().register(round).register(hold);
+    let builder = builder.state(log.clone()).state(gate.clone()).state(First(first.clone()));
+    let client = builder.open().unwrap();
+    client.enqueue(hold::with().priority(1)).unwrap();
+    let handle = client.enqueue(round::with()).unwrap();
+    let state = || handle.refresh().unwrap().state;
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| client.run_pending(&Pending::all()).unwrap());
+        first.wait_for(1);
+        fail_writes(&client, WritePoint::Finish, WriteFault::UnknownStored, 1);
+        let error = client.run_pending(&Pending::all()).unwrap_err();
+        assert_eq!((error.code(), state()), ("unknown_outcome", State::Scheduled));
+        lab.clock.advance(MOMENT);
+        first.open();
+        gate.wait_for(1);
+        // The first thread would store its end again, if it were not known to be stored.
+        let ran = client.run_pending(&Pending::all()).unwrap();
+        assert_eq!((ran.postponed, state()), (0, State::Running));
+        gate.open();
+        assert_eq!(other.join().unwrap().succeeded, 2);
+    });
+    assert_eq!((state(), log.len()), (State::Succeeded, 2));
 }

@@ -164,13 +164,19 @@ fn the_ageing_of_a_file_is_fixed_when_it_is_made() {
             let builder = lab.builder().register(note);
             ageing.map_or(lab.builder().register(note), |span| builder.ageing(span)).open()
         };
-        open(Some(SECOND)).unwrap();
+        let first = open(Some(SECOND)).unwrap();
+        let refused = || {
+            let error = open(Some(2 * SECOND)).unwrap_err();
+            assert_eq!(error.code(), "other_ageing");
+            let told = "priority is worth 1000 ms a point in it, not worth 2000 ms a point";
+            assert!(error.to_string().contains(told), "{error}");
+        };
+        // Alike while this program has it open and afterwards.
+        refused();
+        drop(first);
         open(Some(SECOND)).unwrap();
         open(None).unwrap();
-        let error = open(Some(2 * SECOND)).unwrap_err();
-        assert_eq!(error.code(), "other_ageing");
-        let told = "priority is worth 1000 ms a point in it, not worth 2000 ms a point";
-        assert!(error.to_string().contains(told), "{error}");
+        refused();
         let strict = Lab::new(lab.place);
         strict.builder().open().unwrap();
         let error = strict.builder().ageing(SECOND).open().unwrap_err();

@@ -462,6 +462,17 @@ impl<'a> Claimer<'a> {
         if task.crashes > 0 && !self.offer.reserve_suspect() {
             return Ok(Found::Suspect);
         }
+        if let Err(error) = self.pass_gate(row, &mut task) {
+            if task.crashes > 0 {
+                self.offer.release_suspect();
+            }
+            return Err(error);
+        }
+        Ok(Found::Task(Box::new(task)))
+    }
+
+    /// Notes that a task has passed its gate, and lets its unique key go where its start does.
+    fn pass_gate(&mut self, row: i64, task: &mut Claimed) -> Result<(), Error> {
         self.unwritten.remove(&row);
         if let Some(extra) = &mut task.extra {
             let started = self.start(row, extra);
@@ -470,7 +481,7 @@ impl<'a> Claimer<'a> {
             }
             started?;
         }
-        Ok(Found::Task(Box::new(task)))
+        Ok(())
     }
 
     /// What the start of a task means to others.

@@ -119,7 +119,7 @@ impl Sqlite {
         if let Some(inner) = file_key(path).and_then(|key| open.get(&key)?.upgrade()) {
             inner.check_pid()?;
             inner.reader.with("the file's settings", |conn| {
-                Ok(schema::check_vacuum(conn, &inner.path, settings)??)
+                Ok(schema::check_made_with(conn, &inner.path, settings)??)
             })?;
             return Ok(Self { inner, durability: settings.durability });
         }

@@ -142,8 +142,20 @@ fn try_prepare(path: &Path, settings: &Settings) -> Result<(Connection, Meta), A
     Ok((conn, meta))
 }
 
+/// Refuses what a file that this process has open already was not made with.
+pub(super) fn check_made_with(
+    conn: &Connection,
+    path: &Path,
+    settings: &Settings,
+) -> rusqlite::Result<Result<(), Error>> {
+    match check_ageing(step_ms(conn)?, path, settings) {
+        Ok(()) => check_vacuum(conn, path, settings),
+        refused => Ok(refused),
+    }
+}
+
 /// Refuses a file whose pages cannot be given back, if they are to be.
-pub(super) fn check_vacuum(
+fn check_vacuum(
     conn: &Connection,
     path: &Path,
     settings: &Settings,
@@ -458,10 +470,18 @@ fn has_meta(conn: &Connection) -> rusqlite::Result<bool> {
 
 fn read_meta(conn: &Connection, path: &Path, settings: &Settings) -> Result<Meta, Attempt> {
     check_version(conn, path).map_err(Attempt::Refused)?;
-    let step_ms: i64 = conn
-        .query_row("SELECT value FROM litework_meta WHERE name = 'step_ms'", [], |row| row.get(0))
-        .map_err(|error| sort_error(path, error))?;
-    // The rank of each stored task was made with it.
+    let step_ms = step_ms(conn).map_err(|error| sort_error(path, error))?;
+    check_ageing(step_ms, path, settings).map_err(Attempt::Refused)?;
+    Ok(Meta { step_ms })
+}
+
+/// Served by the primary key.
+fn step_ms(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.query_row("SELECT value FROM litework_meta WHERE name = 'step_ms'", [], |row| row.get(0))
+}
+
+/// Refuses another ageing than the file's: the rank of each stored task was made with it.
+fn check_ageing(step_ms: i64, path: &Path, settings: &Settings) -> Result<(), Error> {
     if let Some(asked) = settings.step_ms.filter(|asked| *asked != step_ms) {
         let of = |step| match step {
             STEP_STRICT_MS => "strict".to_owned(),
@@ -473,9 +493,9 @@ fn read_meta(conn: &Connection, path: &Path, settings: &Settings) -> Result<Meta
             of(step_ms),
             of(asked)
         );
-        return Err(Attempt::Refused(bad_file("other_ageing", path, reason, None)));
+        return Err(bad_file("other_ageing", path, reason, None));
     }
-    Ok(Meta { step_ms })
+    Ok(())
 }
 
 /// Refuses a file that a newer program has changed so that this one may not write it.

@@ -5,9 +5,9 @@
 
 use std::sync::atomic::Ordering;
 
+use super::caller::InHand;
 use super::{Inline, tally};
 use crate::attempt::{self, Ended};
-use crate::backend::Picked;
 use crate::client::Client;
 use crate::error::Error;
 use crate::hub::{Came, Pending, Ran, Stepper};
@@ -16,6 +16,7 @@ use crate::intake::Left;
 use crate::outcome::Outcome;
 use crate::record::{Claimed, Lease, NewTask};
 use crate::time::Timestamp;
+use crate::worker::book::Ends;
 
 impl Stepper for Inline {
     fn gather(&self) -> Result<bool, Error> {
@@ -32,10 +33,10 @@ impl Stepper for Inline {
             Err(Error::Closed) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let mut done = self.exchange(&[], Some(&*caller))?;
+        let (_, mut taken) = self.exchange(&mut Ends::default(), Some(&*caller))?;
         // Claimed at most once, but not to be run: the next call finds them again.
-        self.hand_back(&done.unflushed);
-        done.claimed.pop().map(|task| self.step(&task)).transpose()
+        self.hand_back(taken.unflushed);
+        taken.claimed.pop().map(|held| self.step(held)).transpose()
     }
 
     fn run_one(&self, id: TaskId) -> Result<Option<Came>, Error> {
@@ -44,21 +45,14 @@ impl Stepper for Inline {
             Err(Error::Closed) => return Ok(None),
             Err(error) => return Err(error),
         };
-        match self.backend.claim_one(self.clock.now(), id, &*caller)? {
-            Picked::Task(task) => self.step(&task).map(Some),
-            Picked::Ended => {
-                self.hooks.ended_unrun(&*self.backend, &[id.row()]);
-                Ok(None)
-            }
-            Picked::NotNow => Ok(None),
-        }
+        self.pick(id, &caller)?.0.map(|held| self.step(held)).transpose()
     }
 
     fn next_due(&self) -> Result<Option<Timestamp>, Error> {
         let caller = self.pending_caller(&Pending::all())?;
         // Without a place nothing is claimed.
         caller.taken.store(1, Ordering::SeqCst);
-        Ok(self.exchange(&[], Some(&*caller))?.next_due)
+        Ok(self.exchange(&mut Ends::default(), Some(&*caller))?.0.next_due)
     }
 
     fn rehearse(&self, task: NewTask) -> Result<Outcome, Error> {
@@ -74,25 +68,22 @@ impl Stepper for Inline {
 
 impl Inline {
     /// One attempt, recorded at once.
-    fn step(&self, task: &Claimed) -> Result<Came, Error> {
-        let Ended { finish, kept } = self.attempt(task);
+    fn step(&self, held: InHand) -> Result<Came, Error> {
+        let Ended { finish, kept } = self.attempt(&held);
+        let InHand { task, ticket, alone } = held;
+        drop(alone);
         let handed_back = finish.outcome == Outcome::GivenBack;
-        let finishes = [finish];
-        let to = match kept {
-            Some(kept) => Some(kept),
-            None => match self.exchange(&finishes, None) {
-                Ok(done) => done.finished.into_iter().next().and_then(Result::ok),
-                Err(error) => {
-                    self.minder.end(&finishes);
-                    self.unkept().extend(finishes);
-                    return Err(error);
-                }
-            },
+        let mut ends = Ends::one(finish, ticket);
+        let to = if kept.is_some() {
+            kept
+        } else {
+            let (done, _none) = self.exchange(&mut ends, None)?;
+            done.finished.into_iter().next().and_then(Result::ok)
         };
-        self.end(&finishes, &[to]);
+        self.end(&ends, &[to]);
         let mut ran = Ran::default();
-        tally(&mut ran, &finishes, &[to]);
-        Ok(Came { kind: task.kind.clone(), ran, handed_back })
+        tally(&mut ran, &ends.finishes, &[to]);
+        Ok(Came { kind: task.kind, ran, handed_back })
     }
 }
 

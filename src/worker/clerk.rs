@@ -1,0 +1,126 @@
+//! Run: what of the keeper's work calls receivers of events, or may: to commit what no worker is free to
+//! commit, to claim what is due, and to take the inbox.
+//!
+//! Where nobody listens the keeper does it by itself. Where somebody does, a thread of its own does, which
+//! the keeper wakes with each of its looks: while a receiver blocks that thread, the lease is renewed
+//! and time-outs are kept.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use super::bell::Bell;
+use super::pool::Pool;
+use super::spawn;
+use crate::error::Error;
+use crate::intake::{HELD_BACK_MAX, Intake, Left};
+
+/// The next due task is looked at this often, in case the wall clock was moved.
+const CLOCK_CHECK: Duration = Duration::from_secs(30);
+/// The inbox is looked into at most this often while others commit.
+const INBOX_EVERY: Duration = Duration::from_millis(10);
+/// And at least this often while the keeper is awake at all.
+const INBOX_LOOK: Duration = Duration::from_secs(10);
+
+/// Who does it.
+pub(super) enum Clerk {
+    Keeper(Desk),
+    Thread(Arc<Bell>),
+}
+
+impl Clerk {
+    pub(super) fn start(pool: &Arc<Pool>) -> Result<Self, Error> {
+        if !pool.hooks.call_receivers() {
+            return Ok(Self::Keeper(Desk::new()));
+        }
+        let bell = Arc::new(Bell::default());
+        let (weak, heard) = (Arc::downgrade(pool), Arc::clone(&bell));
+        spawn("litework-clerk".into(), move || run(&weak, &heard))?;
+        Ok(Self::Thread(bell))
+    }
+
+    /// Does what is due and says when to look again, or lets the thread do both.
+    pub(super) fn look(&mut self, pool: &Pool, others: bool) -> Option<Instant> {
+        match self {
+            Self::Keeper(desk) => desk.look(pool, others),
+            Self::Thread(bell) => {
+                if others {
+                    bell.foreign(false);
+                } else {
+                    bell.ring();
+                }
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Clerk {
+    /// The keeper goes when the pool is over, which the thread is to see.
+    fn drop(&mut self) {
+        if let Self::Thread(bell) = self {
+            bell.ring();
+        }
+    }
+}
+
+fn run(weak: &Weak<Pool>, bell: &Bell) {
+    let mut desk = Desk::new();
+    let mut others = false;
+    while let Some(pool) = weak.upgrade().filter(|pool| !pool.is_over()) {
+        let until = desk.look(&pool, others);
+        others = bell.wait(until).others;
+    }
+}
+
+/// What is remembered between two looks.
+pub(super) struct Desk {
+    /// When to look into the inbox.
+    next_intake: Option<Instant>,
+    no_intake_before: Instant,
+    intake: Intake,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { next_intake: Some(now), no_intake_before: now, intake: Intake::default() }
+    }
+
+    fn look(&mut self, pool: &Pool, others: bool) -> Option<Instant> {
+        self.take_inbox(pool, others);
+        pool.pump_if_due();
+        let state = pool.state();
+        let due = state.next_due.map(|at| {
+            Instant::now()
+                + pool.clock.now().until(at).min(CLOCK_CHECK).max(Duration::from_millis(1))
+        });
+        let pump = Pool::pump_due(&state);
+        [self.next_intake, due, pump].into_iter().flatten().min()
+    }
+
+    /// One slice of the inbox, if it is time for it. A connection of this very process rings no bell
+    /// where the system reports nothing, so it is also looked into when the keeper wakes after a while.
+    fn take_inbox(&mut self, pool: &Pool, others: bool) {
+        let now = Instant::now();
+        if others || now >= self.no_intake_before + INBOX_LOOK {
+            let soonest = now.max(self.no_intake_before);
+            self.next_intake = Some(self.next_intake.map_or(soonest, |at| at.min(soonest)));
+        }
+        if self.next_intake.is_none_or(|at| at > now) {
+            return;
+        }
+        self.next_intake = None;
+        self.no_intake_before = now + INBOX_EVERY;
+        let Some(hub) = pool.hub.upgrade().filter(|hub| hub.check_open().is_ok()) else { return };
+        self.next_intake = match self.intake.slice(&hub) {
+            Ok(Left::Nothing) => None,
+            Ok(Left::More) => Some(now),
+            Ok(Left::HeldBack) => self.intake.again_at(),
+            Err(error) => {
+                tracing::error!(%error, "the inbox could not be taken; trying again");
+                self.no_intake_before = now + HELD_BACK_MAX;
+                Some(self.no_intake_before)
+            }
+        };
+    }
+}

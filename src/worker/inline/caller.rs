@@ -1,0 +1,124 @@
+//! Run: what an inline caller offers, and what it has in hand then.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::backend::{Offer, Room, SuspectPlace};
+use crate::record::Claimed;
+use crate::registry::Registry;
+use crate::watch::{Notice, Signal};
+use crate::worker::book::Ticket;
+use crate::worker::minder::Visit;
+
+/// What an inline caller offers: a place for its own task, whatever else waits.
+pub(super) struct Caller {
+    pub(super) visit: Visit,
+    pub(super) view: u64,
+    pub(super) registry: Arc<Registry>,
+    /// For `run_pending`: one place, and only for some kinds.
+    pub(super) pending: Option<Selected>,
+    /// How many places are taken.
+    pub(super) taken: AtomicUsize,
+    pub(super) suspect: Arc<SuspectPlace>,
+    /// Whether that place is taken in this caller's name.
+    pub(super) has_suspect: AtomicBool,
+}
+
+pub(super) struct Selected {
+    pub(super) only: Vec<String>,
+    pub(super) except: Vec<String>,
+}
+
+impl Caller {
+    /// Whether a name that was given means this kind, by its own name or an alias.
+    fn is_kind(&self, name: &str, kind: &str) -> bool {
+        let own = |name: &str| self.registry.get(name).map(|handler| &handler.kind.name);
+        name == kind || own(name).is_some_and(|named| Some(named) == own(kind))
+    }
+
+    /// The place of a suspect that was claimed, to be given back when its body has ended.
+    pub(super) fn alone(&self, task: &Claimed, signal: &Arc<Signal>) -> Option<Alone> {
+        let taken = task.crashes > 0 && self.has_suspect.swap(false, Ordering::SeqCst);
+        taken.then(|| Alone { place: Arc::clone(&self.suspect), signal: Arc::clone(signal) })
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.release_suspect();
+    }
+}
+
+impl Offer for Caller {
+    fn owner(&self) -> i64 {
+        self.visit.owner
+    }
+
+    fn view(&self) -> u64 {
+        self.view
+    }
+
+    fn serves(&self, _queue: &str, kind: &str) -> bool {
+        let selected = self.pending.as_ref().is_none_or(|pending| {
+            let names = |list: &[String]| list.iter().any(|name| self.is_kind(name, kind));
+            (pending.only.is_empty() || names(&pending.only)) && !names(&pending.except)
+        });
+        selected && self.registry.get(kind).is_some()
+    }
+
+    fn begins_next(&self) -> bool {
+        self.taken.load(Ordering::SeqCst) == 0
+    }
+
+    fn reserve(&self, _queue: &str, _kind: &str, _bytes: usize) -> Room {
+        if self.pending.is_some() && !self.begins_next() {
+            return Room::Full;
+        }
+        self.taken.fetch_add(1, Ordering::SeqCst);
+        Room::Taken
+    }
+
+    fn weigh(&self, _bytes: usize) {}
+
+    fn reserve_suspect(&self) -> bool {
+        let taken = self.suspect.take();
+        self.has_suspect.fetch_or(taken, Ordering::SeqCst);
+        taken
+    }
+
+    fn release_suspect(&self) {
+        if self.has_suspect.swap(false, Ordering::SeqCst) {
+            self.suspect.give_back();
+        }
+    }
+
+    fn release(&self, _queue: &str, _bytes: usize) {
+        self.taken.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn in_order(&self) -> bool {
+        self.pending.is_some()
+    }
+}
+
+/// A task that the calling thread has claimed.
+pub(super) struct InHand {
+    pub(super) task: Claimed,
+    pub(super) ticket: Ticket,
+    /// Held for a task with a crash on record.
+    pub(super) alone: Option<Alone>,
+}
+
+/// The place of a suspect, until it is dropped.
+pub(super) struct Alone {
+    place: Arc<SuspectPlace>,
+    signal: Arc<Signal>,
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        self.place.give_back();
+        // A pool may have passed over the next one.
+        self.signal.ring(Notice::Work);
+    }
+}
