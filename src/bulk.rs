@@ -111,10 +111,12 @@ impl Bulk<'_> {
     /// Makes those that have not started due at this moment, as [`Client::reschedule`] does.
     ///
     /// # Errors
-    /// `time_out_of_range`; those of [`Bulk::retry`].
+    /// `time_out_of_range`; `unsupported` for a moment yet to come, where the client runs nothing later;
+    /// those of [`Bulk::retry`].
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
     pub fn reschedule<Z: TimeZone>(self, moment: DateTime<Z>) -> Result<Bulked, Error> {
         let at = moment_of(&moment)?;
+        self.client.check_may_wait_till(at, || "what passes the filter".to_owned())?;
         self.run(Deed::Reschedule(at))
     }
 

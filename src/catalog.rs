@@ -231,6 +231,20 @@ impl Catalog {
         Err(Error::invalid("unsupported", place, false, reason()))
     }
 
+    /// Refuses what is to run later where nobody would run it.
+    pub(crate) fn check_later(
+        &self,
+        is_later: bool,
+        what: impl FnOnce() -> String,
+    ) -> Result<(), Error> {
+        if !is_later {
+            return Ok(());
+        }
+        self.require(Capability::Defer, || {
+            format!("{} is to run later; leave its due time out", what())
+        })
+    }
+
     /// What one call asks for beyond its definition.
     pub(crate) fn check_call(
         &self,
@@ -239,11 +253,7 @@ impl Catalog {
         is_later: bool,
         priority: i8,
     ) -> Result<(), Error> {
-        if is_later {
-            self.require(Capability::Defer, || {
-                format!("task {} is to run later; leave its due time out", kind.name)
-            })?;
-        }
+        self.check_later(is_later, || format!("task {}", kind.name))?;
         if priority != 0 {
             self.require(Capability::Priority, || format!("task {} has a priority", kind.name))?;
         }

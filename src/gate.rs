@@ -230,6 +230,15 @@ pub(crate) enum GateOption {
 }
 
 impl GateOption {
+    /// The option that gives it.
+    pub(crate) fn option(&self) -> &'static str {
+        match self {
+            Self::Exclusive(_) => "exclusive",
+            Self::Limit(_) => "limit",
+            Self::Rate(..) => "rate_per_key",
+        }
+    }
+
     fn place(&self) -> &'static str {
         match self {
             Self::Exclusive(_) => "lock",

@@ -82,7 +82,8 @@ impl Client {
     /// for others goes on waiting for them.
     ///
     /// # Errors
-    /// `time_out_of_range`; `not_found`; `running` and `already_finished` for a task that has started
+    /// `time_out_of_range`; `unsupported` for a moment yet to come, where the client runs nothing later
+    /// ([`Client::immediate`]); `not_found`; `running` and `already_finished` for a task that has started
     /// or ended; else those of [`Client::retry`].
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
     pub fn reschedule<Z: TimeZone>(
@@ -92,6 +93,7 @@ impl Client {
     ) -> Result<(), Error> {
         let id = id.as_task_id()?;
         let at = moment_of(&moment)?;
+        self.check_may_wait_till(at, || format!("task {id}"))?;
         self.act(id, Deed::Reschedule(at))?;
         self.run_in_caller(&[id]);
         Ok(())
@@ -118,8 +120,8 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// `not_found`; those of [`Client::enqueue`] for what was changed; else those of
-    /// [`Client::retry`].
+    /// `not_found`; `unsupported` for an option that a copy cannot change, see [`Edit::options`]; those of
+    /// [`Client::enqueue`] for what was changed; else those of [`Client::retry`].
     pub fn edit_as_copy(
         &self,
         id: impl AsTaskId,
@@ -161,12 +163,17 @@ impl Client {
             column: "options",
             reason: error.to_string(),
         })?;
+        edit.with.options.check_for_copy()?;
         let options = edit.with.options.over(&stored);
         let plan = options.checked()?;
         self.hub.catalog.check_queue(&plan.queue)?;
         let due_at = match edit.with.due {
             Due::Now => old.due_at.max(now),
-            due => due.moment(now)?,
+            due => {
+                let moment = due.moment(now)?;
+                self.check_may_wait_till(moment, || format!("task {}", old.kind))?;
+                moment
+            }
         };
         let tags: Vec<String> = old
             .tags
@@ -222,6 +229,15 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    /// Refuses a moment yet to come where the client runs nothing later.
+    pub(crate) fn check_may_wait_till(
+        &self,
+        at: Timestamp,
+        what: impl FnOnce() -> String,
+    ) -> Result<(), Error> {
+        self.hub.catalog.check_later(at > self.hub.clock.now(), what)
     }
 
     fn act(&self, id: TaskId, deed: Deed) -> Result<Done, Error> {
@@ -280,8 +296,10 @@ impl Edit {
         self
     }
 
-    /// Changes options; those that are not set stay as they were. A new `expires_after` counts from
-    /// the copy's due time.
+    /// Changes options: `queue`, `priority`, `attempts`, `at_most_once`, `expires_after` (which counts from
+    /// the copy's due time), `retry`, `timeout`, `keep_for`, `finish_sync` and `durability`. Those that are
+    /// not set stay as they were. Any other is refused (`unsupported`), as it belongs to the kind or ties a
+    /// task to others; enqueue a new call for that.
     pub fn options(mut self, change: impl FnOnce(Options) -> Options) -> Self {
         self.with.options = change(self.with.options);
         self
@@ -302,14 +320,16 @@ impl Edit {
         self.options(|options| options.attempts(attempts))
     }
 
-    /// See [`Call::run_at`](crate::Call::run_at).
+    /// See [`Call::run_at`](crate::Call::run_at). An expiry that the task has moves along, as with
+    /// [`Client::reschedule`], unless a new `expires_after` is given.
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
     pub fn run_at<Z: TimeZone>(mut self, moment: DateTime<Z>) -> Self {
         self.with.due = Due::At(moment.timestamp_millis());
         self
     }
 
-    /// See [`Call::run_after`](crate::Call::run_after).
+    /// See [`Call::run_after`](crate::Call::run_after). An expiry moves along, as in
+    /// [`run_at`](Self::run_at).
     pub fn run_after(mut self, span: std::time::Duration) -> Self {
         self.with.due = Due::After(span);
         self

@@ -4,6 +4,8 @@
 //! values: nothing is checked until [`Options::checked`] has seen the whole, so a chain of overrides
 //! reports one clear error. [`Plan`] is what remains when every gap is filled with its default.
 
+mod copy;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -419,14 +421,6 @@ impl Options {
             return None;
         }
         serde_json::to_string(&self.run).ok()
-    }
-
-    /// These options with the overrides for the running process that were stored with a task.
-    pub(crate) fn with_run(mut self, stored: Option<&str>) -> Result<Self, serde_json::Error> {
-        if let Some(text) = stored {
-            self.run = serde_json::from_str::<RunOptions>(text)?.over(&self.run);
-        }
-        Ok(self)
     }
 
     /// The stored overrides of one task over this definition.

@@ -626,6 +626,15 @@ fn immediate_has_run_when_enqueue_returns_and_takes_nothing_for_later() {
          its due time out"
     );
     assert!(client.enqueue(plain::with(7).run_after(Duration::ZERO).priority(3)).is_ok());
+    // Neither by the side doors: a copy, or another moment.
+    let copy = |span| client.edit_as_copy(handle.id(), |edit| edit.run_after(span));
+    assert_eq!(copy(HOUR).map(drop).unwrap_err().to_string(), later.to_string());
+    assert_eq!(copy(Duration::ZERO).unwrap().state, State::Succeeded);
+    let moment = litework::SystemClock.now().after(HOUR).to_chrono();
+    let moved = client.reschedule(handle.id(), moment).unwrap_err();
+    assert!(moved.to_string().starts_with("unsupported: supports_defer of"), "{moved}");
+    let moved = client.bulk(&Filter::new()).reschedule(moment).unwrap_err();
+    assert!(moved.to_string().starts_with("unsupported: supports_defer of"), "{moved}");
     let needs = Definition::from(plain).with(|options| options.needs(Capability::Defer));
     let refused = Client::immediate().environment(none).register(needs).open().map(drop);
     assert_eq!(
