@@ -119,8 +119,16 @@ pub(crate) struct Came {
     pub(crate) kind: Arc<str>,
     /// One attempt; none where it does not count, as its lease was lost or it was handed back.
     pub(crate) ran: Ran,
-    /// Not run after all, so that claiming it again at once would lead nowhere.
-    pub(crate) handed_back: bool,
+}
+
+/// What came of one task that was to be run.
+#[cfg(feature = "testing")]
+pub(crate) enum Stepped {
+    Ran(Came),
+    /// It has ended without an attempt, which may let others run.
+    Ended,
+    /// It is not due, and nothing is once the client shuts down.
+    NotNow,
 }
 
 /// Runs one attempt at a time in the calling thread, for tests.
@@ -131,8 +139,8 @@ pub(crate) trait Stepper {
     fn gather(&self) -> Result<bool, Error>;
     /// One attempt of the best task that is due; none when nothing is, and once the client shuts down.
     fn run_next(&self, pending: &Pending) -> Result<Option<Came>, Error>;
-    /// One attempt of this task, if it is due; none once the client shuts down.
-    fn run_one(&self, id: TaskId) -> Result<Option<Came>, Error>;
+    /// One attempt of this task, if it is due.
+    fn run_one(&self, id: TaskId) -> Result<Stepped, Error>;
     /// When something that waits for its time may start next, as far as the engine knows.
     fn next_due(&self) -> Result<Option<Timestamp>, Error>;
     /// Runs the body of a task that is not stored.

@@ -10,7 +10,7 @@ use crate::attempt::{self, Ended};
 use crate::backend::Picked;
 use crate::client::Client;
 use crate::error::Error;
-use crate::hub::{Came, Pending, Ran, Stepper};
+use crate::hub::{Came, Pending, Ran, Stepped, Stepper};
 use crate::id::TaskId;
 use crate::intake::Left;
 use crate::outcome::Outcome;
@@ -32,25 +32,33 @@ impl Stepper for Inline {
             Err(Error::Closed) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let mut done = self.exchange(&[], Some(&*caller))?;
-        // Claimed at most once, but not to be run: the next call finds them again.
-        self.hand_back(&done.unflushed);
-        done.claimed.pop().map(|task| self.step(&task)).transpose()
+        loop {
+            let mut done = self.exchange(&[], Some(&*caller))?;
+            // Claimed at most once, but not to be run: the next call finds them again.
+            self.hand_back(&done.unflushed);
+            if let Some(task) = done.claimed.pop() {
+                return self.step(&task).map(Some);
+            }
+            // What ends without running may let others run.
+            if !done.more || !done.unflushed.is_empty() {
+                return Ok(None);
+            }
+        }
     }
 
-    fn run_one(&self, id: TaskId) -> Result<Option<Came>, Error> {
+    fn run_one(&self, id: TaskId) -> Result<Stepped, Error> {
         let caller = match self.caller(None) {
             Ok(caller) => caller,
-            Err(Error::Closed) => return Ok(None),
+            Err(Error::Closed) => return Ok(Stepped::NotNow),
             Err(error) => return Err(error),
         };
         match self.backend.claim_one(self.clock.now(), id, &*caller)? {
-            Picked::Task(task) => self.step(&task).map(Some),
+            Picked::Task(task) => self.step(&task).map(Stepped::Ran),
             Picked::Ended => {
                 self.hooks.ended_unrun(&*self.backend, &[id.row()]);
-                Ok(None)
+                Ok(Stepped::Ended)
             }
-            Picked::NotNow => Ok(None),
+            Picked::NotNow => Ok(Stepped::NotNow),
         }
     }
 
@@ -78,7 +86,6 @@ impl Inline {
     /// One attempt, recorded at once.
     fn step(&self, task: &Claimed) -> Result<Came, Error> {
         let Ended { finish, kept } = self.attempt(task);
-        let handed_back = finish.outcome == Outcome::GivenBack;
         let finishes = [finish];
         let to = match kept {
             Some(kept) => Some(kept),
@@ -94,7 +101,7 @@ impl Inline {
         self.end(&finishes, &[to]);
         let mut ran = Ran::default();
         tally(&mut ran, &finishes, &[to]);
-        Ok(Came { kind: task.kind.clone(), ran, handed_back })
+        Ok(Came { kind: task.kind.clone(), ran })
     }
 }
 
