@@ -21,7 +21,6 @@ use crate::json;
 use crate::mode::Mode;
 use crate::record::{AttemptRecord, Cursor, NewTask, Page, StepRecord, Stored, TaskRecord};
 use crate::retention::{Prune, Pruned};
-use crate::state::State;
 use crate::task::{CallOptions, IntoCall, Signature, TaskRef};
 
 /// Tasks of one `enqueue_many` at most.
@@ -235,13 +234,7 @@ impl Client {
         tasks: Vec<NewTask>,
     ) -> Result<Vec<Stored>, Error> {
         self.check_open()?;
-        let stored = self.hub.store(calling.now, tasks)?;
-        // They have ended without a runner, as their lock is held or as one before them has ended so.
-        let over = stored.iter().filter(|task| {
-            task.state.is_final() && task.state != State::Succeeded && !task.existing
-        });
-        over.for_each(|task| self.run_followers(task.id));
-        Ok(stored)
+        self.hub.store(calling.now, tasks)
     }
 
     /// In mode `inline`, runs what follows a task that has ended. Does nothing for plain tasks.

@@ -3,12 +3,16 @@
 //! It checks calls, encodes their arguments and gives them to the engine. It knows that there may
 //! be a runner, not which: the builder puts one in.
 
+mod stored;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+pub(crate) use self::stored::ended_unrun;
+use self::stored::note_ran;
 use crate::backend::{Backend, Offer};
 use crate::catalog::{Catalog, Kind};
 use crate::error::Error;
@@ -510,13 +514,10 @@ impl Hub {
         if let Some(runner) = runner {
             let claimed: Vec<Claimed> =
                 stored.iter_mut().filter_map(|stored| stored.claimed.take()).collect();
+            let over = ended_unrun(&stored);
             let ran = if claimed.is_empty() { Vec::new() } else { runner.take(claimed) };
-            for (id, finished) in ran {
-                for stored in stored.iter_mut().filter(|stored| stored.id == id) {
-                    stored.state = finished.state;
-                    stored.due_at = finished.due_at.unwrap_or(stored.due_at);
-                }
-            }
+            note_ran(&mut stored, ran);
+            over.into_iter().for_each(|id| runner.run_followers(id));
         }
         Ok(stored)
     }
