@@ -517,7 +517,9 @@ impl Hub {
             let over = ended_unrun(&stored);
             let ran = if claimed.is_empty() { Vec::new() } else { runner.take(claimed) };
             note_ran(&mut stored, ran);
-            over.into_iter().for_each(|id| runner.run_followers(id));
+            for id in over {
+                runner.run_followers(id);
+            }
         }
         Ok(stored)
     }

@@ -208,6 +208,7 @@ fn a_newest_row_that_is_damaged_does_not_hide_the_others_from_those_who_look_aft
     assert_eq!(clerk.count(&Filter::new()).unwrap(), 0);
 }
 
+/// Only a file can be damaged, and nobody runs what is erased here.
 #[test]
 fn an_erase_says_what_it_had_to_leave_and_calls_nothing_running_that_only_came_meanwhile() {
     let lab = Lab::inline();

@@ -358,7 +358,9 @@ fn run_stored(hub: &Hub, stored: &[Stored]) {
     for stored in stored {
         runner.run_stored(stored.id);
     }
-    ended_unrun(stored).into_iter().for_each(|id| runner.run_followers(id));
+    for id in ended_unrun(stored) {
+        runner.run_followers(id);
+    }
 }
 
 fn sqlite(client: &Client) -> Result<&Sqlite, Error> {
