@@ -468,10 +468,9 @@ impl Client {
 
     /// Shuts down, whoever runs tasks here: the pool, callers in mode `inline`, `run_pending`.
     ///
-    /// From now on nothing is claimed and no body begins. What runs has `grace`, at most a year, to
-    /// end, receivers of events included; then it is asked to stop, and has 1 s for that; then its lease is
-    /// taken. What was held
-    /// and had not begun is handed back with its attempt, as is what stopped.
+    /// From now on nothing is claimed and no body begins. What runs has `grace`, at most a year, to end,
+    /// receivers of events included; then it is asked to stop, and has 1 s for that; then its lease is
+    /// taken. What was held and had not begun is handed back with its attempt, as is what stopped.
     ///
     /// Calls that would store something answer `closed`, but for those of the bodies that are
     /// let end: what they enqueue is stored, and waits for the next program.

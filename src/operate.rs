@@ -34,6 +34,9 @@ impl Client {
     /// dropped, and so is an expiry that has passed. Steps that it has done are not done again, but for
     /// those of a success, which begins anew. In mode `inline` it has run when this returns.
     ///
+    /// Of the batch of a flow, the members that failed or were cancelled run again, and what has ended with
+    /// them; in mode `inline` [`Client::run_pending`] runs them.
+    ///
     /// A task that was quarantined keeps its crashes on record: it runs beside no other such task, and
     /// the next crash quarantines it again.
     ///
