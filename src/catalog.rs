@@ -126,6 +126,12 @@ impl Catalog {
         })
     }
 
+    /// Whether two names mean the same kind, each by its own name or an alias.
+    pub(crate) fn is_same(&self, one: &str, other: &str) -> bool {
+        let kinds = self.by_name.get(one).zip(self.by_name.get(other));
+        one == other || kinds.is_some_and(|(one, other)| Arc::ptr_eq(one, other))
+    }
+
     /// What one call with these arguments is tied to.
     pub(crate) fn tie(
         &self,

@@ -272,13 +272,10 @@ impl Client {
         let name = T::Task::NAME;
         let task = self.get(id)?;
         // Every program knows what stands for a flow.
-        let known = |name: &str| {
-            let kind = self.hub.catalog.get(name).map(|kind| Arc::clone(&kind.name));
-            if name == BATCH_KIND { Ok(BATCH_KIND.into()) } else { kind }
-        };
-        let expected = known(name)?;
-        let found = known(&task.kind).ok();
-        if task.kind != name && found.is_none_or(|found| found != expected) {
+        if name != BATCH_KIND {
+            self.hub.catalog.get(name)?;
+        }
+        if !self.hub.catalog.is_same(&task.kind, name) {
             let expected = name.to_owned();
             return Err(Error::Mismatch { id: task.id, expected, found: task.kind });
         }

@@ -265,9 +265,7 @@ impl Run<'_> {
 }
 
 fn chosen(client: &Client, drain: &Drain, task: &TaskRecord) -> bool {
-    let own = |name: &str| client.hub.catalog.get(name).ok().map(|kind| Arc::clone(&kind.name));
-    let is =
-        |name: &String| *name == task.kind || own(name).is_some_and(|n| own(&task.kind) == Some(n));
+    let is = |name: &String| client.hub.catalog.is_same(name, &task.kind);
     let Pending { only, except, .. } = &drain.pending;
     (only.is_empty() || only.iter().any(is)) && !except.iter().any(is)
 }

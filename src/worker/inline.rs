@@ -21,6 +21,7 @@ use super::minder::{Minder, Visit};
 use super::{given_back, tell_lost};
 use crate::attempt::{self, Ended};
 use crate::backend::{Backend, Exchanged, Offer, Picked, Room, next_view};
+use crate::catalog::Catalog;
 use crate::client::Client;
 use crate::error::Error;
 use crate::hook::Hooks;
@@ -60,6 +61,7 @@ pub(crate) struct Inline {
     backend: Arc<dyn Backend>,
     hooks: Arc<Hooks>,
     clock: Arc<dyn Clock>,
+    catalog: Arc<Catalog>,
     registry: Arc<Registry>,
     /// Whether attempts follow each other in place.
     retry_in_place: bool,
@@ -72,6 +74,7 @@ pub(crate) struct Inline {
 struct Caller {
     visit: Visit,
     view: u64,
+    catalog: Arc<Catalog>,
     registry: Arc<Registry>,
     /// For `run_pending`: one place, and only for some kinds.
     pending: Option<Selected>,
@@ -82,14 +85,6 @@ struct Selected {
     only: Vec<String>,
     except: Vec<String>,
     taken: AtomicBool,
-}
-
-impl Caller {
-    /// Whether a name that was given means this kind, by its own name or an alias.
-    fn is_kind(&self, name: &str, kind: &str) -> bool {
-        let own = |name: &str| self.registry.get(name).map(|handler| &handler.kind.name);
-        name == kind || own(name).is_some_and(|named| Some(named) == own(kind))
-    }
 }
 
 impl Offer for Caller {
@@ -103,7 +98,7 @@ impl Offer for Caller {
 
     fn serves(&self, _queue: &str, kind: &str) -> bool {
         let selected = self.pending.as_ref().is_none_or(|pending| {
-            let names = |list: &[String]| list.iter().any(|name| self.is_kind(name, kind));
+            let names = |list: &[String]| list.iter().any(|name| self.catalog.is_same(name, kind));
             (pending.only.is_empty() || names(&pending.only)) && !names(&pending.except)
         });
         selected && self.registry.get(kind).is_some()
@@ -167,6 +162,7 @@ impl Inline {
             backend,
             hooks: Arc::clone(&hub.hooks),
             clock,
+            catalog: Arc::clone(&hub.catalog),
             registry,
             retry_in_place,
             unkept: Mutex::default(),
@@ -178,6 +174,7 @@ impl Inline {
         Ok(Arc::new(Caller {
             visit: self.minder.enter()?,
             view: next_view(),
+            catalog: Arc::clone(&self.catalog),
             registry: Arc::clone(&self.registry),
             pending,
             suspect: AtomicBool::new(false),
