@@ -335,8 +335,10 @@ impl Options {
     }
 
     /// Stores a task of `kind` when this one has ended so: one [`EventKind`] or several of `Succeeded`,
-    /// `Failed` (for good), `Cancelled`, `Skipped` and `Finished` (in any way), else `bad_follow`. May be
-    /// said several times; what a call says takes the place of the definition's. Default: none.
+    /// `Failed`, `Cancelled`, `Skipped` and `Finished` (in any way), else `bad_follow`. `Failed` means for good
+    /// here: an attempt that is tried again is followed by nothing, though receivers of
+    /// [`Builder::on`](crate::Builder::on) hear of it. May be said several times; what a call says takes the
+    /// place of the definition's. Default: none.
     ///
     /// The follow-up is stored **in the transaction that ends the task**: it exists if and only if the end
     /// does, whoever ends it: a body, a cancel, an expiry, a damaged row, or the death of its process. Like any

@@ -69,6 +69,10 @@ impl Builder {
     /// # Ok::<(), litework::Error>(())
     /// ```
     ///
+    /// `Failed` is told of **each** attempt that fails, also of one that is tried again:
+    /// [`Event::will_retry`] says which, and only after the last there is `Finished`. A task that is to be
+    /// stored for failures for good alone is an [`Options::follow`](crate::Options::follow).
+    ///
     /// # What is told, when and where
     ///
     /// Each event is told after the commit that made it so, **at most once**, by the thread that
