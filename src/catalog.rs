@@ -101,7 +101,7 @@ impl Catalog {
             _ => options,
         };
         let plan = options.checked()?;
-        self.check_queue(&plan.queue)?;
+        check_allowed(|| format!("queue of task {name}"), &plan.queue, &self.queues)?;
         options
             .needed()
             .try_for_each(|needed| self.require(needed, || format!("task {name} needs it")))?;
@@ -217,7 +217,7 @@ impl Catalog {
     }
 
     pub(crate) fn check_queue(&self, queue: &str) -> Result<(), Error> {
-        check_allowed(queue, &self.queues)
+        check_allowed(|| "queue name".to_owned(), queue, &self.queues)
     }
 
     pub(crate) fn capabilities(&self) -> Capabilities {
@@ -310,12 +310,16 @@ impl Catalog {
 }
 
 /// Refuses a queue that is none of those that may be used; where none is named, any may.
-pub(crate) fn check_allowed(queue: &str, queues: &[String]) -> Result<(), Error> {
+pub(crate) fn check_allowed(
+    place: impl FnOnce() -> String,
+    queue: &str,
+    queues: &[String],
+) -> Result<(), Error> {
     if queues.is_empty() || queues.iter().any(|known| known == queue) {
         return Ok(());
     }
     let allowed = format!("one of {}", queues.join(", "));
-    Err(Error::invalid("unknown_queue", "queue name", queue, allowed))
+    Err(Error::invalid("unknown_queue", place(), queue, allowed))
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::json;
 use crate::mode::Mode;
 use crate::options::{ATTEMPTS_MAX, Options};
 use crate::presence::WorkerRecord;
+use crate::range::Range;
 use crate::record::{NewTask, TaskRecord};
 use crate::rule::{Limited, Paused, Scope};
 use crate::task::{CallOptions, Due};
@@ -26,6 +27,8 @@ use crate::why::Why;
 
 /// Threads of a pool at most.
 pub(crate) const WORKERS_MAX: usize = 1_024;
+/// Threads of a pool.
+pub(crate) const WORKERS: Range<usize> = Range { least: 1, most: WORKERS_MAX, text: "1 to 1024" };
 
 /// One task.
 impl Client {

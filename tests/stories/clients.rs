@@ -564,6 +564,11 @@ fn an_unknown_key_is_refused_with_what_may_have_been_meant() {
             "[clients.mail]\nageing = \"99999999999999999d\"",
             "\"99999999999999999d\" is no time span: a whole number and a unit (ms, s, m, h or d), such as \"10m\"",
         ),
+        // As in the text of a retention.
+        (
+            "[clients.mail]\nageing = \"2 s\"",
+            "\"2 s\" is no time span: a whole number and a unit (ms, s, m, h or d), such as \"10m\"",
+        ),
         ("[clients.mail]\nworkers = \"4\"", "invalid type: string \"4\", expected usize"),
         (
             "[clients.mail]\npreset = \"postgres\"",
@@ -575,7 +580,7 @@ fn an_unknown_key_is_refused_with_what_may_have_been_meant() {
     }
     let twice = serde_json::from_str::<ClientsConfig>(r#"{"routes":[],"routes":[]}"#).unwrap_err();
     assert_eq!(twice.to_string(), "the key `routes` is given twice at line 1 column 21");
-    for span in ["1ms", "2 s", "3m", "4h", "5d"] {
+    for span in ["1ms", "2s", "3m", "4h", "5d"] {
         let table = format!("ageing = {span:?}");
         assert!(toml::from_str::<litework::Config>(&table).unwrap().ageing.is_some(), "{span}");
     }
