@@ -252,7 +252,7 @@ pub(crate) trait Operate: Send + Sync {
         rows: &[i64],
     ) -> Result<(Tally, Over), Error>;
 
-    /// A task as it would be stored anew: without key.
+    /// A task as it would be stored anew: without key, and due when it first could be started.
     fn template(&self, id: TaskId) -> Result<Option<NewTask>, Error>;
 
     /// Stores a task in the place of another, in one commit: that one is cancelled if it has not

@@ -37,7 +37,6 @@ use crate::outcome::Result as TaskResult;
 use crate::pruner::{self, Pruner};
 use crate::quota::Quotas;
 use crate::registry::{Definition, Layer, Next, Registry};
-use crate::state::step_for;
 use crate::task::TaskRef;
 use crate::time::{Clock, SystemClock};
 use crate::unserved::Warner;
@@ -92,7 +91,7 @@ pub struct Builder {
     trace: Option<TraceContext>,
     clock: Arc<dyn Clock>,
     durability: Durability,
-    step_ms: Option<i64>,
+    ageing: Option<Duration>,
     #[cfg(feature = "sqlite")]
     settings: Settings,
     #[cfg(feature = "inventory")]
@@ -133,7 +132,7 @@ impl Builder {
             trace: None,
             clock: Arc::new(SystemClock),
             durability: Durability::default(),
-            step_ms: None,
+            ageing: None,
             #[cfg(feature = "sqlite")]
             settings: Settings::default(),
             #[cfg(feature = "inventory")]
@@ -321,11 +320,11 @@ impl Builder {
         self
     }
 
-    /// Lets waiting outweigh priority: one point of priority is worth this much time, 1 ms or more; a
-    /// shorter time counts as 1 ms. Fixed when the file is made: `open` refuses a file that was made
+    /// Lets waiting outweigh priority: one point of priority is worth this much time, 1 ms to 100 years
+    /// (`out_of_range`). Fixed when the file is made: `open` refuses a file that was made
     /// with another (`other_ageing`). Default: as in the file; in a new one priority is strict.
     pub fn ageing(mut self, per_point: Duration) -> Self {
-        self.step_ms = Some(step_for(per_point));
+        self.ageing = Some(per_point);
         self
     }
 
@@ -487,7 +486,8 @@ impl Builder {
 
     /// Refuses new tasks as `overloaded` once this many bytes of the file are in use, 1 MiB to 256 TiB;
     /// its -wal comes on top. What was stored still runs and ends, so results may make the file
-    /// larger. Default: no limit, which costs nothing.
+    /// larger. A queue in memory has no file, and refuses it at `open` (`unsupported`). Default: no limit,
+    /// which costs nothing.
     #[cfg(feature = "sqlite")]
     pub fn max_file_bytes(mut self, bytes: u64) -> Self {
         self.quotas.file_bytes = Some(bytes);

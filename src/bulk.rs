@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::filter::Filter;
 use crate::id::TaskId;
 use crate::operate::moment_of;
+use crate::record::Cursor;
 use crate::state::State;
 use crate::task::check_owner;
 
@@ -112,10 +113,12 @@ impl Bulk<'_> {
     /// Makes those that have not started due at this moment, as [`Client::reschedule`] does.
     ///
     /// # Errors
-    /// `time_out_of_range`; those of [`Bulk::retry`].
+    /// `time_out_of_range`; `unsupported` for a moment yet to come, where the client runs nothing later;
+    /// those of [`Bulk::retry`].
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
     pub fn reschedule<Z: TimeZone>(self, moment: DateTime<Z>) -> Result<Bulked, Error> {
         let at = moment_of(&moment)?;
+        self.client.check_may_wait_till(at, || "what passes the filter".to_owned())?;
         self.run(Deed::Reschedule(at))
     }
 
@@ -129,17 +132,20 @@ impl Bulk<'_> {
         Ok(total)
     }
 
-    fn each_slice(&self, deed: Deed, mut came_to: impl FnMut(&Tally)) -> Result<(), Error> {
+    /// Gives the newest row that was there when it began.
+    fn each_slice(&self, deed: Deed, mut came_to: impl FnMut(&Tally)) -> Result<i64, Error> {
         self.client.check_open()?;
         self.filter.checked()?;
         self.check_expected()?;
         let hub = &self.client.hub;
         let newest = hub.backend.list(&Filter::new(), None, 1)?;
-        let last = newest.tasks.first().map_or(0, |task| task.id.row());
+        let tasks = newest.tasks.iter().map(|task| task.id.row());
+        // A row that cannot be read may be the newest.
+        let last = tasks.chain(newest.bad.iter().map(|bad| bad.row)).max().unwrap_or(0);
         let mut after = 0;
         loop {
             let page = hub.backend.rows(&self.filter, after, last)?;
-            let Some(end) = page.last() else { return Ok(()) };
+            let Some(end) = page.last() else { return Ok(last) };
             after = *end;
             let mut rows = page.as_slice();
             while !rows.is_empty() {
@@ -175,6 +181,10 @@ pub struct Erased {
     pub tasks: u64,
     /// Tasks that run and were asked to stop. Erase again when they have ended.
     pub running: Vec<TaskId>,
+    /// How many others of the owner's tasks are still there: the batch of a flow of which members run, and
+    /// tasks that have ended since they were asked to stop, which a later call erases; and rows that are so
+    /// damaged that they are not found.
+    pub left: u64,
     /// Whether the log of the file was emptied too. It was not where somebody read from the file all
     /// the time, or where something still runs; older copies may be left in it until it is begun anew.
     pub log_emptied: bool,
@@ -183,8 +193,9 @@ pub struct Erased {
 /// All tasks of one owner.
 impl Client {
     /// Erases all that is kept of an owner: tasks with their arguments, results, errors and steps. What
-    /// runs is asked to stop, and is erased by a later call; the answer says what that is. Tasks that
-    /// the owner's tasks have enqueued for others, or for nobody, stay.
+    /// runs is asked to stop, and is erased by a later call; the answer says what that is, and how many are
+    /// left besides. Tasks that the owner's tasks have enqueued for others, or for nobody, stay, and so do
+    /// those that come meanwhile.
     ///
     /// In a file the bytes of deleted rows are overwritten with zeros (`secure_delete`), and the log is
     /// emptied. Copies that an earlier change left in the unused part of a page that is still in use
@@ -211,18 +222,26 @@ impl Client {
         let filter = Filter::new().owner(check_owner(owner)?);
         let mut tasks = 0;
         // Whatever else is kept of an owner is erased here too.
-        self.bulk(&filter).each_slice(Deed::Erase, |slice| tasks += slice.done)?;
-        let mut running = Vec::new();
-        let mut from = None;
+        let last = self.bulk(&filter).each_slice(Deed::Erase, |slice| tasks += slice.done)?;
+        let (mut running, mut left) = (Vec::new(), 0);
+        // What was enqueued meanwhile is none of it.
+        let mut from = Some(Cursor(last.saturating_add(1)));
         loop {
             let page = self.list(&filter, from, 1_000)?;
-            running.extend(page.tasks.iter().map(|task| task.id));
+            left += page.bad.len() as u64;
+            for task in page.tasks {
+                if task.state == State::Running {
+                    running.push(task.id);
+                } else {
+                    left += 1;
+                }
+            }
             from = page.next;
             if from.is_none() {
                 break;
             }
         }
         let log_emptied = running.is_empty() && self.hub.backend.wipe()?;
-        Ok(Erased { tasks, running, log_emptied })
+        Ok(Erased { tasks, running, left, log_emptied })
     }
 }

@@ -101,7 +101,7 @@ impl Catalog {
             _ => options,
         };
         let plan = options.checked()?;
-        self.check_queue(&plan.queue)?;
+        check_allowed(|| format!("queue of task {name}"), &plan.queue, &self.queues)?;
         options
             .needed()
             .try_for_each(|needed| self.require(needed, || format!("task {name} needs it")))?;
@@ -124,6 +124,12 @@ impl Catalog {
             kind: crate::error::shorten(name),
             nearest: nearest(name, self.by_name.keys().map(|known| &**known)),
         })
+    }
+
+    /// Whether two names mean the same kind, each by its own name or an alias.
+    pub(crate) fn is_same(&self, one: &str, other: &str) -> bool {
+        let kinds = self.by_name.get(one).zip(self.by_name.get(other));
+        one == other || kinds.is_some_and(|(one, other)| Arc::ptr_eq(one, other))
     }
 
     /// What one call with these arguments is tied to.
@@ -211,7 +217,7 @@ impl Catalog {
     }
 
     pub(crate) fn check_queue(&self, queue: &str) -> Result<(), Error> {
-        check_allowed(queue, &self.queues)
+        check_allowed(|| "queue name".to_owned(), queue, &self.queues)
     }
 
     pub(crate) fn capabilities(&self) -> Capabilities {
@@ -231,6 +237,20 @@ impl Catalog {
         Err(Error::invalid("unsupported", place, false, reason()))
     }
 
+    /// Refuses what is to run later where nobody would run it.
+    pub(crate) fn check_later(
+        &self,
+        is_later: bool,
+        what: impl FnOnce() -> String,
+    ) -> Result<(), Error> {
+        if !is_later {
+            return Ok(());
+        }
+        self.require(Capability::Defer, || {
+            format!("{} is to run later; leave its due time out", what())
+        })
+    }
+
     /// What one call asks for beyond its definition.
     pub(crate) fn check_call(
         &self,
@@ -239,11 +259,7 @@ impl Catalog {
         is_later: bool,
         priority: i8,
     ) -> Result<(), Error> {
-        if is_later {
-            self.require(Capability::Defer, || {
-                format!("task {} is to run later; leave its due time out", kind.name)
-            })?;
-        }
+        self.check_later(is_later, || format!("task {}", kind.name))?;
         if priority != 0 {
             self.require(Capability::Priority, || format!("task {} has a priority", kind.name))?;
         }
@@ -294,12 +310,16 @@ impl Catalog {
 }
 
 /// Refuses a queue that is none of those that may be used; where none is named, any may.
-pub(crate) fn check_allowed(queue: &str, queues: &[String]) -> Result<(), Error> {
+pub(crate) fn check_allowed(
+    place: impl FnOnce() -> String,
+    queue: &str,
+    queues: &[String],
+) -> Result<(), Error> {
     if queues.is_empty() || queues.iter().any(|known| known == queue) {
         return Ok(());
     }
     let allowed = format!("one of {}", queues.join(", "));
-    Err(Error::invalid("unknown_queue", "queue name", queue, allowed))
+    Err(Error::invalid("unknown_queue", place(), queue, allowed))
 }
 
 #[cfg(test)]

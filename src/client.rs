@@ -21,7 +21,6 @@ use crate::json;
 use crate::mode::Mode;
 use crate::record::{AttemptRecord, Cursor, NewTask, Page, StepRecord, Stored, TaskRecord};
 use crate::retention::{Prune, Pruned};
-use crate::state::State;
 use crate::task::{CallOptions, IntoCall, Signature, TaskRef};
 
 /// Tasks of one `enqueue_many` at most.
@@ -235,13 +234,7 @@ impl Client {
         tasks: Vec<NewTask>,
     ) -> Result<Vec<Stored>, Error> {
         self.check_open()?;
-        let stored = self.hub.store(calling.now, tasks)?;
-        // They have ended without a runner, as their lock is held or as one before them has ended so.
-        let over = stored.iter().filter(|task| {
-            task.state.is_final() && task.state != State::Succeeded && !task.existing
-        });
-        over.for_each(|task| self.hub.run_followers(task.id));
-        Ok(stored)
+        self.hub.store(calling.now, tasks)
     }
 
     pub(crate) fn handle_of<T>(&self, stored: &Stored) -> Handle<T> {
@@ -272,13 +265,10 @@ impl Client {
         let name = T::Task::NAME;
         let task = self.get(id)?;
         // Every program knows what stands for a flow.
-        let known = |name: &str| {
-            let kind = self.hub.catalog.get(name).map(|kind| Arc::clone(&kind.name));
-            if name == BATCH_KIND { Ok(BATCH_KIND.into()) } else { kind }
-        };
-        let expected = known(name)?;
-        let found = known(&task.kind).ok();
-        if task.kind != name && found.is_none_or(|found| found != expected) {
+        if name != BATCH_KIND {
+            self.hub.catalog.get(name)?;
+        }
+        if !self.hub.catalog.is_same(&task.kind, name) {
             let expected = name.to_owned();
             return Err(Error::Mismatch { id: task.id, expected, found: task.kind });
         }
@@ -464,10 +454,9 @@ impl Client {
 
     /// Shuts down, whoever runs tasks here: the pool, callers in mode `inline`, `run_pending`.
     ///
-    /// From now on nothing is claimed and no body begins. What runs has `grace`, at most a year, to
-    /// end, receivers of events included; then it is asked to stop, and has 1 s for that; then its lease is
-    /// taken. What was held
-    /// and had not begun is handed back with its attempt, as is what stopped.
+    /// From now on nothing is claimed and no body begins. What runs has `grace`, at most a year, to end,
+    /// receivers of events included; then it is asked to stop, and has 1 s for that; then its lease is
+    /// taken. What was held and had not begun is handed back with its attempt, as is what stopped.
     ///
     /// Calls that would store something answer `closed`, but for those of the bodies that are
     /// let end: what they enqueue is stored, and waits for the next program.

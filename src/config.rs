@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,14 +12,15 @@ use serde::Deserialize;
 use serde::de::{Error as _, MapAccess};
 
 use crate::error::{Error, shorten};
-use crate::gate::{RATE_MAX, RUNNING_MAX, Rate};
+use crate::gate::{RUNNING, Rate};
 use crate::mode::Mode;
 use crate::near::{did_you_mean, nearest};
-use crate::operate::WORKERS_MAX;
+use crate::operate::WORKERS;
 use crate::options::{Durability, check_name};
-use crate::quota::{FILE_BYTES, FILE_BYTES_TEXT, WAITING, WAITING_TEXT};
+use crate::quota::{FILE_BYTES, WAITING};
+use crate::range::{Range, SPAN};
 use crate::route::Glob;
-use crate::time::SPAN_MAX;
+use crate::time::span_of;
 
 /// A complete client in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
@@ -62,24 +62,13 @@ fn plain<'de, T: Deserialize<'de>, A: MapAccess<'de>>(map: &mut A) -> Result<T, 
 /// A time span as text: a whole number and a unit.
 fn span<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<Duration>, A::Error> {
     let Some(text) = map.next_value::<Option<String>>()? else { return Ok(None) };
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let unit_ms = match text[digits..].trim_start() {
-        "ms" => Some(1),
-        "s" => Some(1_000),
-        "m" => Some(60_000),
-        "h" => Some(3_600_000),
-        "d" => Some(86_400_000),
-        _ => None,
-    };
-    let number = text[..digits].parse::<u64>().ok();
-    let ms = number.zip(unit_ms).and_then(|(number, unit_ms)| number.checked_mul(unit_ms));
-    let ms = ms.ok_or_else(|| {
-        let text = shorten(&text);
-        A::Error::custom(format_args!(
-            "{text:?} is no time span: a whole number and a unit (ms, s, m, h or d), such as \"10m\""
-        ))
-    })?;
-    Ok(Some(Duration::from_millis(ms)))
+    match span_of(&text) {
+        Some(span) => Ok(Some(span)),
+        None => Err(A::Error::custom(format_args!(
+            "{:?} is no time span: a whole number and a unit (ms, s, m, h or d), such as \"10m\"",
+            shorten(&text)
+        ))),
+    }
 }
 
 /// Writes a struct of settings and the way it is read: each key once, and none but these.
@@ -226,16 +215,6 @@ settings! {
 }
 
 impl QueueRate {
-    fn check(&self, path: &str) -> Result<(), Error> {
-        let at = |key: &str| format!("{path}.{key}");
-        in_range(|| at("count"), &self.count, &(1..=RATE_MAX), "1 to 1000000")?;
-        let period = self.per.unwrap_or_default();
-        let range = Duration::from_millis(1)..=SPAN_MAX;
-        in_range(|| at("per"), &period, &range, "1 ms to 100 years")?;
-        let burst = self.burst.unwrap_or(1);
-        in_range(|| at("burst"), &burst, &(1..=self.count), "1 to its count")
-    }
-
     pub(crate) fn rate(&self) -> Rate {
         Rate::per(self.count, self.per.unwrap_or_default()).burst(self.burst.unwrap_or(1))
     }
@@ -292,32 +271,24 @@ settings! {
 }
 
 /// Weights of queues that can be set.
-pub(crate) const WEIGHTS: RangeInclusive<u32> = 1..=1_000;
+pub(crate) const WEIGHTS: Range<u32> = Range { least: 1, most: 1_000, text: "1 to 1000" };
 
-/// An error about the value of a key.
+/// The code of an error about the value of a key.
+const BAD: &str = "bad_config";
+
 fn bad(place: String, value: impl Debug, allowed: impl Into<String>) -> Error {
-    Error::invalid("bad_config", place, value, allowed)
-}
-
-fn in_range<N: PartialOrd + Debug>(
-    place: impl FnOnce() -> String,
-    value: &N,
-    range: &RangeInclusive<N>,
-    allowed: &str,
-) -> Result<(), Error> {
-    if range.contains(value) { Ok(()) } else { Err(bad(place(), value, allowed)) }
+    Error::invalid(BAD, place, value, allowed)
 }
 
 /// The values of a table by queue, each in its range.
 fn each_in_range<N: PartialOrd + Debug>(
     place: &str,
     values: &BTreeMap<String, N>,
-    range: &RangeInclusive<N>,
-    allowed: &str,
+    range: &Range<N>,
 ) -> Result<(), Error> {
     values.iter().try_for_each(|(queue, value)| {
         check_name("bad_config", &format!("queue name in {place}"), queue)?;
-        in_range(|| format!("{place}.{queue}"), value, range, allowed)
+        range.check(BAD, || format!("{place}.{queue}"), value)
     })
 }
 
@@ -332,20 +303,19 @@ impl Config {
         self.check_preset(path)?;
         self.check_queues(path)?;
         if let Some(workers) = &self.workers {
-            in_range(|| at("workers"), workers, &(1..=WORKERS_MAX), "1 to 1024")?;
+            WORKERS.check(BAD, || at("workers"), workers)?;
         }
         if let Some(name) = &self.name {
             check_name("bad_config", &at("name"), name)?;
         }
         if let Some(ageing) = &self.ageing {
-            let range = Duration::from_millis(1)..=SPAN_MAX;
-            in_range(|| at("ageing"), ageing, &range, "1 ms to 100 years")?;
+            SPAN.check(BAD, || at("ageing"), ageing)?;
         }
         if let Some(tasks) = &self.max_waiting_each {
-            in_range(|| at("max_waiting_each"), tasks, &WAITING, WAITING_TEXT)?;
+            WAITING.check(BAD, || at("max_waiting_each"), tasks)?;
         }
         if let Some(bytes) = &self.max_file_bytes {
-            in_range(|| at("max_file_bytes"), bytes, &FILE_BYTES, FILE_BYTES_TEXT)?;
+            FILE_BYTES.check(BAD, || at("max_file_bytes"), bytes)?;
         }
         Ok(())
     }
@@ -361,15 +331,15 @@ impl Config {
             let mut queues = queues.iter().flatten();
             queues.try_for_each(|queue| check_name("bad_config", &at(key), queue))?;
         }
-        let threads = 1..=WORKERS_MAX;
-        each_in_range(&at("threads_for"), &self.threads_for, &threads, "1 to 1024")?;
-        each_in_range(&at("weight"), &self.weight, &WEIGHTS, "1 to 1000")?;
-        each_in_range(&at("max_waiting"), &self.max_waiting, &WAITING, WAITING_TEXT)?;
-        let running = 1..=RUNNING_MAX;
-        each_in_range(&at("max_running"), &self.max_running, &running, "1 to 1000000")?;
+        each_in_range(&at("threads_for"), &self.threads_for, &WORKERS)?;
+        each_in_range(&at("weight"), &self.weight, &WEIGHTS)?;
+        each_in_range(&at("max_waiting"), &self.max_waiting, &WAITING)?;
+        each_in_range(&at("max_running"), &self.max_running, &RUNNING)?;
         for (queue, rate) in &self.rate {
             check_name("bad_config", &format!("queue name in {path}rate"), queue)?;
-            rate.check(&at(&format!("rate.{queue}")))?;
+            let parts = ["count", "per", "burst"];
+            let at = |part| move || format!("{path}rate.{queue}.{part}");
+            rate.rate().check_parts(BAD, parts.map(at))?;
         }
         for (index, QueueFor { kinds, queue }) in self.queue_for.iter().enumerate() {
             let at = |key: &str| format!("{path}queue_for[{index}].{key}");

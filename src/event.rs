@@ -28,8 +28,10 @@ pub enum EventKind {
     Started,
     /// An attempt returned a value.
     Succeeded,
-    /// An attempt failed, for good or to be tried again ([`Event::will_retry`]); or the task could
-    /// not be started any more, because it had expired or its row is damaged.
+    /// An attempt failed, **also where it is tried again**: [`Event::will_retry`] says which. Or the task
+    /// could not be started any more, because it had expired, one before it had failed, or its row is
+    /// damaged. Only of failures for good there are follow-ups
+    /// ([`Options::follow`](crate::Options::follow)), and of those `Finished` is told next.
     Failed,
     /// An attempt asked to be run later.
     Snoozed,

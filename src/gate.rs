@@ -12,13 +12,14 @@ use serde_json::{Map, Value};
 
 use crate::error::Error;
 use crate::key::Pattern;
+use crate::range::{Range, SPAN};
 use crate::state::Reason;
-use crate::time::{SPAN_MAX, Timestamp};
+use crate::time::Timestamp;
 
-/// Tasks that a limit may admit at once, at most.
-pub(crate) const RUNNING_MAX: u32 = 1_000_000;
-/// Starts that a rate may admit in its period, at most.
-pub(crate) const RATE_MAX: u32 = 1_000_000;
+/// Tasks that a limit may admit at once.
+pub(crate) const RUNNING: Range<u32> = Range { least: 1, most: 1_000_000, text: "1 to 1000000" };
+/// Starts that a rate may admit in its period.
+const STARTS: Range<u32> = Range { least: 1, most: 1_000_000, text: "1 to 1000000" };
 
 /// A lock that one running task holds: an option of a task or a call.
 ///
@@ -185,18 +186,19 @@ impl Rate {
     }
 
     pub(crate) fn check(self) -> Result<Self, Error> {
-        let out_of_range =
-            |place, value: u64, allowed| Err(Error::invalid("out_of_range", place, value, allowed));
-        if !(1..=RATE_MAX).contains(&self.count) {
-            return out_of_range("count of the rate", self.count.into(), "1 to 1000000");
-        }
-        if self.period_ms == 0 || u128::from(self.period_ms) > SPAN_MAX.as_millis() {
-            return out_of_range("period of the rate in ms", self.period_ms, "1 ms to 100 years");
-        }
-        if !(1..=self.count).contains(&self.burst) {
-            return out_of_range("burst of the rate", self.burst.into(), "1 to its count");
-        }
-        Ok(self)
+        let places = ["count", "period", "burst"].map(|part| move || format!("{part} of the rate"));
+        self.check_parts("out_of_range", places).map(|()| self)
+    }
+
+    /// The same with a code and places of its own for count, period and burst.
+    pub(crate) fn check_parts(
+        self,
+        code: &'static str,
+        [count, period, burst]: [impl FnOnce() -> String; 3],
+    ) -> Result<(), Error> {
+        STARTS.check(code, count, &self.count)?;
+        SPAN.check(code, period, &Duration::from_millis(self.period_ms))?;
+        Range { least: 1, most: self.count, text: "1 to its count" }.check(code, burst, &self.burst)
     }
 
     /// Count, period in milliseconds, burst.
@@ -262,10 +264,7 @@ impl Limits {
 
 /// 1 to 1,000,000.
 pub(crate) fn check_running(place: &str, max: u32) -> Result<(), Error> {
-    if (1..=RUNNING_MAX).contains(&max) {
-        return Ok(());
-    }
-    Err(Error::invalid("out_of_range", place, max, "1 to 1000000"))
+    RUNNING.check("out_of_range", || place.to_owned(), &max)
 }
 
 /// The gate of a task, as an option.
@@ -277,6 +276,15 @@ pub(crate) enum GateOption {
 }
 
 impl GateOption {
+    /// The option that gives it.
+    pub(crate) fn option(&self) -> &'static str {
+        match self {
+            Self::Exclusive(_) => "exclusive",
+            Self::Limit(_) => "limit",
+            Self::Rate(..) => "rate_per_key",
+        }
+    }
+
     fn place(&self) -> &'static str {
         match self {
             Self::Exclusive(_) => "lock",
@@ -296,10 +304,8 @@ impl GateOption {
     pub(crate) fn check(&self) -> Result<(), Error> {
         self.pattern().check(self.place())?;
         match self {
-            Self::Exclusive(Exclusive { expires_after: Some(span), .. })
-                if span.as_millis() == 0 || *span > SPAN_MAX =>
-            {
-                Err(Error::invalid("out_of_range", "expiry of the lock", span, "1 ms to 100 years"))
+            Self::Exclusive(Exclusive { expires_after: Some(span), .. }) => {
+                SPAN.check("out_of_range", || "expiry of the lock".to_owned(), span)
             }
             Self::Limit(limit) => check_running("limit", limit.max),
             Self::Rate(_, rate) => rate.check().map(drop),

@@ -140,11 +140,11 @@ impl<T> Handle<T> {
         self.hub()?.backend.get(self.id)?.ok_or_else(|| Error::not_found(self.id))
     }
 
-    /// Whether the task has ended.
+    /// Whether the task has ended, in whichever way.
     ///
     /// # Errors
     /// Those of [`Handle::refresh`].
-    pub fn ready(&self) -> Result<bool, Error> {
+    pub fn has_ended(&self) -> Result<bool, Error> {
         self.refresh().map(|task| task.state.is_final())
     }
 

@@ -136,8 +136,10 @@ impl Event {
             attempt: task.attempt,
             state: task.state,
             reason: task.reason,
-            // Who holds the lock; an error of any other is that of an earlier attempt.
-            error: task.error.filter(|_| task.state == State::Skipped),
+            // Who holds the lock, or what came before it; any other is that of an earlier attempt.
+            error: task
+                .error
+                .filter(|_| task.state == State::Skipped || task.reason == Some(Reason::Parent)),
             ..Self::new(what, task.id, &about, at)
         })
     }

@@ -3,6 +3,8 @@
 //! It checks calls, encodes their arguments and gives them to the engine. It knows that there may
 //! be a runner, not which: the builder puts one in.
 
+mod stored;
+
 use std::collections::BTreeSet;
 use std::iter::Sum;
 use std::path::PathBuf;
@@ -10,6 +12,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+pub(crate) use self::stored::ended_unrun;
+use self::stored::note_ran;
 use crate::backend::{Backend, Offer, SuspectPlace};
 use crate::catalog::{Catalog, Kind};
 use crate::error::Error;
@@ -132,8 +136,16 @@ pub(crate) struct Came {
     pub(crate) kind: Arc<str>,
     /// One attempt; none where it does not count, as its lease was lost or it was handed back.
     pub(crate) ran: Ran,
-    /// Not run after all, so that claiming it again at once would lead nowhere.
-    pub(crate) handed_back: bool,
+}
+
+/// What came of one task that was to be run.
+#[cfg(feature = "testing")]
+pub(crate) enum Stepped {
+    Ran(Came),
+    /// It has ended without an attempt, which may let others run.
+    Ended,
+    /// It is not due, and nothing is once the client shuts down.
+    NotNow,
 }
 
 /// Runs one attempt at a time in the calling thread, for tests.
@@ -144,8 +156,8 @@ pub(crate) trait Stepper {
     fn gather(&self) -> Result<bool, Error>;
     /// One attempt of the best task that is due; none when nothing is, and once the client shuts down.
     fn run_next(&self, pending: &Pending) -> Result<Option<Came>, Error>;
-    /// One attempt of this task, if it is due; none once the client shuts down.
-    fn run_one(&self, id: TaskId) -> Result<Option<Came>, Error>;
+    /// One attempt of this task, if it is due.
+    fn run_one(&self, id: TaskId) -> Result<Stepped, Error>;
     /// When something that waits for its time may start next, as far as the engine knows.
     fn next_due(&self) -> Result<Option<Timestamp>, Error>;
     /// Runs the body of a task that is not stored.
@@ -512,15 +524,14 @@ impl Hub {
         if let Some(runner) = runner {
             let claimed: Vec<Claimed> =
                 stored.iter_mut().filter_map(|stored| stored.claimed.take()).collect();
+            let over = ended_unrun(&stored);
             let mut ran = if claimed.is_empty() { Vec::new() } else { runner.take(claimed) };
             let ready = |stored: &Stored| stored.state == State::Ready && !stored.existing;
             let later = later.into_iter().filter_map(|at| stored.get(at).filter(|it| ready(it)));
             ran.extend(later.filter_map(|it| Some((it.id, runner.run_stored(it.id)?))));
-            for (id, finished) in ran {
-                for stored in stored.iter_mut().filter(|stored| stored.id == id) {
-                    stored.state = finished.state;
-                    stored.due_at = finished.due_at.unwrap_or(stored.due_at);
-                }
+            note_ran(&mut stored, ran);
+            for id in over {
+                runner.run_followers(id);
             }
         }
         Ok(stored)

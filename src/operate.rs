@@ -9,13 +9,13 @@ use serde_json::{Map, Value};
 use crate::client::{AsTaskId, Client};
 use crate::deed::{Deed, Done};
 use crate::error::Error;
-use crate::flow::BATCH_KIND;
 use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::json;
 use crate::mode::Mode;
 use crate::options::{ATTEMPTS_MAX, Options};
 use crate::presence::WorkerRecord;
+use crate::range::Range;
 use crate::record::{NewTask, TaskRecord};
 use crate::rule::{Limited, Paused, Scope};
 use crate::task::{CallOptions, Due};
@@ -26,6 +26,8 @@ use crate::why::Why;
 
 /// Threads of a pool at most.
 pub(crate) const WORKERS_MAX: usize = 1_024;
+/// Threads of a pool.
+pub(crate) const WORKERS: Range<usize> = Range { least: 1, most: WORKERS_MAX, text: "1 to 1024" };
 
 /// One task.
 impl Client {
@@ -40,6 +42,9 @@ impl Client {
     /// as many attempts as it had in the beginning; in mode `inline` they are left to `run_pending`. What has
     /// ended because of another task too stays as it is until that one is retried, and so does a task whose
     /// unique key is taken by now. Where a task before this one runs again as well, this one waits for it.
+    ///
+    /// Of the batch of a flow, the members that failed or were cancelled run again, and what has ended with
+    /// them; in mode `inline` [`Client::run_pending`] runs them.
     ///
     /// A task that was quarantined keeps its crashes on record: it runs beside no other such task, and
     /// the next crash quarantines it again.
@@ -89,7 +94,8 @@ impl Client {
     /// for others goes on waiting for them.
     ///
     /// # Errors
-    /// `time_out_of_range`; `not_found`; `running` and `already_finished` for a task that has started
+    /// `time_out_of_range`; `unsupported` for a moment yet to come, where the client runs nothing later
+    /// ([`Client::immediate`]); `not_found`; `running` and `already_finished` for a task that has started
     /// or ended; else those of [`Client::retry`].
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
     pub fn reschedule<Z: TimeZone>(
@@ -99,6 +105,7 @@ impl Client {
     ) -> Result<(), Error> {
         let id = id.as_task_id()?;
         let at = moment_of(&moment)?;
+        self.check_may_wait_till(at, || format!("task {id}"))?;
         self.act(id, Deed::Reschedule(at))?;
         self.run_in_caller(&[id]);
         Ok(())
@@ -129,7 +136,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// `not_found`; `unsupported` for a [`Batch`](crate::Batch), which is never run itself; `linked`; those of
+    /// `not_found`; `linked`; `unsupported` for an option that a copy cannot change, see [`Edit::options`]; those of
     /// [`Client::enqueue`] for what was changed; else those of [`Client::retry`].
     pub fn edit_as_copy(
         &self,
@@ -140,10 +147,6 @@ impl Client {
         let id = id.as_task_id()?;
         let now = self.hub.clock.now();
         let old = self.hub.backend.template(id)?.ok_or_else(|| Error::not_found(id))?;
-        if &*old.kind == BATCH_KIND {
-            let allowed = "one that is run; a batch is not: enqueue its flow anew";
-            return Err(Error::invalid("unsupported", "task to copy", id.to_string(), allowed));
-        }
         let arguments = serde_json::from_str(&old.arguments).map_err(|error| Error::BadRow {
             row: id.row(),
             column: "arguments",
@@ -176,12 +179,17 @@ impl Client {
             column: "options",
             reason: error.to_string(),
         })?;
+        edit.with.options.check_for_copy()?;
         let options = edit.with.options.over(&stored);
         let plan = options.checked()?;
         self.hub.catalog.check_queue(&plan.queue)?;
         let due_at = match edit.with.due {
             Due::Now => old.due_at.max(now),
-            due => due.moment(now)?,
+            due => {
+                let moment = due.moment(now)?;
+                self.check_may_wait_till(moment, || format!("task {}", old.kind))?;
+                moment
+            }
         };
         let tags: Vec<String> = old
             .tags
@@ -239,6 +247,15 @@ impl Client {
         Ok(())
     }
 
+    /// Refuses a moment yet to come where the client runs nothing later.
+    pub(crate) fn check_may_wait_till(
+        &self,
+        at: Timestamp,
+        what: impl FnOnce() -> String,
+    ) -> Result<(), Error> {
+        self.hub.catalog.check_later(at > self.hub.clock.now(), what)
+    }
+
     fn act(&self, id: TaskId, deed: Deed) -> Result<Done, Error> {
         self.check_open()?;
         let (done, over) = self.hub.backend.act(self.hub.clock.now(), id, deed)?;
@@ -283,8 +300,10 @@ impl Edit {
         self
     }
 
-    /// Changes options; those that are not set stay as they were. A new `expires_after` counts from
-    /// the copy's due time.
+    /// Changes options: `queue`, `priority`, `attempts`, `at_most_once`, `expires_after` (which counts from
+    /// the copy's due time), `retry`, `timeout`, `keep_for`, `finish_sync` and `durability`. Those that are
+    /// not set stay as they were. Any other is refused (`unsupported`), as it belongs to the kind or ties a
+    /// task to others; enqueue a new call for that.
     pub fn options(mut self, change: impl FnOnce(Options) -> Options) -> Self {
         self.with.options = change(self.with.options);
         self
@@ -305,14 +324,16 @@ impl Edit {
         self.options(|options| options.attempts(attempts))
     }
 
-    /// See [`Call::run_at`](crate::Call::run_at).
+    /// See [`Call::run_at`](crate::Call::run_at). An expiry that the task has moves along, as with
+    /// [`Client::reschedule`], unless a new `expires_after` is given.
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
     pub fn run_at<Z: TimeZone>(mut self, moment: DateTime<Z>) -> Self {
         self.with.due = Due::At(moment.timestamp_millis());
         self
     }
 
-    /// See [`Call::run_after`](crate::Call::run_after).
+    /// See [`Call::run_after`](crate::Call::run_after). An expiry moves along, as in
+    /// [`run_at`](Self::run_at).
     pub fn run_after(mut self, span: std::time::Duration) -> Self {
         self.with.due = Due::After(span);
         self

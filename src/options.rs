@@ -4,6 +4,8 @@
 //! values: nothing is checked until [`Options::checked`] has seen the whole, so a chain of overrides
 //! reports one clear error. [`Plan`] is what remains when every gap is filled with its default.
 
+mod copy;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,7 @@ use crate::event::EventKind;
 use crate::follow::FollowOption;
 use crate::gate::{Exclusive, GateOption, Limit, Limits, Rate, check_running};
 use crate::key::Pattern;
+use crate::range::{Range, SPAN};
 use crate::retry::{Retry, millis};
 use crate::ties::TiesOption;
 use crate::time::SPAN_MAX;
@@ -35,6 +38,8 @@ pub const ATTEMPTS_DEFAULT: u32 = 5;
 pub const ATTEMPTS_MAX: u32 = 1_000;
 /// No time-out is longer: 365 days.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const TIMEOUT: Range<Duration> =
+    Range { least: Duration::from_millis(1), most: TIMEOUT_MAX, text: "1 ms to 365 days" };
 
 /// What an answered call survives.
 #[derive(
@@ -333,8 +338,10 @@ impl Options {
     }
 
     /// Stores a task of `kind` when this one has ended so: one [`EventKind`] or several of `Succeeded`,
-    /// `Failed` (for good), `Cancelled`, `Skipped` and `Finished` (in any way), else `bad_follow`. May be
-    /// said several times; what a call says takes the place of the definition's. Default: none.
+    /// `Failed`, `Cancelled`, `Skipped` and `Finished` (in any way), else `bad_follow`. `Failed` means for good
+    /// here: an attempt that is tried again is followed by nothing, though receivers of
+    /// [`Builder::on`](crate::Builder::on) hear of it. May be said several times; what a call says takes the
+    /// place of the definition's. Default: none.
     ///
     /// The follow-up is stored **in the transaction that ends the task**: it exists if and only if the end
     /// does, whoever ends it: a body, a cancel, an expiry, a damaged row, or the death of its process. Like any
@@ -421,14 +428,6 @@ impl Options {
         serde_json::to_string(&self.run).ok()
     }
 
-    /// These options with the overrides for the running process that were stored with a task.
-    pub(crate) fn with_run(mut self, stored: Option<&str>) -> Result<Self, serde_json::Error> {
-        if let Some(text) = stored {
-            self.run = serde_json::from_str::<RunOptions>(text)?.over(&self.run);
-        }
-        Ok(self)
-    }
-
     /// The stored overrides of one task over this definition.
     pub(crate) fn with_stored(&self, text: &str) -> Result<RunOptions, serde_json::Error> {
         serde_json::from_str::<RunOptions>(text).map(|stored| stored.over(&self.run))
@@ -465,8 +464,12 @@ impl Options {
             let allowed = format!("at least {base:?}, the bound of the first");
             return Err(Error::invalid("out_of_range", "longest delay", cap, allowed));
         }
-        check_span("timeout", self.run.timeout, TIMEOUT_MAX, "1 ms to 365 days")?;
-        check_span("expires_after", self.expires_after, SPAN_MAX, "1 ms to 100 years")?;
+        if let Some(span) = &self.run.timeout {
+            TIMEOUT.check("out_of_range", || "timeout".to_owned(), span)?;
+        }
+        if let Some(span) = &self.expires_after {
+            SPAN.check("out_of_range", || "expires_after".to_owned(), span)?;
+        }
         if let Some(span) = self.run.keep_for.filter(|span| *span > SPAN_MAX) {
             return Err(Error::invalid("out_of_range", "keep_for", span, "0 to 100 years"));
         }
@@ -581,20 +584,6 @@ pub(crate) fn check_priority(priority: i32) -> Result<i8, Error> {
         .ok()
         .filter(|priority| (PRIORITY_MIN..=PRIORITY_MAX).contains(priority))
         .ok_or_else(|| Error::invalid("out_of_range", "priority", priority, "-100 to 100"))
-}
-
-fn check_span(
-    place: &str,
-    span: Option<Duration>,
-    max: Duration,
-    allowed: &str,
-) -> Result<(), Error> {
-    match span {
-        Some(span) if span.as_millis() == 0 || span > max => {
-            Err(Error::invalid("out_of_range", place, span, allowed))
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

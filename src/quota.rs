@@ -5,14 +5,15 @@
 //! tasks may.
 
 use std::collections::HashMap;
-use std::ops::RangeInclusive;
+
+use crate::range::Range;
 
 /// Limits of waiting tasks that can be set.
-pub(crate) const WAITING: RangeInclusive<u64> = 1..=1_000_000_000;
-pub(crate) const WAITING_TEXT: &str = "1 to 1000000000";
+pub(crate) const WAITING: Range<u64> =
+    Range { least: 1, most: 1_000_000_000, text: "1 to 1000000000" };
 /// Limits of a file that can be set.
-pub(crate) const FILE_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 48;
-pub(crate) const FILE_BYTES_TEXT: &str = "1048576 to 281474976710656";
+pub(crate) const FILE_BYTES: Range<u64> =
+    Range { least: 1 << 20, most: 1 << 48, text: "1048576 to 281474976710656" };
 
 /// The limits that hold for one task; none: as much as there is room for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

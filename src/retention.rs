@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::error::Error;
 use crate::options::{check_name, stored_keep_for};
 use crate::state::State;
-use crate::time::{SPAN_MAX, Timestamp};
+use crate::time::{SPAN_MAX, Timestamp, span_of, span_text};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -63,31 +63,21 @@ impl Keep {
 
 /// Text such as `7d`, in both directions.
 mod age {
-    use super::{Deserialize, Deserializer, Duration, Serializer};
-
-    const UNITS: [(&str, u64); 5] =
-        [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+    use super::{Deserialize, Deserializer, Duration, Serializer, span_of, span_text};
 
     #[expect(clippy::ref_option, reason = "serde's `with` passes the field by reference")]
     pub(super) fn serialize<S: Serializer>(
         age: &Option<Duration>,
         to: S,
     ) -> Result<S::Ok, S::Error> {
-        let ms = age.map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
-        let fits = |unit: &&(&str, u64)| ms.is_multiple_of(unit.1);
-        let (word, unit) = UNITS.iter().rev().find(fits).unwrap_or(&UNITS[0]);
-        to.collect_str(&format_args!("{}{word}", ms / unit))
+        to.serialize_str(&span_text(age.unwrap_or_default()))
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
     ) -> Result<Option<Duration>, D::Error> {
         let text = String::deserialize(from)?;
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, word) = text.split_at(digits);
-        let unit = UNITS.iter().find(|(known, _)| *known == word).map(|(_, unit)| unit);
-        let ms = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*unit?));
-        ms.map(|ms| Some(Duration::from_millis(ms))).ok_or_else(|| {
+        span_of(&text).map(Some).ok_or_else(|| {
             let allowed = "a whole number and one of ms, s, m, h, d, as in 7d";
             serde::de::Error::invalid_value(serde::de::Unexpected::Str(&text), &allowed)
         })

@@ -16,6 +16,25 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// No expiry, retention or period is longer: 100 years of 365 days.
 pub const SPAN_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
+const UNITS: [(&str, u64); 5] =
+    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+/// A span as people write it in settings: a whole number and a unit, as in `7d`.
+pub(crate) fn span_of(text: &str) -> Option<Duration> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, word) = text.split_at(digits);
+    let (_, unit_ms) = UNITS.iter().find(|(known, _)| *known == word)?;
+    number.parse::<u64>().ok()?.checked_mul(*unit_ms).map(Duration::from_millis)
+}
+
+/// The text of a span, in the largest unit that fits.
+pub(crate) fn span_text(span: Duration) -> String {
+    let ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    let fits = |unit: &&(&str, u64)| ms.is_multiple_of(unit.1);
+    let (word, unit_ms) = UNITS.iter().rev().find(fits).unwrap_or(&UNITS[0]);
+    format!("{}{word}", ms / unit_ms)
+}
+
 /// A moment: milliseconds since 1970-01-01T00:00:00Z, from 0 up to the end of the year 9999.
 ///
 /// serde writes it as it is displayed, as `2026-01-01T00:00:00.007Z`, and reads any RFC 3339 text, of

@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 
 use crate::error::Error;
 use crate::key::{Pattern, no_argument};
-use crate::time::{SPAN_MAX, Timestamp};
+use crate::range::SPAN;
+use crate::time::Timestamp;
 
 /// Bytes of a key that is made from arguments as they are.
 const ARGUMENTS_BYTES_MAX: usize = 1_024;
@@ -345,8 +346,8 @@ impl Unique {
             ),
         ];
         for (place, span) in spans {
-            if let Some(span) = span.filter(|span| span.as_millis() == 0 || *span > SPAN_MAX) {
-                return Err(Error::invalid("out_of_range", place, span, "1 ms to 100 years"));
+            if let Some(span) = &span {
+                SPAN.check("out_of_range", || place.to_owned(), span)?;
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! Watch: work that is ready and that no live process runs, and a warning about it.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, TryLockError};
 use std::time::{Duration, Instant};
 
 use crate::backend::{Backend, LaneName};
@@ -57,9 +57,13 @@ struct Seen {
 }
 
 impl Warner {
-    /// Looks, unless somebody has within [`LOOK_EVERY`].
+    /// Looks, unless somebody does, or has within [`LOOK_EVERY`]. Nobody waits for one who looks.
     pub(crate) fn look(&self, backend: &dyn Backend, now: Timestamp) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = match self.seen.try_lock() {
+            Ok(seen) => seen,
+            Err(TryLockError::Poisoned(seen)) => seen.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
         if seen.looked.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
             return;
         }
@@ -93,6 +97,23 @@ mod tests {
     fn names(backend: &dyn Backend) -> Vec<(String, String, bool)> {
         let found = unserved(backend, Timestamp::MIN).expect("memory answers");
         found.into_iter().map(|one| (one.queue, one.kind, one.queue_is_served)).collect()
+    }
+
+    #[test]
+    fn nobody_waits_while_another_looks() {
+        let (warner, memory) = (Warner::default(), Memory::default());
+        let looking = warner.seen.lock().expect("nobody panicked");
+        std::thread::scope(|scope| {
+            let (done, has_done) = std::sync::mpsc::channel();
+            let (warner, memory) = (&warner, &memory);
+            scope.spawn(move || {
+                warner.look(memory, Timestamp::MIN);
+                done.send(()).expect("it is waited for");
+            });
+            let passed = has_done.recv_timeout(Duration::from_secs(20));
+            drop(looking);
+            assert_eq!(passed, Ok(()), "it went by");
+        });
     }
 
     #[test]

@@ -7,7 +7,8 @@ mod common;
 
 use std::time::Duration;
 
-use litework::{EventKind, Failure, Result, TaskId, task};
+use litework::testing::{Drain, drain};
+use litework::{EventKind, Failure, Flow, Mode, Result, TaskId, task};
 use tracing::Level;
 
 use common::{Events, LONG, Lab, Said, eventually};
@@ -92,6 +93,31 @@ fn a_failure_is_a_warning_while_it_is_tried_again_and_then_an_error_unless_it_wa
             assert!(said[3].fields.contains_key("due_at"));
             assert!(!said[3].fields.contains_key("trace"), "a field that is not set is not there");
         }
+    });
+}
+
+#[test]
+fn what_ends_with_a_task_before_it_says_so_and_is_no_error_of_its_own() {
+    Lab::each_way(|lab| {
+        Events::everywhere();
+        let client = lab.builder().mode(Mode::Hold).register(fail).register(ship).open().unwrap();
+        let first = client.enqueue(fail::with(false).attempts(1).name("import")).unwrap();
+        let after = client.enqueue(ship::with(7).after([first.id()])).unwrap();
+        drain(&client, &Drain::new()).unwrap();
+        let late = client.enqueue(ship::with(8).after([first.id()])).unwrap();
+        for handle in [after, late] {
+            let said = said_of(handle.id(), "task failed");
+            let ended = said.last().unwrap();
+            assert_eq!((ended.level, &*ended.fields["reason"]), (Level::INFO, "parent"));
+            assert_eq!(ended.fields["error"], "the task \"import\" before it failed");
+        }
+        let flow = Flow::group("imports", [fail::with(false).attempts(1)]);
+        let batch = client.enqueue_flow(flow).unwrap();
+        drain(&client, &Drain::new()).unwrap();
+        let said = said_of(batch.id(), "task failed");
+        let ended = said.last().unwrap();
+        assert_eq!((ended.level, &*ended.fields["reason"]), (Level::INFO, "parent"));
+        assert_eq!(ended.fields["error"], "of 1 members, 1 failed and 0 were cancelled");
     });
 }
 

@@ -11,9 +11,9 @@ use crate::event::{Event, EventKind};
 use crate::hook::{Hooks, Kinds, Receiver};
 use crate::hub::Hub;
 use crate::mailer::{Mailer, Notice, Told};
+use crate::range::SPAN;
 use crate::registry::Definition;
 use crate::route::Glob;
-use crate::time::SPAN_MAX;
 
 /// What the program is called by.
 type Call = Box<dyn Fn(&Client, &Event) + Send + Sync>;
@@ -68,6 +68,10 @@ impl Builder {
     /// );
     /// # Ok::<(), litework::Error>(())
     /// ```
+    ///
+    /// `Failed` is told of **each** attempt that fails, also of one that is tried again:
+    /// [`Event::will_retry`] says which, and only after the last there is `Finished`. A task that is to be
+    /// stored for failures for good alone is an [`Options::follow`](crate::Options::follow).
     ///
     /// # What is told, when and where
     ///
@@ -155,7 +159,11 @@ impl Builder {
     /// # Ok::<(), litework::Error>(())
     /// ```
     ///
-    /// At `open`: `bad_glob`, `out_of_range`, and `duplicate_name` where a task of the program has that name.
+    /// Notices wait in the queue `default`; with [`Builder::allow_queues`] that does not allow it, name one
+    /// with `queue_for("litework.notice", "mail")`.
+    ///
+    /// At `open`: `bad_glob`, `out_of_range`, `unknown_queue`, and `duplicate_name` where a task of the program
+    /// has that name.
     pub fn failure_notice(mut self, notice: Notice) -> Self {
         self.notice = Some(notice);
         self
@@ -164,10 +172,7 @@ impl Builder {
     /// Makes the kind known whose tasks are notices, and says which kinds they tell of.
     pub(super) fn give_notice(&mut self, catalog: &mut Catalog) -> Result<(), Error> {
         let Some(Notice { kinds, every, mailer }) = self.notice.take() else { return Ok(()) };
-        if every.as_millis() == 0 || every > SPAN_MAX {
-            let allowed = "1 ms to 100 years";
-            return Err(Error::invalid("out_of_range", "time between notices", every, allowed));
-        }
+        SPAN.check("out_of_range", || "time between notices".to_owned(), &every)?;
         let all = ["*".to_owned()];
         for pattern in if kinds.is_empty() { &all[..] } else { &kinds } {
             catalog.notices.add(Glob::checked("bad_glob", "kinds of `Notice`", pattern)?, every);

@@ -5,17 +5,18 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::Builder;
+use super::store::Store;
 use crate::catalog::{Catalog, check_allowed};
 use crate::config::{Config, Preset, QueueFor, WEIGHTS};
 use crate::error::Error;
 use crate::gate::Limits;
 use crate::mode::Mode;
-use crate::operate::WORKERS_MAX;
+use crate::operate::WORKERS;
 use crate::options::check_name;
-use crate::quota::{FILE_BYTES, FILE_BYTES_TEXT, WAITING, WAITING_TEXT};
+use crate::quota::{FILE_BYTES, WAITING};
+use crate::range::{Range, SPAN};
 use crate::route::{Glob, Routes};
 use crate::rule::Scope;
-use crate::state::step_for;
 use crate::worker::places::PoolConfig;
 
 impl Builder {
@@ -76,7 +77,7 @@ impl Builder {
             config.queue_for.into_iter().map(|QueueFor { kinds, queue }| (kinds, queue));
         self.queue_for.splice(..0, queue_for);
         self.durability = config.durability.unwrap_or(self.durability);
-        self.step_ms = config.ageing.map(step_for).or(self.step_ms);
+        self.ageing = config.ageing.or(self.ageing);
         self.retry_in_place = config.retry_in_place.unwrap_or(self.retry_in_place);
         self.quotas.queues.extend(config.max_waiting);
         self.quotas.each_queue = config.max_waiting_each.or(self.quotas.each_queue);
@@ -116,9 +117,7 @@ impl Builder {
             self.mode.unwrap_or(if self.workers.is_some() { Mode::Pool } else { Mode::Inline });
         let default = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = self.workers.unwrap_or_else(default);
-        if !(1..=WORKERS_MAX).contains(&threads) {
-            return Err(Error::invalid("out_of_range", "workers", threads, "1 to 1024"));
-        }
+        WORKERS.check("out_of_range", || "workers".to_owned(), &threads)?;
         self.pool.threads = threads;
         if self.pool.name.is_empty() {
             self.pool.name = program_name();
@@ -127,8 +126,11 @@ impl Builder {
         for queue in self.pool_queues() {
             check_name("bad_queue", "queue name", queue)?;
         }
-        check_range("threads_for", &self.pool.threads_for, 1..=WORKERS_MAX, "1 to 1024")?;
-        check_range("weight", &self.pool.weights, WEIGHTS, "1 to 1000")?;
+        check_range("threads_for", &self.pool.threads_for, &WORKERS)?;
+        check_range("weight", &self.pool.weights, &WEIGHTS)?;
+        if let Some(ageing) = &self.ageing {
+            SPAN.check("out_of_range", || "ageing".to_owned(), ageing)?;
+        }
         self.check_quotas()?;
         self.check_limits()?;
         self.check_retention()?;
@@ -168,7 +170,7 @@ impl Builder {
         for (kinds, queue) in std::mem::take(&mut self.queue_for) {
             let glob = Glob::checked("bad_glob", "kinds of `queue_for`", &kinds)?;
             check_name("bad_queue", "queue name", &queue)?;
-            check_allowed(&queue, &self.allowed_queues)?;
+            check_allowed(|| "queue name".to_owned(), &queue, &self.allowed_queues)?;
             routes.add(glob, queue);
         }
         Ok(routes)
@@ -179,33 +181,28 @@ impl Builder {
         for queue in quotas.queues.keys() {
             check_name("bad_queue", "queue name", queue)?;
         }
-        check_range("max_waiting", &quotas.queues, WAITING, WAITING_TEXT)?;
-        let out_of_range =
-            |place, value: u64, allowed| Err(Error::invalid("out_of_range", place, value, allowed));
-        match (quotas.each_queue, quotas.file_bytes) {
-            (Some(tasks), _) if !WAITING.contains(&tasks) => {
-                out_of_range("max_waiting_each", tasks, WAITING_TEXT)
-            }
-            (_, Some(bytes)) if !FILE_BYTES.contains(&bytes) => {
-                out_of_range("max_file_bytes", bytes, FILE_BYTES_TEXT)
-            }
-            _ => Ok(()),
+        check_range("max_waiting", &quotas.queues, &WAITING)?;
+        if let Some(tasks) = &quotas.each_queue {
+            WAITING.check("out_of_range", || "max_waiting_each".to_owned(), tasks)?;
         }
+        let Some(bytes) = &quotas.file_bytes else { return Ok(()) };
+        let place = || "max_file_bytes".to_owned();
+        if matches!(self.store, Store::Memory) {
+            let allowed = "none for a queue in memory, which has no file";
+            return Err(Error::invalid("unsupported", place(), bytes, allowed));
+        }
+        FILE_BYTES.check("out_of_range", place, bytes)
     }
 }
 
 fn check_range<N: PartialOrd + std::fmt::Debug>(
     place: &str,
     values: &HashMap<String, N>,
-    range: std::ops::RangeInclusive<N>,
-    allowed: &str,
+    range: &Range<N>,
 ) -> Result<(), Error> {
-    match values.iter().find(|(_, value)| !range.contains(value)) {
-        None => Ok(()),
-        Some((queue, value)) => {
-            Err(Error::invalid("out_of_range", format!("{place} of queue {queue}"), value, allowed))
-        }
-    }
+    values.iter().try_for_each(|(queue, value)| {
+        range.check("out_of_range", || format!("{place} of queue {queue}"), value)
+    })
 }
 
 /// The program's file name, with what a name may not hold left out.
@@ -270,7 +267,7 @@ mod tests {
         assert_eq!(limits["z"].rate, Some(Rate::per(9, minute)));
         let queues = builder.queue_for.iter().map(|(kinds, queue)| (&**kinds, &**queue));
         assert_eq!(queues.collect::<Vec<_>>(), [("x*", "a"), ("*", "z")]);
-        assert_eq!(builder.step_ms, Some(step_for(10 * minute)));
+        assert_eq!(builder.ageing, Some(10 * minute));
         let quotas = &builder.quotas;
         assert_eq!((quotas.queues["a"], quotas.queues["z"]), (5, 9));
         assert_eq!((quotas.each_queue, quotas.file_bytes), (Some(6), Some(1_048_576)));

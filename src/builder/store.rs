@@ -12,7 +12,7 @@ use crate::capability::{Capabilities, Capability};
 use crate::client::Client;
 use crate::error::Error;
 use crate::mode::Mode;
-use crate::state::STEP_STRICT_MS;
+use crate::state::{STEP_STRICT_MS, step_for};
 
 /// Where tasks are kept.
 #[derive(Debug, Clone)]
@@ -163,7 +163,7 @@ impl Builder {
     }
 
     fn memory(&self) -> Memory {
-        Memory::new(self.step_ms.unwrap_or(STEP_STRICT_MS))
+        Memory::new(self.ageing.map_or(STEP_STRICT_MS, step_for))
     }
 
     #[cfg(feature = "sqlite")]
@@ -171,7 +171,7 @@ impl Builder {
         match &self.store {
             Store::Memory => Ok((Arc::new(self.memory()), None)),
             Store::File(path) => {
-                let Self { durability, step_ms, .. } = *self;
+                let (durability, step_ms) = (self.durability, self.ageing.map(step_for));
                 let settings = Settings { durability, step_ms, ..self.settings.clone() };
                 let sqlite = Sqlite::open(path, &settings)?;
                 let path = sqlite.path().to_owned();

@@ -8,7 +8,7 @@ use super::clock::ManualClock;
 use super::due::{every, live, next_due};
 use crate::client::Client;
 use crate::error::Error;
-use crate::hub::{Came, Pending, Ran, Stepper};
+use crate::hub::{Came, Pending, Ran, Stepped, Stepper};
 use crate::id::TaskId;
 use crate::mode::Mode;
 use crate::record::TaskRecord;
@@ -201,9 +201,7 @@ impl Run<'_> {
 
     fn run_all(&mut self, runner: &dyn Stepper) -> Result<bool, Error> {
         while let Some(came) = runner.run_next(&self.drain.pending)? {
-            if self.note(&came) {
-                return Ok(false);
-            }
+            self.note(&came);
             if self.steps > self.drain.limit {
                 return Ok(true);
             }
@@ -214,30 +212,32 @@ impl Run<'_> {
     /// Round after round, as the end of one may let another go on.
     fn run_these(&mut self, ids: &[TaskId], runner: &dyn Stepper) -> Result<bool, Error> {
         loop {
-            let before = self.steps;
+            let mut moved = false;
             for id in ids {
-                let Some(came) = runner.run_one(*id)? else { continue };
-                if self.note(&came) {
-                    return Ok(false);
+                match runner.run_one(*id)? {
+                    Stepped::Ran(came) => self.note(&came),
+                    Stepped::Ended => {}
+                    Stepped::NotNow => continue,
                 }
+                moved = true;
                 if self.steps > self.drain.limit {
                     return Ok(true);
                 }
             }
-            if self.steps == before {
+            if !moved {
                 return Ok(false);
             }
         }
     }
 
-    /// Counts an attempt; says whether the client is closing, so that no more is run.
-    fn note(&mut self, came: &Came) -> bool {
+    /// Counts an attempt. One that was handed back counts too: it may have been cancelled before it began,
+    /// and while the client shuts down nothing more is found.
+    fn note(&mut self, came: &Came) {
         self.steps += 1;
         *self.kinds.entry(Arc::clone(&came.kind)).or_default() += 1;
         self.ran.succeeded += came.ran.succeeded;
         self.ran.failed += came.ran.failed;
         self.ran.postponed += came.ran.postponed;
-        came.handed_back
     }
 
     /// What has not ended, in the order in which it is run.
@@ -265,9 +265,7 @@ impl Run<'_> {
 }
 
 fn chosen(client: &Client, drain: &Drain, task: &TaskRecord) -> bool {
-    let own = |name: &str| client.hub.catalog.get(name).ok().map(|kind| Arc::clone(&kind.name));
-    let is =
-        |name: &String| *name == task.kind || own(name).is_some_and(|n| own(&task.kind) == Some(n));
+    let is = |name: &String| client.hub.catalog.is_same(name, &task.kind);
     let Pending { only, except, .. } = &drain.pending;
     (only.is_empty() || only.iter().any(is)) && !except.iter().any(is)
 }

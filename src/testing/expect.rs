@@ -1,6 +1,5 @@
 //! Tests of programs: which tasks should have been enqueued, and how one differs from that.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -141,8 +140,7 @@ impl Expected {
     }
 
     pub(super) fn is_of(&self, client: &Client, task: &TaskRecord) -> bool {
-        let own = |name: &str| client.hub.catalog.get(name).ok().map(|kind| Arc::clone(&kind.name));
-        task.kind == self.kind || own(self.kind).is_some_and(|kind| own(&task.kind) == Some(kind))
+        client.hub.catalog.is_same(self.kind, &task.kind)
     }
 
     /// In what a task of the kind differs, most telling first; nothing when it is as expected.

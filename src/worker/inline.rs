@@ -24,6 +24,7 @@ use super::minder::Minder;
 use super::{given_back, tell_lost};
 use crate::attempt::{self, Ended};
 use crate::backend::{Backend, Exchanged, Offer, Picked, SuspectPlace, next_view};
+use crate::catalog::Catalog;
 use crate::client::Client;
 use crate::error::Error;
 use crate::hook::{Hooks, Telling};
@@ -63,6 +64,7 @@ pub(crate) struct Inline {
     backend: Arc<dyn Backend>,
     hooks: Arc<Hooks>,
     clock: Arc<dyn Clock>,
+    catalog: Arc<Catalog>,
     registry: Arc<Registry>,
     /// Whether attempts follow each other in place.
     retry_in_place: bool,
@@ -116,6 +118,7 @@ impl Inline {
             backend,
             hooks: Arc::clone(&hub.hooks),
             clock,
+            catalog: Arc::clone(&hub.catalog),
             registry,
             retry_in_place,
             turns: RwLock::default(),
@@ -127,6 +130,7 @@ impl Inline {
         Ok(Arc::new(Caller {
             visit: self.minder.enter()?,
             view: next_view(),
+            catalog: Arc::clone(&self.catalog),
             registry: Arc::clone(&self.registry),
             pending,
             taken: AtomicUsize::new(0),

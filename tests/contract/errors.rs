@@ -294,7 +294,7 @@ fn the_errors_of_a_value_are_distinct(lab: &Lab) {
     }
     assert_eq!(cancelled.value().unwrap_err().code(), "cancelled");
     assert_eq!(later.value().unwrap_err().code(), "not_finished");
-    assert!(!later.ready().unwrap() && failed.ready().unwrap());
+    assert!(!later.has_ended().unwrap() && failed.has_ended().unwrap());
 }
 
 fn a_time_out_stops_the_body_by_its_token(lab: &Lab) {

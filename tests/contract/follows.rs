@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use litework::sqlite::ClientExt;
 use litework::{
     Builder, Client, Context, Definition, EventKind, EventRecord, Exclusive, Failure,
-    FailureNotice, Filter, Notice, Reason, Result, State, TaskId, TaskRecord, task,
+    FailureNotice, Filter, Flow, Notice, Reason, Result, State, TaskId, TaskRecord, task,
 };
 use serde_json::Value;
 
@@ -16,6 +17,7 @@ crate::everywhere! {
     a_failure_that_is_tried_again_is_no_end,
     a_task_that_expires_is_followed,
     a_task_that_is_skipped_is_followed,
+    what_follows_a_task_that_cannot_start_runs_at_once_by_whichever_door_it_came,
     a_task_that_never_started_is_followed_where_it_is_cancelled_or_deleted,
     a_task_that_ends_with_another_is_followed,
     each_end_of_a_retried_task_is_an_event_of_its_own,
@@ -189,6 +191,36 @@ fn a_task_that_is_skipped_is_followed(lab: &Lab) {
     assert_eq!((told[0].what, told[0].reason), (EventKind::Skipped, Some(Reason::Locked)));
     assert_eq!(told[0].error.as_ref().unwrap().message, "already running");
     assert_eq!(log.words(), ["alone skipped"]);
+}
+
+/// Where the caller runs its tasks, it runs what follows them too, by whichever door they came in.
+fn what_follows_a_task_that_cannot_start_runs_at_once_by_whichever_door_it_came(lab: &Lab) {
+    if !lab.runs(Runs::Inline) {
+        return; // Elsewhere somebody else runs it.
+    }
+    let log = Log::default();
+    let client = hearing(lab, &log, &[EventKind::Failed]).open().unwrap();
+    let failed = client.enqueue(work::with("badly")).unwrap();
+    let stillborn = || work::with("well").after([failed.id()]);
+    let heard = |door: &str| {
+        assert_eq!(log.words(), ["work failed"], "{door}");
+        log.clear();
+    };
+    heard("a call");
+    client.enqueue(stillborn()).unwrap();
+    heard("a call after one that has failed");
+    let mut outbox = client.outbox();
+    outbox.enqueue(stillborn()).unwrap();
+    outbox.send().unwrap();
+    heard("outbox");
+    client.enqueue_flow(Flow::new("flow").add("one", stillborn())).unwrap();
+    heard("flow");
+    if lab.keeps_tasks() {
+        client.write(|tx| tx.enqueue(stillborn()).map(drop)).unwrap();
+        heard("transaction");
+        client.write(|tx| tx.enqueue(stillborn().on_commit(false)).map(drop)).unwrap();
+        heard("late call");
+    }
 }
 
 fn a_task_that_never_started_is_followed_where_it_is_cancelled_or_deleted(lab: &Lab) {

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use litework::{
-    Cancelled, Cause, Client, Context, Error, Exclusive, Filter, Flow, Handle, Limit,
-    OWNER_BYTES_MAX, Rate, Reason, Result, Scope, State, TaskId, TaskRecord, TaskRef, Unique, task,
+    Cancelled, Capability, Cause, Client, Context, Error, EventKind, Exclusive, Filter, Flow,
+    Handle, Limit, Mode, OWNER_BYTES_MAX, Options, Rate, Reason, Result, Scope, State, TaskId,
+    TaskRecord, TaskRef, Timestamp, Unique, task,
 };
 
 use crate::common::{Lab, Log, Runs};
@@ -29,6 +30,8 @@ crate::everywhere! {
     a_copy_of_what_has_ended_leaves_it_as_it_was,
     a_copy_with_a_bad_value_changes_nothing,
     what_other_tasks_hang_on_is_not_copied,
+    a_copy_expires_as_long_after_its_due_time_as_the_first,
+    what_a_copy_cannot_change_is_refused,
     all_that_are_meant_are_counted_and_then_changed,
     what_succeeded_is_retried_only_if_it_is_named,
     many_more_than_expected_are_left_alone,
@@ -380,6 +383,51 @@ fn what_other_tasks_hang_on_is_not_copied(lab: &Lab) {
     let mut sent = shop.log.words();
     sent.sort_unstable();
     assert_eq!(sent, ["17", "7", "c", "d", "e", "f"]);
+}
+
+fn a_copy_expires_as_long_after_its_due_time_as_the_first(lab: &Lab) {
+    let client = lab.builder().mode(Mode::Hold).register(send).open().unwrap();
+    let long_ago = Timestamp::MIN.after(HOUR).to_chrono();
+    let call = || send::with("a").expires_after(HOUR);
+    let overdue = client.enqueue(call().run_at(long_ago)).unwrap();
+    let expires_at = overdue.refresh().unwrap().expires_at;
+    assert_eq!(expires_at, Some(lab.now().after(HOUR)));
+    let copy = client.edit_as_copy(overdue.id(), |edit| edit.argument("to", "b")).unwrap();
+    assert_eq!(copy.expires_at, expires_at);
+    // It goes where its due time goes, as with `reschedule`.
+    let moved = client.edit_as_copy(copy.id, |edit| edit.run_after(3 * HOUR)).unwrap();
+    assert_eq!(moved.expires_at, Some(lab.now().after(4 * HOUR)));
+    let longer = |edit: litework::Edit| edit.options(|options| options.expires_after(2 * HOUR));
+    let longer = client.edit_as_copy(moved.id, longer).unwrap();
+    assert_eq!(longer.expires_at, Some(lab.now().after(5 * HOUR)));
+}
+
+fn what_a_copy_cannot_change_is_refused(lab: &Lab) {
+    let shop = shop(lab);
+    let later = shop.later("a");
+    let rate = Rate::per(1, HOUR);
+    for (name, options) in [
+        ("description", Options::new().description("b")),
+        ("alias", Options::new().alias("b")),
+        ("needs", Options::new().needs(Capability::Durable)),
+        ("client", Options::new().client("b")),
+        ("on_commit", Options::new().on_commit(false)),
+        ("unique", Options::new().unique(Unique::key("b"))),
+        ("exclusive", Options::new().exclusive(Exclusive::lock("b"))),
+        ("limit", Options::new().limit(Limit::per_key("b", 1))),
+        ("rate_per_key", Options::new().rate_per_key("b", rate)),
+        ("max_running", Options::new().max_running(1)),
+        ("rate", Options::new().rate(rate)),
+        ("follow", Options::new().follow(EventKind::Finished, "send")),
+    ] {
+        let refused =
+            shop.client.edit_as_copy(later.id(), |edit| edit.options(|_| options)).unwrap_err();
+        let text = refused.to_string();
+        let start = format!("unsupported: option of a copy is \"{name}\"; ");
+        assert!(text.starts_with(&start), "{text}");
+    }
+    assert_eq!(shop.client.count(&Filter::new()).unwrap(), 1);
+    assert_eq!(later.refresh().unwrap().state, State::Scheduled);
 }
 
 fn all_that_are_meant_are_counted_and_then_changed(lab: &Lab) {

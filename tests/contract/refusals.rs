@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use litework::{Call, Client, Context, Definition, Error, Filter, Options, Result, Task, task};
+use litework::{
+    Builder, Call, Client, Config, Context, Definition, Error, Filter, Notice, Options, Result,
+    SPAN_MAX, Task, task,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::common::Lab;
@@ -12,6 +15,8 @@ crate::everywhere! {
     a_bad_name_is_refused_at_open,
     a_bad_option_is_refused_at_open,
     a_queue_that_is_not_allowed_is_refused_at_open_and_at_the_call,
+    a_kind_whose_queue_is_not_allowed_is_named,
+    a_setting_out_of_its_range_is_refused_and_not_bent,
     a_bad_option_is_refused_at_the_call,
     a_good_call_goes_through_after_every_refusal,
     the_ends_of_every_range_are_allowed,
@@ -106,6 +111,31 @@ fn a_queue_that_is_not_allowed_is_refused_at_open_and_at_the_call(lab: &Lab) {
     assert_eq!(client.count(&Filter::new().queue("other")).unwrap(), 0);
     let bad = lab.builder().allow_queues(["a b"]).open().map(|_| ()).unwrap_err();
     assert_eq!(bad.code(), "bad_queue");
+}
+
+/// Whoever reads it need not know that notices are tasks.
+fn a_kind_whose_queue_is_not_allowed_is_named(lab: &Lab) {
+    let builder = || lab.builder().allow_queues(["mail"]).failure_notice(Notice::elsewhere());
+    let refused = builder().open().map(drop).unwrap_err().to_string();
+    assert_eq!(refused, "unknown_queue: queue of task litework.notice is \"default\"; one of mail");
+    builder().queue_for("litework.notice", "mail").open().unwrap();
+}
+
+fn a_setting_out_of_its_range_is_refused_and_not_bent(lab: &Lab) {
+    let refused = |builder: Builder| builder.open().map(drop).unwrap_err().to_string();
+    let ageing = |span| refused(lab.builder().ageing(span));
+    assert_eq!(ageing(Duration::ZERO), "out_of_range: ageing is 0ns; 1 ms to 100 years");
+    assert!(ageing(SPAN_MAX + Duration::from_millis(1)).starts_with("out_of_range: ageing is "));
+    lab.builder().ageing(Duration::from_millis(1)).open().unwrap();
+    if !lab.keeps_tasks() {
+        assert_eq!(
+            refused(lab.builder().max_file_bytes(1 << 20)),
+            "unsupported: max_file_bytes is 1048576; none for a queue in memory, which has no file"
+        );
+        let config: Config = serde_json::from_str(r#"{"max_file_bytes": 1048576}"#).unwrap();
+        let refused = lab.builder().config(config).open().map(drop).unwrap_err();
+        assert_eq!(refused.code(), "unsupported");
+    }
 }
 
 /// Calls that must be refused, each with its code and a word of its text.

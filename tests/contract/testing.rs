@@ -8,8 +8,8 @@ use litework::testing::{
     no_leftovers, panic_at, perform,
 };
 use litework::{
-    Client, Context, EventKind, Failure, Filter, Mode, Rate, Result, Retry, State, assert_enqueued,
-    assert_no_leftovers, refute_enqueued, task,
+    Client, Context, EventKind, Failure, Filter, Mode, Rate, Reason, Result, Retry, State,
+    assert_enqueued, assert_no_leftovers, refute_enqueued, task,
 };
 
 use crate::common::{LONG, Lab, Log, Runs};
@@ -124,6 +124,44 @@ fn a_drain_of_some_kinds_leaves_the_others_and_their_due_times(lab: &Lab) {
     assert_eq!(began.until(lab.now()), HOUR);
     let drained = drain(&client, &delayed().except("say").chained(false)).unwrap();
     assert_eq!((drained.succeeded, drained.postponed, drained.left), (1, 1, 0));
+}
+
+fn a_drain_goes_on_after_what_ends_without_running(lab: &Lab) {
+    for chained in [true, false] {
+        let log = Log::default();
+        let client = held(lab, &log);
+        let first = words(&["never"]).run_after(HOUR).expires_after(HOUR);
+        let first = client.enqueue(first.priority(-1)).unwrap();
+        client.enqueue(words(&["then"]).after_finished([first.id()]).priority(1)).unwrap();
+        lab.clock.advance(3 * HOUR);
+        let drained = drain(&client, &Drain::new().chained(chained)).unwrap();
+        assert_eq!((drained.succeeded, drained.failed, drained.left), (1, 0, 0));
+        assert_eq!(log.words(), ["then"]);
+        assert_eq!(first.refresh().unwrap().reason, Some(Reason::Expired));
+    }
+}
+
+fn a_drain_goes_on_after_what_is_cancelled_before_it_begins(lab: &Lab) {
+    for chained in [true, false] {
+        let log = Log::default();
+        let cancels = |client: &Client, event: &litework::Event| {
+            if event.state == State::Failed && !event.will_retry() {
+                let next = client.list(&Filter::new().tag("next"), None, 1).unwrap();
+                client.cancel(next.tasks[0].id).unwrap();
+            }
+        };
+        let builder = builder(lab, &log).on(EventKind::Failed, cancels);
+        let client = builder.mode(Mode::Hold).open().unwrap();
+        client.enqueue(words(&["first"]).priority(3)).unwrap();
+        let expired = words(&["never"]).priority(2).expires_after(HOUR);
+        client.enqueue(expired).unwrap();
+        client.enqueue(words(&["next"]).priority(1).tag("next")).unwrap();
+        client.enqueue(words(&["last"])).unwrap();
+        lab.clock.advance(HOUR);
+        let drained = drain(&client, &Drain::new().chained(chained)).unwrap();
+        assert_eq!((drained.succeeded, drained.left), (2, 0));
+        assert_eq!(log.words(), ["first", "last"]);
+    }
 }
 
 fn a_drain_that_moves_the_clock_waits_for_the_rate_of_a_queue(lab: &Lab) {
@@ -274,6 +312,8 @@ crate::everywhere! {
     a_drain_without_what_is_chained_runs_only_what_was_there,
     a_drain_of_what_is_delayed_moves_the_clock_from_one_due_time_to_the_next,
     a_drain_of_some_kinds_leaves_the_others_and_their_due_times,
+    a_drain_goes_on_after_what_ends_without_running,
+    a_drain_goes_on_after_what_is_cancelled_before_it_begins,
     a_drain_that_moves_the_clock_waits_for_the_rate_of_a_queue,
     a_drain_stops_at_what_no_clock_sets_free,
     the_clock_goes_to_the_next_due_time_and_stays_where_there_is_none,

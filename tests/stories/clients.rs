@@ -564,6 +564,11 @@ fn an_unknown_key_is_refused_with_what_may_have_been_meant() {
             "[clients.mail]\nageing = \"99999999999999999d\"",
             "\"99999999999999999d\" is no time span: a whole number and a unit (ms, s, m, h or d), such as \"10m\"",
         ),
+        // As in the text of a retention.
+        (
+            "[clients.mail]\nageing = \"2 s\"",
+            "\"2 s\" is no time span: a whole number and a unit (ms, s, m, h or d), such as \"10m\"",
+        ),
         ("[clients.mail]\nworkers = \"4\"", "invalid type: string \"4\", expected usize"),
         (
             "[clients.mail]\npreset = \"postgres\"",
@@ -575,7 +580,7 @@ fn an_unknown_key_is_refused_with_what_may_have_been_meant() {
     }
     let twice = serde_json::from_str::<ClientsConfig>(r#"{"routes":[],"routes":[]}"#).unwrap_err();
     assert_eq!(twice.to_string(), "the key `routes` is given twice at line 1 column 21");
-    for span in ["1ms", "2 s", "3m", "4h", "5d"] {
+    for span in ["1ms", "2s", "3m", "4h", "5d"] {
         let table = format!("ageing = {span:?}");
         assert!(toml::from_str::<litework::Config>(&table).unwrap().ageing.is_some(), "{span}");
     }
@@ -626,6 +631,15 @@ fn immediate_has_run_when_enqueue_returns_and_takes_nothing_for_later() {
          its due time out"
     );
     assert!(client.enqueue(plain::with(7).run_after(Duration::ZERO).priority(3)).is_ok());
+    // Neither by the side doors: a copy, or another moment.
+    let copy = |span| client.edit_as_copy(handle.id(), |edit| edit.run_after(span));
+    assert_eq!(copy(HOUR).map(drop).unwrap_err().to_string(), later.to_string());
+    assert_eq!(copy(Duration::ZERO).unwrap().state, State::Succeeded);
+    let moment = litework::SystemClock.now().after(HOUR).to_chrono();
+    let moved = client.reschedule(handle.id(), moment).unwrap_err();
+    assert!(moved.to_string().starts_with("unsupported: supports_defer of"), "{moved}");
+    let moved = client.bulk(&Filter::new()).reschedule(moment).unwrap_err();
+    assert!(moved.to_string().starts_with("unsupported: supports_defer of"), "{moved}");
     let needs = Definition::from(plain).with(|options| options.needs(Capability::Defer));
     let refused = Client::immediate().environment(none).register(needs).open().map(drop);
     assert_eq!(

@@ -251,7 +251,7 @@ fn a_task_of_a_transaction_runs_after_its_commit() {
         });
         let handle = written.unwrap();
         if lab.runs(Runs::Inline) {
-            assert!(handle.ready().unwrap(), "it has run when `write` returns");
+            assert!(handle.has_ended().unwrap(), "it has run when `write` returns");
         }
         assert_eq!(handle.needs_runner(), lab.runs(Runs::RunPending));
         assert_eq!(lab.wait(&client, &handle).unwrap(), 7);

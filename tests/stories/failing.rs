@@ -180,7 +180,7 @@ fn a_panic_is_recorded_and_the_handle_returned() {
     Lab::each_way(|lab| {
         let client = lab.builder().register(burst).open().unwrap();
         let handle = client.enqueue(burst::with().attempts(1)).unwrap();
-        assert!(handle.ready().unwrap() || !lab.runs(Runs::Inline));
+        assert!(handle.has_ended().unwrap() || !lab.runs(Runs::Inline));
         lab.ended(&client, &handle);
         match handle.value().unwrap_err() {
             Error::Failed { report, .. } => assert_eq!(report.kind, "panic"),

@@ -243,7 +243,7 @@ fn a_rate_by_key_spreads_the_starts() {
         lab.ended(&client, &other);
         lab.advance(&client, MINUTE / 2);
         lab.ended(&client, &handles[1]);
-        assert!(!handles[2].ready().unwrap());
+        assert!(!handles[2].has_ended().unwrap());
         lab.advance(&client, MINUTE / 2);
         lab.ended(&client, &handles[2]);
         assert_eq!(log.words(), ["a", "d", "b", "c"]);

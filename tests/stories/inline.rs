@@ -59,7 +59,7 @@ fn a_task_has_run_when_enqueue_returns() {
     let client = client(&lab, &log);
     let handle = client.enqueue(note::with("a")).unwrap();
     assert_eq!(log.words(), ["a"]);
-    assert!(handle.ready().unwrap() && !handle.needs_runner());
+    assert!(handle.has_ended().unwrap() && !handle.needs_runner());
     handle.wait(Duration::ZERO).unwrap();
     client.enqueue_many(["b", "c"].map(note::with)).unwrap();
     assert_eq!(log.words(), ["a", "b", "c"]);

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use litework::{
-    Cause, Client, Context, Exclusive, Failure, Filter, Mode, Rate, Result, Scope, State,
-    TaskRecord, task,
+    Cause, Client, Context, EventKind, Exclusive, Failure, Filter, Mode, Rate, Result, Scope,
+    State, TaskId, TaskRecord, task,
 };
 use tracing::Level;
 
@@ -179,6 +179,51 @@ fn what_of_an_owner_runs_is_asked_to_stop_and_erased_later() {
             assert_eq!(office.client.erase("ada").unwrap().tasks, 1);
         });
     });
+}
+
+/// Changes a row as another program might that goes past all checks.
+fn damage(lab: &Lab, id: TaskId, change: &str) {
+    let stranger = rusqlite::Connection::open(lab.path()).unwrap();
+    stranger.pragma_update(None, "ignore_check_constraints", true).unwrap();
+    stranger.pragma_update(None, "foreign_keys", false).unwrap();
+    let sql = format!("UPDATE litework_task SET {change} WHERE id = ?1");
+    let row: i64 = id.to_string().split_once('-').unwrap().0.parse().unwrap();
+    assert_eq!(stranger.execute(&sql, [row]).unwrap(), 1);
+}
+
+/// Only a file can be damaged, and nobody runs what is looked after here.
+#[test]
+fn a_newest_row_that_is_damaged_does_not_hide_the_others_from_those_who_look_after_them() {
+    let lab = Lab::inline();
+    let clerk = clerk(&lab);
+    let later = |to: &str| clerk.enqueue(send::with(to).owner("ada").run_after(HOUR)).unwrap();
+    let handles = ["a", "b", "c"].map(later);
+    damage(&lab, handles[2].id(), "tags = CAST(x'22ff22' AS TEXT)");
+    assert_eq!(clerk.list(&Filter::new(), None, 1).unwrap().bad.len(), 1);
+    let cancelled = clerk.bulk(&Filter::new()).cancel().unwrap();
+    assert_eq!((cancelled.done, cancelled.left), (3, 0));
+    assert_eq!(handles[0].refresh().unwrap().state, State::Cancelled);
+    let erased = clerk.erase("ada").unwrap();
+    assert_eq!((erased.tasks, erased.running.len(), erased.left), (3, 0, 0));
+    assert_eq!(clerk.count(&Filter::new()).unwrap(), 0);
+}
+
+/// Only a file can be damaged, and nobody runs what is erased here.
+#[test]
+fn an_erase_says_what_it_had_to_leave_and_calls_nothing_running_that_only_came_meanwhile() {
+    let lab = Lab::inline();
+    // Whoever is cancelled sends one more.
+    let builder = lab.builder().mode(Mode::Hold).register(hold).register(send);
+    let client = builder.on(EventKind::Cancelled, |client, _| {
+        client.enqueue(send::with("meanwhile").owner("ada").run_after(HOUR)).unwrap();
+    });
+    let client = client.open().unwrap();
+    let later = |to: &str| client.enqueue(send::with(to).owner("ada").run_after(HOUR)).unwrap();
+    let handles = ["a", "b", "c"].map(later);
+    damage(&lab, handles[1].id(), "lane = 99");
+    let erased = client.erase("ada").unwrap();
+    assert_eq!((erased.tasks, erased.running, erased.left), (2, vec![], 1));
+    assert_eq!(client.count(&Filter::new().owner("ada")).unwrap(), 3, "one of them is damaged");
 }
 
 /// Only a pool has threads to set.

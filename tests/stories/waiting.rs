@@ -150,7 +150,7 @@ fn a_waiter_gets_what_ends_while_the_client_shuts_down() {
         // What has ended can be read; what has not, nobody runs any more.
         assert_eq!(handle.wait(LONG).unwrap(), 7);
         assert_eq!(handle.value().unwrap(), 7);
-        assert!(handle.ready().unwrap() && !later.ready().unwrap());
+        assert!(handle.has_ended().unwrap() && !later.has_ended().unwrap());
         assert_eq!(later.wait(LONG).unwrap_err().code(), "closed");
         assert_eq!(later.cancel().unwrap_err().code(), "closed");
         drop(client);

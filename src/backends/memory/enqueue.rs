@@ -42,7 +42,10 @@ impl Book {
         for (index, task) in tasks.into_iter().enumerate() {
             let is_batch = task.is_batch();
             match self.insert(now, task, offer, &stored) {
-                Ok(one) if is_batch && one.existing => return Ok(vec![one]),
+                Ok(one) if is_batch && one.existing => {
+                    self.before = None;
+                    return Ok(vec![one]);
+                }
                 Ok(one) => stored.push(one),
                 Err(error) => {
                     self.undo(first_row, offer);

@@ -4,8 +4,8 @@
 //! see a call as a whole or not at all, and a bell rings after the lock is let go. It is also the
 //! model that tests compare `SQLite` with, so the plainest form goes before the fastest.
 //!
-//! It never writes to disk, forgets a task only when it is pruned or cleared, and never takes an owner for
-//! dead: whoever could judge that dies with it.
+//! It never writes to disk, forgets a task only when it is pruned, cleared, deleted or erased, and never
+//! takes an owner for dead: whoever could judge that dies with it.
 
 mod claim;
 mod edges;

@@ -124,7 +124,7 @@ impl Task {
             kind: Arc::clone(&self.lane.1),
             queue: Arc::clone(&self.lane.0),
             priority: task.priority,
-            due_at: task.due_at,
+            due_at: task.due_at.max(task.enqueued_at),
             expires_at: task.expires_at,
             attempts_max: task.attempts_max,
             at_most_once: task.at_most_once,

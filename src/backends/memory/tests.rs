@@ -292,3 +292,17 @@ fn what_is_cleared_is_gone_from_every_index_and_its_rows_are_not_used_again() {
     assert_eq!((next[0].id.row(), next[0].existing), (5, false));
     assert_eq!(rows(&claim(&memory, 102, &Places::new(7, 9))), [5]);
 }
+
+#[test]
+fn a_flow_that_is_there_already_leaves_nothing_to_be_taken_back() {
+    let memory = Memory::default();
+    let flow = || {
+        let sums = crate::ties::Ties { sums: true, ..crate::ties::Ties::default() };
+        let batch = Box::new(crate::ties::Extra { ties: sums, ..crate::ties::Extra::default() });
+        vec![NewTask { extra: Some(batch), ..keyed("flow", "{}") }, task(0, 0)]
+    };
+    assert_eq!(memory.enqueue(at(1), flow(), None).expect("stored").len(), 2);
+    let again = memory.enqueue(at(2), flow(), None).expect("it is there");
+    assert_eq!((again.len(), again[0].existing), (1, true));
+    assert!(memory.with(|book| book.before.is_none()), "later edits are not kept");
+}

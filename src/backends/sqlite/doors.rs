@@ -32,7 +32,7 @@ use crate::fault;
 use crate::flow::{Batch, Flow};
 use crate::handle::Handle;
 use crate::hook::Untold;
-use crate::hub::Hub;
+use crate::hub::{Hub, ended_unrun};
 use crate::id::TaskId;
 use crate::json;
 use crate::options::Durability;
@@ -352,11 +352,14 @@ impl<T> Pending<T> {
     pub fn rolled_back(self) {}
 }
 
-/// In mode `inline`, runs what a commit has just made due.
+/// In mode `inline`, runs what a commit has just made due, and what follows those that cannot start.
 fn run_stored(hub: &Hub, stored: &[Stored]) {
     let Some(runner) = hub.runner.get() else { return };
     for stored in stored {
         let _in_its_row = runner.run_stored(stored.id);
+    }
+    for id in ended_unrun(stored) {
+        runner.run_followers(id);
     }
 }
 

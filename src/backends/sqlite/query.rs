@@ -333,7 +333,7 @@ pub(super) fn still_passes(
 }
 
 /// Served by the primary key.
-const TEMPLATE: &str = "SELECT l.kind, l.queue, t.priority, t.due_at, t.expires_at, \
+const TEMPLATE: &str = "SELECT l.kind, l.queue, t.priority, max(t.due_at, t.enqueued_at), t.expires_at, \
      t.attempts_max, t.at_most_once, t.owner, t.tags, t.meta, t.options, t.name, t.wait_key, t.ties, \
      coalesce(t.arguments, (SELECT body FROM litework_payload WHERE id = t.id * 2)) \
      FROM litework_task t JOIN litework_lane l ON l.id = t.lane WHERE t.id = ?1 AND t.tag = ?2";

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::backend::{Offer, Room, SuspectPlace};
+use crate::catalog::Catalog;
 use crate::record::Claimed;
 use crate::registry::Registry;
 use crate::watch::{Notice, Signal};
@@ -14,6 +15,7 @@ use crate::worker::minder::Visit;
 pub(super) struct Caller {
     pub(super) visit: Visit,
     pub(super) view: u64,
+    pub(super) catalog: Arc<Catalog>,
     pub(super) registry: Arc<Registry>,
     /// For `run_pending`: one place, and only for some kinds.
     pub(super) pending: Option<Selected>,
@@ -30,12 +32,6 @@ pub(super) struct Selected {
 }
 
 impl Caller {
-    /// Whether a name that was given means this kind, by its own name or an alias.
-    fn is_kind(&self, name: &str, kind: &str) -> bool {
-        let own = |name: &str| self.registry.get(name).map(|handler| &handler.kind.name);
-        name == kind || own(name).is_some_and(|named| Some(named) == own(kind))
-    }
-
     /// The place of a suspect that was claimed, to be given back when its body has ended.
     pub(super) fn alone(&self, task: &Claimed, signal: &Arc<Signal>) -> Option<Alone> {
         let taken = task.crashes > 0 && self.has_suspect.swap(false, Ordering::SeqCst);
@@ -60,7 +56,7 @@ impl Offer for Caller {
 
     fn serves(&self, _queue: &str, kind: &str) -> bool {
         let selected = self.pending.as_ref().is_none_or(|pending| {
-            let names = |list: &[String]| list.iter().any(|name| self.is_kind(name, kind));
+            let names = |list: &[String]| list.iter().any(|name| self.catalog.is_same(name, kind));
             (pending.only.is_empty() || names(&pending.only)) && !names(&pending.except)
         });
         selected && self.registry.get(kind).is_some()

@@ -10,7 +10,7 @@ use super::{Inline, tally};
 use crate::attempt::{self, Ended};
 use crate::client::Client;
 use crate::error::Error;
-use crate::hub::{Came, Pending, Ran, Stepper};
+use crate::hub::{Came, Pending, Ran, Stepped, Stepper};
 use crate::id::TaskId;
 use crate::intake::Left;
 use crate::outcome::Outcome;
@@ -33,19 +33,33 @@ impl Stepper for Inline {
             Err(Error::Closed) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let (_, mut taken) = self.exchange(&mut Ends::default(), Some(&*caller))?;
-        // Claimed at most once, but not to be run: the next call finds them again.
-        self.hand_back(taken.unflushed);
-        taken.claimed.pop().map(|held| self.step(held)).transpose()
+        loop {
+            let (done, mut taken) = self.exchange(&mut Ends::default(), Some(&*caller))?;
+            if let Some(held) = taken.claimed.pop() {
+                return self.step(held).map(Some);
+            }
+            // What ends without running may let others run.
+            let more = done.more && taken.unflushed.is_empty();
+            // Claimed at most once, but not to be run: the next call finds them again.
+            self.hand_back(taken.unflushed);
+            if !more {
+                return Ok(None);
+            }
+        }
     }
 
-    fn run_one(&self, id: TaskId) -> Result<Option<Came>, Error> {
+    fn run_one(&self, id: TaskId) -> Result<Stepped, Error> {
         let caller = match self.caller(None) {
             Ok(caller) => caller,
-            Err(Error::Closed) => return Ok(None),
+            Err(Error::Closed) => return Ok(Stepped::NotNow),
             Err(error) => return Err(error),
         };
-        self.pick(id, &caller)?.0.map(|held| self.step(held)).transpose()
+        let (held, ended) = self.pick(id, &caller)?;
+        match held {
+            Some(held) => self.step(held).map(Stepped::Ran),
+            None if ended => Ok(Stepped::Ended),
+            None => Ok(Stepped::NotNow),
+        }
     }
 
     fn next_due(&self) -> Result<Option<Timestamp>, Error> {
@@ -72,7 +86,6 @@ impl Inline {
         let Ended { finish, kept } = self.attempt(&held);
         let InHand { task, ticket, alone } = held;
         drop(alone);
-        let handed_back = finish.outcome == Outcome::GivenBack;
         let mut ends = Ends::one(finish, ticket);
         let to = if kept.is_some() {
             kept
@@ -83,7 +96,7 @@ impl Inline {
         self.end(&ends, &[to]);
         let mut ran = Ran::default();
         tally(&mut ran, &ends.finishes, &[to]);
-        Ok(Came { kind: task.kind, ran, handed_back })
+        Ok(Came { kind: task.kind, ran })
     }
 }
 
