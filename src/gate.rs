@@ -313,6 +313,11 @@ impl GateOption {
         }
     }
 
+    /// Whether its key may be made from the argument of this name.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.pattern().wants(name)
+    }
+
     /// The key under which one call stands at the gate, and the gate.
     pub(crate) fn resolve(&self, arguments: &Map<String, Value>) -> Result<(String, Gate), Error> {
         let key = self.pattern().fill(self.place(), arguments)?;

@@ -50,6 +50,11 @@ impl Pattern {
         Ok(key)
     }
 
+    /// Whether it may take the argument of this name.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.0.contains(name)
+    }
+
     fn pieces(&self, place: &str) -> Result<Vec<Piece<'_>>, Error> {
         let bad = |reason: &str| {
             let allowed = format!("{reason}; write `{{name}}` for an argument, `{{{{` for a brace");

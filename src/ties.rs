@@ -2,9 +2,11 @@
 //!
 //! Most tasks have none, and pay nothing for those that have: their row holds NULL.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::Error;
@@ -37,11 +39,25 @@ impl TiesOption {
         arguments: &str,
         now: Timestamp,
     ) -> Result<Extra, Error> {
-        // They were encoded, or checked, as the object that they are.
-        let arguments: Map<String, Value> = serde_json::from_str(arguments).unwrap_or_default();
+        let wants = |name: &str| {
+            self.unique.as_ref().is_some_and(|unique| unique.wants(name))
+                || self.gate.as_ref().is_some_and(|gate| gate.wants(name))
+        };
+        let some = given(arguments, wants);
+        // Whoever misses an argument says which there are.
+        self.resolve_with(kind, &some, now)
+            .or_else(|_| self.resolve_with(kind, &given(arguments, |_| true), now))
+    }
+
+    fn resolve_with(
+        &self,
+        kind: &str,
+        arguments: &Map<String, Value>,
+        now: Timestamp,
+    ) -> Result<Extra, Error> {
         let mut extra = Extra::default();
         if let Some(unique) = &self.unique {
-            let claim = unique.resolve(kind, &arguments, now)?;
+            let claim = unique.resolve(kind, arguments, now)?;
             if unique.is_last() {
                 extra.wait_key = Some(format!("last:{}", claim.key));
                 extra.ties.gate = Some(Gate::TURN);
@@ -50,12 +66,40 @@ impl TiesOption {
             extra.claim = Some(claim);
         }
         if let Some(gate) = &self.gate {
-            let (key, gate) = gate.resolve(&arguments)?;
+            let (key, gate) = gate.resolve(arguments)?;
             extra.wait_key = Some(key);
             extra.ties.gate = Some(gate);
         }
         Ok(extra)
     }
+}
+
+/// The arguments of these names. They were encoded, or checked, as the object that they are.
+fn given(arguments: &str, wants: impl Fn(&str) -> bool) -> Map<String, Value> {
+    struct Wanted<W>(W);
+
+    impl<'de, W: Fn(&str) -> bool> Visitor<'de> for Wanted<W> {
+        type Value = Map<String, Value>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut wanted = Map::new();
+            while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+                if (self.0)(&name) {
+                    wanted.insert(name.into_owned(), map.next_value()?);
+                } else {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+            Ok(wanted)
+        }
+    }
+
+    let mut reader = serde_json::Deserializer::from_str(arguments);
+    reader.deserialize_map(Wanted(wants)).unwrap_or_default()
 }
 
 /// What the end of a task must be for the one that comes after it to run.
@@ -150,7 +194,7 @@ impl Links {
 /// A parameter that the call gives nothing for is most likely misspelt, and would be passed over.
 fn check_parameter(takes: &str, arguments: &str) -> Result<(), Error> {
     // They were encoded as the object that they are.
-    let given: Map<String, Value> = serde_json::from_str(arguments).unwrap_or_default();
+    let given = given(arguments, |_| true);
     if given.contains_key(takes) {
         return Ok(());
     }

@@ -353,6 +353,15 @@ impl Unique {
         Ok(())
     }
 
+    /// Whether its key may be made from the argument of this name.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        match &self.by {
+            By::Arguments => true,
+            By::Chosen(names) => names.iter().any(|chosen| chosen == name),
+            By::Pattern(pattern) => pattern.wants(name),
+        }
+    }
+
     /// What one call means by it.
     pub(crate) fn resolve(
         &self,

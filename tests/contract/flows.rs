@@ -60,7 +60,6 @@ crate::everywhere!(
     a_member_whose_unique_key_is_taken_refuses_the_flow,
     a_result_that_does_not_fit_is_told,
     large_results_are_handed_on,
-    a_flow_is_not_copied_as_if_it_were_a_task,
 );
 
 fn client(lab: &Lab) -> (Client, Log) {
@@ -430,23 +429,6 @@ fn large_results_are_handed_on(lab: &Lab) {
     assert_eq!(ended(lab, &client, &batch).state, State::Succeeded);
     let last = batch.members().unwrap().pop().unwrap();
     assert_eq!(last.value::<String>().unwrap(), format!("{large}yz"));
-}
-
-fn a_flow_is_not_copied_as_if_it_were_a_task(lab: &Lab) {
-    let (client, _) = client(lab);
-    let later = step::with("a").run_after(LONG);
-    let batch = client.enqueue_flow(Flow::group("one", [later])).unwrap();
-    let refused = client.edit_as_copy(batch.id(), |edit| edit.priority(1)).unwrap_err();
-    assert_eq!(
-        refused.to_string(),
-        format!(
-            "unsupported: task to copy is \"{}\"; one that is run; a batch is not: enqueue its flow \
-             anew",
-            batch.id()
-        )
-    );
-    assert_eq!(batch.refresh().unwrap().state, State::Waiting, "and it goes on");
-    assert_eq!(client.count(&litework::Filter::new()).unwrap(), 2);
 }
 
 #[test]

@@ -91,15 +91,14 @@ fn a_flow_that_is_run_again_still_waits_for_tasks_that_are_none_of_its_own() {
 }
 
 #[test]
-fn a_flow_that_is_run_again_waits_for_a_task_that_was_run_again_before() {
+fn a_task_outside_of_a_flow_that_is_run_again_takes_the_flow_along() {
     on_both(|engine| {
         let first = store(engine, vec![task(KINDS[0])])[0];
         let ids = store(engine, vec![batch(), member(&[Ref::Task(first)])]);
         fail(engine, &claim_all(engine, 5)[0]);
         assert_eq!(state(engine, ids[1]), DOOMED);
         engine.act(at(8), first, crate::deed::Deed::Retry).expect("it answers");
-        assert_eq!(engine.retry_batch(at(8), ids[0]).expect("it answers"), 1);
-        assert_eq!(state(engine, ids[1]), WAITS);
+        assert_eq!([ids[0], ids[1]].map(|id| state(engine, id)), [WAITS; 2]);
         let claimed = claim_all(engine, 9);
         assert_eq!(rows(&claimed), [first]);
         succeed(engine, &claimed[0]);
