@@ -10,7 +10,7 @@ use super::edges::{self, Ripple};
 use super::errors::not_stored;
 use super::follow;
 use super::gates::{self, ties_of};
-use super::promote::Unwritten;
+use super::lanes::Unwritten;
 use super::row::text;
 use super::unique;
 use crate::backend::Offer;

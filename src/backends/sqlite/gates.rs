@@ -98,11 +98,11 @@ pub(super) const PAST: &str = "SELECT id, lane, rank, priority, ties FROM ( \
      WHERE lane NOT IN (SELECT lane FROM litework_task \
      WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'ready') LIMIT 1";
 
-/// Keys that are looked at in one go.
-const KEYS_MAX: usize = 2_000;
+/// Keys that are looked at in one turn, for about 2 ms.
+const KEYS_MAX: usize = 200;
 
-/// Keys whose next go on in one transaction: about 2 ms under the write lock.
-pub(super) const OPENED_AT_ONCE: usize = 100;
+/// Turns of one look; the next goes on behind its last key.
+pub(super) const LOOKS: usize = 10;
 
 /// Numbers of holders that are taken from the file at once, so that most claims of a lock write no row for it.
 const RESERVED: i64 = 1_000;

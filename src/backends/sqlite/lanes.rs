@@ -17,6 +17,7 @@ use super::waiting::Waiting;
 use crate::backend::{self, Offer};
 use crate::error::Error;
 use crate::rule::Admits;
+use crate::state::State;
 
 /// A file has at most this many lanes.
 pub(super) const LANES_MAX: usize = 1_000;
@@ -53,6 +54,10 @@ pub(super) fn too_many_lanes() -> Error {
 
 /// A ready task's place in the order.
 pub(super) type Head = (i64, i64);
+
+/// Tasks that stand in their lane as if they were ready, and how they are still written: due ones as
+/// scheduled; those that have got a place of their gate as waiting.
+pub(super) type Unwritten = HashMap<i64, State>;
 
 /// How much of a lane is remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -455,13 +455,19 @@ impl Backend for Sqlite {
     fn open_gates(&self, now: Timestamp) -> Result<(), Error> {
         self.check_usable()?;
         let mut last = self.inner.last_gate.lock().unwrap_or_else(PoisonError::into_inner);
-        let keys = self.read("the gates", |conn| Ok(gates::forgotten(conn, now, &mut last)?))?;
-        drop(last);
-        let open = |core: &mut Core, keys: &[String]| {
-            keys.iter().try_for_each(|key| core.release_past(now, key))
-        };
-        let mut some = keys.chunks(gates::OPENED_AT_ONCE);
-        some.try_for_each(|keys| self.transaction(self.durability, |core| open(core, keys)))
+        for _ in 0..gates::LOOKS {
+            let mut turn = self.inner.writer.turn()?;
+            let keys = turn.look(|conn| Ok(gates::forgotten(conn, now, &mut last)))??;
+            if !keys.is_empty() {
+                turn.transaction(self.durability, |core| {
+                    keys.iter().try_for_each(|key| core.release_past(now, key))
+                })?;
+            }
+            if last.is_empty() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn cancel(&self, now: Timestamp, id: TaskId) -> Result<(Cancelled, Over), Error> {
