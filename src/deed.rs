@@ -44,6 +44,23 @@ impl Deed {
         }
     }
 
+    /// Why no copy may take the place of a task that is tied to others: it would not have its place among them.
+    pub(crate) fn no_copy(
+        id: TaskId,
+        (state, reason): (State, Option<Reason>),
+        is_batch: bool,
+        is_member: bool,
+    ) -> Option<Error> {
+        let waits = state == State::Waiting && reason == Some(Reason::Parents);
+        let instead = "cancel the flow and enqueue it anew";
+        (waits || is_batch || is_member).then_some(Error::WrongState {
+            code: "linked",
+            id,
+            state,
+            instead,
+        })
+    }
+
     /// Whether an error says that the task, as it stands, does not admit a deed, and nothing else.
     pub(crate) fn is_refusal(error: &Error) -> bool {
         matches!(
@@ -114,6 +131,19 @@ impl Tally {
                 }
             }
             Ok(Done::Asked) => self.asked += 1,
+            Err(error) if Deed::is_refusal(&error) => self.left += 1,
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Counts a task of which a copy was to be stored.
+    pub(crate) fn count_copy(&mut self, answer: Result<TaskId, Error>) -> Result<(), Error> {
+        match answer {
+            Ok(copy) => {
+                self.done += 1;
+                self.ready.push(copy);
+            }
             Err(error) if Deed::is_refusal(&error) => self.left += 1,
             Err(error) => return Err(error),
         }

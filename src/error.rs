@@ -100,7 +100,7 @@ pub enum Error {
     #[error("{code}: task {id} is {state}; {instead}")]
     #[non_exhaustive]
     WrongState {
-        /// `already_finished` or `running`.
+        /// `already_finished`, `running` or `linked`.
         code: &'static str,
         /// The task.
         id: TaskId,

@@ -128,6 +128,20 @@ impl Client {
         self.check_open()?;
         let id = id.as_task_id()?;
         let now = self.hub.clock.now();
+        let new = self.copy_of(id, now, change)?;
+        let (stored, over) = self.hub.backend.replace(now, id, new)?;
+        self.tell(&over);
+        self.run_in_caller(&[stored.id]);
+        self.get(stored.id)
+    }
+
+    /// What is stored as a changed copy of a task.
+    pub(crate) fn copy_of(
+        &self,
+        id: TaskId,
+        now: Timestamp,
+        change: impl FnOnce(Edit) -> Edit,
+    ) -> Result<NewTask, Error> {
         let old = self.hub.backend.template(id)?.ok_or_else(|| Error::not_found(id))?;
         let arguments = serde_json::from_str(&old.arguments).map_err(|error| Error::BadRow {
             row: id.row(),
@@ -135,11 +149,7 @@ impl Client {
             reason: error.to_string(),
         })?;
         let edit = change(Edit { arguments, with: CallOptions::default() });
-        let new = self.edited(id, old, &edit, now)?;
-        let (stored, over) = self.hub.backend.replace(now, id, new)?;
-        self.tell(&over);
-        self.run_in_caller(&[stored.id]);
-        self.get(stored.id)
+        self.edited(id, old, &edit, now)
     }
 
     fn edited(
