@@ -10,16 +10,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::{Error as _, MapAccess};
 
-use crate::error::{Error, shorten};
+use crate::error::Error;
 use crate::gate::{RATE_MAX, RUNNING_MAX, Rate};
 use crate::mode::Mode;
-use crate::near::{did_you_mean, nearest};
 use crate::operate::WORKERS_MAX;
 use crate::options::{Durability, check_name};
 use crate::quota::{FILE_BYTES, FILE_BYTES_TEXT, WAITING, WAITING_TEXT};
+use crate::retention::Retention;
 use crate::route::Glob;
+use crate::table::{plain, span, table};
 use crate::time::SPAN_MAX;
 
 /// A complete client in one word.
@@ -45,43 +45,6 @@ impl Preset {
     }
 }
 
-/// The error for a key that is none of these.
-fn unknown_key<E: serde::de::Error>(key: &str, known: &[&str]) -> E {
-    let hint = match nearest(key, known.iter().copied()) {
-        near if near.is_empty() => format!("; the keys are {}", known.join(", ")),
-        near => did_you_mean(&near.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>()),
-    };
-    E::custom(format_args!("unknown key `{}`{hint}", shorten(key)))
-}
-
-/// One value, by its own type.
-fn plain<'de, T: Deserialize<'de>, A: MapAccess<'de>>(map: &mut A) -> Result<T, A::Error> {
-    map.next_value()
-}
-
-/// A time span as text: a whole number and a unit.
-fn span<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<Duration>, A::Error> {
-    let Some(text) = map.next_value::<Option<String>>()? else { return Ok(None) };
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let unit_ms = match text[digits..].trim_start() {
-        "ms" => Some(1),
-        "s" => Some(1_000),
-        "m" => Some(60_000),
-        "h" => Some(3_600_000),
-        "d" => Some(86_400_000),
-        _ => None,
-    };
-    let number = text[..digits].parse::<u64>().ok();
-    let ms = number.zip(unit_ms).and_then(|(number, unit_ms)| number.checked_mul(unit_ms));
-    let ms = ms.ok_or_else(|| {
-        let text = shorten(&text);
-        A::Error::custom(format_args!(
-            "{text:?} is no time span: a whole number and a unit (ms, s, m, h or d), such as \"10m\""
-        ))
-    })?;
-    Ok(Some(Duration::from_millis(ms)))
-}
-
 /// Writes a struct of settings and the way it is read: each key once, and none but these.
 macro_rules! settings {
     (
@@ -97,42 +60,7 @@ macro_rules! settings {
             $($(#[$doc])* pub $key: $type,)+
         }
 
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                const KEYS: &[&str] = &[$(stringify!($key)),+];
-                struct Reader;
-
-                impl<'de> serde::de::Visitor<'de> for Reader {
-                    type Value = $name;
-
-                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                        write!(f, "a table with the keys {}", KEYS.join(", "))
-                    }
-
-                    fn visit_map<A: MapAccess<'de>>(
-                        self,
-                        mut map: A,
-                    ) -> Result<Self::Value, A::Error> {
-                        let mut settings = $name::default();
-                        let mut seen: Vec<String> = Vec::new();
-                        while let Some(key) = map.next_key::<String>()? {
-                            if seen.contains(&key) {
-                                let text = format_args!("the key `{key}` is given twice");
-                                return Err(A::Error::custom(text));
-                            }
-                            match key.as_str() {
-                                $(stringify!($key) => settings.$key = $read(&mut map)?,)+
-                                other => return Err(unknown_key(other, KEYS)),
-                            }
-                            seen.push(key);
-                        }
-                        Ok(settings)
-                    }
-                }
-
-                from.deserialize_struct(stringify!($name), KEYS, Reader)
-            }
-        }
+        table! { $name { $($key as $read,)+ } }
     };
 }
 
@@ -142,7 +70,7 @@ settings! {
     /// JSON) is no key.
     ///
     /// ```
-    /// # use litework::{Config, Mode};
+    /// # use litework::{Config, Keep, Mode, Retention};
     /// # use std::time::Duration;
     /// let config: Config = toml::from_str(
     ///     r#"
@@ -151,10 +79,21 @@ settings! {
     ///     ageing = "10m"
     ///     threads_for = { images = 2 }
     ///     queue_for = [{ kinds = "mail.*", queue = "mail" }]
+    ///
+    ///     [retention]
+    ///     succeeded = { age = "1h", count = 10_000 }
+    ///     failed = { age = "90d" }
+    ///     queues.invoices.succeeded = {} # no limit
     ///     "#,
     /// )?;
     /// assert_eq!((config.mode, config.workers), (Some(Mode::Pool), Some(4)));
     /// assert_eq!(config.ageing, Some(Duration::from_secs(600)));
+    /// let (hour, day) = (Duration::from_secs(60 * 60), Duration::from_secs(24 * 60 * 60));
+    /// let retention = Retention::default()
+    ///     .succeeded(Keep::age(hour).count(10_000))
+    ///     .failed(Keep::age(90 * day))
+    ///     .queue("invoices", Retention::default().succeeded(Keep::forever()));
+    /// assert_eq!(config.retention, Some(retention));
     ///
     /// let error = toml::from_str::<Config>("worker = 4").unwrap_err();
     /// assert!(error.message().contains("unknown key `worker`; did you mean `workers`?"));
@@ -173,6 +112,13 @@ settings! {
         pub name: Option<String> as plain,
         /// What an answered call survives: `full` or `normal`.
         pub durability: Option<Durability> as plain,
+        /// How long tasks are kept after their end, the whole in the place of the builder's: by outcome and
+        /// queue, an `age` as text and a `count`, see [`Retention`].
+        pub retention: Option<Retention> as plain,
+        /// Whether this program removes what is old by itself.
+        pub prune: Option<bool> as plain,
+        /// Gives the space of what was removed back to the disk. Only for a queue file.
+        pub incremental_vacuum: Option<bool> as plain,
         /// Only these queues may be used.
         pub allow_queues: Option<Vec<String>> as plain,
         /// The pool serves only these queues.
@@ -341,6 +287,9 @@ impl Config {
             let range = Duration::from_millis(1)..=SPAN_MAX;
             in_range(|| at("ageing"), ageing, &range, "1 ms to 100 years")?;
         }
+        if let Some(retention) = &self.retention {
+            retention.check_settings(&at("retention"))?;
+        }
         if let Some(tasks) = &self.max_waiting_each {
             in_range(|| at("max_waiting_each"), tasks, &WAITING, WAITING_TEXT)?;
         }
@@ -391,6 +340,7 @@ impl Config {
             ("workers", shown(self.workers.as_ref())),
             ("durability", shown(self.durability.as_ref())),
             ("max_file_bytes", shown(self.max_file_bytes.as_ref())),
+            ("incremental_vacuum", shown(self.incremental_vacuum.as_ref())),
             ("application_file", shown(self.application_file.as_ref())),
             ("convert_to_wal", shown(self.convert_to_wal.as_ref())),
             ("allow_network_filesystem", shown(self.allow_network_filesystem.as_ref())),

@@ -102,6 +102,7 @@ mod outcome;
 mod panics;
 mod settle;
 mod error;
+mod table;
 mod event;
 mod mode;
 mod mishap;

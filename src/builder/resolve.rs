@@ -78,6 +78,9 @@ impl Builder {
         self.durability = config.durability.unwrap_or(self.durability);
         self.step_ms = config.ageing.map(step_for).or(self.step_ms);
         self.retry_in_place = config.retry_in_place.unwrap_or(self.retry_in_place);
+        self.prunes.retention =
+            config.retention.unwrap_or_else(|| std::mem::take(&mut self.prunes.retention));
+        self.prunes.automatic = config.prune.unwrap_or(self.prunes.automatic);
         self.quotas.queues.extend(config.max_waiting);
         self.quotas.each_queue = config.max_waiting_each.or(self.quotas.each_queue);
         self.quotas.file_bytes = config.max_file_bytes.or(self.quotas.file_bytes);
@@ -88,6 +91,8 @@ impl Builder {
             set(&mut settings.application_file, config.application_file);
             set(&mut settings.convert_to_wal, config.convert_to_wal);
             set(&mut settings.any_filesystem, config.allow_network_filesystem);
+            set(&mut settings.incremental_vacuum, config.incremental_vacuum);
+            self.prunes.gives_space = settings.incremental_vacuum;
         }
         Ok(())
     }
@@ -229,6 +234,7 @@ mod tests {
     use crate::client::Client;
     use crate::gate::Rate;
     use crate::options::Durability;
+    use crate::retention::{Keep, Retention};
 
     /// Settings in which no key has its default.
     const ALL: &str = r#"{
@@ -238,6 +244,8 @@ mod tests {
         "rate": {"a": {"count": 60, "per": "1m", "burst": 2}},
         "queue_for": [{"kinds": "x*", "queue": "a"}], "ageing": "10m", "retry_in_place": false,
         "max_waiting": {"a": 5}, "max_waiting_each": 6, "max_file_bytes": 1048576,
+        "retention": {"failed": {"age": "90d", "count": 7}, "queues": {"a": {"skipped": {}}}},
+        "prune": false, "incremental_vacuum": true,
         "application_file": true, "convert_to_wal": true, "allow_network_filesystem": true
     }"#;
 
@@ -256,6 +264,7 @@ mod tests {
         let other = other.threads_for("a", 9).threads_for("z", 9).weight("a", 9).weight("z", 9);
         let other = other.max_running("a", 9).rate("z", Rate::per(9, minute));
         let other = other.queue_for("*", "z").max_waiting("a", 9).max_waiting("z", 9);
+        let other = other.retention(Retention::all(Keep::age(minute))).prune(true);
         let builder = applied(other.max_waiting_each(9).max_file_bytes(9));
         assert_eq!((builder.mode, builder.workers), (Some(Mode::Hold), Some(3)));
         assert!(format!("{:?}", builder.store).contains("b.db"));
@@ -275,7 +284,12 @@ mod tests {
         assert_eq!((quotas.queues["a"], quotas.queues["z"]), (5, 9));
         assert_eq!((quotas.each_queue, quotas.file_bytes), (Some(6), Some(1_048_576)));
         assert_eq!((builder.durability, builder.retry_in_place), (Durability::Normal, false));
+        let kept = Retention::default().failed(Keep::age(90 * 24 * 60 * minute).count(7));
+        let differs = Retention::default().skipped(Keep::forever());
+        assert_eq!(builder.prunes.retention, kept.queue("a", differs));
+        assert!(!builder.prunes.automatic && builder.prunes.gives_space);
         let settings = &builder.settings;
+        assert!(settings.incremental_vacuum);
         assert!(settings.application_file && settings.convert_to_wal && settings.any_filesystem);
     }
 

@@ -497,6 +497,18 @@ fn a_value_outside_its_range_is_refused_with_the_path_of_its_key() {
             "rate.mail.burst is 6; 1 to its count".into(),
         ),
         ("ageing = \"0s\"", "ageing is 0ns; 1 ms to 100 years".into()),
+        (
+            "retention = { failed = { age = \"36501d\" } }",
+            "retention.failed.age is 3153686400s; 0 to 100 years".into(),
+        ),
+        (
+            "[clients.mail.retention.queues.post]\nskipped = { age = \"36501d\" }",
+            "retention.queues.post.skipped.age is 3153686400s; 0 to 100 years".into(),
+        ),
+        (
+            "retention.queues.post.queues.letters = {}",
+            "retention.queues.post.queues is \"letters\"; queues stand side by side".into(),
+        ),
         ("max_waiting = { mail = 0 }", "max_waiting.mail is 0; 1 to 1000000000".into()),
         ("max_waiting_each = 0", "max_waiting_each is 0; 1 to 1000000000".into()),
         ("max_file_bytes = 1", "max_file_bytes is 1; 1048576 to 281474976710656".into()),
@@ -513,6 +525,10 @@ fn a_value_outside_its_range_is_refused_with_the_path_of_its_key() {
         (
             "preset = \"immediate\"\nmode = \"pool\"",
             format!("mode is \"pool\"; {}", moot("immediate")),
+        ),
+        (
+            "preset = \"immediate\"\nincremental_vacuum = true",
+            format!("incremental_vacuum is true; {}", moot("immediate")),
         ),
         (
             "preset = \"immediate\"\nmax_file_bytes = 1_048_576",
@@ -564,6 +580,19 @@ fn an_unknown_key_is_refused_with_what_may_have_been_meant() {
             "[clients.mail]\nageing = \"99999999999999999d\"",
             "\"99999999999999999d\" is no time span: a whole number and a unit (ms, s, m, h or d), such as \"10m\"",
         ),
+        (
+            "[clients.mail.retention]\nsuceeded = { age = \"7d\" }",
+            "unknown key `suceeded`; did you mean `succeeded`?",
+        ),
+        (
+            "[clients.mail.retention]\nfailed = { ages = \"7d\" }",
+            "unknown key `ages`; did you mean `age`?",
+        ),
+        (
+            "[clients.mail.retention]\nfailed = { age = \"7w\" }",
+            "\"7w\" is no time span: a whole number and a unit (ms, s, m, h or d), such as \"10m\"",
+        ),
+        ("[clients.mail]\nretentions = {}", "unknown key `retentions`; did you mean `retention`?"),
         ("[clients.mail]\nworkers = \"4\"", "invalid type: string \"4\", expected usize"),
         (
             "[clients.mail]\npreset = \"postgres\"",
