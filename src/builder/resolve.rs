@@ -24,6 +24,7 @@ impl Builder {
         let config = std::mem::take(&mut self.config);
         config.check(&self.place.path)?;
         self.apply_config(config)?;
+        self.check_variables()?;
         if let Some((name, word)) = self.variable("MODE")? {
             let allowed = "pool, inline, enqueue or hold";
             let mode =
@@ -95,24 +96,6 @@ impl Builder {
             self.prunes.gives_space = settings.incremental_vacuum;
         }
         Ok(())
-    }
-
-    /// An environment variable of this client, with its whole name; an empty one is none.
-    fn variable(&self, name: &str) -> Result<Option<(String, String)>, Error> {
-        let name = format!("{}{name}", self.place.variables);
-        let value = match &self.environment {
-            Some(pairs) => {
-                pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
-            }
-            None => match std::env::var(&name) {
-                Ok(value) => Some(value),
-                Err(std::env::VarError::NotPresent) => None,
-                Err(std::env::VarError::NotUnicode(raw)) => {
-                    return Err(Error::invalid("bad_config", name, raw, "UTF-8 text"));
-                }
-            },
-        };
-        Ok(value.filter(|value| !value.is_empty()).map(|value| (name, value)))
     }
 
     /// Checks what concerns the runners, and says which there is.

@@ -497,18 +497,6 @@ fn a_value_outside_its_range_is_refused_with_the_path_of_its_key() {
             "rate.mail.burst is 6; 1 to its count".into(),
         ),
         ("ageing = \"0s\"", "ageing is 0ns; 1 ms to 100 years".into()),
-        (
-            "retention = { failed = { age = \"36501d\" } }",
-            "retention.failed.age is 3153686400s; 0 to 100 years".into(),
-        ),
-        (
-            "[clients.mail.retention.queues.post]\nskipped = { age = \"36501d\" }",
-            "retention.queues.post.skipped.age is 3153686400s; 0 to 100 years".into(),
-        ),
-        (
-            "retention.queues.post.queues.letters = {}",
-            "retention.queues.post.queues is \"letters\"; queues stand side by side".into(),
-        ),
         ("max_waiting = { mail = 0 }", "max_waiting.mail is 0; 1 to 1000000000".into()),
         ("max_waiting_each = 0", "max_waiting_each is 0; 1 to 1000000000".into()),
         ("max_file_bytes = 1", "max_file_bytes is 1; 1048576 to 281474976710656".into()),
@@ -554,6 +542,28 @@ fn a_value_outside_its_range_is_refused_with_the_path_of_its_key() {
         open(route, &[]).map(drop).unwrap_err().to_string(),
         "unknown_client: routes[0].client is \"mial\"; one of default, mail; did you mean mail?"
     );
+}
+
+/// Only settings are looked at; nothing runs.
+#[test]
+fn a_retention_out_of_its_range_is_refused_with_the_path_of_its_key() {
+    for (line, expected) in [
+        (
+            "retention = { failed = { age = \"36501d\" } }",
+            "retention.failed.age is 3153686400s; 0 to 100 years",
+        ),
+        (
+            "retention.queues.post.skipped = { age = \"36501d\" }",
+            "retention.queues.post.skipped.age is 3153686400s; 0 to 100 years",
+        ),
+        (
+            "retention.queues.post.queues.letters = {}",
+            "retention.queues.post.queues is \"letters\"; queues stand side by side",
+        ),
+    ] {
+        let error = open(&format!("[clients.mail]\n{line}"), &[]).map(drop).unwrap_err();
+        assert_eq!(error.to_string(), format!("bad_config: clients.mail.{expected}"));
+    }
 }
 
 /// Only settings are looked at; nothing runs.
@@ -634,6 +644,12 @@ fn the_environment_of_a_client_bears_its_name_and_wins() {
     assert_eq!(
         bad.map(drop).unwrap_err().to_string(),
         "client mail-out: bad_config: LITEWORK_MAIL_OUT_MODE is \"Pool\"; pool, inline, enqueue or hold"
+    );
+    let bad = open(&toml, &[("LITEWORK_MAIL_OUT_WORKER", "2")]).map(drop).unwrap_err();
+    assert_eq!(
+        bad.to_string(),
+        "client default: bad_config: environment variable is \"LITEWORK_MAIL_OUT_WORKER\"; it is read by \
+         nobody; did you mean LITEWORK_MAIL_OUT_WORKERS?"
     );
     let held = Client::in_memory().environment([("LITEWORK_MODE", "hold")]);
     let set = Clients::builder().add("default", held).environment([("LITEWORK_MODE", "enqueue")]);
