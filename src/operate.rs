@@ -407,7 +407,7 @@ impl Client {
     /// `bad_queue` and `bad_name` for the name; `out_of_range`; `closed`, `reentrant`; `not_stored` and
     /// `unknown_outcome` from the engine.
     pub fn set_limits(&self, scope: &Scope, limits: Limits) -> Result<(), Error> {
-        limits.check(&scope.to_string())?;
+        limits.check(&format!("max_running of {scope}"))?;
         self.change_limits(scope, Some(limits))
     }
 

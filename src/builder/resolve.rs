@@ -145,7 +145,7 @@ impl Builder {
     fn check_limits(&self) -> Result<(), Error> {
         for (queue, limits) in &self.queue_limits {
             check_name("bad_queue", "queue name", queue)?;
-            limits.check(&format!("queue {queue}"))?;
+            limits.check(&format!("max_running of queue {queue}"))?;
         }
         Ok(())
     }
