@@ -30,6 +30,8 @@ pub(crate) struct PoolConfig {
     pub(crate) weights: HashMap<String, u32>,
     /// How long after its time-out a body that has not stopped loses its lease; none: 10 s.
     pub(crate) stuck_after: Option<Duration>,
+    /// How often it looks for work that nobody runs; none: every 30 s.
+    pub(crate) look_every: Option<Duration>,
 }
 
 /// The places of a pool under one owner number: what it offers to the engine.

@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::hub::{Runner, Stops};
 use crate::mode::Mode;
 use crate::outcome::Result as TaskResult;
+use crate::record::NewTask;
 use crate::registry::{Definition, Registry, Task};
 use crate::watch::Notice;
 
@@ -111,7 +112,10 @@ impl Place {
     }
 
     fn start(&self, threads: usize) -> Result<Arc<Pool>, Error> {
-        let config = PoolConfig { threads, ..PoolConfig::default() };
+        self.start_as(PoolConfig { threads, ..PoolConfig::default() })
+    }
+
+    fn start_as(&self, config: PoolConfig) -> Result<Arc<Pool>, Error> {
         let pool = Pool::start(&self.client.hub, Arc::clone(&self.registry), config)?;
         let runner = Arc::clone(&pool) as Arc<dyn Runner>;
         assert!(self.client.hub.runner.set(runner).is_ok());
@@ -133,6 +137,27 @@ fn a_pool_that_cannot_start_leaves_no_thread_and_no_owner_behind() {
         assert_eq!(place.spy.left.load(Ordering::SeqCst), 1);
         assert_eq!(place.spy.exchanges.load(Ordering::SeqCst), 0, "it claimed something");
     }
+}
+
+#[test]
+fn a_pool_warns_of_kinds_that_no_pool_knows_and_of_queues_that_nobody_serves() {
+    let place = Place::new();
+    let now = place.client.hub.clock.now();
+    let later = NewTask { due_at: now.after(LONG), ..NewTask::plain("nobody", "later") };
+    let tasks = [("default", "strange"), ("nobody", "hold")];
+    let tasks = tasks.map(|(queue, kind)| NewTask::plain(queue, kind)).into_iter().chain([later]);
+    place.spy.enqueue(now, tasks.collect(), None).expect("stored");
+    let config = PoolConfig {
+        threads: 1,
+        queues: vec!["default".to_owned()],
+        look_every: Some(Duration::ZERO),
+        ..PoolConfig::default()
+    };
+    let _pool = place.start_as(config).expect("it starts");
+    let warned = || place.client.hub.warner.told();
+    eventually("the keeper has looked", || !warned().is_empty());
+    let lane = |queue: &str, kind: &str| (queue.to_owned(), kind.to_owned());
+    assert_eq!(warned(), [lane("default", "strange"), lane("nobody", "hold")]);
 }
 
 #[test]
