@@ -65,15 +65,12 @@ impl Builder {
         if prefixes.is_empty() {
             return Ok(());
         }
-        let mut names: Vec<String> = match &self.environment {
-            Some(pairs) => {
-                let set = pairs.iter().filter(|(_, value)| !value.is_empty());
-                set.map(|(name, _)| name.clone()).collect()
-            }
-            None => {
-                let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
-                set.map(|(name, _)| name.to_string_lossy().into_owned()).collect()
-            }
+        let mut names: Vec<String> = if let Some(pairs) = &self.environment {
+            let set = pairs.iter().filter(|(_, value)| !value.is_empty());
+            set.map(|(name, _)| name.clone()).collect()
+        } else {
+            let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
+            set.map(|(name, _)| name.to_string_lossy().into_owned()).collect()
         };
         names.retain(|name| name.starts_with(VARIABLES));
         names.sort_unstable();

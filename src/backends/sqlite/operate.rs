@@ -370,7 +370,7 @@ fn replace(core: &mut Core, now: Timestamp, id: TaskId, new: &mut [Insert]) -> R
 /// Copies on their way into the place of tasks.
 struct Copies<'a> {
     filter: &'a Filter,
-    copies: &'a [(i64, Option<NewTask>)],
+    all: &'a [(i64, Option<NewTask>)],
     level: Durability,
     /// Rows that hold what the schema does not admit.
     damaged: Vec<i64>,
@@ -382,7 +382,7 @@ impl Copies<'_> {
     fn store(&mut self, core: &mut Core, now: Timestamp) -> Result<Tally, Error> {
         let began = Instant::now();
         let mut slice = Tally::default();
-        for (row, copy) in self.copies {
+        for (row, copy) in self.all {
             if slice.seen > 0 && began.elapsed() >= SLICE {
                 break;
             }
@@ -494,7 +494,7 @@ impl Operate for Sqlite {
         copies: &[(i64, Option<NewTask>)],
     ) -> Result<(Tally, Over), Error> {
         let level = self.durability;
-        let mut copies = Copies { filter, copies, level, damaged: Vec::new(), row: 0 };
+        let mut copies = Copies { filter, all: copies, level, damaged: Vec::new(), row: 0 };
         loop {
             let slice =
                 self.transaction(level, |core| telling(core, |core| copies.store(core, now)));
