@@ -259,6 +259,15 @@ pub(crate) trait Operate: Send + Sync {
     /// started, and stays as it is otherwise.
     fn replace(&self, now: Timestamp, id: TaskId, with: NewTask) -> Result<(Stored, Over), Error>;
 
+    /// Does the same for those of the rows that still pass the filter, in slices as [`Operate::act_on`]. One
+    /// that is tied to others is left, and so is one of which there is no copy.
+    fn replace_each(
+        &self,
+        now: Timestamp,
+        filter: &Filter,
+        copies: &[(i64, Option<NewTask>)],
+    ) -> Result<(Tally, Over), Error>;
+
     /// Pauses, or resumes where `since` is none; says whether that changed anything.
     fn pause(&self, scope: &Scope, since: Option<Timestamp>) -> Result<bool, Error>;
 

@@ -9,6 +9,7 @@ mod keeping;
 mod listen;
 mod resolve;
 mod store;
+mod variables;
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -17,11 +18,12 @@ use std::time::Duration;
 
 use self::listen::Listener;
 use self::store::Store;
+pub(crate) use self::variables::variables_of;
 #[cfg(test)]
 use crate::backend::Backend;
 #[cfg(feature = "sqlite")]
 use crate::backends::sqlite::Settings;
-use crate::catalog::Catalog;
+use crate::catalog::{CLIENT_DEFAULT, Catalog};
 use crate::client::Client;
 use crate::config::Config;
 use crate::context::{Context, States};
@@ -51,17 +53,17 @@ struct Place {
     path: String,
     /// What the names of its environment variables begin with.
     variables: String,
+    /// The same of all clients of the program; none where another client looks at what was given.
+    prefixes: Vec<String>,
     member: Option<Arc<str>>,
 }
 
 impl Default for Place {
     fn default() -> Self {
-        Self { path: String::new(), variables: VARIABLES.to_owned(), member: None }
+        let variables = variables_of(CLIENT_DEFAULT);
+        Self { path: String::new(), prefixes: vec![variables.clone()], variables, member: None }
     }
 }
-
-/// What the names of environment variables begin with.
-pub(crate) const VARIABLES: &str = "LITEWORK_";
 
 /// Builds a [`Client`].
 #[must_use = "a builder does nothing until `open`"]
@@ -151,9 +153,11 @@ impl Builder {
         Ok(builder.config(config))
     }
 
-    /// Makes it the client of this name in a set, which reads its own settings and variables.
-    pub(crate) fn member(mut self, name: &str, path: String, variables: String) -> Self {
-        self.place = Place { path, variables, member: Some(name.into()) };
+    /// Makes it the client of this name in a set, which reads its own settings and variables. `prefixes` are
+    /// those of all.
+    pub(crate) fn member(mut self, name: &str, path: String, prefixes: Vec<String>) -> Self {
+        let variables = variables_of(name);
+        self.place = Place { path, variables, prefixes, member: Some(name.into()) };
         self
     }
 
@@ -247,6 +251,10 @@ impl Builder {
     /// Uses these variables instead of the process's environment: `LITEWORK_MODE` (`pool`, `inline`,
     /// `enqueue` or `hold`), `LITEWORK_WORKERS` (1 to 1,024) and `LITEWORK_DB` (a path). They win over
     /// everything else; an empty one is as good as none. A test gives an empty list.
+    ///
+    /// A misspelt name is refused at `open` (`bad_config`), with what it looks like: `LITEWORK_WORKER`. One that
+    /// looks like none of ours is a warning. Those of clients that are not here are passed over, as
+    /// `LITEWORK_MAIL_WORKERS` may be meant for another program.
     ///
     /// ```
     /// # use litework::{Client, Mode};

@@ -2,15 +2,21 @@
 
 use chrono::{DateTime, TimeZone};
 
+use crate::backend::Over;
 use crate::client::Client;
 use crate::deed::{Deed, Tally};
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::id::TaskId;
-use crate::operate::moment_of;
-use crate::record::Cursor;
+use crate::operate::{Edit, moment_of};
+use crate::record::{Cursor, NewTask};
 use crate::state::State;
 use crate::task::check_owner;
+use crate::time::Timestamp;
+
+/// Copies of one slice at most, and bytes of their arguments about: what is prepared before the lock is taken.
+const COPIES_MAX: usize = 100;
+const COPIES_BYTES: usize = 4 * 1024 * 1024;
 
 /// Many tasks.
 impl Client {
@@ -59,8 +65,17 @@ pub struct Bulked {
     pub done: u64,
     /// How many run and were asked to stop.
     pub asked: u64,
-    /// How many passed the filter and were in a state in which it cannot be done, or damaged.
+    /// How many passed the filter and were in a state in which it cannot be done, or damaged; of copies, those
+    /// too that are refused as `linked`.
     pub left: u64,
+}
+
+impl Bulked {
+    fn add(&mut self, slice: &Tally) {
+        self.done += slice.done;
+        self.asked += slice.asked;
+        self.left += slice.left;
+    }
 }
 
 impl Bulk<'_> {
@@ -122,18 +137,91 @@ impl Bulk<'_> {
         self.run(Deed::Reschedule(at))
     }
 
-    fn run(self, deed: Deed) -> Result<Bulked, Error> {
+    /// Stores a changed copy of each, as [`Client::edit_as_copy`] does. The copy takes the place of one that has
+    /// not started; one that runs or has ended stays as it is, and is copied only where the filter names its
+    /// state. Copies are not copied again. What is linked to others, and could not be copied alone (`linked`),
+    /// is counted as `left`.
+    ///
+    /// The change is made outside of all locks, from what was read just before.
+    ///
+    /// ```
+    /// # use litework::{Client, Filter, Mode, State, task};
+    /// #[task]
+    /// fn resize(path: &str, width: u32) {}
+    ///
+    /// let tasks = Client::in_memory().mode(Mode::Hold).register(resize).open()?;
+    /// tasks.enqueue_many(["cat", "dog"].map(|path| resize::with(path, 64_000)))?;
+    /// let wrong = Filter::new().kind("resize");
+    /// let count = tasks.bulk(&wrong).count()?;
+    /// let copied = tasks.bulk(&wrong).expecting(count).edit_as_copy(|edit| edit.argument("width", 640))?;
+    /// assert_eq!((copied.done, copied.left), (2, 0));
+    /// let copies = tasks.list(&wrong.state(State::Ready), None, 10)?.tasks;
+    /// assert_eq!(copies[0].arguments, r#"{"path":"dog","width":640}"#);
+    /// # Ok::<(), litework::Failure>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Client::enqueue`] for what was changed; those of [`Bulk::retry`].
+    pub fn edit_as_copy(mut self, mut change: impl FnMut(Edit) -> Edit) -> Result<Bulked, Error> {
+        if self.filter.states.is_empty() {
+            self.filter.states = vec![State::Scheduled, State::Ready, State::Waiting];
+        }
+        let copy = |now: Timestamp, rows: &[i64]| {
+            let copies = self.copies(now, rows, &mut change)?;
+            self.client.hub.backend.replace_each(now, &self.filter, &copies)
+        };
         let mut total = Bulked::default();
-        self.each_slice(deed, |slice| {
-            total.done += slice.done;
-            total.asked += slice.asked;
-            total.left += slice.left;
-        })?;
+        self.each_slice(copy, |slice| total.add(slice))?;
         Ok(total)
     }
 
-    /// Gives the newest row that was there when it began.
-    fn each_slice(&self, deed: Deed, mut came_to: impl FnMut(&Tally)) -> Result<i64, Error> {
+    /// Copies of the first of these rows, as many as go into a slice. None stands for one that is gone or
+    /// damaged.
+    fn copies(
+        &self,
+        now: Timestamp,
+        rows: &[i64],
+        mut change: impl FnMut(Edit) -> Edit,
+    ) -> Result<Vec<(i64, Option<NewTask>)>, Error> {
+        let mut copies = Vec::new();
+        let mut bytes = 0;
+        for row in rows.iter().take(COPIES_MAX) {
+            let found = self.client.hub.backend.by_row(*row);
+            let copy = found.and_then(|task| {
+                let copy = task.map(|task| self.client.copy_of(task.id, now, &mut change));
+                copy.transpose()
+            });
+            let copy = match copy {
+                Err(Error::BadRow { .. } | Error::NotFound { .. }) => None,
+                copy => copy?,
+            };
+            bytes += copy.as_ref().map_or(0, |copy| copy.arguments.len());
+            copies.push((*row, copy));
+            if bytes >= COPIES_BYTES {
+                break;
+            }
+        }
+        Ok(copies)
+    }
+
+    fn run(self, deed: Deed) -> Result<Bulked, Error> {
+        let mut total = Bulked::default();
+        self.each_slice(self.doing(deed), |slice| total.add(slice))?;
+        Ok(total)
+    }
+
+    /// Does this to a slice.
+    fn doing(&self, deed: Deed) -> impl Fn(Timestamp, &[i64]) -> Result<(Tally, Over), Error> {
+        move |now, rows| self.client.hub.backend.act_on(now, deed, &self.filter, rows)
+    }
+
+    /// `act` does something to the first of the rows, to as many as fit into one commit. Gives the newest row
+    /// that was there when it began.
+    fn each_slice(
+        &self,
+        mut act: impl FnMut(Timestamp, &[i64]) -> Result<(Tally, Over), Error>,
+        mut came_to: impl FnMut(&Tally),
+    ) -> Result<i64, Error> {
         self.client.check_open()?;
         self.filter.checked()?;
         self.check_expected()?;
@@ -150,9 +238,8 @@ impl Bulk<'_> {
             let mut rows = page.as_slice();
             while !rows.is_empty() {
                 self.client.check_open()?;
-                let (slice, over) =
-                    hub.backend.act_on(hub.clock.now(), deed, &self.filter, rows)?;
-                self.client.hub.tell(&over);
+                let (slice, over) = act(hub.clock.now(), rows)?;
+                hub.tell(&over);
                 rows = &rows[slice.seen..];
                 came_to(&slice);
                 self.client.run_in_caller(&slice.ready);
@@ -222,7 +309,8 @@ impl Client {
         let filter = Filter::new().owner(check_owner(owner)?);
         let mut tasks = 0;
         // Whatever else is kept of an owner is erased here too.
-        let last = self.bulk(&filter).each_slice(Deed::Erase, |slice| tasks += slice.done)?;
+        let bulk = self.bulk(&filter);
+        let last = bulk.each_slice(bulk.doing(Deed::Erase), |slice| tasks += slice.done)?;
         let (mut running, mut left) = (Vec::new(), 0);
         // What was enqueued meanwhile is none of it.
         let mut from = Some(Cursor(last.saturating_add(1)));

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
-use crate::builder::{Builder, VARIABLES};
+use crate::builder::{Builder, variables_of};
 use crate::catalog::CLIENT_DEFAULT;
 use crate::client::{BATCH_MAX, Client};
 use crate::config::{ClientsConfig, Route};
@@ -408,15 +408,6 @@ struct Way {
     places: [String; 2],
 }
 
-/// What the names of a client's environment variables begin with.
-fn variables_of(name: &str) -> String {
-    if name == CLIENT_DEFAULT {
-        return VARIABLES.to_owned();
-    }
-    let word = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
-    format!("{VARIABLES}{}_", name.chars().map(word).collect::<String>())
-}
-
 impl ClientsBuilder {
     /// Adds a client under a name, 1–64 of `A–Z a–z 0–9 . _ -`. Its environment variables bear the name in
     /// capitals, `_` for what is neither letter nor digit: `LITEWORK_MAIL_WORKERS`. Those of `default` bear
@@ -491,13 +482,16 @@ impl ClientsBuilder {
         let mut clients: Vec<(String, Client)> = Vec::with_capacity(self.members.len());
         // Dropped before the clients, so that none waits at its end for a body that waits for the set.
         let opening = Opening(membership.clone());
+        let prefixes: Vec<String> = self.names().map(variables_of).collect();
+        // What all are given is looked at once.
+        let mut of_all = prefixes.clone();
         for Member { name, path, mut builder } in self.members {
-            if let Some(variables) =
-                self.environment.as_ref().filter(|_| !builder.has_environment())
-            {
+            let given = builder.has_environment();
+            let prefixes = if given { prefixes.clone() } else { std::mem::take(&mut of_all) };
+            if let Some(variables) = self.environment.as_ref().filter(|_| !given) {
                 builder = builder.environment(variables.clone());
             }
-            let builder = builder.member(&name, path, variables_of(&name));
+            let builder = builder.member(&name, path, prefixes);
             let opened = builder.state(membership.clone()).open();
             let client = opened.map_err(|error| error.in_client(&name))?;
             clients.push((name, client));

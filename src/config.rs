@@ -9,18 +9,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::{Error as _, MapAccess};
 
-use crate::error::{Error, shorten};
+use crate::error::Error;
 use crate::gate::{RUNNING, Rate};
 use crate::mode::Mode;
-use crate::near::{did_you_mean, nearest};
 use crate::operate::WORKERS;
 use crate::options::{Durability, check_name};
 use crate::quota::{FILE_BYTES, WAITING};
 use crate::range::{Range, SPAN};
+use crate::retention::Retention;
 use crate::route::Glob;
-use crate::time::span_of;
+use crate::table::{plain, span, table};
 
 /// A complete client in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
@@ -45,32 +44,6 @@ impl Preset {
     }
 }
 
-/// The error for a key that is none of these.
-fn unknown_key<E: serde::de::Error>(key: &str, known: &[&str]) -> E {
-    let hint = match nearest(key, known.iter().copied()) {
-        near if near.is_empty() => format!("; the keys are {}", known.join(", ")),
-        near => did_you_mean(&near.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>()),
-    };
-    E::custom(format_args!("unknown key `{}`{hint}", shorten(key)))
-}
-
-/// One value, by its own type.
-fn plain<'de, T: Deserialize<'de>, A: MapAccess<'de>>(map: &mut A) -> Result<T, A::Error> {
-    map.next_value()
-}
-
-/// A time span as text: a whole number and a unit.
-fn span<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<Duration>, A::Error> {
-    let Some(text) = map.next_value::<Option<String>>()? else { return Ok(None) };
-    match span_of(&text) {
-        Some(span) => Ok(Some(span)),
-        None => Err(A::Error::custom(format_args!(
-            "{:?} is no time span: a whole number and a unit (ms, s, m, h or d), such as \"10m\"",
-            shorten(&text)
-        ))),
-    }
-}
-
 /// Writes a struct of settings and the way it is read: each key once, and none but these.
 macro_rules! settings {
     (
@@ -86,42 +59,7 @@ macro_rules! settings {
             $($(#[$doc])* pub $key: $type,)+
         }
 
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                const KEYS: &[&str] = &[$(stringify!($key)),+];
-                struct Reader;
-
-                impl<'de> serde::de::Visitor<'de> for Reader {
-                    type Value = $name;
-
-                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                        write!(f, "a table with the keys {}", KEYS.join(", "))
-                    }
-
-                    fn visit_map<A: MapAccess<'de>>(
-                        self,
-                        mut map: A,
-                    ) -> Result<Self::Value, A::Error> {
-                        let mut settings = $name::default();
-                        let mut seen: Vec<String> = Vec::new();
-                        while let Some(key) = map.next_key::<String>()? {
-                            if seen.contains(&key) {
-                                let text = format_args!("the key `{key}` is given twice");
-                                return Err(A::Error::custom(text));
-                            }
-                            match key.as_str() {
-                                $(stringify!($key) => settings.$key = $read(&mut map)?,)+
-                                other => return Err(unknown_key(other, KEYS)),
-                            }
-                            seen.push(key);
-                        }
-                        Ok(settings)
-                    }
-                }
-
-                from.deserialize_struct(stringify!($name), KEYS, Reader)
-            }
-        }
+        table! { $name { $($key as $read,)+ } }
     };
 }
 
@@ -131,7 +69,7 @@ settings! {
     /// JSON) is no key.
     ///
     /// ```
-    /// # use litework::{Config, Mode};
+    /// # use litework::{Config, Keep, Mode, Retention};
     /// # use std::time::Duration;
     /// let config: Config = toml::from_str(
     ///     r#"
@@ -140,10 +78,21 @@ settings! {
     ///     ageing = "10m"
     ///     threads_for = { images = 2 }
     ///     queue_for = [{ kinds = "mail.*", queue = "mail" }]
+    ///
+    ///     [retention]
+    ///     succeeded = { age = "1h", count = 10_000 }
+    ///     failed = { age = "90d" }
+    ///     queues.invoices.succeeded = {} # no limit
     ///     "#,
     /// )?;
     /// assert_eq!((config.mode, config.workers), (Some(Mode::Pool), Some(4)));
     /// assert_eq!(config.ageing, Some(Duration::from_secs(600)));
+    /// let (hour, day) = (Duration::from_secs(60 * 60), Duration::from_secs(24 * 60 * 60));
+    /// let retention = Retention::default()
+    ///     .succeeded(Keep::age(hour).count(10_000))
+    ///     .failed(Keep::age(90 * day))
+    ///     .queue("invoices", Retention::default().succeeded(Keep::forever()));
+    /// assert_eq!(config.retention, Some(retention));
     ///
     /// let error = toml::from_str::<Config>("worker = 4").unwrap_err();
     /// assert!(error.message().contains("unknown key `worker`; did you mean `workers`?"));
@@ -162,6 +111,13 @@ settings! {
         pub name: Option<String> as plain,
         /// What an answered call survives: `full` or `normal`.
         pub durability: Option<Durability> as plain,
+        /// How long tasks are kept after their end, the whole in the place of the builder's: by outcome and
+        /// queue, an `age` as text and a `count`, see [`Retention`].
+        pub retention: Option<Retention> as plain,
+        /// Whether this program removes what is old by itself.
+        pub prune: Option<bool> as plain,
+        /// Gives the space of what was removed back to the disk. Only for a queue file.
+        pub incremental_vacuum: Option<bool> as plain,
         /// Only these queues may be used.
         pub allow_queues: Option<Vec<String>> as plain,
         /// The pool serves only these queues.
@@ -311,6 +267,9 @@ impl Config {
         if let Some(ageing) = &self.ageing {
             SPAN.check(BAD, || at("ageing"), ageing)?;
         }
+        if let Some(retention) = &self.retention {
+            retention.check_settings(&at("retention"))?;
+        }
         if let Some(tasks) = &self.max_waiting_each {
             WAITING.check(BAD, || at("max_waiting_each"), tasks)?;
         }
@@ -361,6 +320,7 @@ impl Config {
             ("workers", shown(self.workers.as_ref())),
             ("durability", shown(self.durability.as_ref())),
             ("max_file_bytes", shown(self.max_file_bytes.as_ref())),
+            ("incremental_vacuum", shown(self.incremental_vacuum.as_ref())),
             ("application_file", shown(self.application_file.as_ref())),
             ("convert_to_wal", shown(self.convert_to_wal.as_ref())),
             ("allow_network_filesystem", shown(self.allow_network_filesystem.as_ref())),

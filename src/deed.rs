@@ -122,6 +122,19 @@ impl Tally {
         }
         Ok(())
     }
+
+    /// Counts a task of which a copy was to be stored.
+    pub(crate) fn count_copy(&mut self, answer: Result<TaskId, Error>) -> Result<(), Error> {
+        match answer {
+            Ok(copy) => {
+                self.done += 1;
+                self.ready.push(copy);
+            }
+            Err(error) if Deed::is_refusal(&error) => self.left += 1,
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
 }
 
 /// A task of which a copy is to be stored, and which ends by that if it has not started.

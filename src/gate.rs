@@ -254,9 +254,15 @@ impl Limits {
         self
     }
 
-    pub(crate) fn check(self, what: &str) -> Result<(), Error> {
+    /// These limits, with the gaps filled from `base`.
+    pub(crate) fn over(self, base: Self) -> Self {
+        Self { max_running: self.max_running.or(base.max_running), rate: self.rate.or(base.rate) }
+    }
+
+    /// `place` is what the number of those that run is called.
+    pub(crate) fn check(self, place: &str) -> Result<(), Error> {
         if let Some(max) = self.max_running {
-            check_running(&format!("max_running of {what}"), max)?;
+            check_running(place, max)?;
         }
         self.rate.map_or(Ok(()), |rate| rate.check().map(drop))
     }

@@ -103,6 +103,7 @@ mod panics;
 mod settle;
 mod error;
 mod range;
+mod table;
 mod event;
 mod mode;
 mod mishap;

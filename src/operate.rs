@@ -82,6 +82,18 @@ impl Client {
     /// Forgets a task, with its arguments, its result, its errors and its steps. One that has not
     /// ended is cancelled first, so whoever waits for it hears of that.
     ///
+    /// ```
+    /// # use litework::{Client, Mode, task};
+    /// #[task]
+    /// fn greet(name: &str) {}
+    ///
+    /// let tasks = Client::in_memory().mode(Mode::Hold).register(greet).open()?;
+    /// let handle = tasks.enqueue(greet::with("Ada"))?;
+    /// tasks.delete(handle.id())?;
+    /// assert_eq!(tasks.get(handle.id()).unwrap_err().code(), "not_found");
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `not_found`; `running` for a task that runs, which is to be cancelled first; else those of
     /// [`Client::retry`].
@@ -92,6 +104,19 @@ impl Client {
     /// Makes a task that has not started due at this moment, from 1970 to 9999; a past moment makes it
     /// due now, also where it waited for its next attempt. Its expiry moves along. A task that waits
     /// for others goes on waiting for them.
+    ///
+    /// ```
+    /// # use litework::{Client, Mode, Pending, State, task};
+    /// # use std::time::Duration;
+    /// #[task]
+    /// fn greet(name: &str) {}
+    ///
+    /// let tasks = Client::in_memory().mode(Mode::Hold).register(greet).open()?;
+    /// let handle = tasks.enqueue(greet::with("Ada").run_after(Duration::from_secs(60 * 60)))?;
+    /// tasks.reschedule(handle.id(), chrono::Utc::now())?; // now, after all
+    /// assert_eq!(tasks.run_pending(&Pending::all())?.succeeded, 1);
+    /// # Ok::<(), litework::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `time_out_of_range`; `unsupported` for a moment yet to come, where the client runs nothing later
@@ -146,6 +171,20 @@ impl Client {
         self.check_open()?;
         let id = id.as_task_id()?;
         let now = self.hub.clock.now();
+        let new = self.copy_of(id, now, change)?;
+        let (stored, over) = self.hub.backend.replace(now, id, new)?;
+        self.hub.tell(&over);
+        self.run_in_caller(&[stored.id]);
+        self.get(stored.id)
+    }
+
+    /// What is stored as a changed copy of a task.
+    pub(crate) fn copy_of(
+        &self,
+        id: TaskId,
+        now: Timestamp,
+        change: impl FnOnce(Edit) -> Edit,
+    ) -> Result<NewTask, Error> {
         let old = self.hub.backend.template(id)?.ok_or_else(|| Error::not_found(id))?;
         let arguments = serde_json::from_str(&old.arguments).map_err(|error| Error::BadRow {
             row: id.row(),
@@ -153,11 +192,7 @@ impl Client {
             reason: error.to_string(),
         })?;
         let edit = change(Edit { arguments, with: CallOptions::default() });
-        let new = self.edited(id, old, &edit, now)?;
-        let (stored, over) = self.hub.backend.replace(now, id, new)?;
-        self.hub.tell(&over);
-        self.run_in_caller(&[stored.id]);
-        self.get(stored.id)
+        self.edited(id, old, &edit, now)
     }
 
     fn edited(
@@ -421,7 +456,7 @@ impl Client {
     /// `bad_queue` and `bad_name` for the name; `out_of_range`; `closed`, `reentrant`; `not_stored` and
     /// `unknown_outcome` from the engine.
     pub fn set_limits(&self, scope: &Scope, limits: Limits) -> Result<(), Error> {
-        limits.check(&scope.to_string())?;
+        limits.check(&format!("max_running of {scope}"))?;
         self.change_limits(scope, Some(limits))
     }
 
@@ -450,6 +485,15 @@ impl Client {
     /// Gives the pool of this client so many threads, 1 to 1,024, from now on. New ones start at once;
     /// those that are too many end when their bodies have. It holds until the client is shut down.
     ///
+    /// ```
+    /// # use litework::Client;
+    /// let tasks = Client::in_memory().workers(2).open()?;
+    /// tasks.set_workers(8)?;
+    /// assert_eq!(tasks.workers()?[0].threads, 8);
+    /// assert_eq!(tasks.set_workers(0).unwrap_err().code(), "out_of_range");
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `out_of_range`, also for 0: pause what is not to be run; `no_pool` in every mode but `pool`;
     /// `closed`; `storage` when a thread cannot be started, and then there are as many as could be;
@@ -474,6 +518,20 @@ impl Client {
 
     /// The live processes that run tasks, and what each has in hand.
     ///
+    /// ```
+    /// # use litework::{Client, task};
+    /// #[task]
+    /// fn double(n: u32) -> u32 {
+    ///     2 * n
+    /// }
+    ///
+    /// let tasks = Client::in_memory().name("web").workers(3).register(double).open()?;
+    /// let worker = &tasks.workers()?[0];
+    /// assert_eq!((worker.name.as_str(), worker.threads, worker.running.len()), ("web", 3, 0));
+    /// assert!(worker.serves && worker.knows("double"));
+    /// # Ok::<(), litework::Failure>(())
+    /// ```
+    ///
     /// # Errors
     /// `storage` where they cannot be read.
     pub fn workers(&self) -> Result<Vec<WorkerRecord>, Error> {
@@ -481,8 +539,25 @@ impl Client {
     }
 
     /// Queues and kinds of which tasks could be started now, and which no live process runs by itself;
-    /// what is paused is not among them. A pool, and a client in mode `enqueue`, looks for them every
-    /// 30 s at most, and warns of each once (`tracing`, level WARN).
+    /// what is paused is not among them.
+    ///
+    /// Of each there is a warning (`tracing`, level WARN), once for as long as it lasts. A pool looks for
+    /// them by itself, whoever has stored the tasks: first 30 to 40 s after its start, then every 30 to 40 s. A
+    /// client in mode `enqueue` looks inside of `enqueue`, `enqueue_many` and `enqueue_flow`: the first time, then
+    /// once in 30 s at most; it warns of nothing while it enqueues nothing. Modes `inline` and `hold` never warn.
+    ///
+    /// ```
+    /// # use litework::{Client, Mode, task};
+    /// #[task(queue = "mail")]
+    /// fn send(to: &str) {}
+    ///
+    /// let tasks = Client::in_memory().mode(Mode::Hold).register(send).open()?;
+    /// assert_eq!(tasks.unserved()?, []);
+    /// tasks.enqueue(send::with("ada@example.com"))?;
+    /// let unserved = &tasks.unserved()?[0];
+    /// assert_eq!((unserved.queue.as_str(), unserved.kind.as_str()), ("mail", "send"));
+    /// # Ok::<(), litework::Failure>(())
+    /// ```
     ///
     /// # Errors
     /// `storage` where they cannot be read.

@@ -5,6 +5,7 @@
 //! reports one clear error. [`Plan`] is what remains when every gap is filled with its default.
 
 mod copy;
+mod run;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,16 +13,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::run::{RunOptions, stored_keep_for};
 use crate::capability::Capability;
 use crate::error::Error;
 use crate::event::EventKind;
 use crate::follow::FollowOption;
-use crate::gate::{Exclusive, GateOption, Limit, Limits, Rate, check_running};
+use crate::gate::{Exclusive, GateOption, Limit, Limits, Rate};
 use crate::key::Pattern;
-use crate::range::{Range, SPAN};
-use crate::retry::{Retry, millis};
+use crate::range::SPAN;
+use crate::retry::Retry;
 use crate::ties::TiesOption;
-use crate::time::SPAN_MAX;
 use crate::unique::Unique;
 
 /// The queue of a task that names none.
@@ -38,8 +39,6 @@ pub const ATTEMPTS_DEFAULT: u32 = 5;
 pub const ATTEMPTS_MAX: u32 = 1_000;
 /// No time-out is longer: 365 days.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-const TIMEOUT: Range<Duration> =
-    Range { least: Duration::from_millis(1), most: TIMEOUT_MAX, text: "1 ms to 365 days" };
 
 /// What an answered call survives.
 #[derive(
@@ -84,64 +83,11 @@ pub struct Options {
     unique: Option<Unique>,
     /// At most one may be given.
     gates: Vec<GateOption>,
-    max_running: Option<u32>,
-    rate: Option<Rate>,
+    /// What holds for all tasks of the kind together.
+    limits: Limits,
     follow: Vec<FollowOption>,
     notice_ms: Option<u64>,
     run: RunOptions,
-}
-
-/// The options that the running process needs; where one call differs from the definition they are
-/// stored with the task, as JSON.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct RunOptions {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) retry: Option<Retry>,
-    #[serde(rename = "timeout_ms", with = "millis_opt", skip_serializing_if = "Option::is_none")]
-    pub(crate) timeout: Option<Duration>,
-    #[serde(rename = "keep_for_ms", with = "millis_opt", skip_serializing_if = "Option::is_none")]
-    pub(crate) keep_for: Option<Duration>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) finish_sync: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) durability: Option<Durability>,
-}
-
-mod millis_opt {
-    use super::millis;
-    use serde::{Deserialize, Deserializer, Serializer};
-    use std::time::Duration;
-
-    #[expect(clippy::ref_option, reason = "serde's `with` passes the field by reference")]
-    pub(super) fn serialize<S: Serializer>(
-        span: &Option<Duration>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        match span {
-            Some(span) => millis::serialize(span, to),
-            None => to.serialize_none(),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Option<Duration>, D::Error> {
-        Ok(Option::<u64>::deserialize(from)?.map(Duration::from_millis))
-    }
-}
-
-impl RunOptions {
-    /// These options, with the gaps filled from `base`.
-    fn over(&self, base: &Self) -> Self {
-        Self {
-            retry: self.retry.clone().or_else(|| base.retry.clone()),
-            timeout: self.timeout.or(base.timeout),
-            keep_for: self.keep_for.or(base.keep_for),
-            finish_sync: self.finish_sync.or(base.finish_sync),
-            durability: self.durability.or(base.durability),
-        }
-    }
 }
 
 impl Options {
@@ -325,7 +271,7 @@ impl Options {
     /// number.
     #[must_use]
     pub fn max_running(mut self, tasks: u32) -> Self {
-        self.max_running = Some(tasks);
+        self.limits.max_running = Some(tasks);
         self
     }
 
@@ -333,7 +279,7 @@ impl Options {
     /// of the definition; what people have set in the file goes before it. Default: any number.
     #[must_use]
     pub fn rate(mut self, rate: Rate) -> Self {
-        self.rate = Some(rate);
+        self.limits.rate = Some(rate);
         self
     }
 
@@ -412,8 +358,7 @@ impl Options {
             at_most_once: self.at_most_once.or(base.at_most_once),
             unique: self.unique.clone().or_else(|| base.unique.clone()),
             gates: if self.gates.is_empty() { base.gates.clone() } else { self.gates.clone() },
-            max_running: self.max_running.or(base.max_running),
-            rate: self.rate.or(base.rate),
+            limits: self.limits.over(base.limits),
             follow: if self.follow.is_empty() { base.follow.clone() } else { self.follow.clone() },
             notice_ms: base.notice_ms,
             run: self.run.over(&base.run),
@@ -422,15 +367,12 @@ impl Options {
 
     /// What the overrides change for the running process, as JSON to be stored with the task.
     pub(crate) fn stored(&self) -> Option<String> {
-        if self.run == RunOptions::default() {
-            return None;
-        }
-        serde_json::to_string(&self.run).ok()
+        self.run.stored()
     }
 
     /// The stored overrides of one task over this definition.
     pub(crate) fn with_stored(&self, text: &str) -> Result<RunOptions, serde_json::Error> {
-        serde_json::from_str::<RunOptions>(text).map(|stored| stored.over(&self.run))
+        self.run.with_stored(text)
     }
 
     /// Every option in its range, every gap filled.
@@ -447,31 +389,9 @@ impl Options {
         if !(1..=ATTEMPTS_MAX).contains(&attempts) {
             return Err(Error::invalid("out_of_range", "attempts", attempts, "1 to 1000"));
         }
-        if let Some(Retry::Ladder(steps)) =
-            self.run.retry.as_ref().filter(|retry| retry.is_too_long())
-        {
-            let allowed = "at most 64 steps; the last repeats";
-            return Err(Error::invalid(
-                "out_of_range",
-                "steps of the ladder",
-                steps.len(),
-                allowed,
-            ));
-        }
-        if let Some(Retry::Exponential { base, cap }) = &self.run.retry
-            && base > cap
-        {
-            let allowed = format!("at least {base:?}, the bound of the first");
-            return Err(Error::invalid("out_of_range", "longest delay", cap, allowed));
-        }
-        if let Some(span) = &self.run.timeout {
-            TIMEOUT.check("out_of_range", || "timeout".to_owned(), span)?;
-        }
+        self.run.check()?;
         if let Some(span) = &self.expires_after {
             SPAN.check("out_of_range", || "expires_after".to_owned(), span)?;
-        }
-        if let Some(span) = self.run.keep_for.filter(|span| *span > SPAN_MAX) {
-            return Err(Error::invalid("out_of_range", "keep_for", span, "0 to 100 years"));
         }
         Ok(Plan {
             queue: queue.into(),
@@ -485,10 +405,7 @@ impl Options {
     }
 
     fn checked_ties(&self) -> Result<Option<Arc<TiesOption>>, Error> {
-        if let Some(max) = self.max_running {
-            check_running("max_running", max)?;
-        }
-        self.rate.map_or(Ok(()), |rate| rate.check().map(drop))?;
+        self.limits.check("max_running")?;
         let follows = !self.follow.is_empty() || self.notice_ms.is_some();
         if self.unique.is_none() && self.gates.is_empty() && !follows {
             return Ok(None);
@@ -512,7 +429,7 @@ impl Options {
 
     /// What holds for all tasks of this kind together.
     pub(crate) fn limits(&self) -> Limits {
-        Limits { max_running: self.max_running, rate: self.rate }
+        self.limits
     }
 
     pub(crate) fn aliases(&self) -> &[Cow<'static, str>] {
@@ -541,15 +458,6 @@ impl Options {
     pub(crate) fn described(&self) -> Option<&str> {
         self.description.as_deref()
     }
-}
-
-/// The retention that one call has asked for, from the options that are stored with its task. Damaged
-/// ones ask for none.
-pub(crate) fn stored_keep_for(text: &str) -> Option<Duration> {
-    if !text.contains("keep_for_ms") {
-        return None;
-    }
-    serde_json::from_str::<RunOptions>(text).ok()?.keep_for
 }
 
 /// Options that have been checked, every gap filled: what enqueuing needs.

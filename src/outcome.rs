@@ -180,15 +180,23 @@ impl Failure {
     /// as the nearest.
     ///
     /// ```
-    /// # use litework::{Failure, Result};
+    /// # use litework::{Client, Failure, Mode, Pending, Result, task};
     /// # use std::time::Duration;
-    /// fn fetch(status: u16, retry_after: Duration) -> Result<()> {
+    /// #[task(queue = "api")]
+    /// fn fetch(page: u32) -> Result<()> {
+    ///     let (status, retry_after) = (429, Duration::from_secs(60)); // what the server answered
     ///     match status {
     ///         429 => Err(Failure::rate_limited(retry_after)),
     ///         _ => Ok(()),
     ///     }
     /// }
-    /// # assert!(fetch(429, Duration::from_secs(3)).is_err());
+    ///
+    /// let tasks = Client::in_memory().mode(Mode::Hold).register(fetch).open()?;
+    /// let pages = tasks.enqueue_many([1, 2].map(fetch::with))?;
+    /// tasks.run_pending(&Pending::all())?;
+    /// assert_eq!(pages[0].refresh()?.snoozes, 1); // asked once, and again in a minute
+    /// assert_eq!(pages[1].refresh()?.started_at, None); // the queue is closed until then
+    /// # Ok::<(), Failure>(())
     /// ```
     pub fn rate_limited(after: Duration) -> Self {
         let after = after.clamp(SNOOZE_MIN, RETRY_DELAY_MAX);

@@ -21,6 +21,10 @@ pub(crate) struct Range<N> {
 pub(crate) const SPAN: Range<Duration> =
     Range { least: Duration::from_millis(1), most: SPAN_MAX, text: "1 ms to 100 years" };
 
+/// A span for which something is kept: none is as good as any.
+pub(crate) const AGE: Range<Duration> =
+    Range { least: Duration::ZERO, most: SPAN_MAX, text: "0 to 100 years" };
+
 impl<N: PartialOrd + Debug> Range<N> {
     /// An error of this code about this place, where the value is out of the range.
     pub(crate) fn check(

@@ -7,13 +7,16 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 
 use crate::error::Error;
 use crate::options::{check_name, stored_keep_for};
+use crate::range::AGE;
 use crate::state::State;
-use crate::time::{SPAN_MAX, Timestamp, span_of, span_text};
+use crate::table::{plain, span, table};
+use crate::time::{Timestamp, span_text};
 
+const SIDE_BY_SIDE: &str = "queues stand side by side";
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long, and how many, tasks of one outcome are kept. What is not set is no limit.
@@ -29,10 +32,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// assert_eq!(keep, Keep::age(Duration::from_secs(12 * 60 * 60)).count(100));
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Keep {
-    #[serde(with = "age", skip_serializing_if = "Option::is_none")]
+    #[serde(serialize_with = "as_text", skip_serializing_if = "Option::is_none")]
     age: Option<Duration>,
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<u64>,
@@ -61,27 +63,11 @@ impl Keep {
     }
 }
 
-/// Text such as `7d`, in both directions.
-mod age {
-    use super::{Deserialize, Deserializer, Duration, Serializer, span_of, span_text};
+table! { Keep { age as span, count as plain, } }
 
-    #[expect(clippy::ref_option, reason = "serde's `with` passes the field by reference")]
-    pub(super) fn serialize<S: Serializer>(
-        age: &Option<Duration>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&span_text(age.unwrap_or_default()))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Option<Duration>, D::Error> {
-        let text = String::deserialize(from)?;
-        span_of(&text).map(Some).ok_or_else(|| {
-            let allowed = "a whole number and one of ms, s, m, h, d, as in 7d";
-            serde::de::Error::invalid_value(serde::de::Unexpected::Str(&text), &allowed)
-        })
-    }
+#[expect(clippy::ref_option, reason = "serde passes the field by reference")]
+fn as_text<S: Serializer>(age: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&span_text(age.unwrap_or_default()))
 }
 
 /// How long tasks are kept after their end, by outcome and by queue.
@@ -112,8 +98,7 @@ mod age {
 /// assert_eq!(read, retention);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Retention {
     #[serde(skip_serializing_if = "Option::is_none")]
     succeeded: Option<Keep>,
@@ -125,6 +110,12 @@ pub struct Retention {
     skipped: Option<Keep>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     queues: BTreeMap<String, Retention>,
+}
+
+table! {
+    Retention {
+        succeeded as plain, failed as plain, cancelled as plain, skipped as plain, queues as plain,
+    }
 }
 
 impl Retention {
@@ -205,34 +196,41 @@ impl Retention {
 
     /// Refuses an age out of its range, a queue that can have no such name, and queues in queues.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        self.check_ages("")?;
+        self.check_ages("out_of_range", |outcome| format!("age of what {outcome}"))?;
         for (queue, differs) in &self.queues {
             check_name("bad_queue", "queue name", queue)?;
-            differs.check_ages(&format!(" in queue {queue}"))?;
+            differs.check_ages("out_of_range", |outcome| {
+                format!("age of what {outcome} in queue {queue}")
+            })?;
             if let Some(inner) = differs.queues.keys().next() {
                 let place = format!("queue within the retention of queue {queue}");
-                return Err(Error::invalid(
-                    "out_of_range",
-                    place,
-                    inner,
-                    "queues stand side by side",
-                ));
+                return Err(Error::invalid("out_of_range", place, inner, SIDE_BY_SIDE));
             }
         }
         Ok(())
     }
 
-    fn check_ages(&self, place: &str) -> Result<(), Error> {
-        let outcomes = State::ALL.iter().filter(|state| state.is_final());
-        for outcome in outcomes {
-            if let Some(age) =
-                self.own(*outcome).and_then(|keep| keep.age).filter(|a| *a > SPAN_MAX)
-            {
-                let place = format!("age of what {outcome}{place}");
-                return Err(Error::invalid("out_of_range", place, age, "0 to 100 years"));
+    /// The same of settings, whose key has this path.
+    pub(crate) fn check_settings(&self, path: &str) -> Result<(), Error> {
+        self.check_ages("bad_config", |outcome| format!("{path}.{outcome}.age"))?;
+        for (queue, differs) in &self.queues {
+            check_name("bad_config", &format!("queue name in {path}.queues"), queue)?;
+            let path = format!("{path}.queues.{queue}");
+            if let Some(inner) = differs.queues.keys().next() {
+                let place = format!("{path}.queues");
+                return Err(Error::invalid("bad_config", place, inner, SIDE_BY_SIDE));
             }
+            differs.check_settings(&path)?;
         }
         Ok(())
+    }
+
+    fn check_ages(&self, code: &'static str, place: impl Fn(State) -> String) -> Result<(), Error> {
+        let mut outcomes = State::ALL.iter().filter(|state| state.is_final());
+        outcomes.try_for_each(|outcome| {
+            let age = self.own(*outcome).and_then(|keep| keep.age);
+            age.map_or(Ok(()), |age| AGE.check(code, || place(*outcome), &age))
+        })
     }
 }
 

@@ -75,6 +75,15 @@ impl Warner {
     }
 }
 
+#[cfg(test)]
+impl Warner {
+    /// What it has last warned of, or would again.
+    pub(crate) fn told(&self) -> Vec<LaneName> {
+        let seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        seen.told.iter().cloned().collect()
+    }
+}
+
 impl Seen {
     fn tell(&mut self, found: &[Unserved]) {
         let before = std::mem::take(&mut self.told);

@@ -1,11 +1,12 @@
-//! Rows `latency_*` and `idle_two`: from the call of `enqueue` to the start of the body, while
-//! nothing else is to do.
+//! Rows `latency_*`, `inbox_latency` and `idle_two`: from the call of `enqueue`, or the commit of a row of the
+//! inbox, to the start of the body, while nothing else is to do.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use litework::{Client, Context, Durability, Mode, Result, Task};
+use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
 use crate::bench::{Bench, LEVELS};
@@ -176,14 +177,30 @@ impl Task for Cross {
     }
 }
 
+/// Tells the time at which it begins.
+#[derive(Debug, Serialize, Deserialize)]
+struct Tell {
+    number: usize,
+}
+
+impl Task for Tell {
+    const NAME: &'static str = "tell";
+    type Output = usize;
+
+    fn run(self, _: &Context) -> Result<usize> {
+        println!("{}", wall_nanos());
+        Ok(self.number)
+    }
+}
+
 fn wall_nanos() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
 }
 
-/// The child of [`cross_process`]: has the workers.
+/// The child of [`cross_process`] and [`inbox`]: has the workers.
 pub(crate) fn child(file: &std::path::Path) {
-    let builder = Client::builder(file).register(Cross::define()).workers(2);
-    let client = builder.durability(process::level()).open().expect("the file is ours");
+    let builder = Client::builder(file).register(Cross::define()).register(Tell::define());
+    let client = builder.workers(2).durability(process::level()).open().expect("the file is ours");
     println!("open");
     process::await_parent();
     client.shutdown(Duration::from_secs(1)).expect("nothing runs");
@@ -230,4 +247,37 @@ pub(crate) fn cross_process(bench: &Bench) -> Vec<Row> {
             .note("both together"),
         Row::plain("latency_after_silence", silent, "ms").at(level).note("no target"),
     ]
+}
+
+/// From the commit of a plain connection of this process, which knows nothing of litework, to the body in
+/// another.
+pub(crate) fn inbox(bench: &Bench) -> Vec<Row> {
+    let level = Durability::Full;
+    let file = bench.empty();
+    let helper = Helper::start("cross", &file.path(), level);
+    let patience = Duration::from_secs(10);
+    assert_eq!(helper.line(patience).as_deref(), Some("open"), "the child opens the file");
+    let writer = Connection::open(file.path()).expect("the child has made it");
+    writer.busy_timeout(patience).expect("it may wait");
+    let milliseconds = |number: usize| {
+        const INSERT: &str = "INSERT INTO litework_inbox (kind, args) \
+             VALUES ('tell', json_object('number', ?1))";
+        writer.execute(INSERT, [number as i64]).expect("there is room");
+        let committed = wall_nanos();
+        let line = helper.line(patience).expect("the child ran it");
+        let began = line.parse::<u64>().expect("a number of nanoseconds");
+        // A body may begin before this thread looks at the clock.
+        began.saturating_sub(committed) as f64 / 1e6
+    };
+    milliseconds(0);
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut found: Vec<f64> = (1..=bench.pick(200, 6))
+        .map(|number| {
+            std::thread::sleep(Duration::from_millis(random.u64(50..=300)));
+            milliseconds(number)
+        })
+        .collect();
+    let (p50, p95) = (quantile(&mut found, 0.5), quantile(&mut found, 0.95));
+    let note = format!("{} rows, p95 {p95:.1}", found.len());
+    vec![Row::fixed("inbox_latency", p50, "ms", Target::AtMost(50.0)).at(level).note(note)]
 }

@@ -241,6 +241,15 @@ impl Operate for Spy {
         self.inner.replace(now, id, with)
     }
 
+    fn replace_each(
+        &self,
+        now: Timestamp,
+        filter: &Filter,
+        copies: &[(i64, Option<NewTask>)],
+    ) -> Result<(Tally, Over), Error> {
+        self.inner.replace_each(now, filter, copies)
+    }
+
     fn pause(&self, scope: &Scope, since: Option<Timestamp>) -> Result<bool, Error> {
         self.inner.pause(scope, since)
     }

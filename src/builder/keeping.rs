@@ -49,6 +49,22 @@ impl Builder {
     ///
     /// A new file of our own is made ready for it. `open` refuses one that was made without it
     /// (`needs_vacuum`), and says how to change it.
+    ///
+    /// ```
+    /// # use litework::{Client, Keep, Prune, Retention, task};
+    /// # use std::time::Duration;
+    /// # #[task]
+    /// # fn store(text: &str) {}
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("tasks.db");
+    /// let tasks = Client::builder(&path).incremental_vacuum().register(store).open()?;
+    /// for _ in 0..20 {
+    ///     tasks.enqueue(store::with("x".repeat(100_000)))?;
+    /// }
+    /// let none = Retention::all(Keep::age(Duration::ZERO));
+    /// assert_eq!(tasks.prune(Prune::by(none))?.total(), 19); // the newest always stays
+    /// # Ok::<(), litework::Failure>(())
+    /// ```
     #[cfg(feature = "sqlite")]
     pub fn incremental_vacuum(mut self) -> Self {
         self.settings.incremental_vacuum = true;

@@ -25,6 +25,7 @@ impl Builder {
         let config = std::mem::take(&mut self.config);
         config.check(&self.place.path)?;
         self.apply_config(config)?;
+        self.check_variables()?;
         if let Some((name, word)) = self.variable("MODE")? {
             let allowed = "pool, inline, enqueue or hold";
             let mode =
@@ -79,6 +80,9 @@ impl Builder {
         self.durability = config.durability.unwrap_or(self.durability);
         self.ageing = config.ageing.or(self.ageing);
         self.retry_in_place = config.retry_in_place.unwrap_or(self.retry_in_place);
+        self.prunes.retention =
+            config.retention.unwrap_or_else(|| std::mem::take(&mut self.prunes.retention));
+        self.prunes.automatic = config.prune.unwrap_or(self.prunes.automatic);
         self.quotas.queues.extend(config.max_waiting);
         self.quotas.each_queue = config.max_waiting_each.or(self.quotas.each_queue);
         self.quotas.file_bytes = config.max_file_bytes.or(self.quotas.file_bytes);
@@ -89,26 +93,10 @@ impl Builder {
             set(&mut settings.application_file, config.application_file);
             set(&mut settings.convert_to_wal, config.convert_to_wal);
             set(&mut settings.any_filesystem, config.allow_network_filesystem);
+            set(&mut settings.incremental_vacuum, config.incremental_vacuum);
+            self.prunes.gives_space = settings.incremental_vacuum;
         }
         Ok(())
-    }
-
-    /// An environment variable of this client, with its whole name; an empty one is none.
-    fn variable(&self, name: &str) -> Result<Option<(String, String)>, Error> {
-        let name = format!("{}{name}", self.place.variables);
-        let value = match &self.environment {
-            Some(pairs) => {
-                pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
-            }
-            None => match std::env::var(&name) {
-                Ok(value) => Some(value),
-                Err(std::env::VarError::NotPresent) => None,
-                Err(std::env::VarError::NotUnicode(raw)) => {
-                    return Err(Error::invalid("bad_config", name, raw, "UTF-8 text"));
-                }
-            },
-        };
-        Ok(value.filter(|value| !value.is_empty()).map(|value| (name, value)))
     }
 
     /// Checks what concerns the runners, and says which there is.
@@ -159,7 +147,7 @@ impl Builder {
     fn check_limits(&self) -> Result<(), Error> {
         for (queue, limits) in &self.queue_limits {
             check_name("bad_queue", "queue name", queue)?;
-            limits.check(&format!("queue {queue}"))?;
+            limits.check(&format!("max_running of queue {queue}"))?;
         }
         Ok(())
     }
@@ -226,6 +214,7 @@ mod tests {
     use crate::client::Client;
     use crate::gate::Rate;
     use crate::options::Durability;
+    use crate::retention::{Keep, Retention};
 
     /// Settings in which no key has its default.
     const ALL: &str = r#"{
@@ -235,6 +224,8 @@ mod tests {
         "rate": {"a": {"count": 60, "per": "1m", "burst": 2}},
         "queue_for": [{"kinds": "x*", "queue": "a"}], "ageing": "10m", "retry_in_place": false,
         "max_waiting": {"a": 5}, "max_waiting_each": 6, "max_file_bytes": 1048576,
+        "retention": {"failed": {"age": "90d", "count": 7}, "queues": {"a": {"skipped": {}}}},
+        "prune": false, "incremental_vacuum": true,
         "application_file": true, "convert_to_wal": true, "allow_network_filesystem": true
     }"#;
 
@@ -253,6 +244,7 @@ mod tests {
         let other = other.threads_for("a", 9).threads_for("z", 9).weight("a", 9).weight("z", 9);
         let other = other.max_running("a", 9).rate("z", Rate::per(9, minute));
         let other = other.queue_for("*", "z").max_waiting("a", 9).max_waiting("z", 9);
+        let other = other.retention(Retention::all(Keep::age(minute))).prune(true);
         let builder = applied(other.max_waiting_each(9).max_file_bytes(9));
         assert_eq!((builder.mode, builder.workers), (Some(Mode::Hold), Some(3)));
         assert!(format!("{:?}", builder.store).contains("b.db"));
@@ -272,7 +264,12 @@ mod tests {
         assert_eq!((quotas.queues["a"], quotas.queues["z"]), (5, 9));
         assert_eq!((quotas.each_queue, quotas.file_bytes), (Some(6), Some(1_048_576)));
         assert_eq!((builder.durability, builder.retry_in_place), (Durability::Normal, false));
+        let kept = Retention::default().failed(Keep::age(90 * 24 * 60 * minute).count(7));
+        let differs = Retention::default().skipped(Keep::forever());
+        assert_eq!(builder.prunes.retention, kept.queue("a", differs));
+        assert!(!builder.prunes.automatic && builder.prunes.gives_space);
         let settings = &builder.settings;
+        assert!(settings.incremental_vacuum);
         assert!(settings.application_file && settings.convert_to_wal && settings.any_filesystem);
     }
 

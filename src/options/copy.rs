@@ -1,6 +1,6 @@
 //! Define: what a copy of a stored task may differ in from that one.
 
-use super::{Options, RunOptions};
+use super::Options;
 use crate::error::Error;
 use crate::gate::GateOption;
 
@@ -8,7 +8,7 @@ impl Options {
     /// These options with the overrides for the running process that were stored with a task.
     pub(crate) fn with_run(mut self, stored: Option<&str>) -> Result<Self, serde_json::Error> {
         if let Some(text) = stored {
-            self.run = serde_json::from_str::<RunOptions>(text)?.over(&self.run);
+            self.run = self.run.with_stored(text)?;
         }
         Ok(self)
     }
@@ -24,8 +24,8 @@ impl Options {
             ("on_commit", self.on_commit.is_some()),
             ("unique", self.unique.is_some()),
             (gate.unwrap_or_default(), gate.is_some()),
-            ("max_running", self.max_running.is_some()),
-            ("rate", self.rate.is_some()),
+            ("max_running", self.limits.max_running.is_some()),
+            ("rate", self.limits.rate.is_some()),
             ("follow", !self.follow.is_empty()),
         ];
         let Some((name, _)) = fixed.iter().find(|(_, given)| *given) else { return Ok(()) };

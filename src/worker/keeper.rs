@@ -122,7 +122,7 @@ impl Keeper {
 
     /// Warns of what nobody runs. It rides on the looks that there are anyway.
     fn look_for_unserved(&mut self, pool: &Pool) {
-        if self.unserved.elapsed() >= LOOK_EVERY {
+        if self.unserved.elapsed() >= pool.config.look_every.unwrap_or(LOOK_EVERY) {
             self.unserved = Instant::now();
             if let Some(hub) = pool.hub.upgrade() {
                 hub.warner.look(&*pool.backend, pool.clock.now());

@@ -25,7 +25,7 @@ use crate::id::TaskId;
 use crate::mishap::{WriteFault, WritePoint};
 use crate::mode::Mode;
 use crate::outcome::{Outcome, Report, Result as TaskResult};
-use crate::record::{Finish, Member};
+use crate::record::{Finish, Member, NewTask};
 use crate::registry::{Definition, Registry, Task};
 use crate::state::State;
 use crate::watch::Notice;
@@ -223,6 +223,27 @@ fn a_pool_that_cannot_start_leaves_no_thread_and_no_owner_behind() {
         assert_eq!(place.spy.left.load(Ordering::SeqCst), 1);
         assert_eq!(place.spy.exchanges.load(Ordering::SeqCst), 0, "it claimed something");
     }
+}
+
+#[test]
+fn a_pool_warns_of_kinds_that_no_pool_knows_and_of_queues_that_nobody_serves() {
+    let place = Place::new();
+    let now = place.client.hub.clock.now();
+    let later = NewTask { due_at: now.after(LONG), ..NewTask::plain("nobody", "later") };
+    let tasks = [("default", "strange"), ("nobody", "hold")];
+    let tasks = tasks.map(|(queue, kind)| NewTask::plain(queue, kind)).into_iter().chain([later]);
+    place.spy.enqueue(now, tasks.collect(), None).expect("stored");
+    let config = PoolConfig {
+        threads: 1,
+        queues: vec!["default".to_owned()],
+        look_every: Some(Duration::ZERO),
+        ..PoolConfig::default()
+    };
+    let _pool = place.start_with(config).expect("it starts");
+    let warned = || place.client.hub.warner.told();
+    eventually("the keeper has looked", || !warned().is_empty());
+    let lane = |queue: &str, kind: &str| (queue.to_owned(), kind.to_owned());
+    assert_eq!(warned(), [lane("default", "strange"), lane("nobody", "hold")]);
 }
 
 #[test]

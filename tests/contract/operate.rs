@@ -33,6 +33,10 @@ crate::everywhere! {
     a_copy_expires_as_long_after_its_due_time_as_the_first,
     what_a_copy_cannot_change_is_refused,
     all_that_are_meant_are_counted_and_then_changed,
+    all_that_are_meant_are_copied_with_one_change,
+    what_has_ended_is_copied_only_if_it_is_named,
+    what_is_tied_to_others_is_passed_over_by_a_copy_of_many,
+    many_copies_with_a_bad_value_change_nothing,
     what_succeeded_is_retried_only_if_it_is_named,
     many_more_than_expected_are_left_alone,
     a_second_look_finds_nothing_left_to_do,
@@ -451,6 +455,81 @@ fn all_that_are_meant_are_counted_and_then_changed(lab: &Lab) {
     assert_eq!(shop.client.count(&Filter::new().state(State::Cancelled)).unwrap(), 600);
     assert_eq!(shop.client.bulk(&mail).delete().unwrap().done, 600);
     assert_eq!(shop.client.count(&Filter::new()).unwrap(), 3);
+}
+
+fn all_that_are_meant_are_copied_with_one_change(lab: &Lab) {
+    let shop = shop(lab);
+    let calls = (0..300).map(|n| send::with(format!("{n}")).run_after(HOUR).tag("t").owner("ada"));
+    let wrong = shop.client.enqueue_many(calls).unwrap();
+    let other = shop.client.enqueue(print::with(7).run_after(HOUR)).unwrap();
+    let mail = Filter::new().queue("mail");
+    let refused = shop.client.bulk(&mail).expecting(9).edit_as_copy(|edit| edit.priority(5));
+    assert_eq!(code(refused), "changed");
+    let count = shop.client.bulk(&mail).count().unwrap();
+    let bulk = shop.client.bulk(&mail).expecting(count);
+    let done = bulk.edit_as_copy(|edit| edit.argument("to", "ada").queue("post").tag("s")).unwrap();
+    assert_eq!((done.done, done.asked, done.left), (300, 0, 0));
+    let post = Filter::new().queue("post");
+    let copies = shop.client.list(&post, None, 500).unwrap().tasks;
+    assert_eq!(copies.len(), 300, "each once");
+    for copy in &copies {
+        assert_eq!((copy.arguments.as_str(), copy.tags.len()), (r#"{"to":"ada"}"#, 2));
+        assert_eq!((copy.owner.as_deref(), copy.state), (Some("ada"), State::Scheduled));
+    }
+    for old in [&wrong[0], &wrong[299]] {
+        let old = old.refresh().unwrap();
+        assert_eq!((old.state, old.reason), (State::Cancelled, Some(Reason::Asked)));
+    }
+    assert_eq!(other.refresh().unwrap().state, State::Scheduled);
+    assert_eq!(shop.client.bulk(&mail).edit_as_copy(|edit| edit).unwrap().done, 0, "none is left");
+    lab.advance(&shop.client, HOUR);
+    lab.wait(&shop.client, &shop.client.handle::<send>(copies[0].id).unwrap()).unwrap();
+    lab.wait(&shop.client, &shop.client.handle::<send>(copies[299].id).unwrap()).unwrap();
+}
+
+fn what_has_ended_is_copied_only_if_it_is_named(lab: &Lab) {
+    let shop = shop(lab);
+    let failed = shop.failed(lab, 7);
+    let before = failed.refresh().unwrap();
+    shop.repair();
+    let (all, named) = (Filter::new(), Filter::new().state(State::Failed));
+    assert_eq!(shop.client.bulk(&all).edit_as_copy(|edit| edit).unwrap().done, 0);
+    let done = shop.client.bulk(&named).edit_as_copy(|edit| edit.argument("page", 8)).unwrap();
+    assert_eq!((done.done, done.left), (1, 0));
+    let copy = shop.client.list(&all, None, 1).unwrap().tasks.remove(0).id;
+    assert_eq!(shop.ended(lab, copy).value::<u32>().unwrap(), 18);
+    assert_eq!(failed.refresh().unwrap(), before, "what was run stays as it was");
+}
+
+fn what_is_tied_to_others_is_passed_over_by_a_copy_of_many(lab: &Lab) {
+    let shop = shop(lab);
+    let plain = shop.later("plain");
+    let before = shop.client.enqueue(print::with(7).run_after(HOUR)).unwrap();
+    let waits = shop.client.enqueue(send::with("second").after([before.id()])).unwrap();
+    let flow = Flow::group("letters", [send::with("member").run_after(HOUR)]);
+    let batch = shop.client.enqueue_flow(flow).unwrap();
+    let copied = |filter: &Filter| {
+        let done = shop.client.bulk(filter).edit_as_copy(|edit| edit.priority(5)).unwrap();
+        (done.done, done.left)
+    };
+    assert_eq!(copied(&Filter::new().kind("send")), (1, 2), "what waits and the member are left");
+    assert_eq!(copied(&Filter::new().id(batch.id())), (0, 1), "and the batch");
+    assert_eq!(plain.refresh().unwrap().state, State::Cancelled);
+    assert!(!shop.client.get(batch.id()).unwrap().state.is_final());
+    let waits = waits.refresh().unwrap();
+    assert_eq!((waits.state, waits.priority), (State::Waiting, 0));
+}
+
+fn many_copies_with_a_bad_value_change_nothing(lab: &Lab) {
+    let shop = shop(lab);
+    let later = shop.later("a");
+    let bulk = || shop.client.bulk(&Filter::new());
+    assert_eq!(code(bulk().edit_as_copy(|edit| edit.priority(101))), "out_of_range");
+    assert_eq!(code(bulk().edit_as_copy(|edit| edit.queue("no queue"))), "bad_queue");
+    assert_eq!(later.refresh().unwrap().state, State::Scheduled);
+    assert_eq!(shop.client.count(&Filter::new()).unwrap(), 1);
+    shop.client.shutdown(HOUR).unwrap();
+    assert_eq!(code(bulk().edit_as_copy(|edit| edit)), "closed");
 }
 
 fn what_succeeded_is_retried_only_if_it_is_named(lab: &Lab) {

@@ -329,16 +329,18 @@ fn rules_out_of_their_range_are_refused(lab: &Lab) {
         let other = Lab::new(Place { ..lab.place });
         assert_eq!(other.builder().retention(retention).open().unwrap_err().to_string(), text);
     }
-    for bad in ["-1d", "1.5d", "d", "5 m", "99999999999999999999d", "7w", ""] {
+    for bad in ["-1d", "1.5d", "d", "5 m", "m 5", "99999999999999999999d", "7w", ""] {
         let text = format!(r#"{{"failed": {{"age": "{bad}"}}}}"#);
         let error = serde_json::from_str::<Retention>(&text).unwrap_err().to_string();
         let expected = format!(
-            "invalid value: string \"{bad}\", expected a whole number and one of ms, s, m, h, d, as in 7d"
+            "\"{bad}\" is no time span: a whole number and a unit (ms, s, m, h or d), such as \"10m\""
         );
         assert!(error.starts_with(&expected), "{error}");
     }
     let error = serde_json::from_str::<Retention>(r#"{"failure": {}}"#).unwrap_err().to_string();
-    assert!(error.starts_with("unknown field `failure`"), "{error}");
+    assert!(error.starts_with("unknown key `failure`; did you mean `failed`?"), "{error}");
+    let kept = Retention::default().failed(Keep::age(DAY / 288));
+    assert_eq!(serde_json::to_string(&kept).unwrap(), r#"{"failed":{"age":"5m"}}"#);
 }
 
 fn many_tasks_go_in_slices(lab: &Lab) {

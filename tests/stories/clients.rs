@@ -515,6 +515,10 @@ fn a_value_outside_its_range_is_refused_with_the_path_of_its_key() {
             format!("mode is \"pool\"; {}", moot("immediate")),
         ),
         (
+            "preset = \"immediate\"\nincremental_vacuum = true",
+            format!("incremental_vacuum is true; {}", moot("immediate")),
+        ),
+        (
             "preset = \"immediate\"\nmax_file_bytes = 1_048_576",
             format!("max_file_bytes is 1048576; {}", moot("immediate")),
         ),
@@ -538,6 +542,28 @@ fn a_value_outside_its_range_is_refused_with_the_path_of_its_key() {
         open(route, &[]).map(drop).unwrap_err().to_string(),
         "unknown_client: routes[0].client is \"mial\"; one of default, mail; did you mean mail?"
     );
+}
+
+/// Only settings are looked at; nothing runs.
+#[test]
+fn a_retention_out_of_its_range_is_refused_with_the_path_of_its_key() {
+    for (line, expected) in [
+        (
+            "retention = { failed = { age = \"36501d\" } }",
+            "retention.failed.age is 3153686400s; 0 to 100 years",
+        ),
+        (
+            "retention.queues.post.skipped = { age = \"36501d\" }",
+            "retention.queues.post.skipped.age is 3153686400s; 0 to 100 years",
+        ),
+        (
+            "retention.queues.post.queues.letters = {}",
+            "retention.queues.post.queues is \"letters\"; queues stand side by side",
+        ),
+    ] {
+        let error = open(&format!("[clients.mail]\n{line}"), &[]).map(drop).unwrap_err();
+        assert_eq!(error.to_string(), format!("bad_config: clients.mail.{expected}"));
+    }
 }
 
 /// Only settings are looked at; nothing runs.
@@ -569,6 +595,19 @@ fn an_unknown_key_is_refused_with_what_may_have_been_meant() {
             "[clients.mail]\nageing = \"2 s\"",
             "\"2 s\" is no time span: a whole number and a unit (ms, s, m, h or d), such as \"10m\"",
         ),
+        (
+            "[clients.mail.retention]\nsuceeded = { age = \"7d\" }",
+            "unknown key `suceeded`; did you mean `succeeded`?",
+        ),
+        (
+            "[clients.mail.retention]\nfailed = { ages = \"7d\" }",
+            "unknown key `ages`; did you mean `age`?",
+        ),
+        (
+            "[clients.mail.retention]\nfailed = { age = \"7w\" }",
+            "\"7w\" is no time span: a whole number and a unit (ms, s, m, h or d), such as \"10m\"",
+        ),
+        ("[clients.mail]\nretentions = {}", "unknown key `retentions`; did you mean `retention`?"),
         ("[clients.mail]\nworkers = \"4\"", "invalid type: string \"4\", expected usize"),
         (
             "[clients.mail]\npreset = \"postgres\"",
@@ -610,6 +649,12 @@ fn the_environment_of_a_client_bears_its_name_and_wins() {
     assert_eq!(
         bad.map(drop).unwrap_err().to_string(),
         "client mail-out: bad_config: LITEWORK_MAIL_OUT_MODE is \"Pool\"; pool, inline, enqueue or hold"
+    );
+    let bad = open(&toml, &[("LITEWORK_MAIL_OUT_WORKER", "2")]).map(drop).unwrap_err();
+    assert_eq!(
+        bad.to_string(),
+        "client default: bad_config: environment variable is \"LITEWORK_MAIL_OUT_WORKER\"; it is read by \
+         nobody; did you mean LITEWORK_MAIL_OUT_WORKERS?"
     );
     let held = Client::in_memory().environment([("LITEWORK_MODE", "hold")]);
     let set = Clients::builder().add("default", held).environment([("LITEWORK_MODE", "enqueue")]);

@@ -89,6 +89,29 @@ fn the_environment_wins_over_both() {
     assert!(client.path().unwrap().ends_with("moved.db"));
 }
 
+/// An operator who misspells a name hears of it, and not that his four workers are one.
+#[test]
+fn a_misspelt_variable_is_refused_with_what_may_have_been_meant() {
+    let open = |name: &str| {
+        Client::in_memory().environment([(name, "4")]).open().map(|_| ()).map_err(|e| e.to_string())
+    };
+    assert_eq!(
+        open("LITEWORK_WORKER").unwrap_err(),
+        "bad_config: environment variable is \"LITEWORK_WORKER\"; it is read by nobody; did you mean \
+         LITEWORK_WORKERS?"
+    );
+    assert!(open("LITEWORK_MOD").unwrap_err().ends_with("did you mean LITEWORK_MODE?"));
+    // Meant for another program in the same environment; and not ours at all.
+    assert_eq!(open("LITEWORK_REPORTS_WORKERS"), Ok(()));
+    assert_eq!(open("WORKER"), Ok(()));
+    let empty = Client::in_memory().environment([("LITEWORK_WORKER", "")]).open();
+    assert!(empty.is_ok(), "an empty one is as good as none");
+    // A cluster gives each program the ports of a service by the name of that service.
+    let told = Events::of(|| assert_eq!(open("LITEWORK_PORT"), Ok(())));
+    let warning = "an environment variable with our prefix is read by nobody".to_owned();
+    assert!(told.contains(&(tracing::Level::WARN, warning)), "{told:?}");
+}
+
 #[test]
 fn a_bad_setting_is_refused_with_its_name_and_range() {
     let lab = Lab::inline();

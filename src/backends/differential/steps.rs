@@ -2,6 +2,8 @@
 //!
 //! Everything is drawn from one seed, so a history can be told again. The log says what was done.
 
+mod deeds;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,17 +19,13 @@ use super::offer::{ALL_LANES, KINDS, Places, QUEUES, Terms};
 use super::tied::{self, OWNERS, owner};
 use crate::backend::{Offer, Picked, next_view};
 use crate::backends::sqlite::recorder::Edge;
-use crate::deed::Deed;
-use crate::error::Error;
 use crate::filter::Filter;
-use crate::flow::BATCH_KIND;
 use crate::id::TaskId;
 use crate::outcome::{Outcome, Report};
 use crate::quota::Quota;
 use crate::record::{Claimed, Finish, Lease, Member, NewStep, NewTask};
 use crate::retention::{Keep, Prune, Retention, Step, Walk};
 use crate::retry::Retry;
-use crate::rule::Scope;
 use crate::state::{Reason, State};
 use crate::time::Timestamp;
 
@@ -156,6 +154,7 @@ impl<'a> History<'a> {
             50..54 => self.keep_step(),
             54..60 => self.act(),
             60..63 => self.act_on_many(),
+            63 if self.rng.bool() => self.replace_many(),
             63 => self.replace(),
             64 => self.pause(),
             _ => self.ask_why(),
@@ -471,81 +470,6 @@ impl<'a> History<'a> {
             Ok((walk.next(), walk.pruned))
         });
         self.pair.agree("the newest moment", |engine, _| engine.newest_moment());
-    }
-
-    fn deed(&mut self) -> Deed {
-        match self.rng.u8(0..6) {
-            0..2 => Deed::Retry,
-            2 => Deed::Cancel,
-            3 => Deed::Delete,
-            4 => Deed::Reschedule(Timestamp::clamped(self.now_ms + self.rng.i64(-5..5))),
-            _ => Deed::Erase,
-        }
-    }
-
-    fn act(&mut self) {
-        let Some(id) = self.some_id() else { return };
-        let deed = self.deed();
-        self.note(&format!("{deed:?} to {}", id[0].row()));
-        let now = self.now();
-        let done = self.pair.ask(|engine, which| {
-            engine
-                .act(now, id[which], deed)
-                .map(|(done, over)| (done, shown_over(over)))
-                .map_err(|error| shown_error(&error))
-        });
-        check_same("what was done", &done);
-    }
-
-    fn act_on_many(&mut self) {
-        let (filter, deed) = (self.filter(), self.deed());
-        let (after, last) = (self.rng.i64(0..10), self.rng.i64(0..40));
-        self.note(&format!("{deed:?} to those after {after}, up to {last}, of {filter:?}"));
-        let now = self.now();
-        let rows = self.pair.agree("rows", |engine, _| engine.rows(&filter, after, last));
-        let some: Vec<i64> = rows.into_iter().filter(|_| self.rng.u8(0..3) > 0).collect();
-        // Rows that do not pass are among them, as if they had changed meanwhile.
-        let rows: Vec<i64> = some.into_iter().chain(1..3).collect();
-        let size = self.rng.usize(1..9);
-        let slices = self.pair.ask(|engine, _| {
-            let act = |slice| engine.act_on(now, deed, &filter, slice).expect("it answers");
-            let done = rows.chunks(size).map(act).map(|(mut tally, over)| {
-                let ready: Vec<i64> = tally.ready.drain(..).map(TaskId::row).collect();
-                (tally, ready, shown_over(over))
-            });
-            done.collect::<Vec<_>>()
-        });
-        check_same("what was done to many", &slices);
-    }
-
-    fn replace(&mut self) {
-        let Some(id) = self.some_id() else { return };
-        self.note(&format!("replace {}", id[0].row()));
-        let now = self.now();
-        let stored = self.pair.ask(|engine, which| {
-            let copy = engine.template(id[which]).expect("it answers");
-            // The client refuses to copy a batch.
-            let Some(copy) = copy.filter(|copy| &*copy.kind != BATCH_KIND) else {
-                return Err(Error::not_found("it"));
-            };
-            engine.replace(now, id[which], copy).map(|(stored, _)| vec![stored])
-        });
-        check_same("what was stored instead", &stored.each_ref().map(shown_stored));
-        if let [Ok(file), Ok(model)] = stored {
-            self.ids.extend(file.iter().zip(&model).map(|(file, model)| [file.id, model.id]));
-        }
-    }
-
-    fn pause(&mut self) {
-        let queue = self.rng.bool();
-        let name = if queue { QUEUES } else { KINDS }[self.rng.usize(0..2)];
-        let scope = if queue { Scope::queue(name) } else { Scope::kind(name) };
-        let since = self.one_in(4).then(|| self.now());
-        self.note(&format!("pause {scope} since {since:?}"));
-        self.pair.agree("whether it changed", |engine, _| engine.pause(&scope, since));
-        self.pair.agree("what is paused", |engine, _| engine.paused());
-        let now = self.now();
-        self.pair.agree("lanes with work", |engine, _| engine.lanes_with_work(now));
     }
 
     fn ask_why(&mut self) {

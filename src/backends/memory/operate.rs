@@ -93,6 +93,16 @@ impl Book {
         Ok(Done::Done)
     }
 
+    /// Stores a task in the place of another.
+    fn put_in_place(&mut self, now: Timestamp, id: TaskId, with: NewTask) -> Result<Stored, Error> {
+        let state = self.may_be_copied(id)?;
+        let stored = self.enqueue(now, vec![with], None)?;
+        if !state.is_final() && state != State::Running {
+            self.cancel(now, id)?;
+        }
+        stored.into_iter().next().ok_or(Error::Closed)
+    }
+
     fn retry(&mut self, now: Timestamp, row: i64) -> Result<(), Error> {
         self.take_key_again(row)?;
         let step_ms = self.step_ms;
@@ -315,14 +325,30 @@ impl Operate for Memory {
     }
 
     fn replace(&self, now: Timestamp, id: TaskId, with: NewTask) -> Result<(Stored, Over), Error> {
+        self.with(|book| book.telling(now, |book| book.put_in_place(now, id, with)))
+    }
+
+    fn replace_each(
+        &self,
+        now: Timestamp,
+        filter: &Filter,
+        copies: &[(i64, Option<NewTask>)],
+    ) -> Result<(Tally, Over), Error> {
         self.with(|book| {
             book.telling(now, |book| {
-                let state = book.may_be_copied(id)?;
-                let stored = book.enqueue(now, vec![with], None)?;
-                if !state.is_final() && state != State::Running {
-                    book.cancel(now, id)?;
+                let mut slice = Tally { seen: copies.len(), ..Tally::default() };
+                for (row, copy) in copies {
+                    let task = book.tasks.get(row).filter(|task| filter.passes(&task.record));
+                    match (task.map(|task| task.record.id), copy) {
+                        (None, _) => {}
+                        (Some(_), None) => slice.left += 1,
+                        (Some(id), Some(copy)) => {
+                            let stored = book.put_in_place(now, id, copy.clone());
+                            slice.count_copy(stored.map(|stored| stored.id))?;
+                        }
+                    }
                 }
-                stored.into_iter().next().ok_or(Error::Closed)
+                Ok(slice)
             })
         })
     }
