@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row};
 
-use super::core::{Core, Doubt, NextDue};
+use super::core::{Core, Doubt, NextDue, Unwritten};
 use super::damaged;
 use super::ends;
 use super::errors::{is_decode_error, not_stored};
 use super::gates::{self, Fences, Pass};
 use super::lanes::{Head, Lanes};
-use super::promote::{Unwritten, make_ready};
+use super::promote::make_ready;
 use super::rules::Rules;
 use super::skip::skip;
 use super::unique;

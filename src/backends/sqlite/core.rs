@@ -23,6 +23,7 @@ use crate::fault;
 use crate::id::TaskId;
 use crate::options::Durability;
 use crate::record::{Lease, TaskRecord};
+use crate::state::State;
 use crate::time::Timestamp;
 
 /// While other connections commit, the lock is let go whenever it was held this long, for twice as long
@@ -57,6 +58,10 @@ pub(super) struct Doubt {
     pub(super) lease: Lease,
     pub(super) claimed_at: Timestamp,
 }
+
+/// Tasks that stand in their lane as if they were ready, and how they are still written: due ones as
+/// scheduled; those that have got a place of their gate as waiting.
+pub(super) type Unwritten = HashMap<i64, State>;
 
 /// What is known of the next scheduled task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

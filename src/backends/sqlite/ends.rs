@@ -5,12 +5,11 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::core::Core;
+use super::core::{Core, Unwritten};
 use super::edges::{self, Ripple};
 use super::errors::not_stored;
 use super::follow;
 use super::gates::{self, ties_of};
-use super::promote::Unwritten;
 use super::row::text;
 use super::unique;
 use crate::backend::Offer;

@@ -4,11 +4,9 @@
 //! due tasks are only remembered as heads of their lanes at first, and those that are left are made
 //! ready in the end.
 
-use std::collections::HashMap;
-
 use rusqlite::Connection;
 
-use super::core::{Core, NextDue};
+use super::core::{Core, NextDue, Unwritten};
 use super::damaged;
 use super::due::next_due;
 use super::errors::{is_not_admitted, not_stored};
@@ -31,10 +29,6 @@ pub(super) const DUE: &str = "SELECT id, lane, rank FROM litework_task \
 /// Served by the primary key. One statement for all rows costs half of one for each.
 pub(super) const PROMOTE: &str = "UPDATE litework_task SET state = 'ready', reason = NULL \
      WHERE (state = 'scheduled' OR state = 'waiting') AND id IN (SELECT value FROM json_each(?1))";
-
-/// Tasks that stand in their lane as if they were ready, and how they are still written: due ones as
-/// scheduled; those that have got a place of their gate as waiting.
-pub(super) type Unwritten = HashMap<i64, State>;
 
 /// Lets the claim find what is due.
 pub(super) fn promote(
