@@ -209,14 +209,15 @@ impl Client {
             .attempts(old.attempts_max.clamp(1, ATTEMPTS_MAX))
             .at_most_once(old.at_most_once)
             .with_run(old.options.as_deref());
-        let stored = stored.map_err(|error| Error::BadRow {
-            row: id.row(),
-            column: "options",
-            reason: error.to_string(),
-        })?;
+        let damaged = |reason| Error::BadRow { row: id.row(), column: "options", reason };
+        let stored = stored.map_err(|error| damaged(error.to_string()))?;
         edit.with.options.check_for_copy()?;
         let options = edit.with.options.over(&stored);
-        let plan = options.checked()?;
+        // What was out of its range before is not the caller's.
+        let plan = options.checked().map_err(|error| match stored.checked() {
+            Err(before) => damaged(before.to_string()),
+            Ok(_) => error,
+        })?;
         self.hub.catalog.check_queue(&plan.queue)?;
         let due_at = match edit.with.due {
             Due::Now => old.due_at.max(now),

@@ -359,6 +359,27 @@ fn what_nobody_runs_is_listed_until_somebody_does() {
     });
 }
 
+/// Another program has written into the file what no schema admits.
+#[test]
+fn copies_of_many_pass_over_rows_that_are_damaged() {
+    let lab = Lab::new(crate::common::Place::file(Runs::RunPending));
+    let clerk = clerk(&lab);
+    let handles = clerk.enqueue_many(["a", "b", "c", "d"].map(send::with)).unwrap();
+    let stranger = rusqlite::Connection::open(lab.path()).unwrap();
+    stranger.pragma_update(None, "ignore_check_constraints", true).unwrap();
+    stranger
+        .execute_batch(
+            "UPDATE litework_task SET priority = 120 WHERE id = 1;
+             UPDATE litework_task SET arguments = 'no JSON' WHERE id = 3;",
+        )
+        .unwrap();
+    let done = clerk.bulk(&Filter::new()).edit_as_copy(|edit| edit.argument("to", "e")).unwrap();
+    assert_eq!((done.done, done.left), (2, 2));
+    for handle in [&handles[1], &handles[3]] {
+        assert_eq!(handle.refresh().unwrap().state, State::Cancelled);
+    }
+}
+
 /// Only a client that enqueues for others warns of what they do not run.
 #[test]
 fn a_program_that_enqueues_for_nobody_is_warned_once() {

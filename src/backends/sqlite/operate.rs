@@ -367,51 +367,41 @@ fn replace(core: &mut Core, now: Timestamp, id: TaskId, new: &mut [Insert]) -> R
     Ok(())
 }
 
-/// Copies on their way into the place of tasks.
-struct Copies<'a> {
-    filter: &'a Filter,
-    all: &'a [(i64, Option<NewTask>)],
-    level: Durability,
-    /// Rows that hold what the schema does not admit.
-    damaged: Vec<i64>,
-    /// The row whose turn it is.
-    row: i64,
+/// Stores copies in the place of those that still pass the filter.
+fn replace_each(
+    core: &mut Core,
+    now: Timestamp,
+    filter: &Filter,
+    copies: &[(i64, Option<NewTask>)],
+) -> Result<Tally, Error> {
+    let began = Instant::now();
+    let mut slice = Tally::default();
+    for (row, copy) in copies {
+        if slice.seen > 0 && began.elapsed() >= SLICE {
+            break;
+        }
+        slice.seen += 1;
+        let found = query::still_passes(&core.conn, filter, *row).map_err(not_stored)?;
+        match (found, copy) {
+            (None, _) => {}
+            (Some(_), None) => slice.left += 1,
+            (Some(id), Some(copy)) => slice.count_copy(replace_by_copy(core, now, id, copy))?,
+        }
+    }
+    Ok(slice)
 }
 
-impl Copies<'_> {
-    fn store(&mut self, core: &mut Core, now: Timestamp) -> Result<Tally, Error> {
-        let began = Instant::now();
-        let mut slice = Tally::default();
-        for (row, copy) in self.all {
-            if slice.seen > 0 && began.elapsed() >= SLICE {
-                break;
-            }
-            slice.seen += 1;
-            self.row = *row;
-            let found = query::still_passes(&core.conn, self.filter, *row).map_err(not_stored)?;
-            match (found, copy) {
-                (None, _) => {}
-                (Some(id), Some(copy)) if !self.damaged.contains(row) => {
-                    slice.count_copy(self.store_one(core, now, id, copy))?;
-                }
-                (Some(_), _) => slice.left += 1,
-            }
-        }
-        Ok(slice)
-    }
-
-    fn store_one(
-        &self,
-        core: &mut Core,
-        now: Timestamp,
-        id: TaskId,
-        copy: &NewTask,
-    ) -> Result<TaskId, Error> {
-        let mut new = [Insert::new(copy.clone(), now, None, self.level)];
-        replace(core, now, id, &mut new).map_err(Error::of_one)?;
-        let [new] = new;
-        Ok(new.into_stored()?.id)
-    }
+fn replace_by_copy(
+    core: &mut Core,
+    now: Timestamp,
+    id: TaskId,
+    copy: &NewTask,
+) -> Result<TaskId, Error> {
+    // Nobody offers a place for it, so the slice's own level holds.
+    let mut new = [Insert::new(copy.clone(), now, None, Durability::Normal)];
+    replace(core, now, id, &mut new).map_err(Error::of_one)?;
+    let [new] = new;
+    Ok(new.into_stored()?.id)
 }
 
 const PAUSE: &str = "INSERT INTO litework_rule (scope, name, paused_at) VALUES (?1, ?2, ?3) \
@@ -493,19 +483,9 @@ impl Operate for Sqlite {
         filter: &Filter,
         copies: &[(i64, Option<NewTask>)],
     ) -> Result<(Tally, Over), Error> {
-        let level = self.durability;
-        let mut copies = Copies { filter, all: copies, level, damaged: Vec::new(), row: 0 };
-        loop {
-            let slice =
-                self.transaction(level, |core| telling(core, |core| copies.store(core, now)));
-            match slice {
-                // Its copy was rolled back with the slice, which is done again without it.
-                Err(error) if is_damaged_row(&error) && !copies.damaged.contains(&copies.row) => {
-                    copies.damaged.push(copies.row);
-                }
-                answer => return answer,
-            }
-        }
+        self.transaction(self.durability, |core| {
+            telling(core, |core| replace_each(core, now, filter, copies))
+        })
     }
 
     fn pause(&self, scope: &Scope, since: Option<Timestamp>) -> Result<bool, Error> {

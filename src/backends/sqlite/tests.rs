@@ -238,8 +238,8 @@ fn ten_thousand_tasks_that_wait_at_a_gate_cost_a_start_no_step() {
             let bench = Bench::new();
             let ties = Ties { gate: Some(gate), ..Ties::default() };
             let extra = Extra { wait_key: Some(key.to_owned()), ties, ..Extra::default() };
-            let gated = NewTask { extra: Some(Box::new(extra)), ..task(NOW) };
-            bench.engine.enqueue(at(NOW), vec![gated; waiting], None).expect("it is stored");
+            let waits = NewTask { extra: Some(Box::new(extra)), ..task(NOW) };
+            bench.engine.enqueue(at(NOW), vec![waits; waiting], None).expect("it is stored");
             let first = bench.exchange(NOW, &[]).claimed;
             let finishes: Vec<Finish> = first.iter().map(success).collect();
             bench.steps(|bench| {
