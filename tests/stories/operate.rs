@@ -359,7 +359,7 @@ fn what_nobody_runs_is_listed_until_somebody_does() {
     });
 }
 
-/// Another program has written into the file what no schema admits.
+/// Only enqueues and copies: nothing of it runs, and what another program has written into the file no schema admits.
 #[test]
 fn copies_of_many_pass_over_rows_that_are_damaged() {
     let lab = Lab::new(crate::common::Place::file(Runs::RunPending));
