@@ -36,6 +36,7 @@ crate::everywhere! {
     all_that_are_meant_are_copied_with_one_change,
     what_has_ended_is_copied_only_if_it_is_named,
     what_is_tied_to_others_is_passed_over_by_a_copy_of_many,
+    a_batch_stops_no_copies_where_only_some_queues_may_be_used,
     many_copies_with_a_bad_value_change_nothing,
     what_succeeded_is_retried_only_if_it_is_named,
     many_more_than_expected_are_left_alone,
@@ -514,10 +515,24 @@ fn what_is_tied_to_others_is_passed_over_by_a_copy_of_many(lab: &Lab) {
     };
     assert_eq!(copied(&Filter::new().kind("send")), (1, 2), "what waits and the member are left");
     assert_eq!(copied(&Filter::new().id(batch.id())), (0, 1), "and the batch");
+    assert_eq!(copied(&Filter::new().id(before.id())), (0, 1), "and what others wait for");
     assert_eq!(plain.refresh().unwrap().state, State::Cancelled);
     assert!(!shop.client.get(batch.id()).unwrap().state.is_final());
     let waits = waits.refresh().unwrap();
     assert_eq!((waits.state, waits.priority), (State::Waiting, 0));
+}
+
+/// The batch of a flow stands in a queue of its own.
+fn a_batch_stops_no_copies_where_only_some_queues_may_be_used(lab: &Lab) {
+    let builder = lab.builder().allow_queues(["mail"]).mode(Mode::Hold);
+    let client = builder.register(send).open().unwrap();
+    let batch = client.enqueue_flow(Flow::group("letters", [send::with("member")])).unwrap();
+    let plain = client.enqueue(send::with("plain")).unwrap();
+    let error = client.edit_as_copy(batch.id(), |edit| edit).unwrap_err();
+    assert_eq!(error.code(), "linked", "{error}");
+    let done = client.bulk(&Filter::new()).edit_as_copy(|edit| edit.priority(5)).unwrap();
+    assert_eq!((done.done, done.left), (1, 2));
+    assert_eq!(plain.refresh().unwrap().state, State::Cancelled);
 }
 
 fn many_copies_with_a_bad_value_change_nothing(lab: &Lab) {
