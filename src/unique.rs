@@ -209,7 +209,7 @@ impl Unique {
     /// let tasks = Client::in_memory().register(remind).open()?;
     /// let hourly = || Unique::arguments().within(Duration::from_secs(3_600));
     /// let first = tasks.enqueue(remind::with(7).unique(hourly()))?;
-    /// assert!(first.ready()?); // it has run, and holds the key all the same
+    /// assert!(first.has_ended()?); // it has run, and holds the key all the same
     /// let second = tasks.enqueue(remind::with(7).unique(hourly()))?;
     /// assert!(second.is_existing() && second.id() == first.id());
     /// # Ok::<(), litework::Error>(())
