@@ -16,7 +16,7 @@ use super::damaged;
 use super::ends;
 use super::errors::{is_decode_error, not_stored};
 use super::gates::{self, Fences, Pass};
-use super::lanes::{Head, Lanes, Unwritten};
+use super::lanes::{Head, LIST, Lanes, Unwritten};
 use super::promote::make_ready;
 use super::rules::Rules;
 use super::skip::skip;
@@ -50,9 +50,6 @@ pub(super) const CLAIM: &str = "UPDATE litework_task \
 pub(super) const CLAIM_ONE: &str = "UPDATE litework_task \
      SET state = 'running', reason = NULL, worker = ?2, attempt = attempt + 1, started_at = ?3, \
      stuck = 0 WHERE id = ?1 AND (state = 'ready' OR state = 'scheduled' OR state = 'waiting')";
-
-/// Rows from which on the list is the cheaper way; few under test, so that both ways are met.
-const LIST: usize = if cfg!(test) { 3 } else { 8 };
 
 /// Served by the primary key.
 const EXPIRE: &str = "UPDATE litework_task SET state = 'failed', reason = 'expired', finished_at = ?2 \

@@ -10,7 +10,7 @@ use super::core::{Core, NextDue};
 use super::damaged;
 use super::due::next_due;
 use super::errors::{is_not_admitted, not_stored};
-use super::lanes::Unwritten;
+use super::lanes::{LIST, Unwritten};
 use crate::backend::Offer;
 use crate::error::Error;
 use crate::fault;
@@ -30,6 +30,10 @@ pub(super) const DUE: &str = "SELECT id, lane, rank FROM litework_task \
 /// Served by the primary key. One statement for all rows costs half of one for each.
 pub(super) const PROMOTE: &str = "UPDATE litework_task SET state = 'ready', reason = NULL \
      WHERE (state = 'scheduled' OR state = 'waiting') AND id IN (SELECT value FROM json_each(?1))";
+
+/// The same for one of a few. Served by the primary key.
+const PROMOTE_ROW: &str = "UPDATE litework_task SET state = 'ready', reason = NULL \
+     WHERE id = ?1 AND (state = 'scheduled' OR state = 'waiting')";
 
 /// Lets the claim find what is due.
 pub(super) fn promote(
@@ -102,6 +106,10 @@ pub(super) fn make_ready(
 fn write_ready(conn: &Connection, rows: &Unwritten) -> rusqlite::Result<()> {
     if rows.is_empty() {
         return Ok(());
+    }
+    if rows.len() < LIST {
+        let mut promote = conn.prepare_cached(PROMOTE_ROW)?;
+        return rows.keys().try_for_each(|row| promote.execute([row]).map(drop));
     }
     let rows: Vec<&i64> = rows.keys().collect();
     let rows = serde_json::to_string(&rows).unwrap_or_default();
