@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::calendar::Calendar;
 use crate::deed::{Deed, Done, Tally};
 use crate::error::Error;
 use crate::filter::Filter;
@@ -303,7 +304,7 @@ pub(crate) trait Operate: Send + Sync {
 }
 
 /// An engine that keeps tasks.
-pub(crate) trait Backend: Operate + 'static {
+pub(crate) trait Backend: Operate + Calendar + 'static {
     /// This engine as itself, for what only one engine can do.
     fn as_any(&self) -> &dyn std::any::Any;
 

@@ -8,6 +8,7 @@
 mod keeping;
 mod listen;
 mod resolve;
+mod seeds;
 mod store;
 mod variables;
 
@@ -39,6 +40,7 @@ use crate::outcome::Result as TaskResult;
 use crate::pruner::{self, Pruner};
 use crate::quota::Quotas;
 use crate::registry::{Definition, Layer, Next, Registry};
+use crate::schedule::Schedule;
 use crate::task::TaskRef;
 use crate::time::{Clock, SystemClock};
 use crate::unserved::Warner;
@@ -90,6 +92,7 @@ pub struct Builder {
     queue_limits: HashMap<String, Limits>,
     listeners: Vec<Listener>,
     notice: Option<Notice>,
+    schedules: Vec<Schedule>,
     trace: Option<TraceContext>,
     clock: Arc<dyn Clock>,
     durability: Durability,
@@ -131,6 +134,7 @@ impl Builder {
             queue_limits: HashMap::new(),
             listeners: Vec::new(),
             notice: None,
+            schedules: Vec::new(),
             trace: None,
             clock: Arc::new(SystemClock),
             durability: Durability::default(),
@@ -549,7 +553,7 @@ impl Builder {
         let (engine, clock) = (Arc::clone(&backend), Arc::clone(&self.clock));
         self.check_listeners()?;
         let listeners = std::mem::take(&mut self.listeners);
-        let trace = self.trace.take();
+        let (trace, schedules) = (self.trace.take(), std::mem::take(&mut self.schedules));
         let hub = Arc::new_cyclic(|hub| Hub {
             hooks: listen::hooks(hub, listeners),
             trace,
@@ -571,6 +575,7 @@ impl Builder {
         hub.backend.rescue(hub.clock.now(), 0)?;
         hub.backend.declare(&self.declared(&hub.catalog))?;
         hub.backend.open_gates(hub.clock.now())?;
+        seeds::store(&hub, &self.pool.name, schedules)?;
         self.start(&hub, registry)?;
         if mode != Mode::Pool {
             intake::take_at_open(&hub)?;

@@ -21,6 +21,7 @@ use crate::inside;
 use crate::json::JsonLimits;
 use crate::outcome::{Failure, Result};
 use crate::record::Claimed;
+use crate::slot::Slot;
 use crate::task::IntoCall;
 
 /// State that tasks need, one value a type: a connection pool, a mailer.
@@ -131,6 +132,7 @@ pub struct Context {
     id: Option<TaskId>,
     kind: Arc<str>,
     trace: Option<Arc<str>>,
+    slot: Option<Slot>,
     attempt: u32,
     attempts_max: u32,
     priority: i8,
@@ -165,6 +167,7 @@ impl Context {
             id: Some(task.id),
             kind: Arc::clone(&task.kind),
             trace: task.trace.clone(),
+            slot: task.extra.as_ref().and_then(|extra| extra.ties.slot.clone()),
             attempt: task.lease.attempt,
             attempts_max: task.attempts_max,
             priority: task.priority,
@@ -199,6 +202,7 @@ impl Context {
             id: None,
             kind: "detached".into(),
             trace: None,
+            slot: None,
             attempt: 1,
             attempts_max: 1,
             priority: 0,
@@ -271,6 +275,27 @@ impl Context {
     /// ```
     pub fn fence(&self) -> Option<u64> {
         self.fence
+    }
+
+    /// The slot of a schedule that the task was made for, how late it came, and whether it makes up for one
+    /// that was missed.
+    ///
+    /// ```
+    /// # use litework::{Client, Context, Schedule, SlotKind, task};
+    /// # use std::time::Duration;
+    /// #[task]
+    /// fn report(ctx: &Context) -> Option<SlotKind> {
+    ///     ctx.slot().map(|slot| slot.kind)
+    /// }
+    ///
+    /// let daily = Schedule::every("report", Duration::from_secs(86_400), report::with());
+    /// let tasks = Client::in_memory().register(report).schedule(daily).open()?;
+    /// let task = tasks.schedules().run_now("report")?;
+    /// assert_eq!(task.result.as_deref(), Some(r#""manual""#));
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    pub fn slot(&self) -> Option<&Slot> {
+        self.slot.as_ref()
     }
 
     /// Whether no further attempt follows if this one fails.

@@ -51,6 +51,15 @@ pub enum Error {
         /// What is wrong.
         source: Box<Error>,
     },
+    /// A schedule was refused.
+    #[error("schedule {name:?}: {source}")]
+    #[non_exhaustive]
+    InSchedule {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        source: Box<Error>,
+    },
     /// One member of a flow was refused, so nothing of it was stored.
     #[error("member {name:?} of the flow: {source}")]
     #[non_exhaustive]
@@ -316,6 +325,10 @@ impl Error {
         Self::InClient { client: client.to_owned(), source: Box::new(self) }
     }
 
+    pub(crate) fn in_schedule(self, name: &str) -> Self {
+        Self::InSchedule { name: shorten(name), source: Box::new(self) }
+    }
+
     /// The stable word for this error.
     pub fn code(&self) -> &'static str {
         match self {
@@ -325,6 +338,7 @@ impl Error {
             Self::Json(error) => error.code(),
             Self::Item { source, .. }
             | Self::InClient { source, .. }
+            | Self::InSchedule { source, .. }
             | Self::Member { source, .. } => source.code(),
             Self::NotFound { .. } => "not_found",
             Self::Mismatch { .. } => "mismatch",
@@ -355,6 +369,7 @@ impl Error {
         match self {
             Self::Item { source, .. }
             | Self::InClient { source, .. }
+            | Self::InSchedule { source, .. }
             | Self::Member { source, .. } => source.is_retryable(),
             Self::Overloaded { passes, .. } => *passes,
             _ => matches!(self, Self::NotStored { .. } | Self::Timeout { .. }),

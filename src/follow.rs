@@ -21,7 +21,8 @@ pub(crate) const TEXT_CHARS_MAX: usize = 5_000;
 const CAUSES_MAX: usize = 16;
 
 /// What a definition or a call asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct FollowOption {
     pub(crate) on: Vec<EventKind>,
     pub(crate) kind: Cow<'static, str>,

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use crate::error::Error;
 use crate::key::Pattern;
 use crate::range::{Range, SPAN};
+use crate::retry::millis_opt;
 use crate::state::Reason;
 use crate::time::Timestamp;
 
@@ -47,11 +48,13 @@ const STARTS: Range<u32> = Range { least: 1, most: 1_000_000, text: "1 to 100000
 /// assert_eq!(first.refresh()?.state, State::Succeeded);
 /// # Ok::<(), litework::Failure>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[must_use = "give it to `exclusive`"]
 pub struct Exclusive {
     lock: Pattern,
     waits: bool,
+    #[serde(rename = "expires_after_ms", with = "millis_opt")]
     expires_after: Option<Duration>,
 }
 
@@ -127,7 +130,8 @@ impl Exclusive {
 /// assert_eq!(handles[2].refresh()?.reason, Some(Reason::Limit)); // two are before it
 /// # Ok::<(), litework::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[must_use = "give it to `limit`"]
 pub struct Limit {
     key: Pattern,
@@ -274,7 +278,8 @@ pub(crate) fn check_running(place: &str, max: u32) -> Result<(), Error> {
 }
 
 /// The gate of a task, as an option.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum GateOption {
     Exclusive(Exclusive),
     Limit(Limit),

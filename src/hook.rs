@@ -165,6 +165,11 @@ impl Hooks {
         (!quiet).then(|| Box::new(About::claimed(task)))
     }
 
+    /// Whether anybody hears of tasks that are stored.
+    pub(crate) fn tells_stored(&self) -> bool {
+        self.heard.has(EventKind::Enqueued) || tracing::enabled!(Level::DEBUG)
+    }
+
     /// Before new tasks are given to the engine; none where nobody would hear of them.
     pub(crate) fn enqueuing(&self, tasks: &mut [NewTask]) -> Option<Vec<About>> {
         if self.heard.has(EventKind::Enqueued) {
@@ -172,7 +177,8 @@ impl Hooks {
             for task in tasks.iter_mut() {
                 task.ledger = Some(Arc::clone(&ledger));
             }
-        } else if !tracing::enabled!(Level::DEBUG) {
+        }
+        if !self.tells_stored() {
             return None;
         }
         Some(tasks.iter().map(About::new_task).collect())

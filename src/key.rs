@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, shorten};
@@ -13,7 +14,7 @@ use crate::error::{Error, shorten};
 pub const KEY_BYTES_MAX: usize = 200;
 
 /// Text with the names of arguments in braces.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Pattern(Cow<'static, str>);
 
 /// One piece of a pattern.

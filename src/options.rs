@@ -21,7 +21,7 @@ use crate::follow::FollowOption;
 use crate::gate::{Exclusive, GateOption, Limit, Limits, Rate};
 use crate::key::Pattern;
 use crate::range::SPAN;
-use crate::retry::Retry;
+use crate::retry::{Retry, millis_opt};
 use crate::ties::TiesOption;
 use crate::unique::Unique;
 
@@ -68,25 +68,46 @@ pub enum Durability {
 /// let calmer = options.clone().priority(-5); // the original is unchanged
 /// assert_ne!(options, calmer);
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Options {
+    #[serde(skip)]
     description: Option<Cow<'static, str>>,
+    #[serde(skip)]
     aliases: Vec<Cow<'static, str>>,
+    #[serde(skip)]
     client: Option<Cow<'static, str>>,
+    #[serde(skip)]
     needs: Vec<Capability>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     queue: Option<Cow<'static, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     priority: Option<i32>,
+    #[serde(skip)]
     on_commit: Option<bool>,
+    #[serde(
+        rename = "expires_after_ms",
+        with = "millis_opt",
+        skip_serializing_if = "Option::is_none"
+    )]
     expires_after: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     attempts: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     at_most_once: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     unique: Option<Unique>,
     /// At most one may be given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     gates: Vec<GateOption>,
     /// What holds for all tasks of the kind together.
+    #[serde(skip)]
     limits: Limits,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     follow: Vec<FollowOption>,
+    #[serde(skip)]
     notice_ms: Option<u64>,
+    #[serde(skip_serializing_if = "RunOptions::is_plain")]
     run: RunOptions,
 }
 

@@ -15,6 +15,7 @@ use crate::options::Durability;
 use crate::outcome::{Outcome, Report};
 use crate::quota::Quota;
 use crate::retry::Retry;
+use crate::slot::Slot;
 use crate::state::{Reason, State};
 use crate::ties::{Extra, Ties};
 use crate::time::Timestamp;
@@ -75,6 +76,8 @@ pub struct TaskRecord {
     pub name: Option<String>,
     /// The batch that sums it up, as it is a member of a flow.
     pub batch: Option<TaskId>,
+    /// The slot of a schedule that it was made for; see [`Client::schedules`](crate::Client::schedules).
+    pub slot: Option<Slot>,
     /// Words to find it by, sorted.
     pub tags: Vec<String>,
     /// Free JSON that travels with it.

@@ -102,6 +102,29 @@ pub(crate) mod millis {
     }
 }
 
+pub(crate) mod millis_opt {
+    use super::millis;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::time::Duration;
+
+    #[expect(clippy::ref_option, reason = "serde's `with` passes the field by reference")]
+    pub(crate) fn serialize<S: Serializer>(
+        span: &Option<Duration>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        match span {
+            Some(span) => millis::serialize(span, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(from)?.map(Duration::from_millis))
+    }
+}
+
 mod millis_list {
     use serde::{Deserialize, Deserializer, Serializer};
     use std::time::Duration;

@@ -111,9 +111,13 @@ fn settle_alone(
     }
 }
 
-/// What a task says that found its lock held: no error, and who holds it.
-pub(crate) fn already_running(holder: TaskId) -> Report {
-    let mut report = Report::new("locked", "already running");
+/// What a task says that is skipped for the sake of another: no error, and which that is.
+pub(crate) fn already_running(holder: TaskId, reason: Reason) -> Report {
+    let message = match reason {
+        Reason::Overlap => "the task of an earlier slot has not ended",
+        _ => "already running",
+    };
+    let mut report = Report::new(reason.as_str(), message);
     report.data = Some(serde_json::json!({ "holder": holder }));
     report.expected = true;
     report

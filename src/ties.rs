@@ -14,6 +14,7 @@ use crate::follow::{Follow, FollowOption};
 use crate::gate::{Gate, GateOption};
 use crate::id::TaskId;
 use crate::key::check_key;
+use crate::slot::Slot;
 use crate::time::Timestamp;
 use crate::unique::{Claim, Held, Unique};
 
@@ -251,6 +252,9 @@ pub(crate) struct Ties {
     /// What is stored when it ends.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) follow: Vec<Follow>,
+    /// The slot of a schedule that it was made for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) slot: Option<Slot>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
@@ -292,6 +296,8 @@ pub(crate) struct Extra {
     pub(crate) after: Vec<Before>,
     /// On its way into the store: the item of the same call that sums it up.
     pub(crate) member_of: Option<usize>,
+    /// On its way into the store: a task of an earlier slot that has not ended, for which it is skipped.
+    pub(crate) overlaps: Option<TaskId>,
     /// Once it runs: the number that grows with each holder of its lock.
     pub(crate) fence: Option<i64>,
     pub(crate) ties: Ties,

@@ -10,13 +10,15 @@ use serde_json::{Map, Value};
 use crate::error::Error;
 use crate::key::{Pattern, no_argument};
 use crate::range::SPAN;
+use crate::retry::millis;
 use crate::time::Timestamp;
 
 /// Bytes of a key that is made from arguments as they are.
 const ARGUMENTS_BYTES_MAX: usize = 1_024;
 
 /// What makes two calls the same.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum By {
     Arguments,
     Chosen(Vec<Cow<'static, str>>),
@@ -24,10 +26,11 @@ enum By {
 }
 
 /// How long a task keeps its key, where the option says so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Cover {
     Start,
-    Span(Duration),
+    Span(#[serde(with = "millis")] Duration),
 }
 
 impl Cover {
@@ -40,11 +43,12 @@ impl Cover {
 }
 
 /// What a second call comes to, where the option says so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Second {
     Refused,
     Replaces(Replace),
-    Debounced(Duration),
+    Debounced(#[serde(with = "millis")] Duration),
     Last,
 }
 
@@ -65,7 +69,8 @@ impl Second {
 }
 
 /// What a second call puts in the place of what was stored; see [`Unique::replacing`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Replace {
     /// The arguments, and with them the lock, limit or rate of the new call, or that it has none: the
@@ -124,7 +129,8 @@ impl Replace {
 /// `debounced` and `last`. `debounced` and `last` let the key go when the task starts, so they do not go
 /// with `within`. Two words that contradict each other are refused as `contradiction`, and both are
 /// named. A word that comes twice counts with its last value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[must_use = "give it to `unique`"]
 pub struct Unique {
     by: By,
@@ -133,6 +139,7 @@ pub struct Unique {
     /// None: the task that is there is the answer.
     second: Option<Second>,
     /// The first two words of which one says what the other does not admit.
+    #[serde(skip)]
     clash: Option<(&'static str, &'static str)>,
 }
 

@@ -22,6 +22,8 @@ pub(crate) enum Notice {
     Foreign,
     /// Somebody in this process asked the running task of this row to stop.
     Cancel(i64),
+    /// A schedule was changed in this process, or has another next slot.
+    Schedules,
     /// The clock was moved by hand.
     Clock,
 }

@@ -39,6 +39,7 @@ mod contract {
     mod refusals;
     mod reopen;
     mod results;
+    mod schedules;
     mod steps;
     mod testing;
     mod why;

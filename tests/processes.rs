@@ -33,6 +33,8 @@ mod plants;
 mod prunes;
 #[path = "crash/shares.rs"]
 mod shares;
+#[path = "crash/slots.rs"]
+mod slots;
 #[path = "crash/ways_to_die.rs"]
 mod ways_to_die;
 
@@ -49,6 +51,7 @@ fn a_child_process_does_its_part() {
         Some("gate pool") => gates::serve(),
         Some("once") => gates::store_once(),
         Some("planted") => plants::act(),
+        Some("slot firer") => slots::serve(),
         Some(_) => deeds::serve(),
     }
 }

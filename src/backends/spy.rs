@@ -8,6 +8,7 @@ use super::memory::Memory;
 use crate::backend::{
     Backend, Cancelled, Exchanged, LaneName, Offer, Operate, Over, Picked, Rescued,
 };
+use crate::calendar::{Agenda, Calendar, Desk};
 use crate::deed::{Deed, Done, Tally};
 use crate::error::Error;
 use crate::filter::Filter;
@@ -211,6 +212,22 @@ impl Backend for Spy {
 
     fn clear(&self) -> Result<usize, Error> {
         self.inner.clear()
+    }
+}
+
+impl Calendar for Spy {
+    fn change(
+        &self,
+        work: &mut dyn FnMut(&mut dyn Desk) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.inner.change(work)
+    }
+
+    fn look(
+        &self,
+        look: &mut dyn FnMut(&mut dyn Agenda) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.inner.look(look)
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Durability, TIMEOUT_MAX};
 use crate::error::Error;
 use crate::range::{AGE, Range};
-use crate::retry::{Retry, millis};
+use crate::retry::{Retry, millis_opt};
 
 const TIMEOUT: Range<Duration> =
     Range { least: Duration::from_millis(1), most: TIMEOUT_MAX, text: "1 ms to 365 days" };
@@ -30,29 +30,6 @@ pub(crate) struct RunOptions {
     pub(crate) durability: Option<Durability>,
 }
 
-mod millis_opt {
-    use super::millis;
-    use serde::{Deserialize, Deserializer, Serializer};
-    use std::time::Duration;
-
-    #[expect(clippy::ref_option, reason = "serde's `with` passes the field by reference")]
-    pub(super) fn serialize<S: Serializer>(
-        span: &Option<Duration>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        match span {
-            Some(span) => millis::serialize(span, to),
-            None => to.serialize_none(),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Option<Duration>, D::Error> {
-        Ok(Option::<u64>::deserialize(from)?.map(Duration::from_millis))
-    }
-}
-
 impl RunOptions {
     /// These options, with the gaps filled from `base`.
     pub(super) fn over(&self, base: &Self) -> Self {
@@ -65,9 +42,13 @@ impl RunOptions {
         }
     }
 
+    pub(super) fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// As they are stored, where anything is set.
     pub(super) fn stored(&self) -> Option<String> {
-        if *self == Self::default() { None } else { serde_json::to_string(self).ok() }
+        if self.is_plain() { None } else { serde_json::to_string(self).ok() }
     }
 
     /// Those that were stored with a task, over these.

@@ -5,10 +5,15 @@ use std::time::{Duration, Instant};
 
 /// What a thread is rung for.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a reason of its own, and all combinations occur"
+)]
 pub(super) struct Rung {
     any: bool,
     pub(super) others: bool,
     pub(super) cancel: bool,
+    pub(super) schedules: bool,
 }
 
 /// Wakes the keeper, or its clerk.
@@ -36,6 +41,11 @@ impl Bell {
         self.note(|rung| rung.cancel = true);
     }
 
+    /// The next slot of a schedule may be another.
+    pub(super) fn schedules(&self) {
+        self.note(|rung| rung.schedules = true);
+    }
+
     #[cfg(test)]
     pub(super) fn is_rung(&self) -> bool {
         self.rung.lock().unwrap_or_else(PoisonError::into_inner).any
@@ -49,7 +59,7 @@ impl Bell {
     /// Sleeps until it is rung or `until` has come.
     pub(super) fn wait(&self, until: Option<Instant>) -> Rung {
         let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
-        while !rung.any && !rung.others && !rung.cancel {
+        while !rung.any && !rung.others && !rung.cancel && !rung.schedules {
             rung = match until.map(|until| until.saturating_duration_since(Instant::now())) {
                 Some(Duration::ZERO) => break,
                 Some(left) => {

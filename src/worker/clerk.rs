@@ -1,5 +1,5 @@
 //! Run: what of the keeper's work calls receivers of events, or may: to commit what no worker is free to
-//! commit, to claim what is due, and to take the inbox.
+//! commit, to claim what is due, to take the inbox, and to fire schedules.
 //!
 //! Where nobody listens the keeper does it by itself. Where somebody does, a thread of its own does, which
 //! the keeper wakes with each of its looks: while a receiver blocks that thread, the lease is renewed
@@ -8,11 +8,13 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::bell::Bell;
+use super::bell::{Bell, Rung};
 use super::pool::Pool;
 use super::spawn;
 use crate::error::Error;
 use crate::intake::{HELD_BACK_MAX, Intake, Left};
+use crate::ticker::Ticker;
+use crate::time::Timestamp;
 
 /// The next due task is looked at this often, in case the wall clock was moved.
 const CLOCK_CHECK: Duration = Duration::from_secs(30);
@@ -39,11 +41,14 @@ impl Clerk {
     }
 
     /// Does what is due and says when to look again, or lets the thread do both.
-    pub(super) fn look(&mut self, pool: &Pool, others: bool) -> Option<Instant> {
+    pub(super) fn look(&mut self, pool: &Pool, rung: &Rung) -> Option<Instant> {
         match self {
-            Self::Keeper(desk) => desk.look(pool, others),
+            Self::Keeper(desk) => desk.look(pool, rung),
             Self::Thread(bell) => {
-                if others {
+                if rung.schedules {
+                    bell.schedules();
+                }
+                if rung.others {
                     bell.foreign(false);
                 } else {
                     bell.ring();
@@ -65,10 +70,10 @@ impl Drop for Clerk {
 
 fn run(weak: &Weak<Pool>, bell: &Bell) {
     let mut desk = Desk::new();
-    let mut others = false;
+    let mut rung = Rung::default();
     while let Some(pool) = weak.upgrade().filter(|pool| !pool.is_over()) {
-        let until = desk.look(&pool, others);
-        others = bell.wait(until).others;
+        let until = desk.look(&pool, &rung);
+        rung = bell.wait(until);
     }
 }
 
@@ -78,24 +83,52 @@ pub(super) struct Desk {
     next_intake: Option<Instant>,
     no_intake_before: Instant,
     intake: Intake,
+    ticker: Option<Ticker>,
+    /// Others have committed since schedules were last looked at.
+    changed: bool,
+    no_tick_before: Instant,
 }
 
 impl Desk {
     fn new() -> Self {
         let now = Instant::now();
-        Self { next_intake: Some(now), no_intake_before: now, intake: Intake::default() }
+        Self {
+            next_intake: Some(now),
+            no_intake_before: now,
+            intake: Intake::default(),
+            ticker: None,
+            changed: true,
+            no_tick_before: now,
+        }
     }
 
-    fn look(&mut self, pool: &Pool, others: bool) -> Option<Instant> {
-        self.take_inbox(pool, others);
+    fn look(&mut self, pool: &Pool, rung: &Rung) -> Option<Instant> {
+        self.take_inbox(pool, rung.others);
+        let slot = self.fire(pool, rung);
         pool.pump_if_due();
         let state = pool.state();
-        let due = state.next_due.map(|at| {
-            Instant::now()
-                + pool.clock.now().until(at).min(CLOCK_CHECK).max(Duration::from_millis(1))
-        });
+        let due = state.next_due.map(|at| until(pool, at));
         let pump = Pool::pump_due(&state);
-        [self.next_intake, due, pump].into_iter().flatten().min()
+        [self.next_intake, slot, due, pump].into_iter().flatten().min()
+    }
+
+    /// Makes the tasks of schedules that are due, and says when to look again. While others commit without
+    /// end it is looked as often as into the inbox, and at once where it is time for a slot.
+    fn fire(&mut self, pool: &Pool, rung: &Rung) -> Option<Instant> {
+        let hub = pool.hub.upgrade().filter(|hub| hub.check_open().is_ok())?;
+        let ticker = self.ticker.get_or_insert_with(|| Ticker::new(&hub));
+        self.changed |= rung.others || rung.schedules;
+        let now = Instant::now();
+        let look = self.changed && (rung.schedules || now >= self.no_tick_before);
+        if look {
+            (self.changed, self.no_tick_before) = (false, now + INBOX_EVERY);
+        }
+        if let Err(error) = ticker.tick(&hub, look) {
+            tracing::error!(%error, "schedules could not be looked at; trying again");
+        }
+        let slot = ticker.next().map(|at| until(pool, at));
+        let again = self.changed.then_some(self.no_tick_before);
+        [slot, again].into_iter().flatten().min()
     }
 
     /// One slice of the inbox, if it is time for it. A connection of this very process rings no bell
@@ -123,4 +156,10 @@ impl Desk {
             }
         };
     }
+}
+
+/// When to wake for a moment: sooner where it is far, in case the wall clock is set.
+fn until(pool: &Pool, at: Timestamp) -> Instant {
+    let span = pool.clock.now().until(at);
+    Instant::now() + span.min(CLOCK_CHECK).max(Duration::from_millis(1))
 }

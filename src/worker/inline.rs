@@ -40,6 +40,7 @@ use crate::record::{Claimed, Finish, Finished, Member};
 use crate::registry::Registry;
 use crate::retry::Retry;
 use crate::state::{Reason, State};
+use crate::ticker::Ticker;
 use crate::time::{Clock, Timestamp};
 
 /// Tasks within tasks run in place down to this depth.
@@ -523,6 +524,7 @@ impl PendingRunner for Inline {
         let mut ran = Ran::default();
         loop {
             let left = self.take_inbox()?;
+            self.fire_schedules()?;
             let before = ran;
             self.run_due(&mut caller, pending, &mut ran)?;
             // What has run has made room for what was held back.
@@ -534,6 +536,14 @@ impl PendingRunner for Inline {
 }
 
 impl Inline {
+    /// Makes the tasks of schedules that are due.
+    pub(super) fn fire_schedules(&self) -> Result<(), Error> {
+        let Some(hub) = self.hub.upgrade().filter(|_| !self.minder.is_draining()) else {
+            return Ok(());
+        };
+        Ticker::new(&hub).tick(&hub, true).map(drop)
+    }
+
     /// Makes tasks of what programs in other languages have written.
     fn take_inbox(&self) -> Result<Left, Error> {
         let Some(hub) = self.hub.upgrade() else { return Ok(Left::Nothing) };

@@ -90,7 +90,7 @@ impl Keeper {
         let timeouts = end_late_bodies(pool);
         self.collect(pool);
         let renewal = self.renew(pool);
-        let clerk = self.clerk.look(pool, rung.others);
+        let clerk = self.clerk.look(pool, rung);
         let prune = self.prune(pool, rung.others);
         self.open_gates(pool);
         let timers = [self.next_probe, self.collect, timeouts, renewal, clerk, prune];

@@ -365,7 +365,7 @@ impl Listener for Minder {
                     self.wake.notify_one();
                 }
             }
-            Notice::Work | Notice::Clock => {}
+            Notice::Work | Notice::Clock | Notice::Schedules => {}
         }
     }
 }

@@ -71,13 +71,17 @@ impl Listener for Pool {
                 drop(state);
                 return self.stop_row(row);
             }
+            Notice::Schedules => {
+                drop(state);
+                return self.keeper.schedules();
+            }
         }
         drop(state);
         let holding = self.holds_any();
         match notice {
             Notice::Foreign => self.keeper.foreign(holding),
             Notice::Clock => self.keeper.ring(),
-            Notice::Work | Notice::Cancel(_) => {}
+            Notice::Work | Notice::Cancel(_) | Notice::Schedules => {}
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use super::edges;
+use super::edges::{self, Bond};
 use super::task::{Start, Task};
 use super::ties::Pass;
 use super::{Book, Effects, Lane};
@@ -119,10 +119,8 @@ impl Book {
         }
         let is_followed = !new.follows().is_empty();
         let before = rank(new.due_at, new.priority, self.step_ms);
-        let by_others = edges::start_of(&bonds);
-        let by_others =
-            if new.is_batch() { Some(Start::Waiting(Reason::Parents)) } else { by_others };
-        let start = by_others.unwrap_or_else(|| self.start(now, &mut new, before, offer));
+        let start = start_by_others(&new, &bonds)
+            .unwrap_or_else(|| self.start(now, &mut new, before, offer));
         let rank = rank(new.due_at, new.priority, self.step_ms);
         let over = matches!(start, Start::Skipped { .. } | Start::Ended(_));
         if !over && !matches!(start, Start::HandedOver { .. }) {
@@ -237,7 +235,7 @@ impl Book {
         }
         if let Some(holder) = holder {
             offer.release(&new.queue, new.arguments.len());
-            return Start::Skipped { holder };
+            return Start::Skipped { holder, reason: Reason::Locked };
         }
         self.started(&new.queue, &new.kind, now);
         let fence = gate.and_then(|(key, gate)| self.passed(now, &key, gate));
@@ -259,4 +257,12 @@ impl Book {
                 && self.admit(queue, kind, now) == Admits::Yes
         })
     }
+}
+
+/// Where a task begins on account of others, before anything else is asked.
+fn start_by_others(new: &NewTask, bonds: &[Bond]) -> Option<Start> {
+    if let Some(holder) = new.extra.as_ref().and_then(|extra| extra.overlaps) {
+        return Some(Start::Skipped { holder, reason: Reason::Overlap });
+    }
+    if new.is_batch() { Some(Start::Waiting(Reason::Parents)) } else { edges::start_of(bonds) }
 }

@@ -7,6 +7,7 @@
 //! It never writes to disk, forgets a task only when it is pruned, cleared, deleted or erased, and never
 //! takes an owner for dead: whoever could judge that dies with it.
 
+mod calendar;
 mod claim;
 mod edges;
 mod enqueue;
@@ -25,6 +26,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::RandomState;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use self::calendar::Schedules;
 use self::edges::Edges;
 use self::task::{LaneName, Task};
 use self::ties::Ties;
@@ -92,6 +94,7 @@ struct Book {
     may_start: bool,
     /// Those that had ended when they were stored, and that others follow.
     stillborn: Vec<(Timestamp, i64)>,
+    schedules: Schedules,
     /// How much earlier one point of priority counts.
     step_ms: i64,
 }
@@ -113,6 +116,8 @@ struct Lane {
 #[derive(Default)]
 struct Effects {
     work: bool,
+    /// The next slot of a schedule may be another.
+    schedules: bool,
     cancel: Vec<i64>,
     changed: Vec<i64>,
     /// What was deleted; what had not ended before, as it ended.
@@ -142,6 +147,9 @@ impl Memory {
         self.signal.changed(effects.changed);
         if effects.work {
             self.signal.ring(Notice::Work);
+        }
+        if effects.schedules {
+            self.signal.ring(Notice::Schedules);
         }
         for row in effects.cancel {
             self.signal.ring(Notice::Cancel(row));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Book, Memory};
 use crate::backend::{LaneName, Operate, Over};
+use crate::calendar;
 use crate::deed::{Copied, Deed, Done, Tally};
 use crate::error::Error;
 use crate::filter::Filter;
@@ -129,7 +130,8 @@ impl Book {
         });
         self.take_along(now, row);
         self.effects.work |= !waits;
-        Ok(())
+        let slot = self.tasks.get(&row).and_then(|task| task.extra.as_ref()?.ties.slot.clone());
+        slot.map_or(Ok(()), |slot| calendar::reopened(self, &slot))
     }
 
     /// A retried task is the only one of its unique key again, or is not retried.
@@ -364,6 +366,11 @@ impl Operate for Memory {
                 book.ties.kept.rules.remove(scope);
             }
             book.effects.work |= changed;
+            if changed {
+                // Whoever was held back by it may fire.
+                book.schedules.note_edition();
+                book.effects.schedules = true;
+            }
             changed
         }))
     }

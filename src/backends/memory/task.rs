@@ -51,9 +51,10 @@ pub(super) enum Start {
     HandedOver {
         owner: i64,
     },
-    /// It would start now, but another task holds its lock.
+    /// It would start now, but another task holds its lock; or one of an earlier slot has not ended.
     Skipped {
         holder: TaskId,
+        reason: Reason,
     },
     /// It ends with one before it.
     Ended(State),
@@ -64,7 +65,7 @@ impl Task {
         let (state, reason, worker) = match start {
             Start::Scheduled(reason) => (State::Scheduled, Some(reason), None),
             Start::Waiting(reason) => (State::Waiting, Some(reason), None),
-            Start::Skipped { .. } => (State::Skipped, Some(Reason::Locked), None),
+            Start::Skipped { reason, .. } => (State::Skipped, Some(reason), None),
             Start::Ended(state) => (state, Some(Reason::Parent), None),
             Start::Ready => (State::Ready, None, None),
             Start::HandedOver { owner } => (State::Running, None, Some(owner)),
@@ -95,6 +96,7 @@ impl Task {
             trace: new.trace.as_deref().map(str::to_owned),
             name: new.extra.as_ref().and_then(|extra| extra.name.clone()),
             batch: None,
+            slot: new.extra.as_ref().and_then(|extra| extra.ties.slot.clone()),
             tags: decoded(new.tags.as_deref()),
             meta: decoded(new.meta.as_deref()),
             arguments: new.arguments,
@@ -111,8 +113,8 @@ impl Task {
         let (retried_at, retried) = (0, 0);
         let mut task =
             Self { record, lane, rank, options, extra, retried_at, retried, attempts, steps };
-        if let Start::Skipped { holder } = start {
-            task.record_untried(now, already_running(holder));
+        if let Start::Skipped { holder, reason } = start {
+            task.record_untried(now, already_running(holder, reason));
         }
         task
     }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::task::Task;
 use super::{Book, put};
+use crate::calendar;
 use crate::deed::Standing;
 use crate::error::Error;
 use crate::gate::{Gate, Limits, Rate};
@@ -203,6 +204,7 @@ impl Book {
         while let Some(row) = rows.pop() {
             self.left_alone(now, row);
             if self.tasks.get(&row).is_some_and(|task| task.record.state.is_final()) {
+                self.end_slot_of(now, row);
                 self.follow(now, row);
                 rows.extend(self.close(now, row));
             }
@@ -221,6 +223,17 @@ impl Book {
         }
         if let Some(key) = wait_key {
             self.left_gates.insert(key, now);
+        }
+    }
+
+    /// Tells the schedule of a task that it has ended.
+    fn end_slot_of(&mut self, now: Timestamp, row: i64) {
+        let Some(task) = self.tasks.get(&row) else { return };
+        let slot = task.extra.as_ref().and_then(|extra| extra.ties.slot.clone());
+        if let Some(slot) = slot {
+            let state = task.record.state;
+            // Nothing here can fail.
+            let _always = calendar::ended(self, now, &slot, state);
         }
     }
 
@@ -356,7 +369,7 @@ impl Book {
             task.record.reason = Some(Reason::Locked);
             task.record.finished_at = Some(now);
             if let Some(holder) = holder {
-                task.record_untried(now, already_running(holder));
+                task.record_untried(now, already_running(holder, Reason::Locked));
             }
         });
         self.effects.changed.push(row);

@@ -6,7 +6,7 @@ use super::core::{Core, NextDue};
 use super::edges::{self, CancelledBatch};
 use super::ends;
 use super::errors::not_stored;
-use super::gates::ties_of;
+use super::row::ties_of;
 use crate::backend::Cancelled;
 use crate::error::Error;
 use crate::id::TaskId;

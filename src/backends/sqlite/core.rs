@@ -42,6 +42,8 @@ const HELD: &str = "SELECT 1 FROM litework_task \
 pub(super) struct Effects {
     /// Work was stored that may be claimed or becomes due.
     pub(super) work: bool,
+    /// The next slot of a schedule may be another.
+    pub(super) schedules: bool,
     /// Running tasks that were asked to stop.
     pub(super) cancel: Vec<i64>,
     /// Rows whose waiters are to be woken.

@@ -7,8 +7,8 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::errors::not_stored;
-use super::gates::{Freed, ties_of};
-use super::row::text;
+use super::gates::Freed;
+use super::row::{text, ties_of};
 use crate::error::Error;
 use crate::flow::{Sum, before_ended, members_ended};
 use crate::id::TaskId;
@@ -209,6 +209,8 @@ pub(super) struct Ripple {
     pub(super) batches: Vec<i64>,
     /// Whether a task has no other before it any more that could start now.
     pub(super) may_start: bool,
+    /// Whether the next slot of a schedule may be another.
+    pub(super) schedules: bool,
 }
 
 /// One that waits for a task that has ended.

@@ -5,15 +5,17 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::calendar::Rows;
 use super::core::Core;
 use super::edges::{self, Ripple};
 use super::errors::not_stored;
 use super::follow;
-use super::gates::{self, ties_of};
+use super::gates;
 use super::lanes::Unwritten;
-use super::row::text;
+use super::row::{text, ties_of};
 use super::unique;
 use crate::backend::Offer;
+use crate::calendar;
 use crate::error::Error;
 use crate::state::State;
 use crate::ties::Ties;
@@ -42,6 +44,7 @@ pub(super) fn left(core: &mut Core, now: Timestamp, row: i64) -> Result<(), Erro
     core.effects.changed.append(&mut ripple.changed);
     core.left_gates.extend(ripple.gates.drain(..).map(|key| (key, now)));
     core.may_start |= ripple.may_start;
+    core.effects.schedules |= ripple.schedules;
     core.note_freed(ripple.freed)
 }
 
@@ -148,6 +151,11 @@ fn spread(
         }
         if let Some(key) = tied.wait_key {
             ripple.gates.push(key);
+        }
+        if let Some(slot) = tied.ties.slot.as_ref().filter(|_| state.is_final()) {
+            let mut rows = Rows::new(conn);
+            calendar::ended(&mut rows, now, slot, state)?;
+            ripple.schedules |= rows.edited;
         }
         if state.is_final() {
             ripple.freed.extend(follow::store(conn, now, step_ms, row, &tied.ties.follow)?);

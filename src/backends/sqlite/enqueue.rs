@@ -19,12 +19,11 @@ use super::skip::record_skip;
 use super::unique::{self, Met};
 use crate::backend::{Offer, Room};
 use crate::error::Error;
-use crate::event::{About, Event};
 use crate::id::TaskId;
 use crate::json;
 use crate::options::Durability;
 use crate::quota::Quota;
-use crate::record::{Claimed, Lease, NewTask, Stored};
+use crate::record::{Lease, NewTask, Stored};
 use crate::rule::Admits;
 use crate::state::{Reason, State, rank};
 use crate::ties::Extra;
@@ -96,9 +95,10 @@ pub(super) enum Start {
         owner: i64,
         fence: Option<i64>,
     },
-    /// It would start now, but another task holds its lock.
+    /// It would start now, but another task holds its lock; or one of an earlier slot has not ended.
     Skipped {
         holder: TaskId,
+        reason: Reason,
     },
     /// It ends with one before it.
     Ended(State),
@@ -288,8 +288,8 @@ impl Insert {
         drop(insert);
         placed.row = conn.last_insert_rowid();
         self.store_rest(conn, placed.row)?;
-        if let Start::Skipped { holder } = placed.start {
-            record_skip(conn, placed.row, holder, self.now)?;
+        if let Start::Skipped { holder, reason } = placed.start {
+            record_skip(conn, placed.row, (holder, reason), self.now)?;
         }
         if let Some(bonds) = &self.bonds {
             bonds.store(conn, placed.row, self.now)?;
@@ -362,6 +362,9 @@ impl Insert {
 
     /// Where it begins on account of others, before anything else is asked.
     pub(super) fn start_by_bonds(&self) -> Option<Start> {
+        if let Some(holder) = self.task.extra.as_ref().and_then(|extra| extra.overlaps) {
+            return Some(Start::Skipped { holder, reason: Reason::Overlap });
+        }
         if self.task.is_batch() {
             return Some(Start::Waiting(Reason::Parents));
         }
@@ -396,7 +399,7 @@ impl Insert {
         }
         if let Some(holder) = holder {
             self.undo();
-            return Ok(Start::Skipped { holder });
+            return Ok(Start::Skipped { holder, reason: Reason::Locked });
         }
         let fence = match self.task.gate() {
             Some((key, gate)) => gates::passed(&core.conn, &mut core.fences, self.now, key, gate)?,
@@ -499,73 +502,16 @@ impl Insert {
             .zip(PLAIN_COLUMNS + 1..)
             .try_for_each(|(value, column)| insert.raw_bind_parameter(column, value))
     }
-
-    /// Notes for those who listen that it was stored: before the write connection is let go, so before
-    /// anybody of this process can claim it.
-    pub(super) fn note_stored(&self) {
-        let (Some(ledger), Fate::Placed(placed)) = (&self.task.ledger, &self.fate) else { return };
-        let task = &self.task;
-        let about = About {
-            kind: Arc::clone(&task.kind),
-            queue: Arc::clone(&task.queue),
-            trace: task.trace.clone(),
-        };
-        let id = TaskId::new(placed.row, placed.tag);
-        ledger.note(Event::enqueued(id, &about, placed.start.state(), task.due_at, self.now));
-    }
-
-    /// The answer, once the transaction is committed.
-    pub(super) fn into_stored(self) -> Result<Stored, Error> {
-        let placed = match self.fate {
-            Fate::Placed(placed) => placed,
-            Fate::Existing(stored) => return Ok(stored),
-            Fate::Refused(error) => return Err(error),
-            Fate::Open => {
-                let reason = "its transaction ended before it".to_owned();
-                return Err(Error::NotStored { reason, source: None });
-            }
-        };
-        let task = self.task;
-        let id = TaskId::new(placed.row, placed.tag);
-        let (state, _) = placed.start.state();
-        let due_at = task.due_at;
-        let claimed = match placed.start {
-            Start::HandedOver { owner, fence } => {
-                let mut extra = task.extra;
-                if let Some(extra) = &mut extra {
-                    extra.fence = fence;
-                }
-                Some(Claimed {
-                    lease: Lease { row: placed.row, attempt: 1, owner },
-                    id,
-                    kind: task.kind,
-                    queue: task.queue,
-                    rank: placed.rank,
-                    priority: task.priority,
-                    attempts_max: task.attempts_max,
-                    crashes: 0,
-                    at_most_once: task.at_most_once,
-                    started_at: self.now,
-                    trace: task.trace,
-                    options: task.options,
-                    arguments: task.arguments,
-                    extra,
-                })
-            }
-            _ => None,
-        };
-        Ok(Stored { id, state, due_at, existing: false, claimed })
-    }
 }
 
 impl Start {
-    fn state(self) -> (State, Option<Reason>) {
+    pub(super) fn state(self) -> (State, Option<Reason>) {
         match self {
             Self::Scheduled(reason) => (State::Scheduled, Some(reason)),
             Self::Waiting(reason) => (State::Waiting, Some(reason)),
             Self::Ready => (State::Ready, None),
             Self::HandedOver { .. } => (State::Running, None),
-            Self::Skipped { .. } => (State::Skipped, Some(Reason::Locked)),
+            Self::Skipped { reason, .. } => (State::Skipped, Some(reason)),
             Self::Ended(state) => (state, Some(Reason::Parent)),
         }
     }

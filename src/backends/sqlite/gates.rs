@@ -8,12 +8,12 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::errors::not_stored;
 use super::row::text;
+use super::row::ties_of;
 use crate::error::Error;
 use crate::fault;
 use crate::gate::{Gate, Rate};
 use crate::id::TaskId;
 use crate::state::rank;
-use crate::ties::Ties;
 use crate::time::Timestamp;
 
 /// The running task that holds a lock, unless its hold has expired; one whose ties are damaged holds it.
@@ -445,9 +445,4 @@ pub(super) fn next_past(conn: &Connection, now: Timestamp, key: &str) -> Result<
         Some(Gate::Lock { .. }) => holder(conn, now, key)?.is_none(),
     };
     if is_free { first(PAST).map_err(not_stored) } else { Ok(found) }
-}
-
-/// What is stored as the ties of a task. What another program has damaged ties it to nobody.
-pub(super) fn ties_of(text: Option<String>) -> Ties {
-    text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
 }

@@ -5,11 +5,13 @@
 //! to the [`Backend`] contract.
 
 mod blocks;
+mod calendar;
 mod cancel;
 mod checkpoint;
 mod claim;
 mod core;
 mod damaged;
+mod desk;
 pub(crate) mod doors;
 mod due;
 mod edges;
@@ -39,6 +41,7 @@ mod schema;
 mod seats;
 mod skip;
 mod steps;
+mod stored;
 mod tags;
 #[cfg(test)]
 mod tests;

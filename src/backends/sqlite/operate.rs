@@ -7,15 +7,17 @@ use std::time::{Duration, Instant};
 
 use rusqlite::OptionalExtension;
 
+use super::calendar::Rows;
 use super::core::{Core, NextDue};
 use super::enqueue::Insert;
 use super::errors::{is_damaged_row, not_stored};
-use super::gates::ties_of;
 use super::retry::{self, allow_again};
+use super::row::ties_of;
 use super::{
     Sqlite, blocks, cancel, edges, ends, member, presence, prune, query, rules, unique, why, wipe,
 };
 use crate::backend::{Backend, Cancelled, LaneName, Operate, Over};
+use crate::calendar::{self, Agenda};
 use crate::deed::{Copied, Deed, Done, Tally};
 use crate::error::Error;
 use crate::filter::Filter;
@@ -173,6 +175,9 @@ fn retry(core: &mut Core, now: Timestamp, id: TaskId, before: &Before) -> Result
             .prepare_cached("DELETE FROM litework_step WHERE task = ?1")
             .and_then(|mut delete| delete.execute([row]))
             .map_err(not_stored)?;
+    }
+    if let Some(slot) = before.ties.as_ref().and_then(|ties| ties.slot.as_ref()) {
+        calendar::reopened(&mut Rows::new(&core.conn), slot)?;
     }
     if retry::take_along(core, now, row)? {
         return Ok(());
@@ -436,6 +441,9 @@ fn pause(core: &mut Core, scope: &Scope, since: Option<Timestamp>) -> Result<boo
     if changed {
         core.rules.forget();
         core.effects.work = true;
+        // Whoever was held back by it may fire.
+        Rows::new(&core.conn).note_edition()?;
+        core.effects.schedules = true;
     }
     Ok(changed)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 
-use super::gates::ties_of;
+use super::row::ties_of;
 use super::{row, schema};
 use crate::error::Error;
 use crate::filter::Filter;

@@ -9,6 +9,7 @@ use crate::id::TaskId;
 use crate::outcome::Report;
 use crate::record::{AttemptRecord, TaskRecord};
 use crate::state::{Reason, State};
+use crate::ties::Ties;
 use crate::time::Timestamp;
 
 /// What [`task`] reads. The payload, the newest error and the worker are looked up by their keys.
@@ -20,7 +21,7 @@ pub(super) const COLUMNS: &str = "t.id, t.tag, l.kind, l.queue, t.state, t.reaso
      (SELECT report FROM litework_error WHERE task = t.id AND report IS NOT NULL \
       ORDER BY id DESC LIMIT 1), \
      (SELECT name FROM litework_worker WHERE id = t.worker), t.owner, t.trace, t.name, t.batch, \
-     (SELECT tag FROM litework_task WHERE id = t.batch)";
+     (SELECT tag FROM litework_task WHERE id = t.batch), t.ties";
 
 /// The tables that [`COLUMNS`] names. A task without its lane is found too, and told as damaged.
 pub(super) const FROM: &str = "litework_task t LEFT JOIN litework_lane l ON l.id = t.lane";
@@ -121,6 +122,7 @@ pub(super) fn task(row: &Row<'_>) -> Result<TaskRecord, Error> {
         trace: cells.get(28, "trace")?,
         name: cells.get(29, "name")?,
         batch: batch.map(|(row, tag)| TaskId::new(row, tag)),
+        slot: text(row, 32).and_then(|ties| ties_of(Some(ties)).slot),
         tags: cells.json(21, "tags")?,
         meta: cells.json::<Map<_, _>>(22, "meta")?,
         arguments: cells.get::<Option<String>>(23, "arguments")?.unwrap_or_default(),
@@ -132,6 +134,11 @@ pub(super) fn task(row: &Row<'_>) -> Result<TaskRecord, Error> {
 /// A text that concerns others; none where another program has written what is no text.
 pub(super) fn text(row: &Row<'_>, column: usize) -> Option<String> {
     row.get::<_, Option<String>>(column).ok().flatten()
+}
+
+/// What is stored as the ties of a task. What another program has damaged ties it to nobody.
+pub(super) fn ties_of(text: Option<String>) -> Ties {
+    text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
 }
 
 /// A JSON array of names; empty where it is none.

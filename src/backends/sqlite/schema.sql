@@ -179,3 +179,50 @@ CREATE TABLE litework_inbox (
 CREATE INDEX litework_inbox_open    ON litework_inbox (kind, id)    WHERE task IS NULL AND error IS NULL;
 CREATE INDEX litework_inbox_taken   ON litework_inbox (settled_at)  WHERE task IS NOT NULL;
 CREATE INDEX litework_inbox_refused ON litework_inbox (settled_at)  WHERE error IS NOT NULL;
+
+-- What makes tasks by itself, at moments that follow from a rule: src/schedule.rs.
+CREATE TABLE litework_schedule (
+  id          INTEGER PRIMARY KEY AUTOINCREMENT,    -- never reused, as slots and tasks name it
+  name        TEXT    NOT NULL UNIQUE,
+  seed        TEXT    UNIQUE,                       -- its name in code; NULL: no code declares it
+  program     TEXT,                                 -- the program whose code that is
+  kind        TEXT    NOT NULL,
+  cron        INTEGER NOT NULL,                     -- 1: not each program can tell its slots
+  code        TEXT,                                 -- JSON object: what code says of it
+  edits       TEXT    NOT NULL,                     -- JSON object: what people say instead
+  generation  INTEGER NOT NULL DEFAULT 0,           -- grows with each change of its timing
+  created_at  INTEGER NOT NULL,
+  edited_at   INTEGER,
+  orphaned_at INTEGER,                              -- since when code declares it no more
+  next_at     INTEGER,                              -- the next slot
+  due_at      INTEGER,                              -- when that makes its task: with its jitter
+  held        INTEGER NOT NULL DEFAULT 0,           -- 1: it was due while its queue or kind was paused
+  planned_at  INTEGER,                              -- when the next slot was found
+  fired       TEXT    NOT NULL DEFAULT '[]',        -- JSON: stretches of slots that have fired
+  last_at     INTEGER,                              -- the last slot that has fired
+  runs        INTEGER NOT NULL DEFAULT 0,
+  missed      INTEGER NOT NULL DEFAULT 0,
+  overlapped  INTEGER NOT NULL DEFAULT 0,
+  failures    INTEGER NOT NULL DEFAULT 0,           -- tasks in a row that have failed for good
+  failing_at  INTEGER,                              -- since when it is stopped because of them
+  damage      TEXT                                  -- why it cannot be used
+) STRICT;
+CREATE INDEX litework_schedule_due     ON litework_schedule (kind, cron, due_at)
+  WHERE due_at IS NOT NULL AND held = 0;
+CREATE INDEX litework_schedule_held    ON litework_schedule (kind, id)   WHERE held = 1;
+CREATE INDEX litework_schedule_planned ON litework_schedule (planned_at) WHERE planned_at IS NOT NULL;
+CREATE INDEX litework_schedule_program ON litework_schedule (program)    WHERE program IS NOT NULL;
+
+-- What became of the slots of schedules; kept apart from their tasks, which are pruned.
+CREATE TABLE litework_slot (
+  schedule    INTEGER NOT NULL,
+  at          INTEGER NOT NULL,                     -- the slot
+  kind        TEXT    NOT NULL,                     -- SlotKind in src/schedule/entry.rs
+  count       INTEGER NOT NULL,                     -- how many slots it stands for
+  fired_at    INTEGER NOT NULL,
+  task        INTEGER,
+  tag         INTEGER,                              -- of the task
+  state       TEXT,                                 -- how the task ended
+  finished_at INTEGER,                              -- NULL: it has not
+  PRIMARY KEY (schedule, at)
+) STRICT, WITHOUT ROWID;

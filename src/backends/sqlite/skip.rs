@@ -6,6 +6,7 @@ use super::errors::not_stored;
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::settle::already_running;
+use crate::state::Reason;
 use crate::time::Timestamp;
 
 /// Served by the primary key.
@@ -26,18 +27,18 @@ pub(super) fn skip(
     conn.prepare_cached(SKIP)
         .and_then(|mut skip| skip.execute((row, now.as_millis())))
         .map_err(not_stored)?;
-    holder.map_or(Ok(()), |holder| record_skip(conn, row, holder, now))
+    holder.map_or(Ok(()), |holder| record_skip(conn, row, (holder, Reason::Locked), now))
 }
 
-/// Notes who held the lock.
+/// Notes for whose sake it was skipped, and why.
 pub(super) fn record_skip(
     conn: &Connection,
     row: i64,
-    holder: TaskId,
+    (holder, reason): (TaskId, Reason),
     now: Timestamp,
 ) -> Result<(), Error> {
     // A report is strings and JSON, which always encode.
-    let report = serde_json::to_string(&already_running(holder)).unwrap_or_default();
+    let report = serde_json::to_string(&already_running(holder, reason)).unwrap_or_default();
     conn.prepare_cached(RECORD)
         .and_then(|mut insert| insert.execute((row, now.as_millis(), report)))
         .map(drop)

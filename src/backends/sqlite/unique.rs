@@ -6,9 +6,9 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::errors::not_stored;
-use super::gates::{self, Freed, Pass, ties_of};
+use super::gates::{self, Freed, Pass};
 use super::payload::{INLINE_BYTES_MAX, INSERT_PAYLOAD};
-use super::row::text;
+use super::row::{text, ties_of};
 use crate::deed::Standing;
 use crate::error::Error;
 use crate::id::TaskId;

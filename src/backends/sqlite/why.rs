@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::gates::ties_of;
 use super::query::{self, ReadError};
+use super::row::ties_of;
 use super::{Inner, presence, rules};
 use crate::backend::LaneName;
 use crate::gate::Gate;

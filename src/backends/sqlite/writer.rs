@@ -124,6 +124,9 @@ impl Writer {
         if effects.work {
             self.signal.ring(Notice::Work);
         }
+        if effects.schedules {
+            self.signal.ring(Notice::Schedules);
+        }
         for row in effects.cancel {
             self.signal.ring(Notice::Cancel(row));
         }

@@ -24,6 +24,7 @@ impl Stepper for Inline {
         self.flush_unkept()?;
         self.backend.rescue(self.clock.now(), caller.visit.owner)?;
         self.prune();
+        self.fire_schedules()?;
         Ok(self.take_inbox()? == Left::HeldBack)
     }
 

@@ -1,0 +1,219 @@
+//! Enqueue and finish: schedules and their slots. What becomes of them is decided in `calendar`.
+
+use std::collections::BTreeMap;
+
+use super::{Book, Memory};
+use crate::calendar::{Agenda, Calendar, Desk, Known};
+use crate::error::Error;
+use crate::id::TaskId;
+use crate::record::{NewTask, Stored};
+use crate::rule::Scope;
+use crate::schedule::{Entry, OpenSlot, SLOTS_KEPT, SlotRecord};
+use crate::state::State;
+use crate::time::Timestamp;
+
+/// The schedules of a book.
+#[derive(Default)]
+pub(super) struct Schedules {
+    entries: BTreeMap<i64, Entry>,
+    slots: BTreeMap<(i64, Timestamp), SlotRecord>,
+    edition: i64,
+    /// The newest number that was given.
+    newest: i64,
+}
+
+impl Schedules {
+    fn find(&self, is: impl Fn(&&Entry) -> bool) -> Option<Entry> {
+        self.entries.values().find(is).cloned()
+    }
+
+    fn all(&self, is: impl Fn(&&Entry) -> bool) -> Vec<Entry> {
+        self.entries.values().filter(is).cloned().collect()
+    }
+
+    pub(super) fn note_edition(&mut self) {
+        self.edition += 1;
+    }
+}
+
+fn is_readable(entry: &Entry, known: &Known) -> bool {
+    known.kinds.iter().any(|kind| **kind == *entry.kind) && (known.cron || !entry.is_cron())
+}
+
+impl Agenda for Book {
+    fn entry(&mut self, id: i64) -> Result<Option<Entry>, Error> {
+        Ok(self.schedules.entries.get(&id).cloned())
+    }
+
+    fn named(&mut self, name: &str) -> Result<Option<Entry>, Error> {
+        Ok(self.schedules.find(|entry| entry.name == name))
+    }
+
+    fn seeded(&mut self, seed: &str) -> Result<Option<Entry>, Error> {
+        Ok(self.schedules.find(|entry| entry.seed.as_deref() == Some(seed)))
+    }
+
+    fn seeded_by(&mut self, program: &str) -> Result<Vec<i64>, Error> {
+        let of = |entry: &&Entry| entry.program.as_deref() == Some(program);
+        Ok(self.schedules.all(of).into_iter().map(|entry| entry.id).collect())
+    }
+
+    fn list(&mut self, after: &str, size: usize) -> Result<Vec<Entry>, Error> {
+        let mut entries = self.schedules.all(|entry| entry.name.as_str() > after);
+        entries.sort_by(|one, other| one.name.cmp(&other.name));
+        entries.truncate(size);
+        Ok(entries)
+    }
+
+    fn next_due(&mut self, known: &Known) -> Result<Option<Timestamp>, Error> {
+        let entries = self.schedules.entries.values();
+        let waiting = entries.filter(|entry| !entry.standing.held && is_readable(entry, known));
+        Ok(waiting.filter_map(|entry| entry.standing.due_at).min())
+    }
+
+    fn due(&mut self, now: Timestamp, known: &Known, size: usize) -> Result<Vec<Entry>, Error> {
+        let mut due = self.schedules.all(|entry| {
+            let is_due = entry.standing.due_at.is_some_and(|at| at <= now);
+            is_due && !entry.standing.held && is_readable(entry, known)
+        });
+        due.sort_by_key(|entry| (entry.standing.due_at, entry.id));
+        due.truncate(size);
+        Ok(due)
+    }
+
+    fn held(&mut self, after: i64, known: &Known, size: usize) -> Result<Vec<Entry>, Error> {
+        let held =
+            |entry: &&Entry| entry.standing.held && entry.id > after && is_readable(entry, known);
+        let mut held = self.schedules.all(held);
+        held.truncate(size);
+        Ok(held)
+    }
+
+    fn planned_after(&mut self, moment: Timestamp, size: usize) -> Result<Vec<Entry>, Error> {
+        let after = |entry: &&Entry| entry.standing.planned_at.is_some_and(|at| at > moment);
+        let mut planned = self.schedules.all(after);
+        planned.sort_by_key(|entry| entry.standing.planned_at);
+        planned.truncate(size);
+        Ok(planned)
+    }
+
+    fn edition(&mut self) -> Result<i64, Error> {
+        Ok(self.schedules.edition)
+    }
+
+    fn slots(&mut self, id: i64, before: Timestamp, size: usize) -> Result<Vec<SlotRecord>, Error> {
+        let slots = self.schedules.slots.range((id, Timestamp::MIN)..(id, before)).rev();
+        Ok(slots.take(size).map(|(_, slot)| slot.clone()).collect())
+    }
+
+    fn open_slots(&mut self, id: i64) -> Result<Vec<OpenSlot>, Error> {
+        let slots = self.schedules.slots.range((id, Timestamp::MIN)..=(id, Timestamp::MAX));
+        let open = slots.filter(|(_, slot)| slot.finished_at.is_none());
+        Ok(open.filter_map(|(_, slot)| Some(OpenSlot { at: slot.at, task: slot.task? })).collect())
+    }
+
+    fn is_paused(&mut self, queue: &str, kind: &str) -> Result<bool, Error> {
+        let paused = |scope| {
+            let rule = self.ties.kept.rules.get(&scope);
+            rule.is_some_and(|rule| rule.paused_at.is_some())
+        };
+        Ok(paused(Scope::queue(queue)) || paused(Scope::kind(kind)))
+    }
+
+    fn state_of(&mut self, task: TaskId) -> Result<Option<State>, Error> {
+        Ok(self.by_id(task).map(|task| task.record.state))
+    }
+
+    fn add(&mut self, entry: &Entry) -> Result<i64, Error> {
+        let schedules = &mut self.schedules;
+        schedules.newest += 1;
+        let entry = Entry { id: schedules.newest, ..entry.clone() };
+        schedules.entries.insert(entry.id, entry);
+        Ok(schedules.newest)
+    }
+
+    fn update(&mut self, entry: &Entry) -> Result<(), Error> {
+        self.schedules.entries.insert(entry.id, entry.clone());
+        Ok(())
+    }
+
+    fn remove(&mut self, id: i64) -> Result<(), Error> {
+        self.schedules.entries.remove(&id);
+        self.schedules.slots.retain(|(schedule, _), _| *schedule != id);
+        Ok(())
+    }
+
+    fn note_edition(&mut self) -> Result<(), Error> {
+        self.schedules.note_edition();
+        self.effects.schedules = true;
+        Ok(())
+    }
+
+    fn has_slot(&mut self, id: i64, at: Timestamp) -> Result<bool, Error> {
+        Ok(self.schedules.slots.contains_key(&(id, at)))
+    }
+
+    fn put_slot(&mut self, id: i64, slot: &SlotRecord) -> Result<(), Error> {
+        self.schedules.slots.insert((id, slot.at), slot.clone());
+        Ok(())
+    }
+
+    fn end_slot(
+        &mut self,
+        id: i64,
+        at: Timestamp,
+        end: Option<(Timestamp, State)>,
+    ) -> Result<(), Error> {
+        if let Some(slot) = self.schedules.slots.get_mut(&(id, at)) {
+            (slot.finished_at, slot.state) = end.unzip();
+        }
+        Ok(())
+    }
+
+    fn trim_slots(&mut self, id: i64) -> Result<(), Error> {
+        let slots = self.schedules.slots.range((id, Timestamp::MIN)..=(id, Timestamp::MAX)).rev();
+        let old = slots.skip(SLOTS_KEPT).filter(|(_, slot)| slot.finished_at.is_some());
+        let old: Vec<_> = old.map(|(key, _)| *key).collect();
+        for key in old {
+            self.schedules.slots.remove(&key);
+        }
+        Ok(())
+    }
+}
+
+impl Desk for Book {
+    fn store(&mut self, now: Timestamp, task: NewTask) -> Result<Stored, Error> {
+        // One that is refused leaves nothing behind.
+        let mut stored = self.enqueue(now, vec![task], None).map_err(Error::of_one)?;
+        stored.pop().ok_or(Error::Closed)
+    }
+
+    fn cancel(&mut self, now: Timestamp, task: TaskId) -> Result<(), Error> {
+        Book::cancel(self, now, task).map(drop)
+    }
+
+    fn is_lost(&self) -> bool {
+        false
+    }
+
+    fn agenda(&mut self) -> &mut dyn Agenda {
+        self
+    }
+}
+
+impl Calendar for Memory {
+    fn change(
+        &self,
+        work: &mut dyn FnMut(&mut dyn Desk) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        // An error comes before anything is changed: nothing here can fail half-way.
+        self.with(|book| work(book))
+    }
+
+    fn look(
+        &self,
+        look: &mut dyn FnMut(&mut dyn Agenda) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.with(|book| look(book))
+    }
+}

@@ -1,0 +1,83 @@
+//! Enqueue: schedules make their tasks, within one transaction.
+
+use rusqlite::Connection;
+
+use super::calendar::{Look, OnConnection};
+use super::core::Core;
+use super::enqueue::Insert;
+use super::errors::not_stored;
+use super::{Sqlite, cancel};
+use crate::backend::Backend;
+use crate::calendar::{Agenda, Calendar, Desk};
+use crate::error::Error;
+use crate::id::TaskId;
+use crate::options::Durability;
+use crate::record::{NewTask, Stored};
+use crate::time::Timestamp;
+
+/// Schedules within a transaction that may also store tasks.
+struct AtDesk<'a> {
+    core: &'a mut Core,
+    durability: Durability,
+    /// To be told after the commit.
+    stored: &'a mut Vec<Insert>,
+}
+
+impl OnConnection for AtDesk<'_> {
+    fn conn(&self) -> &Connection {
+        &self.core.conn
+    }
+
+    fn error(&self, error: rusqlite::Error) -> Error {
+        not_stored(error)
+    }
+
+    fn note_edited(&mut self) {
+        self.core.effects.schedules = true;
+    }
+}
+
+impl Desk for AtDesk<'_> {
+    fn store(&mut self, now: Timestamp, task: NewTask) -> Result<Stored, Error> {
+        let mut insert = Insert::new(task, now, None, self.durability);
+        insert.store(self.core, &[])?;
+        let stored = insert.as_stored()?;
+        self.stored.push(insert);
+        Ok(stored)
+    }
+
+    fn cancel(&mut self, now: Timestamp, task: TaskId) -> Result<(), Error> {
+        cancel::cancel(self.core, now, task).map(drop)
+    }
+
+    fn is_lost(&self) -> bool {
+        self.core.lost_transaction()
+    }
+
+    fn agenda(&mut self) -> &mut dyn Agenda {
+        self
+    }
+}
+
+impl Calendar for Sqlite {
+    fn change(
+        &self,
+        work: &mut dyn FnMut(&mut dyn Desk) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.check_usable()?;
+        let mut turn = self.inner.writer.turn()?;
+        let (durability, mut stored) = (self.durability, Vec::new());
+        turn.transaction(durability, |core| {
+            work(&mut AtDesk { core, durability, stored: &mut stored })
+        })?;
+        stored.iter().for_each(Insert::note_stored);
+        Ok(())
+    }
+
+    fn look(
+        &self,
+        look: &mut dyn FnMut(&mut dyn Agenda) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.read("schedules", |conn| Ok(look(&mut Look { conn })?))
+    }
+}

@@ -1,0 +1,81 @@
+//! Define: schedules that code declares, as they are given to the store.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::Builder;
+use crate::calendar::{self, Seed};
+use crate::capability::Capability;
+use crate::error::Error;
+use crate::hub::Hub;
+use crate::schedule::{Entry, SEEDS_MAX, Schedule};
+use crate::slot::{Slot, SlotKind};
+
+impl Builder {
+    /// Declares a schedule; may be said several times, each with a name of its own (`duplicate_schedule`), and
+    /// at most 10,000 times (`too_many_schedules`). The kind of its call is one of those that are registered
+    /// or declared (`unknown_kind`).
+    ///
+    /// It is stored at `open` when the file does not have it yet. From then on it follows the code, but for
+    /// what people have changed in the file. One that the code of this program, by its
+    /// [`name`](Self::name), declares no more does not fire any more: it is *orphaned*. See [`Schedule`].
+    ///
+    /// ```
+    /// # use litework::{Client, Mode, Schedule, task};
+    /// # use std::time::Duration;
+    /// # #[task]
+    /// # fn tidy(folder: &str) {}
+    /// let hourly = Schedule::every("tidy", Duration::from_secs(3_600), tidy::with("/tmp"));
+    /// let tasks = Client::in_memory().mode(Mode::Hold).register(tidy).schedule(hourly).open()?;
+    /// assert_eq!(tasks.schedules().list("", 10)?.len(), 1);
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.schedules.push(schedule);
+        self
+    }
+}
+
+/// Checks what code declares, and stores what is new of it.
+pub(super) fn store(hub: &Hub, program: &str, schedules: Vec<Schedule>) -> Result<(), Error> {
+    if schedules.len() > SEEDS_MAX {
+        let allowed = "at most 10000; add more while the program runs";
+        let count = schedules.len();
+        return Err(Error::invalid(
+            "too_many_schedules",
+            "schedules of the program",
+            count,
+            allowed,
+        ));
+    }
+    if !schedules.is_empty() {
+        hub.catalog.require(Capability::Defer, || {
+            "a schedule makes tasks later; leave schedules out here".to_owned()
+        })?;
+    }
+    let (mut names, mut seeds) = (HashSet::new(), Vec::with_capacity(schedules.len()));
+    for schedule in schedules {
+        let name = schedule.name.clone();
+        for known in std::iter::once(&name).chain(&schedule.former) {
+            if !names.insert(known.clone()) {
+                let allowed = "each name may be used by one schedule";
+                return Err(Error::invalid("duplicate_schedule", "schedule name", known, allowed));
+            }
+        }
+        seeds.push(seed(hub, schedule).map_err(|error| error.in_schedule(&name))?);
+    }
+    calendar::seed(&*hub.backend, hub.clock.now(), program, &seeds)
+}
+
+fn seed(hub: &Hub, schedule: Schedule) -> Result<Seed, Error> {
+    let (now, kind) = (hub.clock.now(), schedule.kind());
+    let (name, former) = (schedule.name.clone(), schedule.former.clone());
+    let kind = hub.catalog.get(kind)?.name.to_string();
+    let terms = schedule.into_terms(hub.limits)?;
+    terms.slots(now)?;
+    let entry = Entry { name: name.clone(), kind: kind.clone(), ..Entry::default() };
+    let late = Duration::ZERO;
+    let slot = Slot { schedule: 0, name: name.clone(), at: now, late, kind: SlotKind::Due };
+    hub.prepare_slot(&entry, &terms, slot, now)?;
+    Ok(Seed { name, former, kind, terms })
+}

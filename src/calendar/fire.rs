@@ -1,0 +1,424 @@
+//! Contract: schedules that are due make their tasks.
+
+use super::{
+    Agenda, Calendar, Desk, Known, Prepare, SLICE, change, look, may_fire, noted, passed, set_next,
+};
+use crate::error::Error;
+use crate::id::TaskId;
+use crate::record::{NewTask, Stored};
+use crate::schedule::{Entry, Missed, OpenSlot, Overlap, Terms};
+use crate::slot::{Slot, SlotKind};
+use crate::state::State;
+use crate::ties::{Before, Policy, Ref};
+use crate::time::Timestamp;
+use crate::timing::Slots;
+use std::time::Duration;
+
+/// Slots of one stretch that was missed are counted up to this many.
+const COUNTED_MAX: u64 = 1_000;
+/// A clock that shows so much less than it did was set back; less is what clocks are put right by.
+const SET_BACK: Duration = Duration::from_secs(1);
+
+/// What one slice has done.
+#[derive(Debug, Default)]
+pub(crate) struct Fired {
+    pub(crate) stored: Vec<Stored>,
+    /// Whether there is more to do.
+    pub(crate) more: bool,
+    /// Of those that are held back, the last that was looked at.
+    pub(crate) held: i64,
+}
+
+/// What one look has seen.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen {
+    pub(crate) edition: i64,
+    /// When the next slot is due.
+    pub(crate) next: Option<Timestamp>,
+    /// Whether a schedule is held back.
+    pub(crate) held: bool,
+}
+
+/// When the next slot is due, and what else there is to do.
+pub(crate) fn next_due(
+    calendar: &(impl Calendar + ?Sized),
+    now: Timestamp,
+    known: &Known,
+) -> Result<Seen, Error> {
+    look(calendar, |agenda| {
+        // First, so that a change that comes meanwhile is looked at again.
+        let edition = agenda.edition()?;
+        let set_back = !agenda.planned_after(now.after(SET_BACK), 1)?.is_empty();
+        let next = if set_back { Some(now) } else { agenda.next_due(known)? };
+        let held = !agenda.held(0, known, 1)?.is_empty();
+        Ok(Seen { edition, next, held })
+    })
+}
+
+/// One slice: plans anew what was planned by a clock that was set back, and makes the tasks of what is due.
+/// `held`: those that were held back and have a number above this are looked at too.
+pub(crate) fn fire(
+    calendar: &(impl Calendar + ?Sized),
+    now: Timestamp,
+    known: &Known,
+    held: Option<i64>,
+    prepare: Prepare<'_>,
+) -> Result<Fired, Error> {
+    change(calendar, |desk| {
+        let mut fired = Fired::default();
+        let ahead = desk.planned_after(now.after(SET_BACK), SLICE)?;
+        fired.more = ahead.len() == SLICE;
+        for entry in ahead {
+            replan(desk.agenda(), entry, now)?;
+        }
+        let mut due = desk.due(now, known, SLICE)?;
+        fired.more |= due.len() == SLICE;
+        if let Some(after) = held {
+            let waiting = desk.held(after, known, SLICE)?;
+            fired.more |= waiting.len() == SLICE;
+            fired.held = waiting.last().map_or(after, |entry| entry.id);
+            due.extend(waiting);
+        }
+        for entry in due {
+            fire_one(desk, now, entry, prepare, &mut fired.stored)?;
+        }
+        Ok(fired)
+    })
+}
+
+/// A clock was set back: the next slot is the first from now on that has not fired, if that is sooner.
+fn replan(agenda: &mut dyn Agenda, mut entry: Entry, now: Timestamp) -> Result<(), Error> {
+    match entry.checked() {
+        Ok((terms, slots)) => {
+            let known = entry.standing.next_at;
+            let next = match known {
+                // It waits for the end of a run, or does not fire.
+                None => None,
+                Some(known) if slots.are_free() => {
+                    let latest = now.after(terms.pause_after(State::Failed));
+                    Some(known.min(latest))
+                }
+                Some(known) => {
+                    let next = entry.standing.next_unfired(&slots, now);
+                    Some(next.map_or(known, |next| next.min(known)))
+                }
+            };
+            set_next(&mut entry, &terms, next, now);
+        }
+        Err(error) => damaged(&mut entry, &error, now),
+    }
+    agenda.update(&entry)
+}
+
+fn damaged(entry: &mut Entry, error: &Error, now: Timestamp) {
+    tracing::error!(schedule = entry.name, %error, "a schedule cannot be used, and was stopped");
+    entry.damage(error);
+    entry.standing.planned_at = Some(now);
+}
+
+/// What a schedule that is due comes to.
+struct Turn {
+    /// The slots that make tasks, oldest first.
+    run: Vec<Timestamp>,
+    /// Those before them that were missed.
+    missed: u64,
+    /// The last of these.
+    last_missed: Option<Timestamp>,
+    /// The newest slot that is due.
+    newest: Timestamp,
+}
+
+/// Whether a slot is on time now.
+fn late(entry: &Entry, terms: &Terms, slot: Timestamp, now: Timestamp) -> Duration {
+    slot.after(terms.delay(entry.id, slot)).until(now)
+}
+
+fn turn(entry: &Entry, terms: &Terms, slots: &Slots, now: Timestamp) -> Option<Turn> {
+    let first = entry.standing.next_at?;
+    let policy = terms.missed.unwrap_or_default();
+    let most = if let Missed::All { most, .. } = policy { most.max(1) } else { 1 };
+    let is_due = |slot: &Timestamp| slot.after(terms.delay(entry.id, *slot)) <= now;
+    let mut due = if slots.are_free() {
+        vec![first]
+    } else {
+        // One more, as the last may have its jitter before it.
+        slots.newest(first, now, most as usize + 1)
+    };
+    let waits = due.iter().filter(|slot| !is_due(slot)).count() as u64;
+    due.retain(is_due);
+    let newest = *due.last()?;
+    let passed = if slots.are_free() { 1 } else { slots.count(first, now, COUNTED_MAX) - waits };
+    due.drain(..due.len().saturating_sub(most as usize));
+    let on_time = |slot: &Timestamp| late(entry, terms, *slot, now) <= terms.grace();
+    match policy {
+        Missed::Skip => due.retain(on_time),
+        Missed::Last => {}
+        Missed::All { within, .. } => {
+            due.retain(|slot| on_time(slot) || late(entry, terms, *slot, now) <= within);
+        }
+    }
+    if let Some(times) = terms.times {
+        due.truncate(usize::try_from(times - entry.standing.runs.min(times)).unwrap_or(usize::MAX));
+    }
+    let missed = passed.saturating_sub(due.len() as u64);
+    let last_missed = match due.first() {
+        _ if missed == 0 => None,
+        None => Some(newest),
+        Some(run) => last_before(slots, first, *run),
+    };
+    Some(Turn { run: due, missed, last_missed, newest })
+}
+
+/// The last slot before another.
+fn last_before(slots: &Slots, first: Timestamp, slot: Timestamp) -> Option<Timestamp> {
+    let until = Timestamp::clamped(slot.as_millis() - 1);
+    slots.newest(first, until, 1).pop()
+}
+
+fn fire_one(
+    desk: &mut dyn Desk,
+    now: Timestamp,
+    mut entry: Entry,
+    prepare: Prepare<'_>,
+    stored: &mut Vec<Stored>,
+) -> Result<(), Error> {
+    let fired = match entry.checked() {
+        Ok((terms, slots)) => make(desk, now, &mut entry, (&terms, &slots), prepare, stored),
+        Err(error) => Err(Refused::Unusable(error)),
+    };
+    match fired {
+        Ok(()) => {}
+        Err(Refused::Unusable(error)) => damaged(&mut entry, &error, now),
+        Err(Refused::All(error)) => return Err(error),
+    }
+    desk.update(&entry)
+}
+
+/// Why a schedule could not fire.
+enum Refused {
+    /// Its own fault.
+    Unusable(Error),
+    /// The whole transaction has failed.
+    All(Error),
+}
+
+fn make(
+    desk: &mut dyn Desk,
+    now: Timestamp,
+    entry: &mut Entry,
+    (terms, slots): (&Terms, &Slots),
+    prepare: Prepare<'_>,
+    stored: &mut Vec<Stored>,
+) -> Result<(), Refused> {
+    let Some(turn) = turn(entry, terms, slots, now) else {
+        // What is stored beside each other contradicts itself, or it was fired already.
+        let next = entry.standing.next_at.filter(|_| may_fire(entry, terms));
+        set_next(entry, terms, next, now);
+        return Ok(());
+    };
+    let slot = |at: Timestamp, entry: &Entry| {
+        let late = late(entry, terms, at, now);
+        let is_late = at != turn.newest || late > terms.grace();
+        let kind = if is_late { SlotKind::CatchUp } else { SlotKind::Due };
+        Slot { schedule: entry.id, name: entry.name.clone(), at, late, kind }
+    };
+    let mut tasks = Vec::with_capacity(turn.run.len());
+    for at in &turn.run {
+        let slot = slot(*at, entry);
+        tasks.push((slot.clone(), prepare(entry, terms, slot).map_err(Refused::Unusable)?));
+    }
+    let (queue, kind) = if let Some((_, task)) = tasks.first() {
+        (task.queue.clone(), task.kind.clone())
+    } else {
+        let task = prepare(entry, terms, slot(turn.newest, entry)).map_err(Refused::Unusable)?;
+        (task.queue, task.kind)
+    };
+    if desk.is_paused(&queue, &kind).map_err(Refused::All)? {
+        entry.standing.held = true;
+        return Ok(());
+    }
+    note_missed(desk.agenda(), entry, &turn, now).map_err(Refused::All)?;
+    let mut around = Around::find(desk.agenda(), entry.id, now).map_err(Refused::All)?;
+    let overlap = terms.overlap.unwrap_or_default();
+    for (slot, task) in tasks {
+        if desk.has_slot(entry.id, slot.at).map_err(Refused::All)? {
+            continue;
+        }
+        let follows = entry.standing.fired.last().and_then(|(_, last)| slots.after(*last));
+        entry.standing.note_fired(slot.at, follows == Some(slot.at));
+        let made = around.store(desk, now, overlap, &slot, task)?;
+        entry.standing.runs += u64::from(!made.overlapped);
+        entry.standing.overlapped += u64::from(made.overlapped);
+        entry.standing.last_at = Some(slot.at);
+        stored.extend(made.stored);
+    }
+    crate::fault::point("slot_fired");
+    desk.trim_slots(entry.id).map_err(Refused::All)?;
+    let next = if !may_fire(entry, terms) {
+        None
+    } else if slots.are_free() {
+        // A task that ended where it began tells nobody of its end.
+        let over = desk.open_slots(entry.id).map_err(Refused::All)?.is_empty();
+        if over { slots.free(now.after(terms.pause_after(State::Skipped))) } else { None }
+    } else {
+        entry.standing.next_unfired(slots, turn.newest)
+    };
+    set_next(entry, terms, next, now);
+    Ok(())
+}
+
+fn note_missed(
+    agenda: &mut dyn Agenda,
+    entry: &mut Entry,
+    turn: &Turn,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let Some(at) = turn.last_missed else { return Ok(()) };
+    entry.standing.missed = entry.standing.missed.saturating_add(turn.missed);
+    if agenda.has_slot(entry.id, at)? {
+        return Ok(());
+    }
+    agenda.put_slot(entry.id, &passed(SlotKind::Missed, at, turn.missed, now))
+}
+
+/// The tasks of a schedule that have not ended, while it fires.
+struct Around {
+    before: Vec<OpenSlot>,
+    /// The task of the slot before, in the same turn.
+    last: Option<TaskId>,
+}
+
+struct Made {
+    stored: Option<Stored>,
+    overlapped: bool,
+}
+
+impl Around {
+    /// Slots whose tasks have gone or ended without a word are closed.
+    fn find(agenda: &mut dyn Agenda, id: i64, now: Timestamp) -> Result<Self, Error> {
+        let mut before = agenda.open_slots(id)?;
+        let mut gone = Vec::new();
+        for open in &before {
+            match agenda.state_of(open.task)? {
+                Some(state) if !state.is_final() => {}
+                state => gone.push((open.at, state.unwrap_or(State::Cancelled))),
+            }
+        }
+        for (at, state) in &gone {
+            agenda.end_slot(id, *at, Some((now, *state)))?;
+        }
+        before.retain(|open| gone.iter().all(|(at, _)| *at != open.at));
+        Ok(Self { before, last: None })
+    }
+
+    fn store(
+        &mut self,
+        desk: &mut dyn Desk,
+        now: Timestamp,
+        overlap: Overlap,
+        slot: &Slot,
+        mut task: NewTask,
+    ) -> Result<Made, Refused> {
+        let mut waits_for = Vec::new();
+        let mut holder = None;
+        match (overlap, self.last) {
+            (Overlap::Allow, _) => {}
+            // Late runs of one turn follow each other.
+            (_, Some(last)) => waits_for.push(last),
+            (_, None) if self.before.is_empty() => {}
+            (Overlap::Skip, None) => holder = self.before.first().map(|open| open.task),
+            (Overlap::BufferOne, None) => {
+                holder = self.waiting(desk.agenda()).map_err(Refused::All)?;
+                waits_for.extend(self.before.iter().map(|open| open.task));
+            }
+            (Overlap::CancelRunning, None) => {
+                for open in &self.before {
+                    desk.cancel(now, open.task).map_err(Refused::All)?;
+                    let state = desk.state_of(open.task).map_err(Refused::All)?;
+                    if state.is_some_and(|state| !state.is_final()) {
+                        waits_for.push(open.task);
+                    }
+                }
+            }
+        }
+        let extra = task.extra.get_or_insert_default();
+        extra.overlaps = holder;
+        if holder.is_none() && !waits_for.is_empty() {
+            extra.after = waits_for
+                .into_iter()
+                .map(|id| Before { what: Ref::Task(id), policy: Policy::Finish })
+                .collect();
+            extra.ties.held_key.clone_from(&extra.wait_key);
+        }
+        self.stored(desk, now, slot, task, holder.is_some())
+    }
+
+    fn stored(
+        &mut self,
+        desk: &mut dyn Desk,
+        now: Timestamp,
+        slot: &Slot,
+        task: NewTask,
+        skipped: bool,
+    ) -> Result<Made, Refused> {
+        let mut slot = slot.clone();
+        let (stored, task) = match desk.store(now, task) {
+            Ok(stored) if stored.existing => (None, Some(stored.id)),
+            // Its unique key belongs to a task that is there.
+            Err(Error::NotUnique { existing }) => (None, Some(existing)),
+            Ok(stored) => {
+                let id = stored.id;
+                (Some(stored), Some(id))
+            }
+            Err(error) if desk.is_lost() => return Err(Refused::All(error)),
+            Err(error) => return Err(Refused::Unusable(error)),
+        };
+        let overlapped = skipped || stored.is_none();
+        if overlapped {
+            slot.kind = SlotKind::Overlap;
+        }
+        let mut record = noted(&slot, now, stored.as_ref());
+        if stored.is_none() {
+            (record.task, record.finished_at) = (task, Some(now));
+        } else if !overlapped {
+            self.last = task;
+        }
+        desk.put_slot(slot.schedule, &record).map_err(Refused::All)?;
+        Ok(Made { stored, overlapped })
+    }
+
+    /// One that waits to be started.
+    fn waiting(&self, agenda: &mut dyn Agenda) -> Result<Option<TaskId>, Error> {
+        for open in &self.before {
+            if agenda.state_of(open.task)? != Some(State::Running) {
+                return Ok(Some(open.task));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Makes a task now, as somebody wishes; the slots stay as they are.
+pub(crate) fn run_now(
+    calendar: &(impl Calendar + ?Sized),
+    now: Timestamp,
+    name: &str,
+    prepare: Prepare<'_>,
+) -> Result<Option<Stored>, Error> {
+    change(calendar, |desk| {
+        let Some(entry) = desk.named(name)? else { return Ok(None) };
+        let (terms, _) = entry.checked()?;
+        let mut at = now;
+        while desk.has_slot(entry.id, at)? {
+            at = at.after(Duration::from_millis(1));
+        }
+        let (name, late) = (entry.name.clone(), Duration::ZERO);
+        let slot = Slot { schedule: entry.id, name, at, late, kind: SlotKind::Manual };
+        let stored = desk.store(now, prepare(&entry, &terms, slot.clone())?)?;
+        if !stored.existing {
+            desk.put_slot(entry.id, &noted(&slot, now, Some(&stored)))?;
+            desk.trim_slots(entry.id)?;
+        }
+        Ok(Some(stored))
+    })
+}

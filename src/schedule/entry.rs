@@ -1,0 +1,441 @@
+//! Store: a schedule as it is kept, what is known of its past, and both as people see them.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::Terms;
+use crate::error::{Error, shorten};
+use crate::id::TaskId;
+use crate::slot::SlotKind;
+use crate::state::State;
+use crate::time::Timestamp;
+use crate::timing::{Slots, Timing};
+
+/// Slots of one schedule that are kept as its history, those not counted whose tasks have not ended.
+pub(crate) const SLOTS_KEPT: usize = 100;
+/// Stretches of slots that have fired, which are remembered of a schedule whose clock was set.
+const STRETCHES_MAX: usize = 16;
+
+/// Who has made a schedule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// The code of a program, which is shown by this name; see
+    /// [`Builder::schedule`](crate::Builder::schedule).
+    Code {
+        /// What the program is called: [`Builder::name`](crate::Builder::name).
+        program: String,
+    },
+    /// Somebody, while a program ran; see [`Schedules::add`](crate::Schedules::add).
+    Made,
+}
+
+/// Whether a schedule fires, and why not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ScheduleState {
+    /// It fires, or waits for the end of its run.
+    Active,
+    /// Its queue or its kind is paused: what it misses until that ends is treated like any slot that was
+    /// missed.
+    Paused,
+    /// Somebody has switched it off, or its code does.
+    Disabled,
+    /// Too many of its tasks have failed in a row.
+    Failing,
+    /// Its code does not declare it any more.
+    Orphaned,
+    /// It has no slot any more.
+    Ended,
+    /// What is stored of it cannot be used; the reason stands in [`ScheduleRecord::damage`].
+    Damaged,
+}
+
+impl ScheduleState {
+    /// The word for it, such as `active`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Paused => "paused",
+            Self::Disabled => "disabled",
+            Self::Failing => "failing",
+            Self::Orphaned => "orphaned",
+            Self::Ended => "ended",
+            Self::Damaged => "damaged",
+        }
+    }
+}
+
+impl std::fmt::Display for ScheduleState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// One slot of a schedule's history; it is kept when the task is pruned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SlotRecord {
+    /// The slot; of several that were missed the last.
+    pub at: Timestamp,
+    /// What became of it.
+    pub kind: SlotKind,
+    /// How many slots it stands for; more than one only where they were missed.
+    pub count: u64,
+    /// When that was decided.
+    pub fired_at: Timestamp,
+    /// Its task, which may have been pruned since.
+    pub task: Option<TaskId>,
+    /// How the task ended; none while it has not.
+    pub state: Option<State>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// A slot whose task has not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OpenSlot {
+    pub(crate) at: Timestamp,
+    pub(crate) task: TaskId,
+}
+
+/// What is known of a schedule's past, and of its next slot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// The next slot; none where it does not fire, or waits for the end of its run.
+    pub(crate) next_at: Option<Timestamp>,
+    /// When that is to be made a task: with its jitter.
+    pub(crate) due_at: Option<Timestamp>,
+    /// It was due while its queue or kind was paused.
+    pub(crate) held: bool,
+    /// When the next slot was found: a clock that shows less was set back since.
+    pub(crate) planned_at: Option<Timestamp>,
+    /// Stretches of slots that have fired, first and last of each: those do not fire again.
+    pub(crate) fired: Vec<(Timestamp, Timestamp)>,
+    pub(crate) last_at: Option<Timestamp>,
+    pub(crate) runs: u64,
+    pub(crate) missed: u64,
+    pub(crate) overlapped: u64,
+    /// Tasks in a row that have failed for good.
+    pub(crate) failures: u64,
+    pub(crate) failing_at: Option<Timestamp>,
+    /// Why it cannot be used.
+    pub(crate) damage: Option<String>,
+}
+
+impl Standing {
+    /// Notes that a slot has fired; `follows`: it is the one after the last that has.
+    pub(crate) fn note_fired(&mut self, slot: Timestamp, follows: bool) {
+        match self.fired.last_mut() {
+            Some(last) if follows => last.1 = slot,
+            _ => self.fired.push((slot, slot)),
+        }
+        if self.fired.len() > STRETCHES_MAX {
+            self.fired.remove(0);
+        }
+    }
+
+    /// The first slot after a moment that has not fired.
+    pub(crate) fn next_unfired(&self, slots: &Slots, moment: Timestamp) -> Option<Timestamp> {
+        let mut next = slots.after(moment)?;
+        while let Some((_, last)) = self.stretch_of(next) {
+            next = slots.after(last)?;
+        }
+        Some(next)
+    }
+
+    fn stretch_of(&self, slot: Timestamp) -> Option<(Timestamp, Timestamp)> {
+        self.fired.iter().copied().find(|(first, last)| (*first..=*last).contains(&slot))
+    }
+}
+
+/// A schedule as it is stored.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Entry {
+    /// 0 for one that is yet to be stored; never used again.
+    pub(crate) id: i64,
+    pub(crate) name: String,
+    /// Its name in code; none where no code declares it.
+    pub(crate) seed: Option<String>,
+    /// The program whose code declares it.
+    pub(crate) program: Option<String>,
+    pub(crate) kind: String,
+    /// What code says of it, a JSON object.
+    pub(crate) code: Option<String>,
+    /// What people say, likewise; `null` takes back what code says.
+    pub(crate) edits: String,
+    /// Counts the changes of its timing.
+    pub(crate) generation: i64,
+    pub(crate) created_at: Timestamp,
+    pub(crate) edited_at: Option<Timestamp>,
+    pub(crate) orphaned_at: Option<Timestamp>,
+    pub(crate) standing: Standing,
+}
+
+/// What a person has changed of what code says.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Edited {
+    /// Of what, such as `timing` or `queue`.
+    pub field: String,
+    /// What code says; `null` where it says nothing.
+    pub code: Value,
+    /// What holds instead; `null` where nothing is to hold.
+    pub edited: Value,
+}
+
+/// Options of the call stand in an object of their own.
+const OPTIONS: &str = "options";
+
+fn object(column: &str, text: &str) -> Result<Map<String, Value>, Error> {
+    serde_json::from_str(text).map_err(|error| {
+        let allowed = format!("a JSON object as it was stored ({error})");
+        Error::invalid("bad_schedule", column, shorten(text), allowed)
+    })
+}
+
+/// What people say over what code says: key by key, in the options of the call too.
+fn merged(code: &Map<String, Value>, edits: &Map<String, Value>) -> Map<String, Value> {
+    let mut all = code.clone();
+    for (key, value) in edits {
+        match (value, all.get_mut(key)) {
+            (Value::Null, _) => drop(all.remove(key)),
+            (Value::Object(edits), Some(Value::Object(code))) if key == OPTIONS => {
+                *code = merged(code, edits);
+            }
+            (Value::Object(edits), None) if key == OPTIONS => {
+                let options = merged(&Map::new(), edits);
+                all.insert(key.clone(), Value::Object(options));
+            }
+            _ => drop(all.insert(key.clone(), value.clone())),
+        }
+    }
+    all
+}
+
+fn compare(code: &Map<String, Value>, edits: &Map<String, Value>, into: &mut Vec<Edited>) {
+    let none = Map::new();
+    for (field, edited) in edits {
+        match (edited, code.get(field)) {
+            (Value::Object(edits), code) if field == OPTIONS => {
+                compare(code.and_then(Value::as_object).unwrap_or(&none), edits, into);
+            }
+            (edited, code) => {
+                let code = code.cloned().unwrap_or_default();
+                if *edited != code {
+                    into.push(Edited { field: field.clone(), code, edited: edited.clone() });
+                }
+            }
+        }
+    }
+}
+
+impl Entry {
+    pub(crate) fn code(&self) -> Result<Map<String, Value>, Error> {
+        self.code.as_deref().map_or(Ok(Map::new()), |text| object("what code says", text))
+    }
+
+    pub(crate) fn edits(&self) -> Result<Map<String, Value>, Error> {
+        object("what was edited", &self.edits)
+    }
+
+    /// What holds.
+    pub(crate) fn terms(&self) -> Result<Terms, Error> {
+        let all = merged(&self.code()?, &self.edits()?);
+        serde_json::from_value(Value::Object(all)).map_err(|error| {
+            let allowed = "what this version of litework has stored";
+            Error::invalid("bad_schedule", "terms of the schedule", error.to_string(), allowed)
+        })
+    }
+
+    /// What holds, and its slots.
+    pub(crate) fn checked(&self) -> Result<(Terms, Slots), Error> {
+        let terms = self.terms()?;
+        let slots = terms.slots(self.created_at)?;
+        Ok((terms, slots))
+    }
+
+    /// Whether its timing is a cron expression, which not each program can read.
+    pub(crate) fn is_cron(&self) -> bool {
+        self.terms().is_ok_and(|terms| terms.timing.as_ref().is_some_and(Timing::is_cron))
+    }
+
+    /// It does not fire any more, as it cannot be used.
+    pub(crate) fn damage(&mut self, error: &Error) {
+        self.standing.next_at = None;
+        self.standing.due_at = None;
+        self.standing.damage = Some(error.to_string());
+    }
+
+    fn state(&self, terms: Option<&Terms>) -> ScheduleState {
+        let standing = &self.standing;
+        if standing.damage.is_some() || terms.is_none() {
+            ScheduleState::Damaged
+        } else if self.orphaned_at.is_some() {
+            ScheduleState::Orphaned
+        } else if !terms.is_none_or(Terms::is_enabled) {
+            ScheduleState::Disabled
+        } else if standing.failing_at.is_some() {
+            ScheduleState::Failing
+        } else if standing.held {
+            ScheduleState::Paused
+        } else if standing.next_at.is_some() {
+            ScheduleState::Active
+        } else {
+            ScheduleState::Ended
+        }
+    }
+
+    /// As people see it; `last` is its newest slot that made a task, `open` how many have not ended.
+    pub(crate) fn into_record(self, last: Option<SlotRecord>, open: usize) -> ScheduleRecord {
+        let terms = self.terms();
+        let mut state = self.state(terms.as_ref().ok());
+        let damage = self.standing.damage.clone();
+        let damage = damage.or_else(|| terms.as_ref().err().map(ToString::to_string));
+        let terms = terms.unwrap_or_default();
+        // It has its next slot when its run has ended.
+        let follows = matches!(terms.timing, Some(Timing::AfterFinish { .. }));
+        if state == ScheduleState::Ended && follows && open > 0 {
+            state = ScheduleState::Active;
+        }
+        let mut edited = Vec::new();
+        if let (Some(_), Ok(code), Ok(edits)) = (&self.code, self.code(), self.edits()) {
+            compare(&code, &edits, &mut edited);
+        }
+        let origin = match self.program {
+            Some(program) => Origin::Code { program },
+            None => Origin::Made,
+        };
+        ScheduleRecord {
+            name: self.name,
+            kind: self.kind,
+            state,
+            damage,
+            origin,
+            enabled: terms.is_enabled(),
+            description: terms.description,
+            timing: terms.timing,
+            missed: terms.missed.unwrap_or_default(),
+            overlap: terms.overlap.unwrap_or_default(),
+            arguments: Value::Object(terms.arguments.unwrap_or_default()).to_string(),
+            starts_at: terms.starts_at,
+            ends_at: terms.ends_at,
+            next_at: self.standing.next_at,
+            last,
+            open,
+            runs: self.standing.runs,
+            missed_slots: self.standing.missed,
+            overlapped_slots: self.standing.overlapped,
+            failures: self.standing.failures,
+            edited,
+            edited_at: self.edited_at,
+            generation: self.generation.unsigned_abs(),
+            created_at: self.created_at,
+        }
+    }
+}
+
+/// A schedule as it was when it was read; it does not change by itself.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ScheduleRecord {
+    /// Its name, the only one of that name.
+    pub name: String,
+    /// The kind of its tasks.
+    pub kind: String,
+    /// Whether it fires.
+    pub state: ScheduleState,
+    /// Why it cannot be used, if it cannot.
+    pub damage: Option<String>,
+    /// Who has made it.
+    pub origin: Origin,
+    /// Whether it is switched on.
+    pub enabled: bool,
+    /// One paragraph for people.
+    pub description: Option<String>,
+    /// When it fires; its `to_string()` is a text for people. None where it is damaged.
+    pub timing: Option<Timing>,
+    /// What becomes of slots that were missed.
+    pub missed: super::Missed,
+    /// What becomes of a slot while an earlier task has not ended.
+    pub overlap: super::Overlap,
+    /// The arguments of its calls, a JSON object.
+    pub arguments: String,
+    /// No slot is before this moment.
+    pub starts_at: Option<Timestamp>,
+    /// No slot is after this moment.
+    pub ends_at: Option<Timestamp>,
+    /// Its next slot.
+    pub next_at: Option<Timestamp>,
+    /// The newest slot that has made a task, with its outcome.
+    pub last: Option<SlotRecord>,
+    /// How many of its tasks have not ended.
+    pub open: usize,
+    /// How many tasks it has made, those not counted that somebody asked for.
+    pub runs: u64,
+    /// How many slots were missed; of one stretch at most 1,000 are counted.
+    pub missed_slots: u64,
+    /// How many slots were skipped, as an earlier task had not ended.
+    pub overlapped_slots: u64,
+    /// How many of its tasks have failed for good since the last success.
+    pub failures: u64,
+    /// Where a person's word goes before that of code.
+    pub edited: Vec<Edited>,
+    /// When somebody last changed it.
+    pub edited_at: Option<Timestamp>,
+    /// Grows with each change of its timing.
+    pub generation: u64,
+    /// When it was stored.
+    pub created_at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::time::Duration;
+
+    fn at(ms: i64) -> Timestamp {
+        Timestamp::clamped(ms)
+    }
+
+    fn map(value: Value) -> Map<String, Value> {
+        value.as_object().cloned().unwrap_or_default()
+    }
+
+    #[test]
+    fn what_people_say_goes_before_what_code_says_key_by_key() {
+        let code =
+            map(json!({"times": 3, "ends_at": "x", "options": {"queue": "a", "priority": 1}}));
+        let edits = map(json!({"times": 4, "ends_at": null, "options": {"priority": 2}}));
+        let all = merged(&code, &edits);
+        assert_eq!(all, map(json!({"times": 4, "options": {"queue": "a", "priority": 2}})));
+        let mut differences = Vec::new();
+        compare(&code, &edits, &mut differences);
+        let said: Vec<_> =
+            differences.iter().map(|it| (&*it.field, &it.code, &it.edited)).collect();
+        let (three, four, one, two) = (json!(3), json!(4), json!(1), json!(2));
+        let (text, null) = (json!("x"), Value::Null);
+        assert_eq!(
+            said,
+            [("ends_at", &text, &null), ("priority", &one, &two), ("times", &three, &four)]
+        );
+    }
+
+    #[test]
+    fn a_slot_that_has_fired_is_passed_over_when_its_time_comes_again() {
+        let timing = Timing::Every { interval: Duration::from_secs(10) };
+        let slots = timing.slots(at(0), Default::default(), false).expect("in range");
+        let mut standing = Standing::default();
+        for slot in [20_000, 30_000, 40_000] {
+            standing.note_fired(at(slot), slot > 20_000);
+        }
+        standing.note_fired(at(90_000), false);
+        assert_eq!(standing.fired, [(at(20_000), at(40_000)), (at(90_000), at(90_000))]);
+        let next = |moment| standing.next_unfired(&slots, at(moment));
+        assert_eq!(next(0), Some(at(10_000)));
+        assert_eq!(next(15_000), Some(at(50_000)));
+        assert_eq!(next(85_000), Some(at(100_000)));
+    }
+}

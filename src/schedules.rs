@@ -1,0 +1,344 @@
+//! Every step of the journey: what people do with schedules: see them, change them, run them now.
+
+use crate::calendar::{self, Agenda};
+use crate::client::Client;
+use crate::error::{Error, shorten};
+use crate::record::TaskRecord;
+use crate::schedule::{Entry, Schedule, ScheduleEdit, ScheduleRecord, SlotRecord, Terms};
+use crate::slot::{Slot, SlotKind};
+use crate::ties::check_task_name;
+use crate::time::Timestamp;
+
+/// Slots that are shown ahead at most.
+const PREVIEW_MAX: usize = 1_000;
+
+impl Client {
+    /// The schedules of this queue: list them, change them, run them.
+    ///
+    /// ```
+    /// # use litework::{Client, Mode, Schedule, ScheduleState, task};
+    /// # use std::time::Duration;
+    /// #[task]
+    /// fn sync(folder: &str) {}
+    ///
+    /// let hourly = Schedule::every("sync", Duration::from_secs(3_600), sync::with("docs"));
+    /// let tasks = Client::in_memory().mode(Mode::Hold).register(sync).schedule(hourly).open()?;
+    /// let schedules = tasks.schedules();
+    /// schedules.edit("sync", |edit| edit.every(Duration::from_secs(600)).argument("folder", "mail"))?;
+    /// let known = schedules.get("sync")?;
+    /// assert_eq!(known.arguments, r#"{"folder":"mail"}"#);
+    /// assert_eq!(known.edited.len(), 2); // and what code says instead
+    /// schedules.reset("sync")?;
+    /// assert!(schedules.get("sync")?.edited.is_empty());
+    /// schedules.disable("sync")?;
+    /// assert_eq!(schedules.get("sync")?.state, ScheduleState::Disabled);
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    pub fn schedules(&self) -> Schedules<'_> {
+        Schedules { client: self }
+    }
+}
+
+/// What is done with schedules; see [`Client::schedules`].
+#[derive(Debug, Clone)]
+pub struct Schedules<'a> {
+    client: &'a Client,
+}
+
+fn no_schedule(name: &str) -> Error {
+    let allowed = "the name of a schedule that is stored";
+    Error::invalid("no_schedule", "schedule", shorten(name), allowed)
+}
+
+fn taken(name: &str) -> Error {
+    let allowed = "a name that no other schedule has";
+    Error::invalid("duplicate_schedule", "schedule name", name, allowed)
+}
+
+fn record(agenda: &mut dyn Agenda, entry: Entry) -> Result<ScheduleRecord, Error> {
+    let slots = agenda.slots(entry.id, Timestamp::MAX, crate::schedule::SLOTS_KEPT)?;
+    let made = |slot: &SlotRecord| slot.kind != SlotKind::Missed && slot.kind != SlotKind::Overlap;
+    let last = slots.into_iter().find(made);
+    let open = agenda.open_slots(entry.id)?.len();
+    Ok(entry.into_record(last, open))
+}
+
+impl Schedules<'_> {
+    fn now(&self) -> Timestamp {
+        self.client.hub.clock.now()
+    }
+
+    /// A page of schedules by name, 1 to 1,000 (`out_of_range`), from after this name on; with an empty one
+    /// from the first on.
+    ///
+    /// # Errors
+    /// `storage` where they cannot be read.
+    pub fn list(&self, after: &str, size: usize) -> Result<Vec<ScheduleRecord>, Error> {
+        if !(1..=1_000).contains(&size) {
+            return Err(Error::invalid("out_of_range", "page size", size, "1 to 1000"));
+        }
+        calendar::look(&*self.client.hub.backend, |agenda| {
+            let entries = agenda.list(after, size)?;
+            entries.into_iter().map(|entry| record(agenda, entry)).collect()
+        })
+    }
+
+    /// One schedule.
+    ///
+    /// # Errors
+    /// `no_schedule`; `storage` where it cannot be read.
+    pub fn get(&self, name: &str) -> Result<ScheduleRecord, Error> {
+        calendar::look(&*self.client.hub.backend, |agenda| {
+            let entry = agenda.named(name)?.ok_or_else(|| no_schedule(name))?;
+            record(agenda, entry)
+        })
+    }
+
+    /// What became of its slots, newest first, from before this moment on: 1 to 1,000 (`out_of_range`). The
+    /// newest 100 are kept, also when their tasks are pruned.
+    ///
+    /// # Errors
+    /// Those of [`Schedules::get`].
+    pub fn history(
+        &self,
+        name: &str,
+        before: Timestamp,
+        size: usize,
+    ) -> Result<Vec<SlotRecord>, Error> {
+        if !(1..=1_000).contains(&size) {
+            return Err(Error::invalid("out_of_range", "page size", size, "1 to 1000"));
+        }
+        calendar::look(&*self.client.hub.backend, |agenda| {
+            let entry = agenda.named(name)?.ok_or_else(|| no_schedule(name))?;
+            agenda.slots(entry.id, before, size)
+        })
+    }
+
+    /// The next slots, at most so many, 1 to 1,000 (`out_of_range`), without their jitter. One whose runs
+    /// follow each other has at most one. One that does not fire has none.
+    ///
+    /// # Errors
+    /// Those of [`Schedules::get`]; those of its terms where it is damaged.
+    pub fn preview(&self, name: &str, count: usize) -> Result<Vec<Timestamp>, Error> {
+        if !(1..=PREVIEW_MAX).contains(&count) {
+            return Err(Error::invalid("out_of_range", "slots ahead", count, "1 to 1000"));
+        }
+        let named = |agenda: &mut dyn Agenda| agenda.named(name)?.ok_or_else(|| no_schedule(name));
+        let entry = calendar::look(&*self.client.hub.backend, named)?;
+        let (terms, slots) = entry.checked()?;
+        let left = terms.times.map_or(u64::MAX, |times| times.saturating_sub(entry.standing.runs));
+        let count = usize::try_from(left).unwrap_or(usize::MAX).min(count);
+        let mut ahead = Vec::new();
+        let mut next = entry.standing.next_at;
+        while let Some(slot) = next.filter(|_| ahead.len() < count) {
+            ahead.push(slot);
+            next = entry.standing.next_unfired(&slots, slot);
+        }
+        Ok(ahead)
+    }
+
+    /// Stores a schedule that no code declares. It stays until it is [removed](Self::remove).
+    ///
+    /// # Errors
+    /// `duplicate_schedule` where there is one of this name; whatever is wrong with it; `closed`,
+    /// `reentrant`; `not_stored` and `unknown_outcome` from the engine.
+    pub fn add(&self, schedule: Schedule) -> Result<ScheduleRecord, Error> {
+        self.client.check_open()?;
+        let hub = &self.client.hub;
+        let (name, kind) = (schedule.name.clone(), schedule.kind());
+        let terms = schedule.into_terms(hub.limits)?;
+        let now = self.now();
+        let entry = Entry {
+            name: name.clone(),
+            kind: kind.to_owned(),
+            edits: serde_json::to_string(&terms.object()).unwrap_or_default(),
+            created_at: now,
+            ..Entry::default()
+        };
+        terms.slots(now)?;
+        self.check_call(&entry, &terms, now)?;
+        self.changed(|desk| {
+            let agenda = desk.agenda();
+            if agenda.named(&name)?.is_some() {
+                return Err(taken(&name));
+            }
+            let entry = calendar::store_new(agenda, entry.clone(), now)?;
+            agenda.note_edition()?;
+            record(agenda, entry)
+        })
+    }
+
+    /// Changes a schedule, in the name of a person: from now on that goes before what code says. What it has
+    /// missed until now stays missed, and its next slot is the first from now on.
+    ///
+    /// # Errors
+    /// Those of [`Schedules::add`]; `no_schedule`.
+    pub fn edit(
+        &self,
+        name: &str,
+        change: impl FnOnce(ScheduleEdit) -> ScheduleEdit,
+    ) -> Result<ScheduleRecord, Error> {
+        let mut edit = Some(change(ScheduleEdit::default()));
+        let now = self.now();
+        self.revise(name, now, |entry| edit.take().map_or(Ok(()), |edit| edit.apply(entry, now)))
+    }
+
+    /// Takes back what people have changed of a schedule that code declares.
+    ///
+    /// # Errors
+    /// Those of [`Schedules::edit`]; `unsupported` for one that no code declares.
+    pub fn reset(&self, name: &str) -> Result<ScheduleRecord, Error> {
+        self.revise(name, self.now(), |entry| {
+            if entry.code.is_none() {
+                let allowed = "one that code declares; this one is as it was added and edited";
+                return Err(Error::invalid("unsupported", "schedule to reset", name, allowed));
+            }
+            "{}".clone_into(&mut entry.edits);
+            entry.edited_at = None;
+            if let Some(seed) = &entry.seed {
+                entry.name.clone_from(seed);
+            }
+            Ok(())
+        })
+    }
+
+    /// Switches a schedule on. One that was stopped by failures begins to count anew.
+    ///
+    /// # Errors
+    /// Those of [`Schedules::edit`].
+    pub fn enable(&self, name: &str) -> Result<ScheduleRecord, Error> {
+        self.set_enabled(name, |_| true)
+    }
+
+    /// Switches a schedule off.
+    ///
+    /// # Errors
+    /// Those of [`Schedules::edit`].
+    pub fn disable(&self, name: &str) -> Result<ScheduleRecord, Error> {
+        self.set_enabled(name, |_| false)
+    }
+
+    /// Switches a schedule on that is off, and off that is on.
+    ///
+    /// # Errors
+    /// Those of [`Schedules::edit`].
+    pub fn toggle(&self, name: &str) -> Result<ScheduleRecord, Error> {
+        self.set_enabled(name, |enabled| !enabled)
+    }
+
+    fn set_enabled(
+        &self,
+        name: &str,
+        wish: impl Fn(bool) -> bool,
+    ) -> Result<ScheduleRecord, Error> {
+        let now = self.now();
+        self.revise(name, now, |entry| {
+            let failing = entry.standing.failing_at.is_some();
+            let enabled = wish(entry.terms().is_ok_and(|terms| terms.is_enabled()) && !failing);
+            if enabled {
+                (entry.standing.failing_at, entry.standing.failures) = (None, 0);
+            }
+            ScheduleEdit::default().enabled(enabled).apply(entry, now)
+        })
+    }
+
+    /// Forgets a schedule and its history. Its tasks stay.
+    ///
+    /// # Errors
+    /// `declared` for one that code declares, which would store it again: disable it. Those of
+    /// [`Schedules::edit`].
+    pub fn remove(&self, name: &str) -> Result<(), Error> {
+        self.client.check_open()?;
+        self.changed(|desk| {
+            let agenda = desk.agenda();
+            let entry = agenda.named(name)?.ok_or_else(|| no_schedule(name))?;
+            if entry.seed.is_some() && entry.orphaned_at.is_none() {
+                let allowed = "one that no code declares, as that would store it again; disable it";
+                return Err(Error::invalid("declared", "schedule to remove", name, allowed));
+            }
+            agenda.remove(entry.id)?;
+            agenda.note_edition()
+        })
+    }
+
+    /// Makes a task now, also where the schedule is switched off. Its slots stay as they are.
+    ///
+    /// ```
+    /// # use litework::{Client, Schedule, State, task};
+    /// # use std::time::Duration;
+    /// #[task]
+    /// fn sync(folder: &str) {}
+    ///
+    /// let daily = Schedule::every("sync", Duration::from_secs(86_400), sync::with("docs"));
+    /// let tasks = Client::in_memory().register(sync).schedule(daily).open()?;
+    /// let task = tasks.schedules().run_now("sync")?;
+    /// assert_eq!(task.state, State::Succeeded); // it runs in the caller
+    /// assert_eq!(task.slot.map(|slot| slot.name).as_deref(), Some("sync"));
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `no_schedule`; `unknown_kind` where this program does not know its kind; else those of
+    /// [`Client::enqueue`].
+    pub fn run_now(&self, name: &str) -> Result<TaskRecord, Error> {
+        self.client.check_open()?;
+        self.client.hub.backend.check_usable()?;
+        let hub = &self.client.hub;
+        let now = self.now();
+        let prepare =
+            |entry: &Entry, terms: &Terms, slot| hub.prepare_slot(entry, terms, slot, now);
+        let stored = calendar::run_now(&*hub.backend, now, name, &prepare)?;
+        let stored = stored.ok_or_else(|| no_schedule(name))?;
+        hub.tell_stored(std::slice::from_ref(&stored), now);
+        self.client.run_in_caller(&[stored.id]);
+        self.client.get(stored.id)
+    }
+
+    /// Changes a stored schedule and finds its next slot, in one commit. Nothing is stored of a schedule that
+    /// could not fire.
+    fn revise(
+        &self,
+        name: &str,
+        now: Timestamp,
+        mut change: impl FnMut(&mut Entry) -> Result<(), Error>,
+    ) -> Result<ScheduleRecord, Error> {
+        self.client.check_open()?;
+        self.changed(|desk| {
+            let agenda = desk.agenda();
+            let mut entry = agenda.named(name)?.ok_or_else(|| no_schedule(name))?;
+            let before = entry.terms().ok();
+            let was_off = entry.standing.failing_at.is_some() || entry.standing.damage.is_some();
+            change(&mut entry)?;
+            check_task_name("schedule name", &entry.name)?;
+            if entry.name != name && agenda.named(&entry.name)?.is_some() {
+                return Err(taken(&entry.name));
+            }
+            let (terms, _) = entry.checked()?;
+            self.check_call(&entry, &terms, now)?;
+            let before = before.filter(|_| !was_off || entry.standing.failing_at.is_some());
+            calendar::settle(agenda, &mut entry, before.as_ref(), now)?;
+            agenda.update(&entry)?;
+            agenda.note_edition()?;
+            record(agenda, entry)
+        })
+    }
+
+    fn changed<R>(
+        &self,
+        work: impl FnMut(&mut dyn calendar::Desk) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        self.client.hub.backend.check_usable()?;
+        calendar::change(&*self.client.hub.backend, work)
+    }
+
+    /// Whether its calls could be made, where this program knows its kind.
+    fn check_call(&self, entry: &Entry, terms: &Terms, now: Timestamp) -> Result<(), Error> {
+        let hub = &self.client.hub;
+        if hub.catalog.get(&entry.kind).is_err() && entry.id != 0 {
+            return Ok(());
+        }
+        let (name, late) = (entry.name.clone(), std::time::Duration::ZERO);
+        let slot = Slot { schedule: entry.id, name, at: now, late, kind: SlotKind::Due };
+        hub.prepare_slot(entry, terms, slot, now).map(drop)
+    }
+}

@@ -1,0 +1,378 @@
+//! Define: the moments at which a schedule fires: by crontab, by interval, after the last finish, or once.
+//!
+//! A moment at which a schedule is to fire is a *slot*. Slots follow from the schedule alone, never from
+//! when somebody looked, so that any number of processes find the same ones.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+#[cfg(feature = "cron")]
+use crate::cron::Cron;
+use crate::error::Error;
+use crate::range::Range;
+use crate::retry::millis;
+use crate::time::{SPAN_MAX, Timestamp, span_text};
+
+/// No schedule fires more often, unless it says that it is `frequent`.
+pub const SCHEDULE_GAP_MIN: Duration = Duration::from_secs(5);
+/// And none more often than this.
+const GAP_LEAST: Duration = Duration::from_secs(1);
+
+/// How far apart slots are at least.
+const GAP: Range<Duration> = Range {
+    least: SCHEDULE_GAP_MIN,
+    most: SPAN_MAX,
+    text: "5 s to 100 years; `frequent` allows 1 s",
+};
+/// The same for schedules that are `frequent`.
+const GAP_FREQUENT: Range<Duration> =
+    Range { least: GAP_LEAST, most: SPAN_MAX, text: "1 s to 100 years" };
+
+/// When a schedule fires.
+///
+/// `to_string()` is a text for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Timing {
+    /// Whenever the local time of a zone matches an expression.
+    #[non_exhaustive]
+    Cron {
+        /// Five or six fields, or one such as `@daily`.
+        expression: String,
+        /// The IANA name of the zone.
+        zone: String,
+    },
+    /// Each time an interval has passed since the schedule began; never drifting.
+    #[non_exhaustive]
+    Every {
+        /// How long it is from one slot to the next.
+        #[serde(rename = "interval_ms", with = "millis")]
+        interval: Duration,
+    },
+    /// A pause after the last run has ended.
+    #[non_exhaustive]
+    AfterFinish {
+        /// After a success.
+        #[serde(rename = "pause_ms", with = "millis")]
+        pause: Duration,
+        /// After any other end.
+        #[serde(rename = "pause_after_error_ms", with = "millis")]
+        pause_after_error: Duration,
+    },
+    /// At one moment.
+    #[non_exhaustive]
+    Once {
+        /// That moment.
+        at: Timestamp,
+    },
+}
+
+impl fmt::Display for Timing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cron { expression, zone } => write_cron(expression, zone, f),
+            Self::Every { interval } => write!(f, "every {}", span_text(*interval)),
+            Self::AfterFinish { pause, pause_after_error } => {
+                write!(f, "{} after its last run has succeeded", span_text(*pause))?;
+                if pause == pause_after_error {
+                    f.write_str(" or failed")
+                } else {
+                    write!(f, ", {} after it has failed", span_text(*pause_after_error))
+                }
+            }
+            Self::Once { at } => write!(f, "once, at {at}"),
+        }
+    }
+}
+
+#[cfg(feature = "cron")]
+fn write_cron(expression: &str, zone: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match cron_of(expression, zone) {
+        Ok(cron) => f.write_str(&cron.describe()),
+        Err(_) => write!(f, "{expression} ({zone})"),
+    }
+}
+
+#[cfg(not(feature = "cron"))]
+fn write_cron(expression: &str, zone: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "{expression} ({zone})")
+}
+
+#[cfg(feature = "cron")]
+fn cron_of(expression: &str, zone: &str) -> Result<Cron, Error> {
+    Ok(Cron::new(expression)?.zone(zone.parse()?))
+}
+
+impl Timing {
+    /// Whether this program can tell its slots.
+    pub(crate) fn is_cron(&self) -> bool {
+        matches!(self, Self::Cron { .. })
+    }
+
+    /// Its slots, with everything in its range. `anchor` is when the schedule began.
+    pub(crate) fn slots(
+        &self,
+        anchor: Timestamp,
+        bounds: Bounds,
+        frequent: bool,
+    ) -> Result<Slots, Error> {
+        let range = if frequent { &GAP_FREQUENT } else { &GAP };
+        let gap =
+            |place: &str, span: &Duration| range.check("too_frequent", || place.to_owned(), span);
+        let rule = match self {
+            #[cfg(feature = "cron")]
+            Self::Cron { expression, zone } => {
+                let cron = cron_of(expression, zone)?;
+                gap("interval of the expression", &cron.shortest_gap())?;
+                Rule::Cron(Box::new(cron))
+            }
+            #[cfg(not(feature = "cron"))]
+            Self::Cron { expression, .. } => {
+                let allowed =
+                    "an interval or one moment: litework was built without its feature `cron`";
+                return Err(Error::invalid("unsupported", "cron expression", expression, allowed));
+            }
+            Self::Every { interval } => {
+                gap("interval", interval)?;
+                Rule::Every(i64::try_from(interval.as_millis()).unwrap_or(i64::MAX))
+            }
+            Self::AfterFinish { pause, pause_after_error } => {
+                gap("pause", pause)?;
+                gap("pause after an error", pause_after_error)?;
+                Rule::Free
+            }
+            Self::Once { at } => Rule::Once(*at),
+        };
+        if let Bounds { starts_at: Some(starts_at), ends_at: Some(ends_at) } = bounds
+            && starts_at > ends_at
+        {
+            let allowed = format!("a moment from its start, {starts_at}, on");
+            return Err(Error::invalid("bad_schedule", "end of the schedule", ends_at, allowed));
+        }
+        Ok(Slots { rule, anchor, bounds })
+    }
+}
+
+/// Where the slots of a schedule begin and end, both included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    pub(crate) starts_at: Option<Timestamp>,
+    pub(crate) ends_at: Option<Timestamp>,
+}
+
+enum Rule {
+    #[cfg(feature = "cron")]
+    Cron(Box<Cron>),
+    Every(i64),
+    /// Its next slot is made by the end of a run.
+    Free,
+    Once(Timestamp),
+}
+
+/// The slots of one schedule.
+pub(crate) struct Slots {
+    rule: Rule,
+    anchor: Timestamp,
+    bounds: Bounds,
+}
+
+impl Slots {
+    /// The first slot after this moment.
+    pub(crate) fn after(&self, moment: Timestamp) -> Option<Timestamp> {
+        let start = self.bounds.starts_at;
+        let from = match start {
+            Some(start) if start > moment => Timestamp::clamped(start.as_millis() - 1),
+            _ => moment,
+        };
+        let next = match &self.rule {
+            #[cfg(feature = "cron")]
+            Rule::Cron(cron) => cron.next_after(from)?,
+            Rule::Every(interval) => {
+                let anchor = start.unwrap_or(self.anchor).as_millis();
+                let passed = (from.as_millis() - anchor).div_euclid(*interval);
+                // A schedule that names no start has its first slot an interval after it began.
+                let number = (passed + 1).max(i64::from(start.is_none()));
+                Timestamp::from_millis(number.checked_mul(*interval)?.checked_add(anchor)?)?
+            }
+            Rule::Free => return None,
+            Rule::Once(at) => Some(*at).filter(|at| *at > from)?,
+        };
+        self.within(next)
+    }
+
+    /// The slot of a schedule whose runs follow each other, where it would be at this moment.
+    pub(crate) fn free(&self, moment: Timestamp) -> Option<Timestamp> {
+        self.within(moment.max(self.bounds.starts_at.unwrap_or(moment)))
+    }
+
+    fn within(&self, slot: Timestamp) -> Option<Timestamp> {
+        Some(slot).filter(|slot| self.bounds.ends_at.is_none_or(|end| *slot <= end))
+    }
+
+    /// Whether each slot follows from the end of the run before it.
+    pub(crate) fn are_free(&self) -> bool {
+        matches!(self.rule, Rule::Free)
+    }
+
+    /// Whether there is at most one.
+    pub(crate) fn is_once(&self) -> bool {
+        matches!(self.rule, Rule::Once(_))
+    }
+
+    /// The slots from `first`, which is one, up to `until`; none where there are more than `most`.
+    fn listed(&self, first: Timestamp, until: Timestamp, most: usize) -> Option<Vec<Timestamp>> {
+        let mut slots = Vec::new();
+        let mut next = Some(first);
+        while let Some(slot) = next.filter(|slot| *slot <= until) {
+            if slots.len() == most {
+                return None;
+            }
+            slots.push(slot);
+            next = self.after(slot);
+        }
+        Some(slots)
+    }
+
+    /// How many slots there are from `first`, which is one, up to `until`; counted up to `most`.
+    pub(crate) fn count(&self, first: Timestamp, until: Timestamp, most: u64) -> u64 {
+        if let Rule::Every(interval) = self.rule {
+            let last = self.bounds.ends_at.map_or(until, |end| end.min(until));
+            let span = last.as_millis() - first.as_millis();
+            return if span < 0 { 0 } else { (span / interval).unsigned_abs() + 1 };
+        }
+        let mut count = 0;
+        let mut next = Some(first);
+        while let Some(slot) = next.filter(|slot| *slot <= until && count < most) {
+            count += 1;
+            next = self.after(slot);
+        }
+        count
+    }
+
+    /// The newest slots from `first`, which is one, up to `until`, at most so many, oldest first. However
+    /// long that is, the cost is that of some times so many slots.
+    pub(crate) fn newest(&self, first: Timestamp, until: Timestamp, most: usize) -> Vec<Timestamp> {
+        // Looked for in spans before `until`, each twice as long as the last, until one holds enough.
+        let bound = most * 4 + 64;
+        let in_span = |span: i64| {
+            let from = Timestamp::clamped(until.as_millis().saturating_sub(span));
+            let begin = if from < first { Some(first) } else { self.after(from) };
+            begin.map_or(Some(Vec::new()), |begin| self.listed(begin, until, bound))
+        };
+        let whole = (until.as_millis() - first.as_millis()).saturating_add(1);
+        let (mut few, mut span) = (0, 1_000);
+        let mut found = in_span(span);
+        while span < whole && found.as_ref().is_some_and(|found| found.len() < most) {
+            few = span;
+            span *= 2;
+            found = in_span(span);
+        }
+        // Where there are suddenly too many, in the middle between few and too many.
+        let mut many = span;
+        while found.is_none() && many - few > 1 {
+            let middle = few + (many - few) / 2;
+            found = in_span(middle);
+            match &found {
+                Some(enough) if enough.len() >= most => {}
+                Some(_) => (few, found) = (middle, None),
+                None => many = middle,
+            }
+        }
+        let mut slots = found.or_else(|| in_span(few)).unwrap_or_default();
+        slots.split_off(slots.len().saturating_sub(most))
+    }
+
+    /// The shortest time from one slot to the next, as far as it is told; none where there is but one.
+    pub(crate) fn gap(&self) -> Option<Duration> {
+        match &self.rule {
+            #[cfg(feature = "cron")]
+            Rule::Cron(cron) => Some(cron.shortest_gap()),
+            Rule::Every(interval) => Some(Duration::from_millis(interval.unsigned_abs())),
+            Rule::Free | Rule::Once(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(ms: i64) -> Timestamp {
+        Timestamp::clamped(ms)
+    }
+
+    fn every(ms: u64, anchor: i64, bounds: Bounds) -> Slots {
+        let timing = Timing::Every { interval: Duration::from_millis(ms) };
+        timing.slots(at(anchor), bounds, true).expect("in range")
+    }
+
+    proptest! {
+        /// Wherever somebody looks from, the slots of an interval are the same, and it has no first drift.
+        #[test]
+        fn an_interval_stays_on_its_lattice(
+            interval in 1_000..100_000_000_u64, anchor in 0..2_000_000_000_000_i64,
+            from in 0..4_000_000_000_000_i64
+        ) {
+            let slots = every(interval, anchor, Bounds::default());
+            let next = slots.after(at(from)).expect("for ever").as_millis();
+            prop_assert!(next > from && next > anchor);
+            prop_assert_eq!((next - anchor).rem_euclid(interval.cast_signed()), 0);
+            prop_assert!(next - from <= interval.cast_signed() || next == anchor + interval.cast_signed());
+        }
+
+        /// The newest are the end of all, however they are looked for.
+        #[test]
+        fn the_newest_are_the_end_of_all(interval in 1_000..10_000_u64, count in 1..300_i64, most in 1..9_usize) {
+            let slots = every(interval, 5_000, Bounds::default());
+            let first = slots.after(at(5_000)).expect("for ever");
+            let until = at(first.as_millis() + count * interval.cast_signed() + 17);
+            let all = slots.listed(first, until, usize::MAX).expect("no bound");
+            prop_assert_eq!(slots.count(first, until, u64::MAX), all.len() as u64);
+            let newest = slots.newest(first, until, most);
+            prop_assert_eq!(&newest[..], &all[all.len().saturating_sub(most)..]);
+        }
+    }
+
+    #[test]
+    fn a_start_is_the_first_slot_and_an_end_the_last() {
+        let bounds = Bounds { starts_at: Some(at(10_000)), ends_at: Some(at(30_000)) };
+        let slots = every(10_000, 0, bounds);
+        let all = slots.listed(slots.after(at(0)).expect("one"), at(99_000), 9).expect("few");
+        assert_eq!(all, [at(10_000), at(20_000), at(30_000)]);
+        assert_eq!(slots.after(at(30_000)), None);
+        let wrong = Bounds { starts_at: Some(at(2)), ends_at: Some(at(1)) };
+        let timing = Timing::Every { interval: Duration::from_secs(60) };
+        let error = timing.slots(at(0), wrong, false).err().expect("an end before its start");
+        assert_eq!(error.code(), "bad_schedule");
+    }
+
+    #[test]
+    fn too_short_an_interval_is_told() {
+        for (ms, frequent, refused) in [
+            (0, true, true),
+            (999, true, true),
+            (1_000, true, false),
+            (4_999, false, true),
+            (5_000, false, false),
+        ] {
+            let timing = Timing::Every { interval: Duration::from_millis(ms) };
+            let answer = timing.slots(at(0), Bounds::default(), frequent);
+            assert_eq!(answer.err().map(|error| error.code()), refused.then_some("too_frequent"));
+        }
+    }
+
+    #[test]
+    fn a_text_for_people() {
+        let minutes = |count: u64| Duration::from_secs(60 * count);
+        let text = |timing: Timing| timing.to_string();
+        assert_eq!(text(Timing::Every { interval: minutes(90) }), "every 90m");
+        let (pause, pause_after_error) = (minutes(1), minutes(5));
+        let after = text(Timing::AfterFinish { pause, pause_after_error });
+        assert_eq!(after, "1m after its last run has succeeded, 5m after it has failed");
+        assert_eq!(text(Timing::Once { at: at(0) }), "once, at 1970-01-01T00:00:00.000Z");
+    }
+}

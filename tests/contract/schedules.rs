@@ -1,0 +1,471 @@
+//! Schedules: seeded by code, fired at their slots, late or not, edited by people; in each engine, and whoever
+//! runs what they make.
+
+use std::time::Duration;
+
+use litework::{
+    Client, Context, Failure, Filter, Missed, Origin, Overlap, Reason, Result, Schedule,
+    ScheduleRecord, ScheduleState, Scope, SlotKind, SlotRecord, State, TaskRecord, Timestamp, task,
+};
+
+use crate::common::{Gate, Lab, Log, eventually};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// Notes its slot: seconds since the lab's clock began, and why.
+#[task]
+fn tick(ctx: &Context, word: &str) -> Result<()> {
+    let slot = ctx.slot().expect("it was made by a schedule");
+    let began = 1_767_225_600_000;
+    let at = (slot.at.as_millis() - began) / 1_000;
+    ctx.state::<Log>()?
+        .note(format!("{word}@{at}{}", if slot.kind == SlotKind::Due { "" } else { "!" }));
+    Ok(())
+}
+
+#[task(attempts = 1)]
+fn fail(ctx: &Context) -> Result<()> {
+    ctx.state::<Log>()?.note("failed");
+    Err(Failure::give_up("always"))
+}
+
+#[task]
+fn hold(ctx: &Context) -> Result<()> {
+    ctx.state::<Log>()?.note("held");
+    ctx.state::<Gate>()?.pass();
+    ctx.check()
+}
+
+everywhere! {
+    an_interval_fires_at_each_of_its_slots_and_does_not_drift,
+    a_slot_that_is_older_than_the_grace_is_late,
+    a_year_of_sleep_makes_no_storm,
+    a_clock_that_is_set_brings_neither_double_nor_silence,
+    code_seeds_and_people_decide,
+    a_schedule_of_another_name_stays_the_same,
+    an_edit_never_makes_up_for_the_past,
+    a_paused_queue_holds_its_schedules_back,
+    people_run_it_now,
+    runs_that_follow_each_other_keep_their_pauses,
+    it_ends_after_so_many_runs_or_at_its_end,
+    failures_in_a_row_stop_it_until_somebody_enables_it,
+    people_add_and_remove_schedules,
+    a_schedule_that_code_declares_is_not_removed,
+    a_task_that_is_retried_is_open_again,
+}
+
+struct Bench<'a> {
+    lab: &'a Lab,
+    log: Log,
+    gate: Gate,
+}
+
+impl<'a> Bench<'a> {
+    fn new(lab: &'a Lab) -> Self {
+        Self { lab, log: Log::default(), gate: Gate::default() }
+    }
+
+    fn open(&self, schedules: impl IntoIterator<Item = Schedule>) -> Client {
+        let builder = self.lab.builder().name("bench").register(tick).register(fail).register(hold);
+        let builder = builder.state(self.log.clone()).state(self.gate.clone());
+        schedules.into_iter().fold(builder, litework::Builder::schedule).open().unwrap()
+    }
+
+    /// Moves the clock, and waits until what that fires has run.
+    fn advance(&self, client: &Client, span: Duration) {
+        self.lab.advance(client, span);
+        let now = self.lab.now();
+        eventually("what is due is fired and run", || {
+            let all = client.schedules().list("", 100).unwrap();
+            let waits = |it: &ScheduleRecord| it.next_at.is_some_and(|at| at <= now);
+            !all.iter().any(|it| it.open > 0 || it.state == ScheduleState::Active && waits(it))
+        });
+    }
+}
+
+fn every(span: Duration) -> Schedule {
+    Schedule::every("tick", span, tick::with("t"))
+}
+
+fn get(client: &Client) -> ScheduleRecord {
+    client.schedules().get("tick").unwrap()
+}
+
+fn history(client: &Client) -> Vec<SlotRecord> {
+    client.schedules().history("tick", Timestamp::MAX, 100).unwrap()
+}
+
+fn tasks(client: &Client) -> Vec<TaskRecord> {
+    client.list(&Filter::new(), None, 100).unwrap().tasks
+}
+
+fn an_interval_fires_at_each_of_its_slots_and_does_not_drift(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let client = bench.open([every(MINUTE)]);
+    let began = lab.now();
+    assert_eq!(get(&client).next_at, Some(began.after(MINUTE)));
+    bench.advance(&client, 59 * SECOND);
+    assert_eq!(bench.log.len(), 0, "not before its time");
+    for late in [3, 7, 0] {
+        bench.advance(&client, SECOND + late * SECOND);
+        bench.advance(&client, 59 * SECOND - late * SECOND);
+    }
+    assert_eq!(bench.log.words(), ["t@60", "t@120", "t@180"]);
+    let known = get(&client);
+    assert_eq!((known.runs, known.missed_slots, known.open), (3, 0, 0));
+    assert_eq!(known.last.as_ref().and_then(|last| last.state), Some(State::Succeeded));
+    let slots = history(&client);
+    assert_eq!(slots.len(), 3);
+    assert!(slots.iter().all(|slot| slot.kind == SlotKind::Due && slot.task.is_some()));
+    let first = &tasks(&client)[2];
+    let slot = first.slot.as_ref().unwrap();
+    assert_eq!((slot.name.as_str(), slot.at, slot.late), ("tick", began.after(MINUTE), 3 * SECOND));
+}
+
+/// The clock stands at the slot 600 s later: what became of the slots before it.
+fn after_a_gap(missed: Missed, words: &[&str], missed_slots: u64) {
+    let run = move |lab: &Lab| {
+        let bench = Bench::new(lab);
+        let client = bench.open([every(MINUTE).missed(missed)]);
+        bench.advance(&client, 10 * MINUTE + 30 * SECOND);
+        let known = get(&client);
+        (bench.log.words(), known.missed_slots, known.next_at, lab.now())
+    };
+    for lab in [Lab::pool(), Lab::inline()] {
+        let (said, count, next_at, now) = run(&lab);
+        assert_eq!(
+            (&said[..], count),
+            (&words.iter().map(ToString::to_string).collect::<Vec<_>>()[..], missed_slots)
+        );
+        assert_eq!(next_at, Some(now.after(30 * SECOND)));
+    }
+}
+
+#[test]
+fn of_slots_that_were_missed_the_last_runs_late() {
+    after_a_gap(Missed::Last, &["t@600"], 9);
+}
+
+#[test]
+fn slots_that_were_missed_are_only_counted_where_that_is_wished() {
+    after_a_gap(Missed::Skip, &["t@600"], 9); // that one is on time
+}
+
+#[test]
+fn slots_that_were_missed_run_as_far_as_is_wished() {
+    after_a_gap(Missed::all(3, HOUR), &["t@480!", "t@540!", "t@600"], 7);
+    after_a_gap(Missed::all(100, 2 * MINUTE), &["t@540!", "t@600"], 8);
+}
+
+fn a_slot_that_is_older_than_the_grace_is_late(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let client = bench.open([every(HOUR).missed(Missed::Skip)]);
+    bench.advance(&client, HOUR + 61 * SECOND);
+    assert_eq!(bench.log.len(), 0);
+    let slots = history(&client);
+    assert_eq!((slots[0].kind, slots[0].count, slots[0].task), (SlotKind::Missed, 1, None));
+    bench.advance(&client, HOUR - SECOND);
+    assert_eq!(bench.log.words(), ["t@7200"]);
+}
+
+fn a_year_of_sleep_makes_no_storm(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let client = bench.open([every(10 * SECOND)]);
+    bench.advance(&client, YEAR);
+    let known = get(&client);
+    assert_eq!((known.runs, tasks(&client).len()), (1, 1));
+    assert_eq!(known.missed_slots, 3_153_600 - 1);
+    assert!(
+        known.next_at.is_some_and(|next| next > lab.now() && next <= lab.now().after(10 * SECOND))
+    );
+}
+
+fn a_clock_that_is_set_brings_neither_double_nor_silence(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let client = bench.open([every(MINUTE)]);
+    for _ in 0..5 {
+        bench.advance(&client, MINUTE);
+    }
+    let five = bench.log.words();
+    assert_eq!(five.len(), 5);
+    // Back by four minutes: those slots have fired, and do not again.
+    lab.clock.set(Timestamp::from_millis(lab.now().as_millis() - 240_000).unwrap());
+    lab.settle(&client);
+    for _ in 0..4 {
+        bench.advance(&client, MINUTE);
+    }
+    assert_eq!(bench.log.words(), five);
+    bench.advance(&client, MINUTE);
+    assert_eq!(bench.log.words().last().map(String::as_str), Some("t@360"));
+    // Ten years ahead, and back again: one late run, and then on as before.
+    let here = lab.now();
+    bench.advance(&client, 10 * YEAR);
+    assert_eq!(bench.log.len(), 7);
+    lab.clock.set(here);
+    lab.settle(&client);
+    eventually("the next slot is found anew", || {
+        lab.settle(&client);
+        get(&client).next_at == Some(here.after(MINUTE))
+    });
+    bench.advance(&client, MINUTE);
+    assert_eq!(bench.log.words().last().map(String::as_str), Some("t@420"));
+}
+
+fn code_seeds_and_people_decide(lab: &Lab) {
+    if !lab.keeps_tasks() {
+        return;
+    }
+    let bench = Bench::new(lab);
+    let client = bench.open([every(MINUTE)]);
+    let changed = client.schedules().edit("tick", |edit| edit.every(HOUR).priority(7)).unwrap();
+    let fields: Vec<&str> = changed.edited.iter().map(|it| it.field.as_str()).collect();
+    assert_eq!(fields, ["priority", "timing"]);
+    assert_eq!(changed.next_at, Some(lab.now().after(HOUR)));
+    let created_at = changed.created_at;
+    client.shutdown(SECOND).unwrap();
+    // The program starts again, and its code says something else of what nobody has edited.
+    let client = bench.open([every(2 * MINUTE).describe("Ticks")]);
+    let known = get(&client);
+    assert_eq!(known.timing.unwrap().to_string(), "every 1h");
+    assert_eq!(known.description.as_deref(), Some("Ticks"));
+    assert_eq!(known.created_at, created_at);
+    assert_eq!(known.origin, Origin::Code { program: "bench".to_owned() });
+    let reset = client.schedules().reset("tick").unwrap();
+    assert_eq!(reset.timing.unwrap().to_string(), "every 2m");
+    assert!(reset.edited.is_empty());
+    client.shutdown(SECOND).unwrap();
+    // Then the code does not have it any more.
+    let client = bench.open([]);
+    assert_eq!((get(&client).state, get(&client).next_at), (ScheduleState::Orphaned, None));
+    bench.advance(&client, HOUR);
+    assert_eq!(bench.log.len(), 0);
+    client.shutdown(SECOND).unwrap();
+    // And then it has again.
+    let client = bench.open([every(2 * MINUTE)]);
+    assert_eq!(get(&client).state, ScheduleState::Active);
+    assert!(
+        get(&client).next_at.is_some_and(|next| next > lab.now()),
+        "what it missed stays missed"
+    );
+}
+
+fn a_schedule_of_another_name_stays_the_same(lab: &Lab) {
+    if !lab.keeps_tasks() {
+        return;
+    }
+    let bench = Bench::new(lab);
+    let client = bench.open([every(MINUTE)]);
+    bench.advance(&client, MINUTE);
+    client.schedules().edit("tick", |edit| edit.rename("Tock")).unwrap();
+    client.shutdown(SECOND).unwrap();
+    let client = bench.open([every(MINUTE)]);
+    let all = client.schedules().list("", 10).unwrap();
+    assert_eq!(all.iter().map(|it| (&*it.name, it.runs)).collect::<Vec<_>>(), [("Tock", 1)]);
+    client.shutdown(SECOND).unwrap();
+    // In code too.
+    let renamed = Schedule::every("tack", MINUTE, tick::with("t")).formerly("tick");
+    let client = bench.open([renamed]);
+    let all = client.schedules().list("", 10).unwrap();
+    assert_eq!(all.iter().map(|it| (&*it.name, it.runs)).collect::<Vec<_>>(), [("Tock", 1)]);
+    assert_eq!(client.schedules().history("Tock", Timestamp::MAX, 10).unwrap().len(), 1);
+}
+
+fn an_edit_never_makes_up_for_the_past(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let client = bench.open([every(HOUR).enabled(false)]);
+    bench.advance(&client, 10 * HOUR);
+    let enabled = client.schedules().enable("tick").unwrap();
+    assert_eq!(enabled.next_at, Some(lab.now().after(HOUR)));
+    let generation = enabled.generation;
+    let edited = client.schedules().edit("tick", |edit| edit.every(MINUTE)).unwrap();
+    assert_eq!(
+        (edited.next_at, edited.generation),
+        (Some(lab.now().after(MINUTE)), generation + 1)
+    );
+    bench.advance(&client, SECOND);
+    assert_eq!(bench.log.len(), 0);
+    assert!(!client.schedules().toggle("tick").unwrap().enabled);
+    assert!(client.schedules().toggle("tick").unwrap().enabled);
+}
+
+fn a_paused_queue_holds_its_schedules_back(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let client = bench.open([every(MINUTE)]);
+    client.pause(&Scope::queue("default")).unwrap();
+    lab.advance(&client, 10 * MINUTE);
+    eventually("it is held back", || {
+        lab.settle(&client);
+        get(&client).state == ScheduleState::Paused
+    });
+    assert_eq!(tasks(&client).len(), 0);
+    client.resume(&Scope::queue("default")).unwrap();
+    bench.advance(&client, SECOND);
+    eventually("the last of the missed slots runs", || {
+        lab.settle(&client);
+        bench.log.words() == ["t@600"]
+    });
+    assert_eq!(get(&client).missed_slots, 9);
+}
+
+fn people_run_it_now(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let client = bench.open([every(HOUR).enabled(false)]);
+    let made = client.schedules().run_now("tick").unwrap();
+    let again = client.schedules().run_now("tick").unwrap();
+    assert_ne!(made.id, again.id);
+    eventually("both have run", || {
+        lab.settle(&client);
+        bench.log.len() == 2 && get(&client).open == 0
+    });
+    assert_eq!(bench.log.words(), ["t@0!", "t@0!"]);
+    let known = get(&client);
+    assert_eq!((known.runs, known.last.map(|last| last.kind)), (0, Some(SlotKind::Manual)));
+    assert_eq!(client.schedules().run_now("tock").unwrap_err().code(), "no_schedule");
+}
+
+fn runs_that_follow_each_other_keep_their_pauses(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let good = Schedule::after_finish("tick", MINUTE, tick::with("t"));
+    let bad = Schedule::after_finish("fail", MINUTE, fail::with()).pause_after_error(HOUR);
+    let client = bench.open([good, bad]);
+    bench.advance(&client, SECOND);
+    let next = |name| client.schedules().get(name).unwrap().next_at;
+    assert_eq!(next("tick"), Some(lab.now().after(MINUTE)));
+    assert_eq!(next("fail"), Some(lab.now().after(HOUR)));
+    bench.advance(&client, MINUTE + 5 * SECOND);
+    assert_eq!(next("tick"), Some(lab.now().after(MINUTE)));
+    assert_eq!(bench.log.words().iter().filter(|word| *word == "failed").count(), 1);
+}
+
+fn it_ends_after_so_many_runs_or_at_its_end(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let end = lab.now().after(150 * SECOND).to_chrono();
+    let twice = Schedule::every("twice", MINUTE, tick::with("a")).times(2);
+    let ends = Schedule::every("ends", MINUTE, tick::with("b")).ending(end);
+    let once = Schedule::once("once", lab.now().after(70 * SECOND).to_chrono(), tick::with("c"));
+    let past = Schedule::once("past", lab.now().to_chrono() - HOUR, tick::with("d"));
+    let client = bench.open([twice, ends, once, past]);
+    for _ in 0..5 {
+        bench.advance(&client, MINUTE);
+    }
+    let mut words = bench.log.words();
+    words.sort();
+    assert_eq!(words, ["a@120", "a@60", "b@120", "b@60", "c@70"]);
+    for schedule in client.schedules().list("", 10).unwrap() {
+        assert_eq!(schedule.state, ScheduleState::Ended, "{}", schedule.name);
+    }
+}
+
+fn failures_in_a_row_stop_it_until_somebody_enables_it(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let failing = Schedule::every("fail", MINUTE, fail::with()).stop_after_failures(2);
+    let client = bench.open([failing]);
+    for _ in 0..4 {
+        bench.advance(&client, MINUTE);
+    }
+    let stopped = client.schedules().get("fail").unwrap();
+    assert_eq!((stopped.state, stopped.failures, stopped.runs), (ScheduleState::Failing, 2, 2));
+    let enabled = client.schedules().enable("fail").unwrap();
+    assert_eq!((enabled.state, enabled.failures), (ScheduleState::Active, 0));
+    bench.advance(&client, MINUTE);
+    assert_eq!(client.schedules().get("fail").unwrap().runs, 3);
+}
+
+/// Only in a pool, as nobody else goes on while a body runs.
+fn overlapping(overlap: Overlap, check: fn(&Bench<'_>, &Client)) {
+    let lab = Lab::pool();
+    let bench = Bench::new(&lab);
+    let client = bench.open([Schedule::every("tick", MINUTE, hold::with()).overlap(overlap)]);
+    lab.clock.advance(MINUTE);
+    bench.gate.wait_for(1);
+    lab.clock.advance(MINUTE);
+    eventually("the second slot is fired", || history(&client).len() == 2);
+    check(&bench, &client);
+}
+
+#[test]
+fn a_slot_is_skipped_while_the_task_before_runs() {
+    overlapping(Overlap::Skip, |bench, client| {
+        let (second, first) = (&tasks(client)[0], &tasks(client)[1]);
+        assert_eq!((second.state, second.reason), (State::Skipped, Some(Reason::Overlap)));
+        let report = second.error.as_ref().unwrap();
+        assert_eq!((&*report.kind, report.expected), ("overlap", true));
+        assert_eq!(report.data.as_ref().unwrap()["holder"], first.id.to_string());
+        assert_eq!(history(client)[0].kind, SlotKind::Overlap);
+        bench.gate.open();
+        eventually("the first ends", || get(client).open == 0);
+        assert_eq!((get(client).runs, get(client).overlapped_slots), (1, 1));
+    });
+}
+
+#[test]
+fn tasks_run_beside_each_other_where_that_is_allowed() {
+    overlapping(Overlap::Allow, |bench, _client| {
+        bench.gate.wait_for(2);
+        bench.gate.open();
+    });
+}
+
+#[test]
+fn one_slot_waits_for_the_task_before_and_the_next_are_skipped() {
+    overlapping(Overlap::BufferOne, |bench, client| {
+        let second = &tasks(client)[0];
+        assert_eq!((second.state, second.reason), (State::Waiting, Some(Reason::Parents)));
+        bench.lab.clock.advance(MINUTE);
+        eventually("the third slot is fired", || history(client).len() == 3);
+        assert_eq!(tasks(client)[0].reason, Some(Reason::Overlap));
+        bench.gate.open();
+        eventually("both have run", || bench.log.len() == 2 && get(client).open == 0);
+    });
+}
+
+#[test]
+fn the_task_before_is_cancelled_and_the_new_one_follows_it() {
+    overlapping(Overlap::CancelRunning, |bench, client| {
+        let first = &tasks(client)[1];
+        assert!(first.cancel_requested);
+        assert_eq!(tasks(client)[0].state, State::Waiting);
+        bench.gate.open();
+        eventually("the second has run", || get(client).open == 0);
+        assert_eq!(tasks(client)[1].state, State::Cancelled);
+        assert_eq!(tasks(client)[0].state, State::Succeeded);
+    });
+}
+
+fn people_add_and_remove_schedules(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let client = bench.open([]);
+    let schedules = client.schedules();
+    let made = schedules.add(every(MINUTE)).unwrap();
+    assert_eq!(made.origin, Origin::Made);
+    assert_eq!(schedules.add(every(HOUR)).unwrap_err().code(), "duplicate_schedule");
+    assert_eq!(schedules.reset("tick").unwrap_err().code(), "unsupported");
+    let ahead = schedules.preview("tick", 3).unwrap();
+    assert_eq!(ahead, [1, 2, 3].map(|minutes| lab.now().after(minutes * MINUTE)));
+    bench.advance(&client, MINUTE);
+    assert_eq!(bench.log.words(), ["t@60"]);
+    schedules.remove("tick").unwrap();
+    assert_eq!(schedules.get("tick").unwrap_err().code(), "no_schedule");
+    bench.advance(&client, HOUR);
+    assert_eq!(bench.log.len(), 1);
+    assert_eq!(tasks(&client).len(), 1, "its task stays");
+}
+
+fn a_schedule_that_code_declares_is_not_removed(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let client = bench.open([every(MINUTE)]);
+    assert_eq!(client.schedules().remove("tick").unwrap_err().code(), "declared");
+}
+
+fn a_task_that_is_retried_is_open_again(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let client = bench.open([Schedule::every("tick", MINUTE, fail::with())]);
+    bench.advance(&client, MINUTE);
+    assert_eq!(get(&client).last.unwrap().state, Some(State::Failed));
+    client.pause(&Scope::kind("fail")).unwrap();
+    client.retry(tasks(&client)[0].id).unwrap();
+    assert_eq!((get(&client).open, get(&client).last.unwrap().state), (1, None));
+}
