@@ -215,6 +215,12 @@ pub use unique::{Replace, Unique};
 pub use unserved::Unserved;
 pub use why::{Cause, Why};
 
+/// Pages that explain a part as a whole.
+pub mod guide {
+    #[doc = include_str!("schedule/guide.md")]
+    pub mod schedules {}
+}
+
 /// What only a queue file can do: tasks that belong to a transaction.
 #[cfg(feature = "sqlite")]
 pub mod sqlite {

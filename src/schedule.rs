@@ -15,8 +15,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use self::edit::ScheduleEdit;
+#[cfg(feature = "sqlite")]
+pub(crate) use self::entry::Standing;
 pub use self::entry::{Edited, Origin, ScheduleRecord, ScheduleState, SlotRecord};
-pub(crate) use self::entry::{Entry, OpenSlot, SLOTS_KEPT, Standing};
+pub(crate) use self::entry::{Entry, OpenSlot, SLOTS_KEPT};
 use crate::error::Error;
 use crate::json::{self, JsonLimits};
 use crate::options::Options;

@@ -24,6 +24,7 @@ mod rows_enqueue;
 mod rows_latency;
 mod rows_prune;
 mod rows_quiet;
+mod rows_schedules;
 mod rows_ties;
 mod rows_weight;
 mod stats;
@@ -55,6 +56,7 @@ const ROWS: &Rows = &[
     ("depth_lanes_200", rows_depth::lanes),
     ("neighbour", rows_quiet::neighbour),
     ("prune_1m", rows_prune::prune),
+    ("schedules_100k", rows_schedules::many),
     ("unique_enqueue", rows_ties::unique),
     ("claims_exclusive_10k", rows_ties::exclusive),
     ("claims_limited_10k", rows_ties::limited),

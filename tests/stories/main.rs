@@ -26,6 +26,7 @@ mod operate;
 mod overload;
 mod pending;
 mod prune;
+mod schedules;
 mod sharing;
 mod shutdown;
 mod testing;

@@ -1,0 +1,197 @@
+//! Schedules in a file that several programs have open: who fires what, what others change is heard at once,
+//! and what a damaged row does to the rest.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use litework::{
+    Client, Context, EventKind, Filter, Mode, Pending, Reason, Result, Schedule, ScheduleState,
+    State, Timestamp, Unique, task,
+};
+use rusqlite::Connection;
+
+use crate::common::{Lab, Log, eventually};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+#[task]
+fn tick(ctx: &Context, word: &str) -> Result<()> {
+    ctx.state::<Log>()?.note(word);
+    Ok(())
+}
+
+/// A kind that only another program knows.
+#[task]
+fn theirs(ctx: &Context) -> Result<()> {
+    ctx.state::<Log>()?.note("theirs");
+    Ok(())
+}
+
+fn every(name: &str, span: Duration) -> Schedule {
+    Schedule::every(name, span, tick::with(name))
+}
+
+fn open(lab: &Lab, log: &Log, schedules: impl IntoIterator<Item = Schedule>) -> Client {
+    let builder = lab.builder().name("story").register(tick).state(log.clone());
+    schedules.into_iter().fold(builder, litework::Builder::schedule).open().unwrap()
+}
+
+fn state(client: &Client, name: &str) -> ScheduleState {
+    client.schedules().get(name).unwrap().state
+}
+
+#[test]
+fn what_another_program_changes_is_heard_by_a_pool_that_sleeps() {
+    // Only in a pool, as nobody else sleeps.
+    let lab = Lab::pool();
+    let log = Log::default();
+    let pool = open(&lab, &log, [every("a", HOUR)]);
+    let desk = lab.builder().name("desk").mode(Mode::Hold).declare::<tick>().open().unwrap();
+    desk.schedules().edit("a", |edit| edit.every(MINUTE)).unwrap();
+    desk.schedules().add(every("b", MINUTE)).unwrap();
+    lab.clock.advance(MINUTE);
+    eventually("both fire", || {
+        let said: BTreeSet<String> = log.words().into_iter().collect();
+        said.len() == 2
+    });
+    desk.schedules().disable("a").unwrap();
+    pool.shutdown(SECOND).unwrap();
+}
+
+#[test]
+fn a_schedule_of_a_kind_that_this_program_does_not_know_is_left_to_one_that_does() {
+    Lab::each_way(|lab| {
+        let log = Log::default();
+        let other =
+            lab.builder().name("other").mode(Mode::Hold).register(theirs).state(log.clone());
+        let other =
+            other.schedule(Schedule::every("theirs", MINUTE, theirs::with())).open().unwrap();
+        let client = open(lab, &log, [every("ours", MINUTE)]);
+        lab.advance(&client, MINUTE);
+        eventually("ours has run", || log.words() == ["ours"]);
+        let late = client.schedules().get("theirs").unwrap();
+        assert!(
+            late.state == ScheduleState::Active && late.next_at.is_some_and(|at| at <= lab.now())
+        );
+        let refused = client.schedules().run_now("theirs").unwrap_err();
+        assert_eq!(refused.code(), "unknown_kind");
+        assert_eq!(other.run_pending(&Pending::all()).unwrap().succeeded, 1);
+        assert_eq!(log.words(), ["ours", "theirs"]);
+    });
+}
+
+#[test]
+fn a_damaged_schedule_stops_by_itself_and_says_so() {
+    Lab::each_way(|lab| {
+        let log = Log::default();
+        let names = ["a", "b", "c", "d", "good"];
+        let client = open(lab, &log, names.map(|name| every(name, MINUTE)));
+        let conn = Connection::open(lab.path()).unwrap();
+        conn.busy_timeout(20 * SECOND).unwrap();
+        let damage = [
+            ("a", "edits = '{'"),
+            ("b", "edits = '{\"timing\": {\"every\": {\"interval_ms\": 1}}}'"),
+            ("c", "code = CAST(x'ff' AS TEXT)"),
+            ("d", "edits = '{\"surprise\": 1}'"),
+        ];
+        for (name, set) in damage {
+            let sql = format!("UPDATE litework_schedule SET {set} WHERE name = ?1");
+            assert_eq!(conn.execute(&sql, [name]).unwrap(), 1);
+        }
+        lab.advance(&client, MINUTE);
+        eventually("the good one runs, and the others stop", || {
+            lab.settle(&client);
+            let stopped = |name: &&str| client.schedules().get(name).unwrap().next_at.is_none();
+            log.words() == ["good"] && names[..4].iter().all(stopped)
+        });
+        for name in &names[..4] {
+            let record = client.schedules().get(name).unwrap();
+            assert_eq!(record.state, ScheduleState::Damaged, "{name}");
+            assert!(
+                record
+                    .damage
+                    .is_some_and(|text| text.starts_with("bad_") || text.starts_with("too_"))
+            );
+        }
+        // An edit repairs it, and so does a reset.
+        client.schedules().edit("a", |edit| edit.every(HOUR)).unwrap();
+        client.schedules().reset("b").unwrap();
+        assert_eq!(state(&client, "a"), ScheduleState::Active);
+        assert_eq!(state(&client, "b"), ScheduleState::Active);
+        client.shutdown(SECOND).unwrap();
+        // The next start of the program brings back what code says.
+        let client = open(lab, &log, names.map(|name| every(name, MINUTE)));
+        assert_eq!(state(&client, "c"), ScheduleState::Active);
+        assert_eq!(state(&client, "d"), ScheduleState::Damaged, "what people said stays theirs");
+    });
+}
+
+#[test]
+fn a_task_of_a_schedule_is_told_like_any_other() {
+    Lab::each_way(|lab| {
+        let log = Log::default();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let into = Arc::clone(&heard);
+        let builder = lab.builder().register(tick).state(log.clone()).schedule(every("a", MINUTE));
+        let kinds = [EventKind::Enqueued, EventKind::Succeeded];
+        let client = builder
+            .on(kinds, move |_client, event| {
+                into.lock().unwrap().push((event.what, event.kind.to_string()))
+            })
+            .open()
+            .unwrap();
+        lab.advance(&client, MINUTE);
+        let expected = kinds.map(|what| (what, "tick".to_owned()));
+        eventually("both are heard", || *heard.lock().unwrap() == expected);
+    });
+}
+
+#[test]
+fn a_unique_key_holds_for_what_a_schedule_makes() {
+    Lab::each_way(|lab| {
+        let log = Log::default();
+        let unique = || tick::with("u").unique(Unique::key("one"));
+        let schedule = Schedule::every("u", MINUTE, unique());
+        let client = open(lab, &log, [schedule]);
+        client.pause(&litework::Scope::queue("default")).unwrap();
+        let first = client.enqueue(unique().run_after(HOUR)).unwrap();
+        client.resume(&litework::Scope::queue("default")).unwrap();
+        lab.advance(&client, MINUTE);
+        eventually("the slot is noted", || {
+            lab.settle(&client);
+            client.schedules().get("u").unwrap().overlapped_slots == 1
+        });
+        let slot = &client.schedules().history("u", Timestamp::MAX, 1).unwrap()[0];
+        assert_eq!(slot.task, Some(first.id()));
+        assert_eq!(client.count(&Filter::new()).unwrap(), 1);
+    });
+}
+
+#[test]
+fn jitter_makes_a_task_later_than_its_slot_and_the_same_in_every_process() {
+    Lab::each_way(|lab| {
+        let log = Log::default();
+        let names: Vec<String> = (0..20).map(|number| format!("s{number}")).collect();
+        let schedules = names.iter().map(|name| every(name, HOUR).jitter(MINUTE));
+        let client = open(lab, &log, schedules.collect::<Vec<_>>());
+        lab.advance(&client, HOUR);
+        let due: Vec<i64> = {
+            let conn = Connection::open(lab.path()).unwrap();
+            let mut read =
+                conn.prepare("SELECT due_at - next_at FROM litework_schedule ORDER BY id").unwrap();
+            read.query_map([], |row| row.get(0)).unwrap().map(std::result::Result::unwrap).collect()
+        };
+        assert!(due.iter().all(|late| (0..=60_000).contains(late)), "{due:?}");
+        assert!(due.iter().collect::<BTreeSet<_>>().len() > 10, "they differ: {due:?}");
+        lab.advance(&client, MINUTE);
+        eventually("all have run", || {
+            lab.settle(&client);
+            log.len() == 20
+        });
+        let tasks = client.list(&Filter::new(), None, 100).unwrap().tasks;
+        assert!(tasks.iter().all(|task| task.slot.as_ref().unwrap().late <= MINUTE));
+    });
+}
