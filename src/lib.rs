@@ -203,7 +203,7 @@ pub use schedule::{
     Edited, Missed, Origin, Overlap, Schedule, ScheduleEdit, ScheduleRecord, ScheduleState,
     SlotRecord,
 };
-pub use schedules::Schedules;
+pub use schedules::{Schedules, Switch};
 pub use settle::CRASHES_MAX;
 pub use slot::{Slot, SlotKind};
 pub use state::{Reason, State};

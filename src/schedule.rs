@@ -91,7 +91,8 @@ pub enum Overlap {
     Skip,
     /// Its task waits for the end of that one, as long as no other does; the next are skipped.
     BufferOne,
-    /// That one is cancelled, and the new task starts when it has ended.
+    /// That one is cancelled, with the reason `overlap` if it has not started, and the new task starts when it
+    /// has ended.
     CancelRunning,
 }
 

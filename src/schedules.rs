@@ -3,10 +3,10 @@
 use crate::calendar::{self, Agenda};
 use crate::client::Client;
 use crate::error::{Error, shorten};
+use crate::id::TaskId;
 use crate::record::TaskRecord;
 use crate::schedule::{Entry, Schedule, ScheduleEdit, ScheduleRecord, SlotRecord, Terms};
 use crate::slot::{Slot, SlotKind};
-use crate::ties::check_task_name;
 use crate::time::Timestamp;
 
 /// Slots that are shown ahead at most.
@@ -45,6 +45,27 @@ pub struct Schedules<'a> {
     client: &'a Client,
 }
 
+/// What is done to schedules that are on or off; see [`Schedules::switch`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Switch {
+    /// On, whatever they are.
+    On,
+    /// Off, whatever they are.
+    Off,
+    /// On those that are off, off those that are on.
+    Toggle,
+}
+
+impl Switch {
+    fn from(self, is_on: bool) -> bool {
+        match self {
+            Self::On => true,
+            Self::Off => false,
+            Self::Toggle => !is_on,
+        }
+    }
+}
+
 fn no_schedule(name: &str) -> Error {
     let allowed = "the name of a schedule that is stored";
     Error::invalid("no_schedule", "schedule", shorten(name), allowed)
@@ -53,6 +74,15 @@ fn no_schedule(name: &str) -> Error {
 fn taken(name: &str) -> Error {
     let allowed = "a name that no other schedule has";
     Error::invalid("duplicate_schedule", "schedule name", name, allowed)
+}
+
+/// The schedules of these names, all of them.
+fn found<S: AsRef<str>>(agenda: &mut dyn Agenda, names: &[S]) -> Result<Vec<Entry>, Error> {
+    let find = |name: &S| {
+        let name = name.as_ref();
+        agenda.named(name)?.ok_or_else(|| no_schedule(name))
+    };
+    names.iter().map(find).collect()
 }
 
 fn record(agenda: &mut dyn Agenda, entry: Entry) -> Result<ScheduleRecord, Error> {
@@ -207,7 +237,7 @@ impl Schedules<'_> {
     /// # Errors
     /// Those of [`Schedules::edit`].
     pub fn enable(&self, name: &str) -> Result<ScheduleRecord, Error> {
-        self.set_enabled(name, |_| true)
+        self.switch_one(name, Switch::On)
     }
 
     /// Switches a schedule off.
@@ -215,30 +245,52 @@ impl Schedules<'_> {
     /// # Errors
     /// Those of [`Schedules::edit`].
     pub fn disable(&self, name: &str) -> Result<ScheduleRecord, Error> {
-        self.set_enabled(name, |_| false)
+        self.switch_one(name, Switch::Off)
     }
 
-    /// Switches a schedule on that is off, and off that is on.
+    /// Switches a schedule on that is off or was stopped by failures, and off that is on.
     ///
     /// # Errors
     /// Those of [`Schedules::edit`].
     pub fn toggle(&self, name: &str) -> Result<ScheduleRecord, Error> {
-        self.set_enabled(name, |enabled| !enabled)
+        self.switch_one(name, Switch::Toggle)
     }
 
-    fn set_enabled(
+    fn switch_one(&self, name: &str, to: Switch) -> Result<ScheduleRecord, Error> {
+        self.switch(&[name], to)?.pop().ok_or_else(|| no_schedule(name))
+    }
+
+    /// Switches several on or off in one commit: all of them or, where one is not there or cannot be used,
+    /// none.
+    ///
+    /// # Errors
+    /// Those of [`Schedules::edit`].
+    pub fn switch<S: AsRef<str>>(
         &self,
-        name: &str,
-        wish: impl Fn(bool) -> bool,
-    ) -> Result<ScheduleRecord, Error> {
+        names: &[S],
+        to: Switch,
+    ) -> Result<Vec<ScheduleRecord>, Error> {
+        self.client.check_open()?;
         let now = self.now();
-        self.revise(name, now, |entry| {
-            let failing = entry.standing.failing_at.is_some();
-            let enabled = wish(entry.terms().is_ok_and(|terms| terms.is_enabled()) && !failing);
-            if enabled {
-                (entry.standing.failing_at, entry.standing.failures) = (None, 0);
+        self.changed(|desk| {
+            let agenda = desk.agenda();
+            let mut all = Vec::with_capacity(names.len());
+            for entry in found(agenda, names)? {
+                let mut entry = entry;
+                let before = entry.clone();
+                let failing = entry.standing.failing_at.is_some();
+                let is_on = entry.terms()?.is_enabled() && !failing;
+                let enabled = to.from(is_on);
+                if enabled {
+                    (entry.standing.failing_at, entry.standing.failures) = (None, 0);
+                }
+                ScheduleEdit::default().enabled(enabled).apply(&mut entry, now)?;
+                self.settle(agenda, &mut entry, &before, now)?;
+                all.push(entry);
             }
-            ScheduleEdit::default().enabled(enabled).apply(entry, now)
+            all.iter().try_for_each(|entry| agenda.update(entry))?;
+            agenda.note_edition()?;
+            all.into_iter().map(|entry| record(agenda, entry)).collect()
         })
     }
 
@@ -281,17 +333,27 @@ impl Schedules<'_> {
     /// `no_schedule`; `unknown_kind` where this program does not know its kind; else those of
     /// [`Client::enqueue`].
     pub fn run_now(&self, name: &str) -> Result<TaskRecord, Error> {
+        self.run_all_now(&[name])?.pop().ok_or_else(|| no_schedule(name))
+    }
+
+    /// The same for several, in one commit: a task of each or, where one is not there or its kind is not known
+    /// here, none.
+    ///
+    /// # Errors
+    /// Those of [`Schedules::run_now`].
+    pub fn run_all_now<S: AsRef<str>>(&self, names: &[S]) -> Result<Vec<TaskRecord>, Error> {
         self.client.check_open()?;
-        self.client.hub.backend.check_usable()?;
         let hub = &self.client.hub;
+        hub.backend.check_usable()?;
         let now = self.now();
         let prepare =
             |entry: &Entry, terms: &Terms, slot| hub.prepare_slot(entry, terms, slot, now);
-        let stored = calendar::run_now(&*hub.backend, now, name, &prepare)?;
-        let stored = stored.ok_or_else(|| no_schedule(name))?;
-        hub.tell_stored(std::slice::from_ref(&stored), now);
-        self.client.run_in_caller(&[stored.id]);
-        self.client.get(stored.id)
+        let mut entries = |agenda: &mut dyn Agenda| found(agenda, names);
+        let stored = calendar::run_now(&*hub.backend, now, &mut entries, &prepare)?;
+        hub.tell_stored(&stored, now);
+        let ids: Vec<TaskId> = stored.iter().map(|stored| stored.id).collect();
+        self.client.run_in_caller(&ids);
+        ids.into_iter().map(|id| self.client.get(id)).collect()
     }
 
     /// Changes a stored schedule and finds its next slot, in one commit. Nothing is stored of a schedule that
@@ -306,21 +368,32 @@ impl Schedules<'_> {
         self.changed(|desk| {
             let agenda = desk.agenda();
             let mut entry = agenda.named(name)?.ok_or_else(|| no_schedule(name))?;
-            let before = entry.terms().ok();
-            let was_off = entry.standing.failing_at.is_some() || entry.standing.damage.is_some();
+            let before = entry.clone();
             change(&mut entry)?;
-            check_task_name("schedule name", &entry.name)?;
             if entry.name != name && agenda.named(&entry.name)?.is_some() {
                 return Err(taken(&entry.name));
             }
-            let (terms, _) = entry.checked()?;
-            self.check_call(&entry, &terms, now)?;
-            let before = before.filter(|_| !was_off || entry.standing.failing_at.is_some());
-            calendar::settle(agenda, &mut entry, before.as_ref(), now)?;
+            self.settle(agenda, &mut entry, &before, now)?;
             agenda.update(&entry)?;
             agenda.note_edition()?;
             record(agenda, entry)
         })
+    }
+
+    /// After a change: refuses what could not fire, and finds the next slot.
+    fn settle(
+        &self,
+        agenda: &mut dyn Agenda,
+        entry: &mut Entry,
+        before: &Entry,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let (terms, _) = entry.checked()?;
+        self.check_call(entry, &terms, now)?;
+        let stood =
+            |entry: &Entry| (entry.standing.failing_at.is_some(), entry.standing.damage.is_some());
+        let known = before.terms().ok().filter(|_| stood(before) == (stood(entry).0, false));
+        calendar::settle(agenda, entry, known.as_ref(), now)
     }
 
     fn changed<R>(

@@ -398,27 +398,37 @@ impl Around {
     }
 }
 
-/// Makes a task now, as somebody wishes; the slots stay as they are.
+/// Finds the schedules that are meant.
+type Find<'a> = &'a mut dyn FnMut(&mut dyn Agenda) -> Result<Vec<Entry>, Error>;
+
+/// Makes a task of each of these now, as somebody wishes, or none; the slots stay as they are.
 pub(crate) fn run_now(
     calendar: &(impl Calendar + ?Sized),
     now: Timestamp,
-    name: &str,
+    find: Find<'_>,
     prepare: Prepare<'_>,
-) -> Result<Option<Stored>, Error> {
+) -> Result<Vec<Stored>, Error> {
     change(calendar, |desk| {
-        let Some(entry) = desk.named(name)? else { return Ok(None) };
-        let (terms, _) = entry.checked()?;
-        let mut at = now;
-        while desk.has_slot(entry.id, at)? {
-            at = at.after(Duration::from_millis(1));
+        let mut tasks = Vec::new();
+        for entry in find(desk.agenda())? {
+            let (terms, _) = entry.checked()?;
+            let mut at = now;
+            while desk.has_slot(entry.id, at)? {
+                at = at.after(Duration::from_millis(1));
+            }
+            let (name, late) = (entry.name.clone(), Duration::ZERO);
+            let slot = Slot { schedule: entry.id, name, at, late, kind: SlotKind::Manual };
+            tasks.push((slot.clone(), prepare(&entry, &terms, slot)?));
         }
-        let (name, late) = (entry.name.clone(), Duration::ZERO);
-        let slot = Slot { schedule: entry.id, name, at, late, kind: SlotKind::Manual };
-        let stored = desk.store(now, prepare(&entry, &terms, slot.clone())?)?;
-        if !stored.existing {
-            desk.put_slot(entry.id, &noted(&slot, now, Some(&stored)))?;
-            desk.trim_slots(entry.id)?;
+        let mut made = Vec::with_capacity(tasks.len());
+        for (slot, task) in tasks {
+            let stored = desk.store(now, task)?;
+            if !stored.existing {
+                desk.put_slot(slot.schedule, &noted(&slot, now, Some(&stored)))?;
+                desk.trim_slots(slot.schedule)?;
+            }
+            made.push(stored);
         }
-        Ok(Some(stored))
+        Ok(made)
     })
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use litework::{
     Client, Context, Failure, Filter, Missed, Origin, Overlap, Reason, Result, Schedule,
-    ScheduleRecord, ScheduleState, Scope, SlotKind, SlotRecord, State, TaskRecord, Timestamp, task,
+    ScheduleRecord, ScheduleState, Scope, SlotKind, SlotRecord, State, Switch, TaskRecord,
+    Timestamp, task,
 };
 
 use crate::common::{Gate, Lab, Log, eventually};
@@ -40,6 +41,7 @@ fn hold(ctx: &Context) -> Result<()> {
 }
 
 everywhere! {
+    many_are_switched_and_run_together_or_none,
     an_interval_fires_at_each_of_its_slots_and_does_not_drift,
     a_slot_that_is_older_than_the_grace_is_late,
     a_year_of_sleep_makes_no_storm,
@@ -468,4 +470,27 @@ fn a_task_that_is_retried_is_open_again(lab: &Lab) {
     client.pause(&Scope::kind("fail")).unwrap();
     client.retry(tasks(&client)[0].id).unwrap();
     assert_eq!((get(&client).open, get(&client).last.unwrap().state), (1, None));
+}
+
+fn many_are_switched_and_run_together_or_none(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let named = |name: &str| Schedule::every(name, HOUR, tick::with(name));
+    let client = bench.open([named("a"), named("b").enabled(false), named("c")]);
+    let schedules = client.schedules();
+    let on = |names: &[&str], to| {
+        schedules
+            .switch(names, to)
+            .map(|all| all.into_iter().map(|it| it.enabled).collect::<Vec<_>>())
+    };
+    assert_eq!(on(&["a", "b"], Switch::Toggle).unwrap(), [false, true]);
+    assert_eq!(on(&["c", "nobody"], Switch::Off).unwrap_err().code(), "no_schedule");
+    assert!(schedules.get("c").unwrap().enabled, "none was switched");
+    assert_eq!(on(&["a", "b", "c"], Switch::On).unwrap(), [true; 3]);
+    assert_eq!(schedules.run_all_now(&["a", "nobody"]).unwrap_err().code(), "no_schedule");
+    assert_eq!(tasks(&client).len(), 0);
+    assert_eq!(schedules.run_all_now(&["a", "b"]).unwrap().len(), 2);
+    eventually("both have run", || {
+        lab.settle(&client);
+        bench.log.len() == 2
+    });
 }

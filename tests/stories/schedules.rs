@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use litework::{
-    Client, Context, EventKind, Filter, Mode, Pending, Reason, Result, Schedule, ScheduleState,
-    State, Timestamp, Unique, task,
+    Client, Context, EventKind, Filter, Mode, Pending, Result, Schedule, ScheduleState, Timestamp,
+    Unique, task,
 };
 use rusqlite::Connection;
 

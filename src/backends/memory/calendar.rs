@@ -9,7 +9,7 @@ use crate::id::TaskId;
 use crate::record::{NewTask, Stored};
 use crate::rule::Scope;
 use crate::schedule::{Entry, OpenSlot, SLOTS_KEPT, SlotRecord};
-use crate::state::State;
+use crate::state::{Reason, State};
 use crate::time::Timestamp;
 
 /// The schedules of a book.
@@ -189,7 +189,7 @@ impl Desk for Book {
     }
 
     fn cancel(&mut self, now: Timestamp, task: TaskId) -> Result<(), Error> {
-        Book::cancel(self, now, task).map(drop)
+        self.cancel_for(now, task, Reason::Overlap).map(drop)
     }
 
     fn is_lost(&self) -> bool {

@@ -79,6 +79,16 @@ impl Book {
     }
 
     pub(super) fn cancel(&mut self, now: Timestamp, id: TaskId) -> Result<Cancelled, Error> {
+        self.cancel_for(now, id, Reason::Asked)
+    }
+
+    /// The same; a task that has not started ends for this reason.
+    pub(super) fn cancel_for(
+        &mut self,
+        now: Timestamp,
+        id: TaskId,
+        reason: Reason,
+    ) -> Result<Cancelled, Error> {
         let task = self.by_id(id).ok_or_else(|| Error::not_found(id))?;
         let state = task.record.state;
         if state.is_final() {
@@ -92,7 +102,7 @@ impl Book {
             task.record.cancel_requested = true;
             if state != State::Running {
                 task.record.state = State::Cancelled;
-                task.record.reason = Some(Reason::Asked);
+                task.record.reason = Some(reason);
                 task.record.finished_at = Some(now);
             }
         });

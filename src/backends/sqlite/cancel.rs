@@ -10,7 +10,7 @@ use super::row::ties_of;
 use crate::backend::Cancelled;
 use crate::error::Error;
 use crate::id::TaskId;
-use crate::state::State;
+use crate::state::{Reason, State};
 use crate::time::Timestamp;
 
 /// Served by the primary key.
@@ -20,10 +20,20 @@ const STATE: &str = "SELECT state, ties FROM litework_task WHERE id = ?1 AND tag
 const REQUEST: &str = "UPDATE litework_task SET cancel_requested = 1 WHERE id = ?1";
 
 /// Served by the primary key.
-const CANCEL: &str = "UPDATE litework_task SET state = 'cancelled', reason = 'asked', \
+const CANCEL: &str = "UPDATE litework_task SET state = 'cancelled', reason = ?3, \
      finished_at = ?2, cancel_requested = 1 WHERE id = ?1";
 
 pub(super) fn cancel(core: &mut Core, now: Timestamp, id: TaskId) -> Result<Cancelled, Error> {
+    cancel_for(core, now, id, Reason::Asked)
+}
+
+/// The same; a task that has not started ends for this reason.
+pub(super) fn cancel_for(
+    core: &mut Core,
+    now: Timestamp,
+    id: TaskId,
+    reason: Reason,
+) -> Result<Cancelled, Error> {
     let found: Option<(String, Option<String>)> = core
         .conn
         .prepare_cached(STATE)
@@ -49,7 +59,7 @@ pub(super) fn cancel(core: &mut Core, now: Timestamp, id: TaskId) -> Result<Canc
         _ => {
             core.conn
                 .prepare_cached(CANCEL)
-                .and_then(|mut cancel| cancel.execute((id.row(), now.as_millis())))
+                .and_then(|mut cancel| cancel.execute((id.row(), now.as_millis(), reason.as_str())))
                 .map_err(not_stored)?;
             // A head that is remembered but no longer ready is passed over by the claim; what
             // was ready or due is read again.

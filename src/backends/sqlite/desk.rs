@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::id::TaskId;
 use crate::options::Durability;
 use crate::record::{NewTask, Stored};
+use crate::state::Reason;
 use crate::time::Timestamp;
 
 /// Schedules within a transaction that may also store tasks.
@@ -47,7 +48,7 @@ impl Desk for AtDesk<'_> {
     }
 
     fn cancel(&mut self, now: Timestamp, task: TaskId) -> Result<(), Error> {
-        cancel::cancel(self.core, now, task).map(drop)
+        cancel::cancel_for(self.core, now, task, Reason::Overlap).map(drop)
     }
 
     fn is_lost(&self) -> bool {
