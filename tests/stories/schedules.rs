@@ -43,9 +43,9 @@ fn state(client: &Client, name: &str) -> ScheduleState {
     client.schedules().get(name).unwrap().state
 }
 
+/// Only in a pool, as nobody else sleeps.
 #[test]
 fn what_another_program_changes_is_heard_by_a_pool_that_sleeps() {
-    // Only in a pool, as nobody else sleeps.
     let lab = Lab::pool();
     let log = Log::default();
     let pool = open(&lab, &log, [every("a", HOUR)]);
