@@ -121,7 +121,7 @@ pub enum Overlap {
 ///     .overlap(Overlap::BufferOne);
 /// let tasks = Client::in_memory().mode(Mode::Hold).register(tidy).schedule(hourly).open()?;
 /// let known = tasks.schedules().get("tidy")?;
-/// assert_eq!(known.timing.map(|timing| timing.to_string()).as_deref(), Some("every 1h"));
+/// assert_eq!(known.timing.map(|timing| timing.to_string()).as_deref(), Some("Every 1h"));
 /// assert!(known.next_at.is_some());
 /// # Ok::<(), litework::Error>(())
 /// ```

@@ -137,3 +137,57 @@ impl Ticker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use serde::Deserialize;
+    use serde::Serialize;
+
+    use super::*;
+    use crate::backends::spy::Spy;
+    use crate::client::Client;
+    use crate::context::Context;
+    use crate::mode::Mode;
+    use crate::outcome::Result as TaskResult;
+    use crate::registry::{Definition, Task};
+    use crate::schedule::Schedule;
+
+    #[derive(Serialize, Deserialize)]
+    struct Tick {}
+
+    impl Task for Tick {
+        const NAME: &'static str = "tick";
+        type Output = ();
+
+        fn run(self, _ctx: &Context) -> TaskResult<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn between_two_slots_nobody_looks_into_the_store() {
+        let spy = Arc::new(Spy::default());
+        let hour = Duration::from_secs(3_600);
+        let client = Client::in_memory()
+            .engine(Arc::clone(&spy) as _)
+            .environment([("", ""); 0])
+            .mode(Mode::Hold)
+            .register(Definition::of::<Tick>())
+            .schedule(Schedule::every("tick", hour, Tick {}))
+            .open()
+            .expect("nothing is wrong with it");
+        let mut ticker = Ticker::new(&client.hub);
+        let looks = || spy.looks.load(Ordering::SeqCst);
+        assert_eq!(ticker.tick(&client.hub, true).expect("it looks"), 0);
+        let (before, next) = (looks(), ticker.next());
+        assert!(next.is_some_and(|next| next > client.hub.clock.now()));
+        for _ in 0..100 {
+            assert_eq!(ticker.tick(&client.hub, false).expect("nothing to do"), 0);
+        }
+        assert_eq!(looks(), before);
+        ticker.tick(&client.hub, true).expect("it looks");
+        assert_eq!((looks(), ticker.next()), (before + 1, next));
+    }
+}

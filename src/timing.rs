@@ -74,7 +74,7 @@ impl fmt::Display for Timing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cron { expression, zone } => write_cron(expression, zone, f),
-            Self::Every { interval } => write!(f, "every {}", span_text(*interval)),
+            Self::Every { interval } => write!(f, "Every {}", span_text(*interval)),
             Self::AfterFinish { pause, pause_after_error } => {
                 write!(f, "{} after its last run has succeeded", span_text(*pause))?;
                 if pause == pause_after_error {
@@ -83,7 +83,7 @@ impl fmt::Display for Timing {
                     write!(f, ", {} after it has failed", span_text(*pause_after_error))
                 }
             }
-            Self::Once { at } => write!(f, "once, at {at}"),
+            Self::Once { at } => write!(f, "Once, at {at}"),
         }
     }
 }
@@ -369,10 +369,10 @@ mod tests {
     fn a_text_for_people() {
         let minutes = |count: u64| Duration::from_secs(60 * count);
         let text = |timing: Timing| timing.to_string();
-        assert_eq!(text(Timing::Every { interval: minutes(90) }), "every 90m");
+        assert_eq!(text(Timing::Every { interval: minutes(90) }), "Every 90m");
         let (pause, pause_after_error) = (minutes(1), minutes(5));
         let after = text(Timing::AfterFinish { pause, pause_after_error });
         assert_eq!(after, "1m after its last run has succeeded, 5m after it has failed");
-        assert_eq!(text(Timing::Once { at: at(0) }), "once, at 1970-01-01T00:00:00.000Z");
+        assert_eq!(text(Timing::Once { at: at(0) }), "Once, at 1970-01-01T00:00:00.000Z");
     }
 }

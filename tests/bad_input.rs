@@ -3,7 +3,7 @@
 //!
 //! One row an entry of the catalogue of bad inputs, by its number. After each row a good call
 //! succeeds and the file keeps every invariant. A number without a row fails the last test.
-#![cfg(all(unix, feature = "sqlite", feature = "testing", feature = "__fault"))]
+#![cfg(all(unix, feature = "cron", feature = "sqlite", feature = "testing", feature = "__fault"))]
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
@@ -18,15 +18,16 @@ use chrono::{DateTime, TimeZone, Utc};
 use litework::sqlite::{ClientExt, ContextExt};
 use litework::testing::ManualClock;
 use litework::{
-    Builder, Call, Client, Context, Definition, Durability, Error, Failure, Filter, Flow, Mode,
-    Options, Pending, Result as TaskResult, Retry, Signature, Task, TaskId,
+    Builder, Call, Client, Context, Cron, Definition, Durability, Error, Failure, Filter, Flow,
+    Mode, Options, Pending, Result as TaskResult, Retry, Schedule, Signature, Task, TaskId,
+    Timestamp, Zone,
 };
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// Entries of the catalogue that this part of the library answers for.
-const ENTRIES: [std::ops::RangeInclusive<u8>; 2] = [1..=34, 55..=61];
+const ENTRIES: [std::ops::RangeInclusive<u8>; 4] = [1..=34, 38..=40, 47..=54, 55..=61];
 
 /// What is tried, and what must come of it.
 enum Answer {
@@ -192,6 +193,142 @@ impl Lab {
 
     fn builder(&self) -> Builder {
         builder(&self.bodies, &self.clock)
+    }
+
+    fn durations(&self) -> String {
+        let texts = ["5x", "-1s", "1e9h", "", "5 m", "99999999999999999999s", "40000d"];
+        self.each(&texts, |text| litework::parse_duration(text).map(|span| format!("{span:?}")))
+    }
+
+    fn times(&self) -> String {
+        let texts = [
+            "2026-03-29T02:30:00",
+            "2026-02-30T00:00:00Z",
+            "2026-03-29T24:61:00Z",
+            "2026-06-30T23:59:60Z",
+            "1969-12-31T23:59:59Z",
+            "tomorrow",
+        ];
+        let moments = self.each(&texts, |text| text.parse::<Timestamp>().map(|at| at.to_string()));
+        let berlin: Zone = "Europe/Berlin".parse().unwrap();
+        let local = ["2026-03-29 02:30", "2026-10-25 02:30"];
+        let local = self.each(&local, |text| berlin.moment(text).map(|at| at.to_string()));
+        format!("{moments}\n{local}")
+    }
+
+    fn zones(&self) -> String {
+        let texts = ["Mars/X", "", "../../etc", "europe/berlin", "Europe/Berlim"];
+        self.each(&texts, |text| text.parse::<Zone>().map(|zone| zone.name().to_owned()))
+    }
+
+    /// What is said of each, a line each.
+    fn each(&self, texts: &[&str], read: impl Fn(&str) -> Result<String, Error>) -> String {
+        texts.iter().map(|text| self.shown(read(text))).collect::<Vec<_>>().join("\n")
+    }
+
+    fn cron(&self, texts: &[&str]) -> String {
+        self.each(texts, |text| Cron::new(text).map(|cron| cron.describe()))
+    }
+
+    /// As a schedule of the program, and as an edit of a stored one.
+    fn cron_fields(&self) -> String {
+        let texts = ["", "* * *", "* * * * * * * *"];
+        let seeds = self.each(&texts, |text| self.schedule(Schedule::cron("s", text, echo("s"))));
+        let schedules = self.client.schedules();
+        schedules.add(Schedule::cron("s", "0 0 * * *", echo("s"))).unwrap();
+        let edits = self.each(&texts, |text| {
+            schedules.edit("s", |edit| edit.cron(text)).map(|_| "ok".to_owned())
+        });
+        let zone =
+            self.shown(schedules.edit("s", |edit| edit.zone("Mars/X")).map(|_| "ok".to_owned()));
+        assert!(
+            schedules.get("s").unwrap().edited.is_empty()
+                && schedules.get("s").unwrap().next_at.is_some()
+        );
+        format!("{seeds}\n{edits}\n{zone}")
+    }
+
+    fn schedule(&self, schedule: Schedule) -> Result<String, Error> {
+        let client = self.builder().schedule(schedule).open()?;
+        Ok(format!("{} schedules", client.schedules().list("", 10)?.len()))
+    }
+
+    fn cron_ranges(&self) -> String {
+        self.cron(&[
+            "61 * * * *",
+            "* 24 * * *",
+            "* * 0 * *",
+            "* * * 13 *",
+            "* * * * 8",
+            "0 0 31 2 *",
+            "0 0 30 2 *",
+        ])
+    }
+
+    fn cron_torn(&self) -> String {
+        self.cron(&[
+            "*/0 * * * *",
+            "5-1 * * * *",
+            "1- * * * *",
+            ", * * * *",
+            "1,,2 * * * *",
+            "1/2/3 * * * *",
+            "* * * * MON-",
+            "* * * FOO *",
+            "10/30 * * * *",
+            "* * * * é",
+        ])
+    }
+
+    fn cron_words(&self) -> String {
+        self.cron(&[
+            "0 0 L * *",
+            "0 0 15W * *",
+            "0 0 * * FRI#2",
+            "0 0 ? * 1",
+            "H * * * *",
+            "@reboot",
+            "@every 5m",
+            "@daily",
+            "0 0 1 * +MON",
+        ])
+    }
+
+    fn cron_large(&self) -> String {
+        let items = vec!["1"; 10_000].join(",");
+        self.cron(&[&"*".repeat(100 << 10), &format!("{items} * * * *")])
+    }
+
+    fn cron_days(&self) -> String {
+        self.cron(&["0 0 13 * 5"])
+    }
+
+    fn too_frequent(&self) -> String {
+        let second = Duration::from_secs(1);
+        let tries = [
+            Schedule::cron("s", "* * * * * *", echo("s")),
+            Schedule::every("s", Duration::ZERO, echo("s")),
+            Schedule::every("s", Duration::from_nanos(1), echo("s")),
+            Schedule::every("s", second, echo("s")),
+            Schedule::every("s", second / 2, echo("s")).frequent(),
+            Schedule::every("s", 10 * second, echo("s")).jitter(60 * second),
+        ];
+        tries.map(|schedule| self.shown(self.schedule(schedule))).join("\n")
+    }
+
+    fn changed_while_due(&self) -> String {
+        let schedules = self.client.schedules();
+        let hour = Duration::from_secs(3_600);
+        for name in ["renamed", "removed", "changed"] {
+            schedules.add(Schedule::every(name, hour, echo(name))).unwrap();
+        }
+        self.clock.advance(hour);
+        schedules.edit("renamed", |edit| edit.rename("new name")).unwrap();
+        schedules.remove("removed").unwrap();
+        schedules.edit("changed", |edit| edit.every(2 * hour)).unwrap();
+        let ran = self.client.run_pending(&Pending::all()).unwrap().succeeded;
+        let again = self.client.run_pending(&Pending::all()).unwrap().succeeded;
+        format!("{ran} tasks, then {again}")
     }
 
     /// A path beside the queue.
@@ -1666,6 +1803,140 @@ const ROWS: &[Row] = &[
          unknown variant `Pool`, expected one of `pool`, `inline`, `enqueue`, `hold` at line 1 column 14\n\
          invalid type: string \"4\", expected usize at line 1 column 14",
         ),
+    ),
+    Row(
+        38,
+        "a duration that is none",
+        Refuses(
+            Lab::durations,
+            "bad_duration: duration is \"5x\"; a unit (ms, s, m, h or d) is needed at character 2, as in \"1h30m\"\n\
+         bad_duration: duration is \"-1s\"; a whole number is needed at character 1, as in \"1h30m\"\n\
+         bad_duration: duration is \"1e9h\"; a unit (ms, s, m, h or d) is needed at character 2, as in \"1h30m\"\n\
+         bad_duration: duration is \"\"; a whole number is needed at character 1, as in \"1h30m\"\n\
+         bad_duration: duration is \"5 m\"; a unit (ms, s, m, h or d) is needed at character 2, as in \"1h30m\"\n\
+         out_of_range: duration is \"99999999999999999999s\"; 0 to 100 years\n\
+         out_of_range: duration is \"40000d\"; 0 to 100 years",
+        ),
+    ),
+    Row(
+        39,
+        "a time that is none, or that no clock shows, or shows twice",
+        Refuses(
+            Lab::times,
+            "bad_time: time is \"2026-03-29T02:30:00\"; it has no zone; write it as 2026-03-29T02:30:00Z or with an offset, as 2026-03-29T02:30:00+01:00\n\
+         bad_time: time is \"2026-02-30T00:00:00Z\"; there is no day 30 in 2026-02; write it as 2026-03-29T02:30:00Z or with an offset, as 2026-03-29T02:30:00+01:00\n\
+         bad_time: time is \"2026-03-29T24:61:00Z\"; there is no hour 24; write it as 2026-03-29T02:30:00Z or with an offset, as 2026-03-29T02:30:00+01:00\n\
+         bad_time: time is \"2026-06-30T23:59:60Z\"; 60 is a leap second, which this clock does not count; write it as 2026-03-29T02:30:00Z or with an offset, as 2026-03-29T02:30:00+01:00\n\
+         bad_time: time is \"1969-12-31T23:59:59Z\"; it lies outside the years 1970 to 9999; write it as 2026-03-29T02:30:00Z or with an offset, as 2026-03-29T02:30:00+01:00\n\
+         bad_time: time is \"tomorrow\"; the year in 4 digits is needed at character 1; write it as 2026-03-29T02:30:00Z or with an offset, as 2026-03-29T02:30:00+01:00\n\
+         bad_time: time is \"2026-03-29 02:30\"; in Europe/Berlin clocks skip it: write 2026-03-29T01:59:59+01:00 or 2026-03-29T03:00:00+02:00\n\
+         bad_time: time is \"2026-10-25 02:30\"; in Europe/Berlin it comes twice: write 2026-10-25T02:30:00+02:00 or 2026-10-25T02:30:00+01:00",
+        ),
+    ),
+    Row(
+        40,
+        "a zone that is none",
+        Refuses(
+            Lab::zones,
+            "unknown_zone: time zone is \"Mars/X\"; a name of the IANA time zone database (2025b), such as Europe/Berlin\n\
+         unknown_zone: time zone is \"\"; a name of the IANA time zone database (2025b), such as Europe/Berlin\n\
+         unknown_zone: time zone is \"../../etc\"; a name of the IANA time zone database (2025b), such as Europe/Berlin\n\
+         unknown_zone: time zone is \"europe/berlin\"; a name of the IANA time zone database (2025b), such as Europe/Berlin; did you mean Europe/Berlin?\n\
+         unknown_zone: time zone is \"Europe/Berlim\"; a name of the IANA time zone database (2025b), such as Europe/Berlin; did you mean Europe/Berlin or Europe/Dublin or Europe/Jersey?",
+        ),
+    ),
+    Row(
+        47,
+        "a cron expression of too few or too many fields",
+        Refuses(
+            Lab::cron_fields,
+            "schedule \"s\": bad_cron: cron expression is \"\"; 5 or 6 fields, got 0\n\
+         schedule \"s\": bad_cron: cron expression is \"* * *\"; 5 or 6 fields, got 3\n\
+         schedule \"s\": bad_cron: cron expression is \"* * * * * * * *\"; 5 or 6 fields, got 8\n\
+         bad_cron: cron expression is \"\"; 5 or 6 fields, got 0\n\
+         bad_cron: cron expression is \"* * *\"; 5 or 6 fields, got 3\n\
+         bad_cron: cron expression is \"* * * * * * * *\"; 5 or 6 fields, got 8\n\
+         unknown_zone: time zone is \"Mars/X\"; a name of the IANA time zone database (2025b), such as Europe/Berlin",
+        ),
+    ),
+    Row(
+        48,
+        "a cron expression out of range, or of days that never come",
+        Refuses(
+            Lab::cron_ranges,
+            "bad_cron: minute of \"61 * * * *\" is \"61\"; at character 1: a number from 0 to 59 is needed\n\
+         bad_cron: hour of \"* 24 * * *\" is \"24\"; at character 3: a number from 0 to 23 is needed\n\
+         bad_cron: day of month of \"* * 0 * *\" is \"0\"; at character 5: a number from 1 to 31 is needed\n\
+         bad_cron: month of \"* * * 13 *\" is \"13\"; at character 7: a number from 1 to 12 or a name (JAN to DEC) is needed\n\
+         bad_cron: weekday of \"* * * * 8\" is \"8\"; at character 9: a number from 0 to 7 or a name (SUN to SAT) is needed\n\
+         never_fires: cron expression is \"0 0 31 2 *\"; no day within 30 years is one that it means\n\
+         never_fires: cron expression is \"0 0 30 2 *\"; no day within 30 years is one that it means",
+        ),
+    ),
+    Row(
+        49,
+        "a cron expression that is torn",
+        Refuses(
+            Lab::cron_torn,
+            "bad_cron: minute of \"*/0 * * * *\" is \"*/0\"; at character 3: a step from 1 to 60 is needed\n\
+         bad_cron: minute of \"5-1 * * * *\" is \"5-1\"; at character 1: a range goes from the smaller number to the larger: 1 is below 5\n\
+         bad_cron: minute of \"1- * * * *\" is \"1-\"; at character 3: a number from 0 to 59 is needed\n\
+         bad_cron: minute of \", * * * *\" is \",\"; at character 1: a number from 0 to 59 is missing\n\
+         bad_cron: minute of \"1,,2 * * * *\" is \"1,,2\"; at character 3: a number from 0 to 59 is missing\n\
+         bad_cron: minute of \"1/2/3 * * * *\" is \"1/2/3\"; at character 2: a step stands once, after `*` or a range, as in 10-59/30\n\
+         bad_cron: weekday of \"* * * * MON-\" is \"MON-\"; at character 13: a number from 0 to 7 or a name (SUN to SAT) is needed\n\
+         bad_cron: month of \"* * * FOO *\" is \"FOO\"; at character 7: a number from 1 to 12 or a name (JAN to DEC) is needed\n\
+         bad_cron: minute of \"10/30 * * * *\" is \"10/30\"; at character 3: a step stands once, after `*` or a range, as in 10-59/30\n\
+         bad_cron: cron expression is \"* * * * é\"; character 9 is not allowed: ASCII, blanks and tabs",
+        ),
+    ),
+    Row(
+        50,
+        "words of other crons",
+        Is(
+            Lab::cron_words,
+            "At 00:00, on the last day of the month (UTC)\n\
+         At 00:00, on the day of Monday to Friday nearest to the 15th (UTC)\n\
+         At 00:00, on the 2nd Friday of the month (UTC)\n\
+         At 00:00, on Monday (UTC)\n\
+         unsupported: minute of \"H * * * *\" is \"H\"; at character 1: `H`, a number drawn by lot: write one\n\
+         unsupported: cron expression is \"@reboot\"; `@reboot` is no time: enqueue the task when the program starts\n\
+         unsupported: cron expression is \"@every 5m\"; `@every` is no expression: use an interval\n\
+         At 00:00, every day (UTC)\n\
+         unsupported: weekday of \"0 0 1 * +MON\" is \"+MON\"; at character 9: `+`, by which both day fields must match",
+        ),
+    ),
+    Row(
+        51,
+        "a cron expression of 100 KiB, and of 10,000 items",
+        Refuses(
+            Lab::cron_large,
+            "too_long: cron expression is \"*******************************************************************************… (102402 bytes); at most 1000 bytes\n\
+         too_long: cron expression is \"1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1… (20009 bytes); at most 1000 bytes",
+        ),
+    ),
+    Row(
+        52,
+        "both day fields",
+        Is(Lab::cron_days, "At 00:00, on the 13th or on Friday: either (UTC)"),
+    ),
+    Row(
+        53,
+        "a schedule that fires too often",
+        Refuses(
+            Lab::too_frequent,
+            "schedule \"s\": too_frequent: interval of the expression is 1s; 5 s to 100 years; `frequent` allows 1 s\n\
+         schedule \"s\": too_frequent: interval is 0ns; 5 s to 100 years; `frequent` allows 1 s\n\
+         schedule \"s\": too_frequent: interval is 1ns; 5 s to 100 years; `frequent` allows 1 s\n\
+         schedule \"s\": too_frequent: interval is 1s; 5 s to 100 years; `frequent` allows 1 s\n\
+         schedule \"s\": too_frequent: interval is 500ms; 1 s to 100 years\n\
+         schedule \"s\": out_of_range: jitter is 60s; at most 10s, as long as it is from one slot to the next",
+        ),
+    ),
+    Row(
+        54,
+        "a schedule renamed, removed and changed while it is due",
+        Is(Lab::changed_while_due, "1 tasks, then 0"),
     ),
     Row(
         55,

@@ -38,6 +38,8 @@ pub(crate) struct Spy {
     pub(crate) rescues: AtomicUsize,
     /// How often a lease was kept alive.
     pub(crate) renewals: AtomicUsize,
+    /// Looks at schedules.
+    pub(crate) looks: AtomicUsize,
     /// Slices of passes over what has ended.
     pub(crate) prunes: AtomicUsize,
     /// Other processes cannot be listened to.
@@ -227,6 +229,7 @@ impl Calendar for Spy {
         &self,
         look: &mut dyn FnMut(&mut dyn Agenda) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        count(&self.looks);
         self.inner.look(look)
     }
 }

@@ -27,6 +27,15 @@ fn tick(ctx: &Context, word: &str) -> Result<()> {
     Ok(())
 }
 
+/// Notes its slot in UTC.
+#[cfg(feature = "cron")]
+#[task]
+fn chime(ctx: &Context, word: &str) -> Result<()> {
+    let slot = ctx.slot().expect("it was made by a schedule");
+    ctx.state::<Log>()?.note(format!("{word} {}", slot.at.to_chrono().format("%dT%H:%M")));
+    Ok(())
+}
+
 #[task(attempts = 1)]
 fn fail(ctx: &Context) -> Result<()> {
     ctx.state::<Log>()?.note("failed");
@@ -231,12 +240,12 @@ fn code_seeds_and_people_decide(lab: &Lab) {
     // The program starts again, and its code says something else of what nobody has edited.
     let client = bench.open([every(2 * MINUTE).describe("Ticks")]);
     let known = get(&client);
-    assert_eq!(known.timing.unwrap().to_string(), "every 1h");
+    assert_eq!(known.timing.unwrap().to_string(), "Every 1h");
     assert_eq!(known.description.as_deref(), Some("Ticks"));
     assert_eq!(known.created_at, created_at);
     assert_eq!(known.origin, Origin::Code { program: "bench".to_owned() });
     let reset = client.schedules().reset("tick").unwrap();
-    assert_eq!(reset.timing.unwrap().to_string(), "every 2m");
+    assert_eq!(reset.timing.unwrap().to_string(), "Every 2m");
     assert!(reset.edited.is_empty());
     client.shutdown(SECOND).unwrap();
     // Then the code does not have it any more.
@@ -493,4 +502,44 @@ fn many_are_switched_and_run_together_or_none(lab: &Lab) {
         lab.settle(&client);
         bench.log.len() == 2
     });
+}
+
+/// What two schedules in Berlin fire in a night of half hours, from midnight there.
+#[cfg(feature = "cron")]
+fn night(midnight: &str, words: [&[&str]; 2]) {
+    let fixed = || Schedule::cron("fixed", "30 2 * * *", chime::with("f")).zone("Europe/Berlin");
+    let pace = || Schedule::cron("pace", "15 * * * *", chime::with("p")).zone("Europe/Berlin");
+    let midnight: Timestamp = midnight.parse().unwrap();
+    for lab in [Lab::pool(), Lab::inline()] {
+        let bench = Bench::new(&lab);
+        lab.clock.set(midnight);
+        let builder = lab.builder().register(chime).state(bench.log.clone());
+        let client = builder.schedule(fixed()).schedule(pace()).open().unwrap();
+        for _ in 0..10 {
+            bench.advance(&client, 30 * MINUTE);
+        }
+        let said = bench.log.words();
+        let of = |begins: &str| {
+            let words = said.iter().filter_map(|word| word.strip_prefix(begins)).map(str::to_owned);
+            words.collect::<Vec<_>>()
+        };
+        assert_eq!(of("f "), words[0]);
+        assert_eq!(of("p "), words[1]);
+    }
+}
+
+#[cfg(feature = "cron")]
+#[test]
+fn a_local_time_that_is_skipped_fires_at_once_after_it() {
+    // At 02:00 clocks go to 03:00, which is 01:00 in UTC.
+    let pace = ["28T23:15", "29T00:15", "29T01:15", "29T02:15", "29T03:15"];
+    night("2026-03-28T23:00:00Z", [&["29T01:00"], &pace]);
+}
+
+#[cfg(feature = "cron")]
+#[test]
+fn a_local_time_that_comes_twice_fires_once() {
+    // At 03:00 clocks go back to 02:00; the first 02:30 is 00:30 in UTC.
+    let pace = ["24T22:15", "24T23:15", "25T00:15", "25T01:15", "25T02:15"];
+    night("2026-10-24T22:00:00Z", [&["25T00:30"], &pace]);
 }
