@@ -162,6 +162,7 @@ fn plan(
     now: Timestamp,
 ) -> Result<(), Error> {
     entry.standing.damage = None;
+    entry.cron = terms.is_cron();
     let next = if !may_fire(entry, terms) {
         None
     } else if slots.are_free() {

@@ -462,6 +462,10 @@ impl Terms {
         of(self) == of(other) && self.times == other.times
     }
 
+    pub(crate) fn is_cron(&self) -> bool {
+        matches!(self.timing, Some(Timing::Cron { .. }))
+    }
+
     pub(crate) fn is_enabled(&self) -> bool {
         self.enabled.unwrap_or(true)
     }

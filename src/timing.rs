@@ -107,11 +107,6 @@ fn cron_of(expression: &str, zone: &str) -> Result<Cron, Error> {
 }
 
 impl Timing {
-    /// Whether this program can tell its slots.
-    pub(crate) fn is_cron(&self) -> bool {
-        matches!(self, Self::Cron { .. })
-    }
-
     /// Its slots, with everything in its range. `anchor` is when the schedule began.
     pub(crate) fn slots(
         &self,

@@ -137,6 +137,7 @@ pub(crate) fn store_new(
     now: Timestamp,
 ) -> Result<Entry, Error> {
     let (terms, slots) = entry.checked()?;
+    entry.cron = terms.is_cron();
     entry.id = agenda.add(&entry)?;
     // Its number is part of its jitter.
     plan(agenda, &mut entry, (&terms, &slots), now)?;

@@ -161,6 +161,8 @@ pub(crate) struct Entry {
     /// The program whose code declares it.
     pub(crate) program: Option<String>,
     pub(crate) kind: String,
+    /// Its timing is an expression, which not each program can read.
+    pub(crate) cron: bool,
     /// What code says of it, a JSON object.
     pub(crate) code: Option<String>,
     /// What people say, likewise; `null` takes back what code says.
@@ -254,11 +256,6 @@ impl Entry {
         let terms = self.terms()?;
         let slots = terms.slots(self.created_at)?;
         Ok((terms, slots))
-    }
-
-    /// Whether its timing is a cron expression, which not each program can read.
-    pub(crate) fn is_cron(&self) -> bool {
-        self.terms().is_ok_and(|terms| terms.timing.as_ref().is_some_and(Timing::is_cron))
     }
 
     /// It does not fire any more, as it cannot be used.

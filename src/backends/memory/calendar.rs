@@ -37,7 +37,7 @@ impl Schedules {
 }
 
 fn is_readable(entry: &Entry, known: &Known) -> bool {
-    known.kinds.iter().any(|kind| **kind == *entry.kind) && (known.cron || !entry.is_cron())
+    known.kinds.iter().any(|kind| **kind == *entry.kind) && (known.cron || !entry.cron)
 }
 
 impl Agenda for Book {

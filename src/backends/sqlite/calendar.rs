@@ -144,6 +144,7 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
         seed: text(row, "seed")?,
         program: text(row, "program")?,
         kind: needed("kind")?,
+        cron: row.get("cron")?,
         code: text(row, "code")?,
         edits: needed("edits")?,
         generation: row.get("generation")?,
@@ -282,8 +283,8 @@ impl<C: OnConnection> Agenda for C {
     }
 
     fn add(&mut self, entry: &Entry) -> Result<i64, Error> {
-        let Entry { name, seed, program, kind, code, edits, created_at, .. } = entry;
-        let (cron, created_at) = (entry.is_cron(), created_at.as_millis());
+        let Entry { name, seed, program, kind, cron, code, edits, created_at, .. } = entry;
+        let created_at = created_at.as_millis();
         self.run(ADD, params![name, seed, program, kind, cron, code, edits, created_at])?;
         Ok(self.conn().last_insert_rowid())
     }
@@ -303,7 +304,7 @@ impl<C: OnConnection> Agenda for C {
             entry.seed,
             entry.program,
             entry.kind,
-            entry.is_cron(),
+            entry.cron,
             entry.code,
             entry.edits,
             entry.generation,
