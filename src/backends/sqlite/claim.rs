@@ -471,14 +471,7 @@ impl<'a> Claimer<'a> {
     /// Notes that a task has passed its gate, and lets its unique key go where its start does.
     fn pass_gate(&mut self, row: i64, task: &mut Claimed) -> Result<(), Error> {
         self.unwritten.remove(&row);
-        if let Some(extra) = &mut task.extra {
-            let started = self.start(row, extra);
-            if started.is_err() && task.crashes > 0 {
-                self.offer.release_suspect();
-            }
-            started?;
-        }
-        Ok(())
+        task.extra.as_mut().map_or(Ok(()), |extra| self.start(row, extra))
     }
 
     /// What the start of a task means to others.
