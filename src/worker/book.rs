@@ -90,7 +90,8 @@ pub(super) struct Book {
     pub(super) owner: Option<i64>,
     held: BTreeMap<Ticket, Held>,
     tickets: u64,
-    /// Callers that may claim, or that are about to enter what they were handed over.
+    /// Callers that may claim, or that are about to enter what they were handed over, and who sends again
+    /// what could not be stored.
     pub(super) callers: usize,
     /// Rows that were asked to stop before a caller could enter them.
     early: HashSet<i64>,
@@ -230,6 +231,11 @@ impl Book {
             }
         }
         ends
+    }
+
+    /// Whether anything has ended under a lease that still holds, and is not stored yet.
+    pub(super) fn has_unstored(&self) -> bool {
+        self.held.values().any(|held| !held.is_in_hand() && !held.overtaken)
     }
 
     pub(super) fn has_unkept(&self) -> bool {
