@@ -56,21 +56,21 @@ enum Stage {
     Waits(Option<StopReason>),
     /// Its body runs, or its end is on the way to the store.
     Runs { token: Arc<Token>, slot: usize },
-    /// Its end could not be stored; none while it is on its way again.
-    Ended(Option<Box<Finish>>),
+    /// Its end could not be stored, or is on its way again.
+    Ended,
 }
 
 impl Held {
     /// Whether a thread has it in hand.
     fn is_in_hand(&self) -> bool {
-        !matches!(self.stage, Stage::Ended(_))
+        !matches!(self.stage, Stage::Ended)
     }
 
     fn stop(&mut self, reason: StopReason) {
         match &mut self.stage {
             Stage::Waits(asked) => *asked = asked.or(Some(reason)),
             Stage::Runs { token, .. } => token.stop(reason),
-            Stage::Ended(_) => {}
+            Stage::Ended => {}
         }
     }
 
@@ -78,7 +78,7 @@ impl Held {
         let asked = match &self.stage {
             Stage::Waits(asked) => *asked,
             Stage::Runs { token, .. } => token.reason(),
-            Stage::Ended(_) => None,
+            Stage::Ended => None,
         };
         asked == Some(StopReason::Cancelled)
     }
@@ -89,8 +89,11 @@ pub(super) struct Book {
     /// The number under which callers hold tasks, once one was needed.
     pub(super) owner: Option<i64>,
     held: BTreeMap<Ticket, Held>,
+    /// Ends that could not be stored and that nobody is sending; a large batch asks for them at each end.
+    unkept: BTreeMap<Ticket, Finish>,
     tickets: u64,
-    /// Callers that may claim, or that are about to enter what they were handed over.
+    /// Callers that may claim, or that are about to enter what they were handed over, and who sends again
+    /// what could not be stored.
     pub(super) callers: usize,
     /// Rows that were asked to stop before a caller could enter them.
     early: HashSet<i64>,
@@ -110,6 +113,7 @@ impl Book {
             phase: Phase::Running,
             owner: None,
             held: BTreeMap::new(),
+            unkept: BTreeMap::new(),
             tickets: 0,
             callers: 0,
             early: HashSet::new(),
@@ -128,18 +132,18 @@ impl Book {
     pub(super) fn hold(&mut self, task: &Claimed) -> Ticket {
         let lease = task.lease;
         let mut asked = self.early.remove(&lease.row);
-        let mut kept = Vec::new();
+        let mut tickets = Vec::new();
         for (ticket, older) in self.of_row(lease.row) {
             // The row has left that lease. So an end that could not be stored was stored after all, or
             // would be refused; and a request that came before such an end would have made it the last.
             asked |= !older.overtaken && older.is_cancelled();
             older.overtaken = true;
-            if matches!(older.stage, Stage::Ended(Some(_))) {
-                kept.push(*ticket);
-            }
+            tickets.push(*ticket);
         }
-        for ticket in kept {
-            self.held.remove(&ticket);
+        for ticket in tickets {
+            if self.unkept.remove(&ticket).is_some() {
+                self.held.remove(&ticket);
+            }
         }
         self.tickets += 1;
         let ticket = Ticket { row: lease.row, number: self.tickets };
@@ -197,7 +201,7 @@ impl Book {
         match stage {
             Stage::Runs { slot, .. } => self.slots[*slot] = false,
             Stage::Waits(_) => {}
-            Stage::Ended(_) => return,
+            Stage::Ended => return,
         }
         if self.phase == Phase::Draining {
             let handed_back = finish.outcome == Outcome::GivenBack;
@@ -212,8 +216,9 @@ impl Book {
             let Some(mut held) = self.held.remove(&ticket) else { continue };
             self.let_go(&held.stage, &finish);
             if !held.overtaken {
-                held.stage = Stage::Ended(Some(Box::new(finish)));
+                held.stage = Stage::Ended;
                 self.held.insert(ticket, held);
+                self.unkept.insert(ticket, finish);
             }
         }
     }
@@ -221,19 +226,17 @@ impl Book {
     /// What could not be stored, for a thread that tries again. Until it is kept once more, or ended, no
     /// other thread finds it.
     pub(super) fn take_unkept(&mut self) -> Ends {
-        let mut ends = Ends::default();
-        for (ticket, held) in &mut self.held {
-            if let Stage::Ended(finish) = &mut held.stage
-                && let Some(finish) = finish.take()
-            {
-                ends.push(*finish, *ticket);
-            }
-        }
-        ends
+        let (tickets, finishes) = std::mem::take(&mut self.unkept).into_iter().unzip();
+        Ends { finishes, tickets }
+    }
+
+    /// Whether anything has ended under a lease that still holds, and is not stored yet.
+    pub(super) fn has_unstored(&self) -> bool {
+        self.held.values().any(|held| !held.is_in_hand() && !held.overtaken)
     }
 
     pub(super) fn has_unkept(&self) -> bool {
-        self.held.values().any(|held| matches!(held.stage, Stage::Ended(Some(_))))
+        !self.unkept.is_empty()
     }
 
     /// Takes those out that were overtaken; says whether there were any.

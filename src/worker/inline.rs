@@ -360,9 +360,11 @@ impl Inline {
             match sent {
                 Ok(None) => {}
                 Ok(Some(done)) => {
-                    self.tell(telling, &ends, &done);
-                    let answers: Vec<_> = done.finished.into_iter().map(Result::ok).collect();
+                    // It is stored, however long the receivers of events take.
+                    let answers: Vec<_> =
+                        done.finished.iter().map(|came| came.as_ref().ok().copied()).collect();
                     self.end(&ends, &answers);
+                    self.tell(telling, &ends, &done);
                     return Ok(());
                 }
                 Err(error) => {

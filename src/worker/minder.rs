@@ -12,8 +12,8 @@ use std::time::Instant;
 
 use super::book::{Book, Ends, Ticket};
 use super::keeper::RENEW_EVERY;
-use super::spawn;
 use super::state::Phase;
+use super::{spawn, unstored};
 use crate::backend::Backend;
 use crate::context::{StopReason, Token};
 use crate::error::Error;
@@ -42,7 +42,8 @@ pub(super) struct Minder {
     ended: Condvar,
 }
 
-/// A caller that may claim tasks; the end of the client waits for it.
+/// A caller that may claim tasks, or a thread that sends again what could not be stored; the end of the
+/// client waits for it.
 pub(super) struct Visit {
     minder: Arc<Minder>,
     pub(super) owner: i64,
@@ -222,12 +223,15 @@ impl Minder {
         self.book().stop_all(StopReason::Shutdown, |_| true);
     }
 
-    /// The end: what is still held is given up. Ends the owner and the thread, and says what came
-    /// of all that was held. After an error it may be called again.
+    /// The end: what is still held is given up, unless somebody is storing what it came to. Ends the owner
+    /// and the thread, and says what came of all that was held. After an error it may be called again.
     pub(super) fn leave(&self) -> Result<Stopped, Error> {
         let _one = self.joining.lock().unwrap_or_else(PoisonError::into_inner);
         let (owner, counts) = {
             let mut book = self.book();
+            if book.has_unstored() {
+                return Err(unstored());
+            }
             book.give_up();
             (book.owner, book.counts)
         };
@@ -315,6 +319,8 @@ impl Minder {
         let started = spawn("litework-sender".into(), move || {
             let pending = minder.hub.upgrade().and_then(|hub| hub.pending.get().map(Arc::clone));
             if let Some(pending) = pending {
+                minder.book().callers += 1;
+                let _visit = Visit { minder: Arc::clone(&minder), owner: 0 };
                 pending.send_again();
             }
             minder.sending.store(false, Ordering::SeqCst);

@@ -46,6 +46,12 @@ fn given_back(task: &Claimed, now: Timestamp) -> Finish {
     Finish { about: Some(Box::new(About::claimed(task))), ..back }
 }
 
+/// Under its lease what has ended can still be stored; to leave would take that away.
+fn unstored() -> Error {
+    let reason = "what has ended could not be stored; shut down again to store it".to_owned();
+    Error::NotStored { reason, source: None }
+}
+
 fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<(), Error> {
     #[cfg(test)]
     tests::check_spawn()?;

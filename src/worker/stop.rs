@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::pool::Pool;
 use super::state::{FINISH_DELAY, Phase, State};
+use super::unstored;
 use crate::attempt;
 use crate::context::StopReason;
 use crate::error::Error;
@@ -53,11 +54,7 @@ impl Stops for Pool {
         }
         self.flush_all();
         if !self.state().finishes.is_empty() {
-            // Under their leases they can still be stored; to leave would take those away.
-            return Err(Error::NotStored {
-                reason: "what has ended could not be stored; shut down again to store it".into(),
-                source: None,
-            });
+            return Err(unstored());
         }
         if let Some(owner) = self.owner() {
             self.backend.leave(self.clock.now(), owner)?;

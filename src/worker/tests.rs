@@ -550,3 +550,23 @@ fn an_end_that_could_not_be_stored_keeps_its_lease_until_it_is() {
     assert!(callers.wait_idle(Instant::now()));
     callers.leave().expect("it ends");
 }
+
+#[test]
+fn a_shutdown_takes_no_lease_away_while_an_end_is_on_its_way_again() {
+    let place = Place::new();
+    let callers = place.callers();
+    place.gate.open();
+    let handle = place.client.enqueue(Hold.call()).expect("stored");
+    place.spy.mishaps().fail(WritePoint::Finish, WriteFault::NotStored, 1);
+    callers.run_pending(&Pending::all()).expect_err("its end is kept");
+    // Another thread is about to send it.
+    let ends = callers.minder.take_unkept();
+    callers.drain();
+    for _ in 0..2 {
+        assert_eq!(callers.leave().map_err(|error| error.code()), Err("not_stored"));
+        assert_eq!(place.state(handle.id()), State::Running);
+    }
+    callers.minder.keep(ends);
+    callers.leave().expect("it stores the end first");
+    assert_eq!(place.state(handle.id()), State::Succeeded);
+}

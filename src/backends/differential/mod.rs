@@ -12,6 +12,7 @@
 
 mod compare;
 mod flows;
+mod gates;
 mod limits;
 mod offer;
 mod steps;
@@ -38,9 +39,10 @@ use crate::ties::{Extra, Ties};
 use crate::time::Timestamp;
 
 /// Few tasks and fewer places, so that every limit is met.
-const NARROW: Plot = Plot { steps: 80, weights: false, ties: false, tasks: 0, places_max: 4 };
+const NARROW: Plot =
+    Plot { steps: 80, weights: false, ties: false, gates: false, tasks: 0, places_max: 4 };
 /// Lanes deeper than what is read of them at once, and places for most of it.
-const DEEP: Plot = Plot { steps: 30, weights: true, ties: false, tasks: 800, places_max: 400 };
+const DEEP: Plot = Plot { steps: 30, weights: true, tasks: 800, places_max: 400, ..NARROW };
 
 /// More than the heads of a lane that are read at once.
 const DEEP_LANE: usize = 400;
@@ -82,6 +84,12 @@ fn both_engines_agree_where_queues_share_by_weight() {
 fn both_engines_agree_where_tasks_are_tied() {
     let edges = run(seeds(120), Plot { ties: true, ..NARROW });
     assert!(edges.contains(&(Some(State::Ready), State::Running)), "{edges:?}");
+}
+
+/// Whoever leaves a gate, waits there and falls due meets the others in one commit.
+#[test]
+fn both_engines_agree_where_tasks_crowd_at_few_gates() {
+    run(seeds(60), Plot { gates: true, ..NARROW });
 }
 
 /// The control of the look at edges in each history.

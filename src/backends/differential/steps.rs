@@ -44,6 +44,8 @@ pub(super) struct Plot {
     pub(super) weights: bool,
     /// Whether tasks are tied to each other.
     pub(super) ties: bool,
+    /// Whether each stands at one of few gates, and nothing else ties them.
+    pub(super) gates: bool,
     /// Tasks of the first queue that are there from the beginning.
     pub(super) tasks: usize,
     /// Places of an offer at most.
@@ -127,7 +129,9 @@ impl<'a> History<'a> {
     }
 
     fn step(&mut self) {
-        match self.rng.u8(0..66) {
+        // Where tasks are to meet at gates, nobody else comes in between.
+        let kinds = if self.plot.gates { 40 } else { 66 };
+        match self.rng.u8(0..kinds) {
             0..16 => {
                 // Plain ones that come together are written together, also where limits count them.
                 let plain = self.plot.ties && self.one_in(3);
@@ -173,7 +177,8 @@ impl<'a> History<'a> {
         let now = self.now();
         let owner = self.pair.agree("an owner", |engine, _| engine.join(now, &member));
         // Half of them serve every lane, so that work does not pile up.
-        let lanes = if self.rng.bool() { ALL_LANES } else { self.rng.u8(1..=ALL_LANES) };
+        let all = self.plot.gates || self.rng.bool();
+        let lanes = if all { ALL_LANES } else { self.rng.u8(1..=ALL_LANES) };
         self.runners.push(Runner { owner, view: next_view(), lanes });
         self.note(&format!("owner {owner} joins, serves {serves}"));
     }
@@ -207,7 +212,11 @@ impl<'a> History<'a> {
             view,
             lanes,
             places: self.rng.usize(0..=places_max),
-            threads: if self.rng.bool() { places_max } else { self.rng.usize(0..=places_max) },
+            threads: if self.plot.gates || self.rng.bool() {
+                places_max
+            } else {
+                self.rng.usize(0..=places_max)
+            },
             places_limited: self.rng.usize(0..=places_max.div_ceil(2)),
             turns: (self.plot.weights && self.rng.bool())
                 .then(|| [self.rng.u64(0..6), self.rng.u64(0..6)]),
@@ -247,9 +256,14 @@ impl<'a> History<'a> {
     fn new_task(&mut self) -> NewTask {
         let (now, now_ms) = (self.now(), self.now_ms);
         let rng = &mut self.rng;
-        let extra = if self.plot.ties { tied::extra(rng, now) } else { None };
+        let Plot { ties, gates, .. } = self.plot;
+        let extra = match (ties, gates) {
+            (true, _) => tied::extra(rng, now),
+            (false, true) => Some(tied::gate(rng)),
+            (false, false) => None,
+        };
         let long = rng.u8(0..4) == 0;
-        let comes_after = self.plot.ties && rng.u8(0..4) == 0;
+        let comes_after = ties && rng.u8(0..4) == 0;
         let mut task = NewTask {
             kind: KINDS[rng.usize(0..2)].into(),
             queue: QUEUES[rng.usize(0..2)].into(),
@@ -274,6 +288,9 @@ impl<'a> History<'a> {
         };
         if comes_after {
             tied::come_after(rng, &mut task, &self.ids);
+        }
+        if gates {
+            (task.expires_at, task.key, task.quota) = (None, None, Quota::default());
         }
         task
     }
@@ -335,15 +352,20 @@ impl<'a> History<'a> {
         let held = if keeps { self.held[which].clone() } else { self.held.swap_remove(which) };
         let later = u32::from(self.one_in(16));
         let (outcome, chance, stuck) = (self.outcome(), self.rng.f64(), self.rng.bool());
-        let (base, cap) = (Duration::from_millis(2), Duration::from_millis(9));
         let now = self.now();
+        let retry = if self.plot.gates {
+            Retry::ladder([])
+        } else {
+            Retry::exponential(Duration::from_millis(2), Duration::from_millis(9))
+        };
+        let retry = Arc::new(retry);
         Some(held.map(|task| Finish {
             id: task.id,
             lease: Lease { attempt: task.lease.attempt + later, ..task.lease },
             started_at: task.started_at,
             finished_at: now,
             outcome: outcome.clone(),
-            retry: Arc::new(Retry::exponential(base, cap)),
+            retry: Arc::clone(&retry),
             chance,
             durability: None,
             stuck,
@@ -387,7 +409,9 @@ impl<'a> History<'a> {
         let after = Duration::from_millis(self.rng.u64(0..6));
         let mut report = Box::new(Report::new("Broken", format!("at {}", self.now_ms)));
         report.data = Some(json!({"f": 0.1}));
-        match self.rng.u8(0..12) {
+        // Who is tried again at once meets those that have waited for him.
+        let fails = self.plot.gates && self.one_in(2);
+        match if fails { 3 } else { self.rng.u8(0..12) } {
             0 if self.plot.ties && self.rng.bool() => Outcome::RateLimited { after },
             0 => Outcome::Succeeded { result: "1".to_owned() },
             1 => Outcome::Succeeded { result: json!("z".repeat(LONG)).to_string() },

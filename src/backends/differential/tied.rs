@@ -65,6 +65,17 @@ pub(super) fn extra(rng: &mut Rng, now: Timestamp) -> Option<Box<Extra>> {
     (!plain).then(|| Box::new(extra))
 }
 
+/// A gate at which one waits, the same one for most, so that they meet there in one commit.
+pub(super) fn gate(rng: &mut Rng) -> Box<Extra> {
+    let (key, gate) = match rng.u8(0..8) {
+        0..4 => ("lock:a", Gate::TURN),
+        4..7 => ("limit:a", Gate::Limit { max: 2 }),
+        _ => ("lock:b", Gate::TURN),
+    };
+    let ties = Ties { gate: Some(gate), ..Ties::default() };
+    Box::new(Extra { wait_key: Some(key.to_owned()), ties, ..Extra::default() })
+}
+
 /// Makes a flow of some tasks: its batch, its members, some of them after others, and perhaps what comes
 /// after all.
 pub(super) fn flow(rng: &mut Rng, mut tasks: Vec<NewTask>) -> Vec<NewTask> {

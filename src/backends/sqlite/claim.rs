@@ -6,7 +6,7 @@
 //! be decoded is failed as `bad_row`, and the claim goes on.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row};
@@ -242,6 +242,8 @@ struct Claimer<'a> {
     read: CachedStatement<'a>,
     /// Those of the heads that are not written as ready.
     unwritten: Unwritten,
+    /// Gates that a task has passed without a place that was kept for it.
+    overtaken: BTreeSet<String>,
     aside: Aside,
     /// How many of the claimed are marked as running.
     marked: usize,
@@ -267,6 +269,7 @@ impl<'a> Claimer<'a> {
             offer,
             read,
             unwritten,
+            overtaken: BTreeSet::new(),
             aside: Aside::default(),
             marked: 0,
             free: true,
@@ -471,14 +474,7 @@ impl<'a> Claimer<'a> {
     /// Notes that a task has passed its gate, and lets its unique key go where its start does.
     fn pass_gate(&mut self, row: i64, task: &mut Claimed) -> Result<(), Error> {
         self.unwritten.remove(&row);
-        if let Some(extra) = &mut task.extra {
-            let started = self.start(row, extra);
-            if started.is_err() && task.crashes > 0 {
-                self.offer.release_suspect();
-            }
-            started?;
-        }
-        Ok(())
+        task.extra.as_mut().map_or(Ok(()), |extra| self.start(row, extra))
     }
 
     /// What the start of a task means to others.
@@ -516,12 +512,19 @@ impl<'a> Claimer<'a> {
         let Some((key, gate)) = task.extra.as_ref().and_then(|extra| extra.gate()) else {
             return Ok(None);
         };
-        // One that has come from its gate in this transaction has a place there.
+        // One that has come from its gate in this transaction has a place there, unless another was asked
+        // and let through before it: he has seen only those who run.
         let has_place = self.unwritten.get(&row) == Some(&State::Waiting);
+        let has_place = has_place && !self.overtaken.contains(key);
         let pass =
             if has_place { Pass::Open } else { gates::pass(self.conn, self.now, key, gate)? };
         match pass {
-            Pass::Open if self.free => Ok(None),
+            Pass::Open if self.free => {
+                if !has_place {
+                    self.overtaken.insert(key.to_owned());
+                }
+                Ok(None)
+            }
             Pass::Open => Ok(Some(Found::Crowded)),
             Pass::Held(holder) if gate.skips() => {
                 self.unwritten.remove(&row);

@@ -316,7 +316,8 @@ impl Offer for OneSuspect {
         !self.taken.swap(true, Ordering::SeqCst)
     }
     fn release_suspect(&self) {
-        self.taken.store(false, Ordering::SeqCst);
+        let was_taken = self.taken.swap(false, Ordering::SeqCst);
+        assert!(was_taken, "it is given back once");
     }
     fn release(&self, _queue: &str, _bytes: usize) {}
     fn in_order(&self) -> bool {
