@@ -29,6 +29,22 @@ pub(super) fn folder(db: &Path) -> PathBuf {
     db.with_file_name(name)
 }
 
+/// The file of a seat. None for a name that is not one of ours, as what stands in a row may be of anybody;
+/// none also where the folder is a link, as what it leads to is not ours.
+fn file_of(folder: &Path, stem: &str, suffix: &str) -> Option<PathBuf> {
+    (is_stem(stem) && is_folder(folder)).then(|| folder.join(format!("{stem}.{suffix}")))
+}
+
+/// Whether this is a name as [`Seat::take`] draws it.
+fn is_stem(stem: &str) -> bool {
+    stem.len() == 16 && stem.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Whether it is a folder itself, and no link to one.
+fn is_folder(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
+}
+
 /// This process's own place: dropping it frees the lock and removes the files.
 #[derive(Debug)]
 pub(super) struct Seat {
@@ -100,7 +116,13 @@ pub(super) fn make_folder(folder: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     match builder.create(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            if std::fs::symlink_metadata(folder)?.is_dir() {
+                return Ok(());
+            }
+            let reason = "it is a link or a file; a folder of litework's own belongs there";
+            Err(std::io::Error::new(std::io::ErrorKind::NotADirectory, reason))
+        }
         made => made,
     }
 }
@@ -115,20 +137,23 @@ fn open(path: &Path, create: bool) -> std::io::Result<File> {
 
 /// Removes the files of a seat; a file that is gone already is as good.
 pub(super) fn remove(folder: &Path, stem: &str) {
-    for suffix in ["lock", "slots"] {
-        let _gone = std::fs::remove_file(folder.join(format!("{stem}.{suffix}")));
+    for path in ["lock", "slots"].iter().filter_map(|suffix| file_of(folder, stem, suffix)) {
+        let _gone = std::fs::remove_file(path);
     }
 }
 
 /// Removes what processes left behind that died between their seat and their row, or between the end
 /// of their row and the removal of its files. Seats with these stems are left alone: their rows are
-/// judged by them.
+/// judged by them. So is what has no name of ours: others may have had the folder before.
 pub(super) fn sweep(folder: &Path, known: &HashSet<String>) {
+    if !is_folder(folder) {
+        return;
+    }
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for path in entries.flatten().map(|entry| entry.path()) {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let suffix = path.extension().unwrap_or_default();
-        if known.contains(&stem) {
+        if known.contains(&stem) || !is_stem(&stem) {
             continue;
         }
         if suffix == "lock" {
@@ -154,7 +179,8 @@ pub(super) enum Life {
 }
 
 pub(super) fn look(folder: &Path, stem: &str) -> Life {
-    match open(&folder.join(format!("{stem}.lock")), false) {
+    let Some(path) = file_of(folder, stem, "lock") else { return Life::Unknown };
+    match open(&path, false) {
         Err(_) => Life::Unknown,
         Ok(file) => match file.try_lock() {
             Ok(()) => Life::Dead,
@@ -166,7 +192,8 @@ pub(super) fn look(folder: &Path, stem: &str) -> Life {
 
 /// The (row, attempt) pairs that the threads of a process had started.
 pub(super) fn started(folder: &Path, stem: &str) -> HashSet<(i64, u32)> {
-    let bytes = std::fs::read(folder.join(format!("{stem}.slots"))).unwrap_or_default();
+    let Some(path) = file_of(folder, stem, "slots") else { return HashSet::default() };
+    let bytes = std::fs::read(path).unwrap_or_default();
     bytes
         .chunks_exact(SLOT_BYTES)
         .filter_map(|slot| {
@@ -234,12 +261,53 @@ mod tests {
         let dir = tempfile::tempdir().expect("temp");
         let folder = folder(&dir.path().join("a.db"));
         let seat = Seat::take(&folder).expect("seat");
-        for name in ["dead.lock", "dead.slots", "loose.slots", "judged.lock"] {
-            std::fs::write(folder.join(name), "").expect("a file");
+        let [dead, loose, judged] = ["0123456789abcdef", "fedcba9876543210", "00000000000000aa"];
+        for (stem, suffix) in [(dead, "lock"), (dead, "slots"), (loose, "slots"), (judged, "lock")]
+        {
+            std::fs::write(folder.join(format!("{stem}.{suffix}")), "").expect("a file");
         }
-        sweep(&folder, &HashSet::from(["judged".to_owned()]));
+        sweep(&folder, &HashSet::from([judged.to_owned()]));
         assert_eq!(look(&folder, &seat.stem), Life::Alive);
         let left = std::fs::read_dir(&folder).expect("the folder").count();
-        assert_eq!((left, look(&folder, "judged")), (3, Life::Dead));
+        assert_eq!((left, look(&folder, judged)), (3, Life::Dead));
+    }
+
+    #[test]
+    fn what_has_no_name_of_ours_is_never_opened_or_removed() {
+        let dir = tempfile::tempdir().expect("temp");
+        let folder = folder(&dir.path().join("a.db"));
+        make_folder(&folder).expect("a folder");
+        let names = ["Cargo.lock", "night.slots", "0123456789ABCDEF.lock", "0123456789abcde.lock"];
+        for name in names {
+            std::fs::write(folder.join(name), "theirs").expect("a file");
+        }
+        std::fs::write(dir.path().join("other.lock"), "theirs").expect("a file");
+        sweep(&folder, &HashSet::new());
+        let other = dir.path().join("other").display().to_string();
+        for stem in ["Cargo", "night", "../other", other.as_str(), "", "0123456789ABCDEF"] {
+            assert_eq!(look(&folder, stem), Life::Unknown, "{stem}");
+            assert_eq!(started(&folder, stem), HashSet::new(), "{stem}");
+            remove(&folder, stem);
+        }
+        assert_eq!(std::fs::read_dir(&folder).expect("the folder").count(), names.len());
+        assert!(dir.path().join("other.lock").exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_in_the_place_of_the_folder_is_not_followed() {
+        let dir = tempfile::tempdir().expect("temp");
+        let theirs = dir.path().join("theirs");
+        std::fs::create_dir(&theirs).expect("a folder");
+        let stem = "0123456789abcdef";
+        std::fs::write(theirs.join(format!("{stem}.lock")), "theirs").expect("a file");
+        let folder = folder(&dir.path().join("a.db"));
+        std::os::unix::fs::symlink(&theirs, &folder).expect("a link");
+        sweep(&folder, &HashSet::new());
+        remove(&folder, stem);
+        assert_eq!(look(&folder, stem), Life::Unknown);
+        let refused = Seat::take(&folder).expect_err("it is no folder").to_string();
+        assert!(refused.contains("it is a link or a file"), "{refused}");
+        assert_eq!(std::fs::read_dir(&theirs).expect("their folder").count(), 1);
     }
 }
