@@ -3,8 +3,8 @@
 //! Each runner has a seat in `<db>-litework/`: a lock file, held for as long as the process lives,
 //! and a slots file, in which each thread notes the task it is about to start. The kernel frees the
 //! lock at death, so a free lock means dead, at once. A held lock whose lease has not been renewed
-//! for 30 s of the observer's own monotonic clock means hung. That clock stands still while the machine
-//! sleeps, but not on Windows, where a process may be taken for hung after a sleep. A missing lock
+//! for 30 s in which the observer was looking means hung: time in which it did not look itself, as it was
+//! stopped, waited for the write lock or slept with the machine, says nothing of others. A missing lock
 //! file proves nothing, and the lease decides.
 //!
 //! The slots say which tasks had started: only those are charged for a crash. After a reboot nobody
@@ -19,6 +19,9 @@ use crate::error::Error;
 
 /// A lease that nobody renewed for this long is lost.
 pub(super) const LEASE: Duration = Duration::from_secs(30);
+/// From one look to the next at most this counts, twice as long as a look is due after the one before:
+/// in a longer pause the observer itself was held up, and so may be whoever it looks at.
+const LOOK_COUNTS: Duration = Duration::from_secs(1);
 /// Bytes of one slot: row, attempt, and room.
 const SLOT_BYTES: usize = 16;
 
@@ -211,21 +214,38 @@ pub(super) fn boot() -> String {
         .unwrap_or_default()
 }
 
-/// When each other process's lease was last seen to change.
+/// What was seen of one lease.
+#[derive(Debug)]
+struct Seen {
+    beat: i64,
+    looked_at: Instant,
+    /// How long it has not changed under the eyes of this process.
+    silent: Duration,
+}
+
+/// What was seen of the leases of other processes.
 #[derive(Debug, Default)]
 pub(super) struct Beats {
-    seen: HashMap<i64, (i64, Instant)>,
+    seen: HashMap<i64, Seen>,
 }
 
 impl Beats {
-    /// Whether this lease has not changed for [`LEASE`].
+    /// Whether this lease, as it was just read, has not changed for [`LEASE`].
     pub(super) fn is_stale(&mut self, worker: i64, beat: i64) -> bool {
-        let now = Instant::now();
-        let seen = self.seen.entry(worker).or_insert((beat, now));
-        if seen.0 != beat {
-            *seen = (beat, now);
+        self.is_stale_at(worker, beat, Instant::now())
+    }
+
+    fn is_stale_at(&mut self, worker: i64, beat: i64, now: Instant) -> bool {
+        let new = || Seen { beat, looked_at: now, silent: Duration::ZERO };
+        let seen = self.seen.entry(worker).or_insert_with(new);
+        if seen.beat == beat {
+            let pause = now.saturating_duration_since(seen.looked_at);
+            seen.silent += pause.min(LOOK_COUNTS);
+            seen.looked_at = now;
+        } else {
+            *seen = new();
         }
-        seen.1.elapsed() >= LEASE
+        seen.silent >= LEASE
     }
 
     /// What was seen of a process says nothing once it runs nothing: it need not renew then.
@@ -254,6 +274,30 @@ mod tests {
         let stem = seat.stem.clone();
         drop(seat);
         assert_eq!(look(&folder, &stem), Life::Unknown);
+    }
+
+    #[test]
+    fn a_lease_is_stale_after_30_s_of_looks_that_saw_no_change() {
+        let (mut beats, mut now) = (Beats::default(), Instant::now());
+        let mut looks = 0;
+        while !beats.is_stale_at(7, 1, now) {
+            now += Duration::from_millis(500);
+            looks += 1;
+        }
+        assert_eq!(looks, 60);
+        assert!(!beats.is_stale_at(7, 2, now), "it was renewed");
+    }
+
+    #[test]
+    fn time_in_which_the_observer_did_not_look_is_no_silence_of_others() {
+        let (mut beats, mut now) = (Beats::default(), Instant::now());
+        // It was stopped with the others, or waited for the write lock as they did.
+        for pause in [0, 45, 45, 3_600] {
+            now += Duration::from_secs(pause);
+            assert!(!beats.is_stale_at(7, 1, now), "after {pause} s");
+        }
+        now += Duration::from_millis(500);
+        assert!(!beats.is_stale_at(7, 2, now));
     }
 
     #[test]
