@@ -25,6 +25,8 @@ use crate::unserved::LOOK_EVERY;
 
 /// The lease is renewed this often while something runs: a third of its length.
 pub(super) const RENEW_EVERY: Duration = Duration::from_secs(10);
+/// A renewal that failed is tried again so soon, as others time what they see of the lease.
+const RENEW_AGAIN: Duration = Duration::from_millis(500);
 /// Dead processes are looked for this often while others have running tasks.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// A body that has not stopped this long after its time-out loses its lease and is marked stuck.
@@ -32,8 +34,8 @@ const STUCK_AFTER: Duration = Duration::from_secs(10);
 
 /// What the keeper remembers between two looks.
 struct Keeper {
-    /// When the lease was renewed.
-    renewed: Instant,
+    /// When to renew the lease.
+    renew_at: Instant,
     /// When to look at other processes.
     next_probe: Option<Instant>,
     /// When they were looked at.
@@ -57,7 +59,7 @@ pub(super) fn start(pool: &Arc<Pool>) -> Result<(), Error> {
 fn run(weak: &Weak<Pool>, clerk: Clerk) {
     let now = Instant::now();
     let mut keeper = Keeper {
-        renewed: now,
+        renew_at: now + RENEW_EVERY,
         next_probe: Some(now),
         probed: None,
         collect: None,
@@ -163,12 +165,14 @@ impl Keeper {
     fn renew(&mut self, pool: &Pool) -> Option<Instant> {
         let owner = pool.owner()?;
         if !pool.holds_any() {
-            self.renewed = Instant::now().checked_sub(RENEW_EVERY).unwrap_or(self.renewed);
+            self.renew_at = Instant::now();
             // Nobody rings when a task is handed over, so this is when it is noticed.
             return Some(Instant::now() + RENEW_EVERY);
         }
-        if self.renewed.elapsed() >= RENEW_EVERY {
-            match pool.backend.renew(owner) {
+        if self.renew_at <= Instant::now() {
+            let renewed = pool.backend.renew(owner);
+            let pause = pause_after(&renewed);
+            match renewed {
                 Ok(true) => {}
                 Ok(false) => {
                     tracing::error!(owner, "this process was taken for dead; it joins again");
@@ -183,10 +187,15 @@ impl Keeper {
                 }
                 Err(error) => tracing::error!(%error, "the lease could not be renewed"),
             }
-            self.renewed = Instant::now();
+            self.renew_at = Instant::now() + pause;
         }
-        Some(self.renewed + RENEW_EVERY)
+        Some(self.renew_at)
     }
+}
+
+/// When to renew the lease after it was tried.
+pub(super) fn pause_after(renewed: &Result<bool, Error>) -> Duration {
+    if renewed.is_ok() { RENEW_EVERY } else { RENEW_AGAIN }
 }
 
 fn deliver_cancels(pool: &Pool) {
@@ -227,4 +236,16 @@ fn end_late_bodies(pool: &Pool) -> Option<Instant> {
         }
     }
     next
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_renewal_that_failed_is_tried_again_long_before_the_lease_is_lost() {
+        assert_eq!(pause_after(&Ok(true)), RENEW_EVERY);
+        let busy = Error::NotStored { reason: "database is locked".to_owned(), source: None };
+        assert_eq!(pause_after(&Err(busy)), RENEW_AGAIN);
+    }
 }

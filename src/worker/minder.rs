@@ -8,10 +8,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::book::{Book, Ends, Ticket};
-use super::keeper::RENEW_EVERY;
+use super::keeper::{RENEW_EVERY, pause_after};
 use super::state::Phase;
 use super::{spawn, unstored};
 use crate::backend::Backend;
@@ -283,14 +283,18 @@ impl Minder {
         book.owner.filter(|_| book.holds_any())
     }
 
-    /// Shows that this process is alive. If it was given up, the next caller joins anew.
-    pub(super) fn renew(&self) {
-        let Some(owner) = self.owner_in_use() else { return };
-        match self.backend.renew(owner) {
+    /// Shows that this process is alive, and says when to do so again. If it was given up, the next caller
+    /// joins anew.
+    pub(super) fn renew(&self) -> Duration {
+        let Some(owner) = self.owner_in_use() else { return RENEW_EVERY };
+        let renewed = self.backend.renew(owner);
+        let pause = pause_after(&renewed);
+        match renewed {
             Ok(true) => {}
             Ok(false) => self.give_up(owner),
             Err(error) => tracing::error!(%error, "the lease could not be renewed"),
         }
+        pause
     }
 
     fn give_up(&self, owner: i64) {
@@ -352,7 +356,7 @@ fn run(weak: &Weak<Minder>) {
             None => return,
             Some(true) => minder.deliver_cancels(),
             Some(false) => {
-                minder.renew();
+                renew_at = Instant::now() + minder.renew();
                 minder.send_again();
             }
         }

@@ -382,6 +382,25 @@ fn a_process_that_was_idle_for_long_is_not_taken_for_hung() {
     is_still_running(&client, id);
 }
 
+/// G4: while another program holds the write lock, nobody can renew, which says nothing of him.
+#[test]
+#[ignore = "needs 60 s"]
+fn a_process_that_waits_for_a_long_transaction_of_others_is_not_taken_for_hung() {
+    let field = Field::default();
+    let mut child = deeds::pool(&field, &[does("wait")]);
+    child.expect("at body");
+    let id = enqueued(&mut child);
+    let client = builder(&field).workers(1).serve(["none"]).open().unwrap();
+    quiet(&mut child, 2);
+    let theirs = rusqlite::Connection::open(field.path("tasks.db")).unwrap();
+    theirs.busy_timeout(Duration::from_secs(20)).unwrap();
+    theirs.execute_batch("BEGIN IMMEDIATE").unwrap();
+    quiet(&mut child, 45);
+    theirs.execute_batch("COMMIT").unwrap();
+    quiet(&mut child, 5);
+    is_still_running(&client, id);
+}
+
 /// G10, G13: the commit can be seen only after its flush, long after the log was written.
 #[test]
 #[ignore = "needs strace"]
