@@ -64,7 +64,8 @@ use proc_macro::TokenStream;
 ///
 /// The context comes first, as `&Context` under any name, or not at all. The others are stored as
 /// one JSON object by parameter name, so renaming a parameter changes what is stored;
-/// `#[serde(default)]`, `#[serde(alias = "old")]` and the like may stand on them.
+/// `#[serde(default)]`, `#[serde(alias = "old")]` and the like may stand on them. A name that is stored
+/// and that the task does not have is passed over, so that a parameter may be removed.
 ///
 /// | Parameter | is stored as | `with` takes |
 /// |---|---|---|
