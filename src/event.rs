@@ -22,7 +22,8 @@ use crate::time::Timestamp;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EventKind {
-    /// A call was stored, or found the task that has its key ([`Event::existing`]).
+    /// A call was stored, or found the task that has its key ([`Event::existing`]). Not told of what no call
+    /// stores: what follows another task, a notice, and what is taken from the inbox begin with `Started`.
     Enqueued,
     /// A body is about to begin.
     Started,

@@ -11,7 +11,10 @@ use crate::error::Error;
 pub enum Mode {
     /// Worker threads of this process.
     Pool,
-    /// The caller, before `enqueue` returns. The default where no workers are configured.
+    /// The caller, before `enqueue` returns. The default where no workers are configured. Attempts that
+    /// fail follow each other at once for at most 10 s; `retry_in_place(false)` of the builder keeps the
+    /// back-off. What is due later, snoozes, or waits at a lock, a limit or a rate is stored:
+    /// [`run_pending`](crate::Client::run_pending) or a pool runs it.
     Inline,
     /// Another process.
     Enqueue,

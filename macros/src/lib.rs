@@ -47,7 +47,7 @@ use proc_macro::TokenStream;
 /// | `priority` | -100 to 100; higher runs first | 0 |
 /// | `attempts` | 1 to 1000, the first one included | 5 |
 /// | `retry` | `[5s, 30s, 1m]`, at most 64, the last repeats; or `exponential("1s", "1h")`, first and longest | `exponential("2s", "1h")` |
-/// | `timeout` | how long one attempt may run, 1ms to 365d | no limit |
+/// | `timeout` | after this long, 1ms to 365d, an attempt is asked to stop, which its body sees at `ctx.check()`; a pool gives it up 10 s later; a value that comes before that counts as a success | no limit |
 /// | `expires_after` | how long after its due time it may still be started, 1ms to 36500d | for ever |
 /// | `keep_for` | how long it is kept once it has ended, 0s to 36500d | what the client says |
 /// | `finish_sync` | a flag, or `= true`, `= false`: whether each end is committed at once instead of together with others | false |
@@ -64,7 +64,8 @@ use proc_macro::TokenStream;
 ///
 /// The context comes first, as `&Context` under any name, or not at all. The others are stored as
 /// one JSON object by parameter name, so renaming a parameter changes what is stored;
-/// `#[serde(default)]`, `#[serde(alias = "old")]` and the like may stand on them.
+/// `#[serde(default)]`, `#[serde(alias = "old")]` and the like may stand on them. A name that is stored
+/// and that the task does not have is passed over, so that a parameter may be removed.
 ///
 /// | Parameter | is stored as | `with` takes |
 /// |---|---|---|

@@ -90,6 +90,9 @@ impl Builder {
     /// | `Cancelled` | the canceller where the task had not begun, also by `delete`, `bulk` and `edit_as_copy`; else as above | |
     /// | `Finished` | the same thread, next | after whichever event is the last of a task |
     ///
+    /// A task that follows another ([`Options::follow`](crate::Options::follow)) and a notice have no
+    /// `Enqueued`, as no call stores them: their first event is `Started`.
+    ///
     /// An attempt that is handed back, at a shutdown say, has no event but its `Started`. A task that a
     /// claim finds to have expired or damaged has `Failed` and `Finished` from the one who claims. The events
     /// of one task come in order, and while one of its events is told no other thread tells the next; where a pool
