@@ -143,3 +143,46 @@ fn quickstart_names_a_file_it_cannot_count_and_counts_the_rest() {
     assert!(table.contains("  files                 1001\n"), "{table}");
     assert!(table.contains("  words                 2002\n"), "{table}");
 }
+
+/// A line that the example says of a run, which stands behind the time of its slot.
+#[cfg(feature = "cron")]
+fn runs_said(lines: &[String], what: &str) -> usize {
+    lines.iter().filter(|line| line.contains(what)).count()
+}
+
+/// What was missed while the program was off runs once, late, and the rest goes on.
+#[cfg(feature = "cron")]
+#[test]
+fn routine_work_fires_and_makes_up_for_what_was_missed() {
+    let field = Field::default();
+    let start = |seconds: &str| {
+        let mut command = Command::new(example("routine"));
+        command.arg(field.db()).arg(seconds);
+        command.env_remove("LITEWORK_MODE").env_remove("LITEWORK_WORKERS");
+        Child::from_command(command, "routine", &[])
+    };
+    let mut child = start("600");
+    child.expect("schedules in ");
+    child.listen_until(|lines| {
+        ["fetched inbox, on time", "tidied downloads, on time", "sent the report, on time"]
+            .iter()
+            .all(|what| runs_said(lines, what) > 0)
+    });
+    child.kill();
+    // As if a day had passed since.
+    let conn = child::look_into(&field.db());
+    let day = 86_400_000;
+    conn.execute(
+        "UPDATE litework_schedule SET next_at = next_at - ?1, due_at = due_at - ?1",
+        [day],
+    )
+    .unwrap();
+    drop(conn);
+    let mut child = start("2");
+    child.listen_until(|lines| lines.iter().filter(|line| line.contains(" missed, ")).count() == 3);
+    assert!(child.wait().success());
+    let tidy = child.heard.iter().find(|line| line.contains("tidy") && line.contains(" missed, "));
+    let words: Vec<&str> = tidy.unwrap().split_whitespace().collect();
+    let missed: u64 = words[3].parse().unwrap();
+    assert!((17_279..17_300).contains(&missed), "a day of slots that are 5 s apart: {words:?}");
+}

@@ -176,6 +176,16 @@ impl Child {
         }
     }
 
+    /// Listens until what was heard is enough.
+    pub(crate) fn listen_until(&mut self, enough: impl Fn(&[String]) -> bool) {
+        let until = Instant::now() + PATIENCE;
+        while !enough(&self.heard) {
+            let left = until.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left);
+            self.heard.push(line.unwrap_or_else(|_| panic!("not enough: {:?}", self.heard)));
+        }
+    }
+
     /// Listens to what a child had still said before its end.
     pub(crate) fn listen_to_the_end(&mut self) {
         self.heard.extend(self.lines.iter());

@@ -142,3 +142,27 @@ fn a_slot_makes_one_task_and_a_second_one_is_seen() {
     assert!(one_task_a_slot(false));
     assert!(!one_task_a_slot(true));
 }
+
+/// G11: a process that dies between the task of a slot and its commit has fired nothing.
+#[test]
+fn a_process_killed_while_it_fires_leaves_the_slot_to_the_next() {
+    for pass in 1..=3 {
+        let field = Field::default();
+        let fault = ("LITEWORK_FAULT", format!("slot_fired:{pass}"));
+        let mut child = start(&field, 1, &[fault]);
+        child.expect("at slot_fired");
+        child.kill();
+        let before = all_tasks(&field).len();
+        assert_eq!(before, pass - 1, "what was not committed is not there");
+        let mut next = start(&field, 1, &[]);
+        wait_for(&field, &mut next, i64::try_from(pass + 1).unwrap());
+        next.kill();
+        let slots = by_slot(&all_tasks(&field));
+        assert!(slots.values().flat_map(BTreeMap::values).all(|tasks| *tasks == 1), "{slots:?}");
+        let times: Vec<&Timestamp> = slots.values().flat_map(BTreeMap::keys).collect();
+        assert!(
+            times.windows(2).all(|two| two[0].until(*two[1]) == SECOND),
+            "none left out: {times:?}"
+        );
+    }
+}
