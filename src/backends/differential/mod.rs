@@ -28,6 +28,8 @@ use self::steps::{History, Plot};
 use crate::backend::{Backend, STEPS_MAX};
 use crate::backends::sqlite::recorder::Edge;
 use crate::error::Error;
+use crate::event::EventKind;
+use crate::follow::Follow;
 use crate::gate::Gate;
 use crate::id::TaskId;
 use crate::options::Durability;
@@ -341,6 +343,32 @@ fn a_claim_says_that_more_can_start_where_an_expiry_has_opened_a_gate() {
         let done = engine.exchange(at(7), &[], Some(&*offer)).expect("it answers");
         assert!(done.claimed.is_empty() && done.more, "{done:?}");
         assert_eq!(claim(engine, 7, Terms::open(1))[0].id, ids[1]);
+    });
+}
+
+#[test]
+fn a_claim_says_that_more_can_start_where_something_follows_an_expiry() {
+    on_both(|engine| {
+        let follow = Follow {
+            on: vec![EventKind::Failed],
+            kind: KINDS[1].to_owned(),
+            queue: QUEUES[0].to_owned(),
+            priority: 0,
+            attempts: 1,
+            at_most_once: false,
+            expires_ms: None,
+            every_ms: None,
+            then: Vec::new(),
+        };
+        let ties = Ties { follow: vec![follow], ..Ties::default() };
+        let extra = Some(Box::new(Extra { ties, ..Extra::default() }));
+        let followed = NewTask { expires_at: Some(at(6)), extra, ..task(KINDS[0]) };
+        let id = store(engine, vec![followed])[0];
+        let offer = Places::new(Terms::open(1));
+        let done = engine.exchange(at(7), &[], Some(&*offer)).expect("it answers");
+        assert!(done.claimed.is_empty() && done.more, "{done:?}");
+        let follows = engine.followers(id).expect("it answers");
+        assert_eq!(claim(engine, 7, Terms::open(1))[0].id, follows[0]);
     });
 }
 

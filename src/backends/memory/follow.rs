@@ -70,8 +70,11 @@ impl Book {
                 extra.claim = None;
             }
         }
-        if let Err(error) = self.insert(now, new, None, &[]) {
-            tracing::error!(%error, kind = follow.kind, "what follows a task could not be stored");
+        match self.insert(now, new, None, &[]) {
+            Ok(stored) => self.may_start |= stored.state == State::Ready,
+            Err(error) => {
+                tracing::error!(%error, kind = follow.kind, "what follows a task could not be stored");
+            }
         }
     }
 
