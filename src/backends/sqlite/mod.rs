@@ -4,6 +4,7 @@
 //! the only way to that connection, `query` reads on connections of its own. This module wires them
 //! to the [`Backend`] contract.
 
+mod bad_row;
 mod blocks;
 mod calendar;
 mod cancel;
@@ -460,13 +461,16 @@ impl Backend for Sqlite {
         let mut last = self.inner.last_gate.lock().unwrap_or_else(PoisonError::into_inner);
         for _ in 0..gates::LOOKS {
             let mut turn = self.inner.writer.turn()?;
-            let keys = turn.look(|conn| Ok(gates::forgotten(conn, now, &mut last)))??;
-            if !keys.is_empty() {
+            let found = turn.look(|conn| Ok(gates::forgotten(conn, now, &mut last)))??;
+            if !found.is_empty() {
                 turn.transaction(self.durability, |core| {
-                    keys.iter().try_for_each(|key| core.release_past(now, key))
+                    let mut damaged = found.damaged.iter();
+                    damaged.try_for_each(|row| damaged::end(core, *row, now))?;
+                    found.keys.iter().try_for_each(|key| core.release_past(now, key))?;
+                    ends::settle(core)
                 })?;
             }
-            if last.is_empty() {
+            if last.is_empty() && found.damaged.is_empty() {
                 break;
             }
         }
