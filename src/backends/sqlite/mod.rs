@@ -270,7 +270,8 @@ impl Sqlite {
         let mut turn = self.inner.writer.turn()?;
         // Outside of the transaction, so that what it has claimed is known if its commit fails.
         let mut done = Exchanged::default();
-        let answer = turn.transaction(level, |core| {
+        // A panic takes nothing with it either: what it had claimed is given back.
+        let exchange = |core: &mut Core| {
             done.finished = finish::finish_all(core, now, finishes)?;
             let told = core.effects.changed.len();
             done.ended = backend::ended_with(&core.effects.changed, finishes);
@@ -288,7 +289,8 @@ impl Sqlite {
             ends::settle(core)?;
             done.ended.extend_from_slice(&core.effects.changed[told..]);
             Ok(())
-        });
+        };
+        let answer = Error::caught(|| turn.transaction(level, exchange));
         if let (Err(error), Some(offer)) = (&answer, offer) {
             turn.doubt(error, claim::doubts(&done.claimed));
             claim::undo(offer, &done.claimed);
@@ -466,8 +468,7 @@ impl Backend for Sqlite {
                 turn.transaction(self.durability, |core| {
                     let mut damaged = found.damaged.iter();
                     damaged.try_for_each(|row| damaged::end(core, *row, now))?;
-                    found.keys.iter().try_for_each(|key| core.release_past(now, key))?;
-                    ends::settle(core)
+                    found.keys.iter().try_for_each(|key| core.release_past(now, key))
                 })?;
             }
             if last.is_empty() && found.damaged.is_empty() {
