@@ -10,6 +10,7 @@ use crate::id::TaskId;
 use crate::json::JsonError;
 use crate::near::{did_you_mean, nearest};
 use crate::outcome::{BoxError, Report};
+use crate::panics;
 use crate::state::{Reason, State};
 use crate::time::Timestamp;
 
@@ -285,6 +286,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Calls what may panic for a reason of our own, from a thread that others rely on.
+    pub(crate) fn caught<R>(call: impl FnOnce() -> Result<R, Self>) -> Result<R, Self> {
+        panics::caught(call)
+            .unwrap_or_else(|report| Err(Self::Storage { reason: report.message, source: None }))
+    }
+
     pub(crate) fn invalid(
         code: &'static str,
         place: impl Into<String>,

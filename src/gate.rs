@@ -7,7 +7,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::Error;
@@ -212,7 +213,7 @@ impl Rate {
 
     /// Microseconds from one start to the next.
     fn step(self) -> i64 {
-        let step = (self.period_ms * 1_000).div_ceil(u64::from(self.count.max(1)));
+        let step = self.period_ms.saturating_mul(1_000).div_ceil(u64::from(self.count.max(1)));
         i64::try_from(step).unwrap_or(i64::MAX)
     }
 
@@ -357,7 +358,12 @@ pub(crate) enum Gate {
     Limit {
         max: u32,
     },
-    Rate(Rate),
+    Rate(#[serde(deserialize_with = "sound_rate")] Rate),
+}
+
+/// What another program has written is no rate where it is out of its range.
+fn sound_rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Rate, D::Error> {
+    Rate::deserialize(deserializer)?.check().map_err(D::Error::custom)
 }
 
 impl Gate {
@@ -434,6 +440,21 @@ mod tests {
             }
             prop_assert_eq!(at_once, burst);
         }
+    }
+
+    #[test]
+    fn a_stored_rate_out_of_its_range_is_none() {
+        let sound = Gate::Rate(Rate::per(2, Duration::from_secs(1)));
+        let text = serde_json::to_string(&sound).expect("it encodes");
+        assert_eq!(serde_json::from_str::<Gate>(&text).expect("it is sound"), sound);
+        for huge in ["18446744073709551615", "9223372036854775807", "0"] {
+            let text = format!(r#"{{"rate":{{"count":1,"period_ms":{huge},"burst":1}}}}"#);
+            let refused = serde_json::from_str::<Gate>(&text).expect_err("it is none").to_string();
+            assert!(refused.contains("out_of_range: period of the rate"), "{refused}");
+        }
+        // One that was not read from a row counts up to the end of all times.
+        let endless = Rate::per(1, Duration::MAX);
+        assert_eq!(endless.after_start(i64::MAX, Timestamp::MAX), i64::MAX);
     }
 
     #[test]

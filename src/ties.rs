@@ -271,6 +271,12 @@ pub(crate) struct Key {
 }
 
 impl Ties {
+    /// What is taken for ties that cannot be read: whether others wait is asked of those.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn unreadable() -> Self {
+        Self { awaited: true, ..Self::default() }
+    }
+
     /// Whether its end concerns nobody.
     pub(crate) fn are_none(&self) -> bool {
         *self == Self::default()

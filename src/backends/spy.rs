@@ -44,12 +44,23 @@ pub(crate) struct Spy {
     pub(crate) prunes: AtomicUsize,
     /// Other processes cannot be listened to.
     pub(crate) deaf: AtomicBool,
+    /// The next exchanges, or looks at other processes, panic.
+    pub(crate) panics: AtomicUsize,
     /// The owner's lease was taken away.
     pub(crate) given_up: AtomicBool,
 }
 
 fn count(counter: &AtomicUsize) {
     counter.fetch_add(1, Ordering::SeqCst);
+}
+
+impl Spy {
+    fn panic_if_told(&self) {
+        let told = self
+            .panics
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        assert!(told.is_err(), "as it was told");
+    }
 }
 
 impl Backend for Spy {
@@ -106,6 +117,7 @@ impl Backend for Spy {
         offer: Option<&dyn Offer>,
     ) -> Result<Exchanged, Error> {
         count(&self.exchanges);
+        self.panic_if_told();
         self.inner.exchange(now, finishes, offer)
     }
 
@@ -131,6 +143,7 @@ impl Backend for Spy {
 
     fn rescue(&self, now: Timestamp, owner: i64) -> Result<Rescued, Error> {
         count(&self.rescues);
+        self.panic_if_told();
         self.inner.rescue(now, owner)
     }
 

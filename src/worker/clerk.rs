@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::bell::{Bell, Rung};
 use super::pool::Pool;
-use super::spawn;
+use super::{look_again, spawn};
 use crate::error::Error;
 use crate::intake::{HELD_BACK_MAX, Intake, Left};
 use crate::ticker::Ticker;
@@ -72,8 +72,8 @@ fn run(weak: &Weak<Pool>, bell: &Bell) {
     let mut desk = Desk::new();
     let mut rung = Rung::default();
     while let Some(pool) = weak.upgrade().filter(|pool| !pool.is_over()) {
-        let until = desk.look(&pool, &rung);
-        rung = bell.wait(until);
+        let until = Error::caught(|| Ok(desk.look(&pool, &rung)));
+        rung = bell.wait(until.unwrap_or_else(|error| Some(look_again(&error))));
     }
 }
 

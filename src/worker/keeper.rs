@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use super::bell::Rung;
 use super::clerk::Clerk;
 use super::pool::Pool;
-use super::spawn;
 use super::state::Phase;
+use super::{look_again, spawn};
 use crate::attempt::timed_out;
 use crate::context::StopReason;
 use crate::error::Error;
@@ -70,8 +70,8 @@ fn run(weak: &Weak<Pool>, clerk: Clerk) {
     };
     let mut rung = Rung::default();
     while let Some(pool) = weak.upgrade().filter(|pool| !pool.is_over()) {
-        let until = keeper.look(&pool, &rung);
-        rung = pool.keeper.wait(until);
+        let until = Error::caught(|| Ok(keeper.look(&pool, &rung)));
+        rung = pool.keeper.wait(until.unwrap_or_else(|error| Some(look_again(&error))));
     }
 }
 

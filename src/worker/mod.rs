@@ -28,11 +28,16 @@ mod stop;
 #[cfg(test)]
 mod tests;
 
+use std::time::{Duration, Instant};
+
 use crate::error::Error;
 use crate::event::About;
 use crate::outcome::Outcome;
 use crate::record::{Claimed, Finish};
 use crate::time::Timestamp;
+
+/// A pause that keeps a fault that stays from using up a processor.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// A finish whose lease was lost is no error of the runner: somebody else holds the task by now.
 pub(crate) fn tell_lost(finish: &Finish, error: &Error) {
@@ -50,6 +55,12 @@ fn given_back(task: &Claimed, now: Timestamp) -> Finish {
 fn unstored() -> Error {
     let reason = "what has ended could not be stored; shut down again to store it".to_owned();
     Error::NotStored { reason, source: None }
+}
+
+/// After a look that panicked, another soon.
+fn look_again(error: &Error) -> Instant {
+    tracing::error!(%error, "a look of a pool's own thread ended half-way; trying again");
+    Instant::now() + LOOK_AGAIN
 }
 
 fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<(), Error> {

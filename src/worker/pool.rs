@@ -158,8 +158,15 @@ impl Pool {
     /// One worker thread, from start to end.
     pub(super) fn work(self: Arc<Self>, slot: usize) {
         self.mark_worker();
-        while self.next(slot) {
-            self.run_chunk(slot);
+        let ended = Error::caught(|| {
+            while self.next(slot) {
+                self.run_chunk(slot);
+            }
+            Ok(())
+        });
+        if let Err(error) = ended {
+            tracing::error!(%error, slot, "a thread of the pool has ended");
+            self.lose_thread(slot);
         }
         self.state().threads_left -= 1;
         self.wake.notify_all();
@@ -224,6 +231,14 @@ impl Pool {
             }
         }
         false
+    }
+
+    /// The thread of this slot is gone. What stood before it goes back; what it ran is ended with its lease.
+    fn lose_thread(&self, slot: usize) {
+        let tasks: Vec<Claimed> = self.slot(slot).chunk.drain(..).collect();
+        self.hand_back(&tasks);
+        self.state().live.remove(&slot);
+        self.slot(slot).busy = false;
     }
 
     /// Runs what stands in this thread's slot, and keeps the finishes.
@@ -378,7 +393,8 @@ impl Pool {
         let places = self.places().filter(|_| running);
         let offer = places.as_deref().map(|places| places as &dyn Offer);
         let telling = self.hooks.ending(&finishes);
-        let answer = self.backend.exchange(self.clock.now(), &finishes, offer);
+        let now = self.clock.now();
+        let answer = Error::caught(|| self.backend.exchange(now, &finishes, offer));
         if let Ok(done) = &answer {
             // Before anybody else pumps, and before what was claimed begins.
             self.telling.store(true, Ordering::SeqCst);

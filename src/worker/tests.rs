@@ -468,6 +468,26 @@ fn the_keeper_keeps_the_time_while_a_receiver_of_events_is_slow() {
 }
 
 #[test]
+fn a_panic_of_the_engine_stops_neither_a_pool_nor_its_end() {
+    let place = Place::new();
+    let pool = place.start(1).expect("it starts");
+    let handle = place.client.enqueue(Hold.call()).expect("stored");
+    place.gate.wait_for(1);
+    // The keeper's look, and the commit of the end.
+    place.spy.panics.store(1, Ordering::SeqCst);
+    place.spy.signal().ring(Notice::Foreign);
+    eventually("a look panics", || place.spy.panics.load(Ordering::SeqCst) == 0);
+    place.spy.panics.store(2, Ordering::SeqCst);
+    place.gate.open();
+    eventually("it ends", || place.state(handle.id()) == State::Succeeded);
+    assert_eq!(pool.state().threads_left, 1);
+    pool.drain();
+    assert!(pool.wait_idle(Instant::now() + LONG));
+    pool.leave().expect("it ends");
+    eventually("all threads have gone", || pool.state().threads_left == 0);
+}
+
+#[test]
 fn a_pool_is_not_idle_until_what_its_bodies_came_to_stands_in_line() {
     let place = Place::new();
     let pool = place.start(1).expect("it starts");

@@ -92,7 +92,7 @@ pub(super) struct Core {
     pub(super) left_gates: BTreeMap<String, Timestamp>,
     /// Whether an end has let a task go on that waited for it, since this was last asked.
     pub(super) may_start: bool,
-    /// Rows that had ended when they were stored, and that others follow.
+    /// Rows that had ended when they were stored, or ended as damaged, and that others follow.
     pub(super) stillborn: Vec<(i64, Timestamp)>,
     pub(super) tags: Tags,
     /// To be given back by the next transaction, before anybody can claim them again.
@@ -322,6 +322,10 @@ impl Core {
                 Freed::Due(due_at) => {
                     self.note_due(due_at);
                     self.effects.work = true;
+                }
+                Freed::Ended { row, at } => {
+                    self.effects.changed.push(row);
+                    self.stillborn.push((row, at));
                 }
             }
         }

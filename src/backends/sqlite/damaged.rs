@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+pub(super) use super::bad_row::end_row;
 use super::core::{Core, NextDue};
 use super::ends;
 use super::errors::not_stored;
@@ -21,15 +22,6 @@ const PAGE: u32 = 5_000;
 const SWEPT: u32 = 1_000;
 /// How long a slice of what was found holds the lock, but for its last row.
 const SLICE: Duration = Duration::from_millis(2);
-
-/// Served by the primary key. Numbers that cannot be are brought into their range, so that the row can
-/// be read; texts stay as they are, to be looked at.
-const END: &str = "UPDATE litework_task SET state = 'failed', reason = 'bad_row', \
-     finished_at = ?2, unique_key = NULL, priority = max(-100, min(priority, 100)), \
-     attempts_max = max(1, min(attempts_max, 1000)), \
-     attempt = max(0, min(attempt, max(1, min(attempts_max, 1000)))), \
-     crashes = max(0, min(crashes, 1000)), snoozes = max(0, min(snoozes, 1000000000)) \
-     WHERE id = ?1";
 
 /// Served by the primary key.
 const LAST: &str = "SELECT max(id) FROM \
@@ -52,14 +44,7 @@ const UNOWNED: &str =
 const BETWEEN_LANES: &str = "SELECT id FROM litework_task \
      WHERE state = 'ready' AND lane > ?1 AND lane < ?2 LIMIT +?3";
 
-/// Ends a damaged row.
-pub(super) fn end_row(conn: &Connection, row: i64, now: Timestamp) -> rusqlite::Result<()> {
-    conn.prepare_cached(END)?.execute((row, now.as_millis()))?;
-    tracing::warn!(row, "a damaged task is ended as bad_row");
-    Ok(())
-}
-
-/// The same where it may be remembered as ready, and others may wait for it.
+/// Ends a damaged row that may be remembered as ready, and for which others may wait.
 pub(super) fn end(core: &mut Core, row: i64, now: Timestamp) -> Result<(), Error> {
     end_row(&core.conn, row, now).map_err(not_stored)?;
     left(core, row, now)?;
@@ -153,7 +138,7 @@ mod tests {
     use crate::event::EventKind;
     use crate::filter::Filter;
     use crate::follow::Follow;
-    use crate::gate::Gate;
+    use crate::gate::{Gate, Rate};
     use crate::id::TaskId;
     use crate::outcome::{Outcome, Report};
     use crate::record::{Finish, NewTask};
@@ -340,12 +325,6 @@ mod tests {
         NewTask { extra: Some(Box::new(Extra { after, ..Extra::default() })), ..task(NOW) }
     }
 
-    fn at_a_limit() -> NewTask {
-        let ties = Ties { gate: Some(Gate::Limit { max: 9 }), ..Ties::default() };
-        let extra = Extra { wait_key: Some("a".to_owned()), ties, ..Extra::default() };
-        NewTask { extra: Some(Box::new(extra)), ..task(NOW) }
-    }
-
     fn enqueue(bench: &Bench, task: NewTask) -> TaskId {
         bench.engine.enqueue(at(NOW), vec![task], None).expect("it is stored")[0].id
     }
@@ -356,7 +335,7 @@ mod tests {
     fn a_gate_that_cannot_be_read_does_not_stop_the_claims() {
         for change in ["wait_key = CAST(x'ff' AS TEXT)", "ties = CAST(x'ff' AS TEXT)"] {
             let bench = Bench::new();
-            let gated = enqueue(&bench, at_a_limit());
+            let gated = enqueue(&bench, at_gate(Gate::Limit { max: 9 }));
             let sound = bench.store(1, NOW);
             bench.damage(change, gated);
             ready_after(&bench, &sound);
@@ -364,6 +343,78 @@ mod tests {
             let state: String =
                 bench.stranger.query_row(state, [gated.row()], |row| row.get(0)).expect("there");
             assert_eq!(state, "failed bad_row", "{change}");
+        }
+    }
+
+    /// How many have not ended.
+    fn open(bench: &Bench) -> i64 {
+        let sql = "SELECT count(*) FROM litework_task WHERE finished_at IS NULL";
+        bench.stranger.query_row(sql, [], |row| row.get(0)).expect("a count")
+    }
+
+    fn at_gate(gate: Gate) -> NewTask {
+        let ties = Ties { gate: Some(gate), ..Ties::default() };
+        let extra = Extra { wait_key: Some("a".to_owned()), ties, ..Extra::default() };
+        NewTask { extra: Some(Box::new(extra)), ..task(NOW) }
+    }
+
+    #[test]
+    fn a_damaged_row_that_waits_at_a_gate_stops_neither_the_gate_nor_the_pool() {
+        let rate = Gate::Rate(Rate::per(1, Duration::from_millis(1)));
+        for gate in [Gate::TURN, Gate::Limit { max: 1 }, rate] {
+            for change in ["priority = 256", "due_at = -7", "ties = CAST(x'ff' AS TEXT)"] {
+                let bench = Bench::new();
+                let ids: Vec<_> = (0..3).map(|_| enqueue(&bench, at_gate(gate))).collect();
+                let waiter = enqueue(&bench, after(&ids[1..2]));
+                bench.damage(change, ids[1]);
+                let mut now = NOW;
+                let mut finishes = Vec::new();
+                for _ in 0..9 {
+                    let done = bench.exchange(now, &finishes);
+                    assert!(done.finished.iter().all(Result::is_ok), "{gate:?}, {change}");
+                    finishes = done.claimed.iter().map(success).collect();
+                    now += 1;
+                }
+                assert_eq!(open(&bench), 0, "{gate:?}, {change}");
+                assert_eq!(bench.states(&[ids[2]]), [(State::Succeeded, None)]);
+                if change == "priority = 256" {
+                    assert_eq!(bench.states(&[ids[1], waiter]), [ENDED, DOOMED], "{gate:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn those_whose_gate_is_no_text_are_ended_by_the_look_at_gates() {
+        let bench = Bench::new();
+        let ids: Vec<_> = (0..4).map(|_| enqueue(&bench, at_gate(Gate::TURN))).collect();
+        bench.damage("wait_key = CAST(x'61ff' AS TEXT)", ids[1]);
+        bench.damage("wait_key = CAST(x'61ff' AS TEXT)", ids[2]);
+        bench.damage("wait_key = 'b'", ids[3]);
+        bench.engine.open_gates(at(NOW)).expect("it looks");
+        assert_eq!(open(&bench), 2);
+        let state = "SELECT state FROM litework_task WHERE id = ?1";
+        let state: String =
+            bench.stranger.query_row(state, [ids[3].row()], |row| row.get(0)).expect("there");
+        assert_eq!(state, "ready", "and the one behind them goes on");
+    }
+
+    #[test]
+    fn a_damaged_batch_or_one_that_comes_after_it_does_not_stop_the_end_of_its_last_member() {
+        for change in ["finished_at = 5", "priority = 256", "due_at = -7"] {
+            for of_batch in [true, false] {
+                let bench = Bench::new();
+                let batch = bench.group(1);
+                let waiter = enqueue(&bench, after(&[batch]));
+                let damaged = if of_batch { batch } else { waiter };
+                bench.damage(change, damaged);
+                let claimed = bench.exchange(NOW, &[]).claimed;
+                let done = bench.exchange(NOW, &[success(&claimed[0])]);
+                assert!(done.finished[0].is_ok(), "{change}: {:?}", done.finished);
+                let finishes: Vec<_> = done.claimed.iter().map(success).collect();
+                bench.exchange(NOW, &finishes);
+                assert_eq!(open(&bench), 0, "{change}");
+            }
         }
     }
 
@@ -399,6 +450,29 @@ mod tests {
             let open = "SELECT count(*) FROM litework_task WHERE finished_at IS NULL";
             let open: i64 = bench.stranger.query_row(open, [], |row| row.get(0)).expect("a count");
             assert_eq!(open, 0, "{change}: it does not wait for ever");
+        }
+    }
+
+    #[test]
+    fn those_after_a_task_whose_ties_are_damaged_do_not_wait_for_ever() {
+        let rate =
+            r#"ties = '{"gate":{"rate":{"count":1,"period_ms":18446744073709551615,"burst":1}}}'"#;
+        for change in ["ties = CAST(x'ff' AS TEXT)", "ties = '{'", rate] {
+            for is_running in [true, false] {
+                let bench = Bench::new();
+                let first = bench.store(1, NOW)[0];
+                enqueue(&bench, after(&[first]));
+                let mut finishes = Vec::new();
+                if is_running {
+                    finishes.extend(bench.exchange(NOW, &[]).claimed.iter().map(success));
+                }
+                bench.damage(change, first);
+                for _ in 0..3 {
+                    let claimed = bench.exchange(NOW, &finishes).claimed;
+                    finishes = claimed.iter().map(success).collect();
+                }
+                assert_eq!(open(&bench), 0, "{change}, {is_running}");
+            }
         }
     }
 

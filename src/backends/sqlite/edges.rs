@@ -6,14 +6,15 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::bad_row;
 use super::errors::not_stored;
 use super::gates::Freed;
-use super::row::{text, ties_of};
+use super::row::{text, ties};
 use crate::error::Error;
 use crate::flow::{Sum, before_ended, members_ended};
 use crate::id::TaskId;
 use crate::state::{Reason, State};
-use crate::ties::{Before, Policy, Ref};
+use crate::ties::{Before, Policy, Ref, Ties};
 use crate::time::Timestamp;
 
 /// Served by the primary key.
@@ -220,7 +221,7 @@ struct Waiter {
     due_at: Timestamp,
     lane: i64,
     rank: i64,
-    ties: Option<String>,
+    ties: Ties,
     /// Others keep it waiting.
     is_blocked: bool,
 }
@@ -236,12 +237,17 @@ pub(super) fn close(
     let waiters = waiters(conn, row)?;
     for waiter in waiters {
         if ends_with(state, waiter.policy) {
-            run(conn, END_WITH, (waiter.row, state.as_str(), now.as_millis()))?;
-            record(conn, waiter.row, row, state, now)?;
+            let values = (waiter.row, state.as_str(), now.as_millis());
+            if bad_row::change(conn, (END_WITH, values), waiter.row, now)? {
+                record(conn, waiter.row, row, state, now)?;
+            }
             ended.push(waiter.row);
         } else if !waiter.is_blocked {
             ripple.may_start |= waiter.due_at <= now;
-            let_go_on(conn, now, waiter, ripple)?;
+            let after = waiter.row;
+            if !let_go_on(conn, now, waiter, ripple)? {
+                ended.push(after);
+            }
         }
     }
     run(conn, CLOSE, [row])?;
@@ -267,7 +273,7 @@ fn waiters(conn: &Connection, row: i64) -> Result<Vec<Waiter>, Error> {
                     due_at: Timestamp::clamped(found.get(2)?),
                     lane: found.get(3)?,
                     rank: found.get(4)?,
-                    ties: text(found, 5),
+                    ties: ties(found, 5),
                     is_blocked: found.get(6)?,
                 })
             })?;
@@ -276,15 +282,16 @@ fn waiters(conn: &Connection, row: i64) -> Result<Vec<Waiter>, Error> {
         .map_err(not_stored)
 }
 
-/// All before it have ended: it is ready, due later, or stands at its gate from now on.
+/// All before it have ended: it is ready, due later, or stands at its gate from now on. False if it is
+/// damaged, and has ended.
 fn let_go_on(
     conn: &Connection,
     now: Timestamp,
     waiter: Waiter,
     ripple: &mut Ripple,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let Waiter { row, due_at, lane, rank, .. } = waiter;
-    let ties = ties_of(waiter.ties);
+    let ties = waiter.ties;
     let gate = ties.gate.filter(|gate| !gate.skips() && ties.held_key.is_some());
     let (state, reason) = match gate {
         _ if due_at > now => (State::Scheduled, Some(Reason::Delayed)),
@@ -292,13 +299,16 @@ fn let_go_on(
         None => (State::Ready, None),
     };
     let key = ties.held_key;
-    run(conn, LET_GO_ON, (row, state.as_str(), reason.map(Reason::as_str), &key))?;
+    let values = (row, state.as_str(), reason.map(Reason::as_str), &key);
+    if !bad_row::change(conn, (LET_GO_ON, values), row, now)? {
+        return Ok(false);
+    }
     match (state, key) {
         (State::Scheduled, _) => ripple.freed.push(Freed::Due(due_at)),
         (State::Waiting, Some(key)) => ripple.gates.push(key),
         _ => ripple.freed.push(Freed::Ready { row, lane, rank }),
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Notes in a task with which other one it has ended.
@@ -357,8 +367,9 @@ pub(super) fn sum_up(conn: &Connection, now: Timestamp, batch: i64) -> Result<bo
     let text = serde_json::to_string(&sum).unwrap_or_default();
     let result = (state == State::Succeeded).then_some(text);
     let reason_word = reason.map(Reason::as_str);
-    run(conn, END_BATCH, (batch, state.as_str(), reason_word, now.as_millis(), result))?;
-    if reason == Some(Reason::Parent) {
+    let values = (batch, state.as_str(), reason_word, now.as_millis(), result);
+    let is_sound = bad_row::change(conn, (END_BATCH, values), batch, now)?;
+    if is_sound && reason == Some(Reason::Parent) {
         let report = serde_json::to_string(&members_ended(&sum)).unwrap_or_default();
         run(conn, RECORD, (batch, state.as_str(), now.as_millis(), report))?;
     }

@@ -10,9 +10,9 @@ use super::core::Core;
 use super::edges::{self, Ripple};
 use super::errors::not_stored;
 use super::follow;
-use super::gates;
+use super::gates::{self, Freed};
 use super::lanes::Unwritten;
-use super::row::{text, ties_of};
+use super::row::{text, ties};
 use super::unique;
 use crate::backend::Offer;
 use crate::calendar;
@@ -65,11 +65,11 @@ pub(super) fn sum_up(core: &mut Core) -> Result<(), Error> {
 
 /// Ends batches, and lets those go on that wait at gates which somebody has left.
 pub(super) fn settle(core: &mut Core) -> Result<(), Error> {
-    sum_up(core)?;
-    while let Some((key, now)) = core.left_gates.pop_first() {
+    loop {
+        sum_up(core)?;
+        let Some((key, now)) = core.left_gates.pop_first() else { return Ok(()) };
         core.release(now, &key)?;
     }
-    Ok(())
 }
 
 /// The same for a transaction that goes on to claim: who has a place, and stands in a lane that is known, is
@@ -112,10 +112,16 @@ fn open_gates(
     conn: &Connection,
     now: Timestamp,
     step_ms: i64,
-    ripple: Ripple,
+    mut ripple: Ripple,
 ) -> Result<(), Error> {
-    let mut gates = ripple.gates.into_iter();
-    gates.try_for_each(|key| gates::release(conn, now, &key, step_ms).map(drop))
+    while let Some(key) = ripple.gates.pop() {
+        for freed in gates::release(conn, now, &key, step_ms)? {
+            if let Freed::Ended { row, .. } = freed {
+                spread(conn, now, step_ms, row, &mut ripple)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Ends a batch whose last member has ended, likewise.
@@ -174,7 +180,7 @@ fn read(conn: &Connection, row: i64) -> Result<Option<Tied>, Error> {
             read.query_row([row], |found| {
                 Ok(Tied {
                     state: text(found, 0).and_then(|word| State::from_word(&word)),
-                    ties: ties_of(text(found, 1)),
+                    ties: ties(found, 1),
                     has_key: found.get(2)?,
                     wait_key: text(found, 3),
                     batch: found.get(4)?,

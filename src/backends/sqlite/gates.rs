@@ -6,13 +6,14 @@
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::errors::not_stored;
-use super::row::text;
-use super::row::ties_of;
+use super::bad_row;
+use super::errors::{is_decode_error, not_stored};
+use super::row::{text, ties};
 use crate::error::Error;
 use crate::fault;
 use crate::gate::{Gate, Rate};
 use crate::id::TaskId;
+use crate::options::{PRIORITY_MAX, PRIORITY_MIN};
 use crate::state::rank;
 use crate::time::Timestamp;
 
@@ -92,8 +93,13 @@ const RESERVE: &str =
     "UPDATE litework_meta SET value = value + ?1 WHERE name = 'fence' RETURNING value";
 
 /// The next key at which a task waits. Served by `litework_task_gate`.
-pub(super) const NEXT_KEY: &str = "SELECT wait_key FROM litework_task \
+pub(super) const NEXT_KEY: &str = "SELECT wait_key, id FROM litework_task \
      WHERE wait_key > ?1 AND finished_at IS NULL AND state = 'waiting' ORDER BY wait_key LIMIT 1";
+
+/// Those that wait at the same key as one. Served by `litework_task_gate` and the primary key.
+pub(super) const SAME_KEY: &str = "SELECT id FROM litework_task \
+     WHERE wait_key = (SELECT wait_key FROM litework_task WHERE id = ?1) \
+     AND finished_at IS NULL AND state = 'waiting' LIMIT +?2";
 
 /// The first that waits and is of another lane than all that may pass next: theirs may be shut. Served by
 /// `litework_task_gate`.
@@ -155,6 +161,8 @@ pub(super) enum Freed {
     Ready { row: i64, lane: i64, rank: i64 },
     /// Scheduled for this moment.
     Due(Timestamp),
+    /// Its row was damaged, so it has ended.
+    Ended { row: i64, at: Timestamp },
 }
 
 /// Whether a task that is about to start may.
@@ -282,10 +290,10 @@ pub(super) fn close(
     until: Timestamp,
 ) -> Result<(), Error> {
     let close = || -> rusqlite::Result<usize> {
-        let (key, ties) = conn
+        let (key, gate) = conn
             .prepare_cached(GATE)?
-            .query_row([row], |row| Ok((row.get::<_, Option<String>>(0)?, row.get(1)?)))?;
-        let by_rate = matches!(ties_of(ties).gate, Some(Gate::Rate(_)));
+            .query_row([row], |row| Ok((text(row, 0), ties(row, 1).gate)))?;
+        let by_rate = matches!(gate, Some(Gate::Rate(_)));
         let (scope, name) = match key.as_deref().filter(|_| by_rate) {
             Some(key) => ("key", key),
             None => ("queue", queue),
@@ -377,9 +385,11 @@ pub(super) fn next(conn: &Connection, now: Timestamp, key: &str) -> Result<Vec<N
 }
 
 fn waits(row: &Row<'_>) -> rusqlite::Result<Next> {
-    let gate = ties_of(text(row, 4)).gate.unwrap_or(Gate::TURN);
-    let (row, lane, rank, priority) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-    Ok(Next { row, lane, rank, priority, gate })
+    let gate = ties(row, 4).gate.unwrap_or(Gate::TURN);
+    // What cannot be a priority is found out when the row is written.
+    let priority = row.get::<_, i64>(3)?.clamp(PRIORITY_MIN.into(), PRIORITY_MAX.into());
+    let priority = i8::try_from(priority).unwrap_or_default();
+    Ok(Next { row: row.get(0)?, lane: row.get(1)?, rank: row.get(2)?, priority, gate })
 }
 
 /// Makes it ready, or schedules it for the moment at which its rate admits it.
@@ -393,39 +403,75 @@ pub(super) fn go_on(
     if let Gate::Rate(rate) = next.gate {
         let opens_at = opens_at(conn, key, rate)?;
         if opens_at > now {
-            postpone(conn, next.row, opens_at, next.priority, step_ms)?;
-            return Ok(Freed::Due(opens_at));
+            let rank = rank(opens_at, next.priority, step_ms);
+            let values = (next.row, opens_at.as_millis(), rank);
+            let is_sound = bad_row::change(conn, (POSTPONE, values), next.row, now)?;
+            let ended = Freed::Ended { row: next.row, at: now };
+            return Ok(if is_sound { Freed::Due(opens_at) } else { ended });
         }
     }
-    conn.prepare_cached(PROMOTE)
-        .and_then(|mut promote| promote.execute([next.row]))
-        .map_err(not_stored)?;
-    Ok(Freed::Ready { row: next.row, lane: next.lane, rank: next.rank })
+    let Next { row, lane, rank, .. } = *next;
+    let is_sound = bad_row::change(conn, (PROMOTE, [row]), row, now)?;
+    let ended = Freed::Ended { row, at: now };
+    Ok(if is_sound { Freed::Ready { row, lane, rank } } else { ended })
 }
 
-/// Keys at which tasks wait that nobody keeps waiting, or that only tasks keep waiting which may not be able
-/// to start: of a queue that is paused, say, or of a kind that no process serves. `last` is where the look
-/// before ended.
+/// What a look at gates has found.
+#[derive(Debug, Default)]
+pub(super) struct Forgotten {
+    /// Keys at which tasks wait that nobody keeps waiting, or that only tasks keep waiting which may not be
+    /// able to start: of a queue that is paused, say, or of a kind that no process serves.
+    pub(super) keys: Vec<String>,
+    /// Rows whose key is no text, so that nobody could let them go on.
+    pub(super) damaged: Vec<i64>,
+}
+
+impl Forgotten {
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.damaged.is_empty()
+    }
+}
+
+/// Looks at the next gates; `last` is where the look before ended.
 pub(super) fn forgotten(
     conn: &Connection,
     now: Timestamp,
     last: &mut String,
-) -> Result<Vec<String>, Error> {
-    let mut found = Vec::new();
+) -> Result<Forgotten, Error> {
+    let mut found = Forgotten::default();
     for _ in 0..KEYS_MAX {
         let next = conn.prepare_cached(NEXT_KEY).and_then(|mut next| {
-            next.query_row([&*last], |row| row.get::<_, String>(0)).optional()
+            next.query_row([&*last], |row| Ok((row.get::<_, String>(0), row.get(1)?))).optional()
         });
-        let Some(key) = next.map_err(not_stored)? else {
-            last.clear();
-            break;
+        let key = match next.map_err(not_stored)? {
+            None => {
+                last.clear();
+                break;
+            }
+            Some((Ok(key), _)) => key,
+            Some((Err(error), row)) if is_decode_error(&error) => {
+                // The next look goes on here, without them.
+                found.damaged = same_key(conn, row)?;
+                break;
+            }
+            Some((Err(error), _)) => return Err(not_stored(error)),
         };
         if !next_past(conn, now, &key)?.is_empty() {
-            found.push(key.clone());
+            found.keys.push(key.clone());
         }
         *last = key;
     }
     Ok(found)
+}
+
+fn same_key(conn: &Connection, row: i64) -> Result<Vec<i64>, Error> {
+    conn.prepare_cached(SAME_KEY)
+        .and_then(|mut read| {
+            let most = i64::try_from(KEYS_MAX).unwrap_or(i64::MAX);
+            let rows = read.query_map((row, most), |row| row.get(0))?;
+            rows.collect()
+        })
+        .map_err(not_stored)
 }
 
 /// Those that may go on, or else the first that could, past those that may pass next and are of other lanes.

@@ -4,6 +4,7 @@
 //! the only way to that connection, `query` reads on connections of its own. This module wires them
 //! to the [`Backend`] contract.
 
+mod bad_row;
 mod blocks;
 mod calendar;
 mod cancel;
@@ -269,7 +270,8 @@ impl Sqlite {
         let mut turn = self.inner.writer.turn()?;
         // Outside of the transaction, so that what it has claimed is known if its commit fails.
         let mut done = Exchanged::default();
-        let answer = turn.transaction(level, |core| {
+        // A panic takes nothing with it either: what it had claimed is given back.
+        let exchange = |core: &mut Core| {
             done.finished = finish::finish_all(core, now, finishes)?;
             let told = core.effects.changed.len();
             done.ended = backend::ended_with(&core.effects.changed, finishes);
@@ -287,7 +289,8 @@ impl Sqlite {
             ends::settle(core)?;
             done.ended.extend_from_slice(&core.effects.changed[told..]);
             Ok(())
-        });
+        };
+        let answer = Error::caught(|| turn.transaction(level, exchange));
         if let (Err(error), Some(offer)) = (&answer, offer) {
             turn.doubt(error, claim::doubts(&done.claimed));
             claim::undo(offer, &done.claimed);
@@ -460,13 +463,15 @@ impl Backend for Sqlite {
         let mut last = self.inner.last_gate.lock().unwrap_or_else(PoisonError::into_inner);
         for _ in 0..gates::LOOKS {
             let mut turn = self.inner.writer.turn()?;
-            let keys = turn.look(|conn| Ok(gates::forgotten(conn, now, &mut last)))??;
-            if !keys.is_empty() {
+            let found = turn.look(|conn| Ok(gates::forgotten(conn, now, &mut last)))??;
+            if !found.is_empty() {
                 turn.transaction(self.durability, |core| {
-                    keys.iter().try_for_each(|key| core.release_past(now, key))
+                    let mut damaged = found.damaged.iter();
+                    damaged.try_for_each(|row| damaged::end(core, *row, now))?;
+                    found.keys.iter().try_for_each(|key| core.release_past(now, key))
                 })?;
             }
-            if last.is_empty() {
+            if last.is_empty() && found.damaged.is_empty() {
                 break;
             }
         }

@@ -136,9 +136,17 @@ pub(super) fn text(row: &Row<'_>, column: usize) -> Option<String> {
     row.get::<_, Option<String>>(column).ok().flatten()
 }
 
-/// What is stored as the ties of a task. What another program has damaged ties it to nobody.
+/// What is stored as the ties of a task. What another program has damaged ties it to those alone that are found
+/// without them.
 pub(super) fn ties_of(text: Option<String>) -> Ties {
-    text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    text.map_or_else(Ties::default, |text| {
+        serde_json::from_str(&text).unwrap_or_else(|_| Ties::unreadable())
+    })
+}
+
+/// The same of a row, where they may be no text either.
+pub(super) fn ties(row: &Row<'_>, column: usize) -> Ties {
+    row.get(column).map_or_else(|_| Ties::unreadable(), ties_of)
 }
 
 /// A JSON array of names; empty where it is none.

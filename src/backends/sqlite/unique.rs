@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::errors::not_stored;
 use super::gates::{self, Freed, Pass};
 use super::payload::{INLINE_BYTES_MAX, INSERT_PAYLOAD};
-use super::row::{text, ties_of};
+use super::row::{text, ties};
 use crate::deed::Standing;
 use crate::error::Error;
 use crate::id::TaskId;
@@ -135,11 +135,7 @@ fn holder(conn: &Connection, key: &str) -> Result<Option<Holder>, Error> {
                     priority: row.get(4)?,
                     lane: row.get(6)?,
                     has_payload: row.get(7)?,
-                    extra: Extra {
-                        wait_key: text(row, 8),
-                        ties: ties_of(text(row, 5)),
-                        ..Extra::default()
-                    },
+                    extra: Extra { wait_key: text(row, 8), ties: ties(row, 5), ..Extra::default() },
                 })
             })
             .optional()
