@@ -665,15 +665,27 @@ const ROWS: &[Row] = &[
     Row(
         11,
         "JSON that is no object",
-        Is(
-            |lab| {
-                let id = lab.client.enqueue_json("echo", b"3").unwrap().id;
-                lab.client.run_pending(&Pending::all()).unwrap();
-                let task = lab.client.get(id).unwrap();
-                format!("{} {:?}: {}", task.state, task.reason, task.error.unwrap().message)
-            },
-            "failed Some(BadArguments): bad_json: $ at byte 1: invalid type: integer `3`, expected struct Echo",
-        ),
+        Refuses(|lab| lab.json("3"), "bad_json: $ is a number; an object by parameter name"),
+    ),
+    Row(
+        11,
+        "a JSON array",
+        Refuses(|lab| lab.json(" [3]"), "bad_json: $ is an array; an object by parameter name"),
+    ),
+    Row(
+        11,
+        "a JSON text",
+        Refuses(|lab| lab.json("\"a\""), "bad_json: $ is a text; an object by parameter name"),
+    ),
+    Row(
+        11,
+        "a JSON boolean",
+        Refuses(|lab| lab.json("true"), "bad_json: $ is a boolean; an object by parameter name"),
+    ),
+    Row(
+        11,
+        "a JSON null",
+        Refuses(|lab| lab.json("null"), "bad_json: $ is null; an object by parameter name"),
     ),
     Row(12, "a NUL in a string", Is(|lab| lab.run("a\0b").result.unwrap(), r#""a\u0000b""#)),
     Row(
