@@ -133,7 +133,7 @@ impl fmt::Display for FailureNotice {
 /// The error, each cause on a line, and where it happened.
 fn traceback(error: &Report) -> String {
     let mut text = format!("{}: {}", error.kind, error.message);
-    for cause in &error.causes {
+    for cause in error.untold_causes() {
         text.push_str("\n  caused by: ");
         text.push_str(cause);
     }
