@@ -1652,7 +1652,7 @@ const ROWS: &[Row] = &[
          bad_config: LITEWORK_MODE is \"worker\"; pool, inline, enqueue or hold\n\
          bad_config: LITEWORK_WORKERS is \"many\"; a whole number from 1 to 1024\n\
          bad_config: LITEWORK_WORKERS is \"-1\"; a whole number from 1 to 1024\n\
-         out_of_range: workers is 0; 1 to 1024\n\
+         out_of_range: LITEWORK_WORKERS is 0; 1 to 1024\n\
          bad_config: LITEWORK_WORKERS is \"99999999999999999999\"; a whole number from 1 to 1024\n\
          not_a_queue_file: /dev/null: it is a link, a device or a socket; give the path of a regular file",
         ),
