@@ -194,16 +194,16 @@ impl Client {
     }
 
     /// Stores one call given as the name of its kind, or an alias, and its arguments as the text of a
-    /// JSON object by parameter name: for command lines and inboxes. The text is checked strictly: no
-    /// duplicate keys, no numbers that would be rounded, within the limits of the builder. Whether it
-    /// fits the parameters shows when the task runs; then it fails as `bad_arguments`.
+    /// JSON object by parameter name: for command lines and inboxes. The text is checked strictly: no other
+    /// value than an object, no duplicate keys, no numbers that would be rounded, within the limits of the
+    /// builder. Whether it fits the parameters shows when the task runs; then it fails as `bad_arguments`.
     ///
     /// # Errors
     /// `unknown_kind`, with the nearest names; the codes of a [`JsonError`](crate::JsonError); then those
     /// of [`Client::enqueue`].
     pub fn enqueue_json(&self, kind: &str, arguments: &[u8]) -> Result<TaskRecord, Error> {
         let kind = self.hub.catalog.get(kind)?;
-        let arguments = json::check(arguments, self.hub.limits)?.to_owned();
+        let arguments = json::check_object(arguments, self.hub.limits)?.to_owned();
         let calling = self.hub.calling()?;
         let with = CallOptions::default();
         let task = self.hub.prepare_encoded(kind, &with, arguments, &calling, &[])?;

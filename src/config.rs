@@ -298,6 +298,10 @@ impl Config {
             check_name("bad_config", &format!("queue name in {path}rate"), queue)?;
             let parts = ["count", "per", "burst"];
             let at = |part| move || format!("{path}rate.{queue}.{part}");
+            if rate.per.is_none() {
+                let allowed = "a period as text, such as `1m`";
+                return Err(Error::invalid(BAD, at("per")(), format_args!("missing"), allowed));
+            }
             rate.rate().check_parts(BAD, parts.map(at))?;
         }
         for (index, QueueFor { kinds, queue }) in self.queue_for.iter().enumerate() {

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::event::{EventKind, EventRecord};
 use crate::gate::{Gate, Rate};
 use crate::outcome::{Report, cut_characters};
+use crate::state::Reason;
 
 /// Tasks that follow one, and those that follow these, at most.
 pub const FOLLOWS_MAX: usize = 64;
@@ -75,9 +76,13 @@ pub(crate) struct Follow {
 }
 
 impl Follow {
-    /// Whether it is stored at an end of this kind.
-    pub(crate) fn hears(&self, what: EventKind) -> bool {
-        self.on.iter().any(|on| *on == what || *on == EventKind::Finished)
+    /// Whether it is stored at this end. A notice is not where the end comes from that of another task, which
+    /// has one of its own and tells the cause.
+    pub(crate) fn hears(&self, event: &EventRecord) -> bool {
+        if self.every_ms.is_some() && event.reason == Some(Reason::Parent) {
+            return false;
+        }
+        self.on.iter().any(|on| *on == event.what || *on == EventKind::Finished)
     }
 
     /// The idempotency key of what is stored, so that it is stored once.

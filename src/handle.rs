@@ -113,7 +113,9 @@ impl<T> Handle<T> {
     }
 
     /// Whether the reply to the call said that the task waits for a runner and this client has
-    /// none: it is delayed, snoozed, or held.
+    /// none: it is delayed, snoozed, or held, in the modes `inline` and `hold`. In the mode `pool` this
+    /// client runs it, and in the mode `enqueue` another process does, so there it is always false, also
+    /// where no such process lives: [`Client::unserved`](crate::Client::unserved) tells.
     pub fn needs_runner(&self) -> bool {
         self.needs_runner
     }

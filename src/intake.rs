@@ -133,7 +133,7 @@ fn prepare(hub: &Hub, row: &InboxRow, now: Timestamp) -> Result<NewTask, Error> 
     let with = row.call()?;
     let kind = hub.catalog.get(&row.kind)?;
     let arguments = match &row.args {
-        Some(args) => json::check(args, hub.limits)?.to_owned(),
+        Some(args) => json::check_object(args, hub.limits)?.to_owned(),
         None => return Err(json::too_large(row.args_bytes, hub.limits).into()),
     };
     // What this program knows of traces says nothing of a row that another has written.

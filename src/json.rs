@@ -178,6 +178,30 @@ pub(crate) fn check(bytes: &[u8], limits: JsonLimits) -> Result<&str, JsonError>
     check::check(bytes, limits)
 }
 
+/// Validates the arguments of a call that come from outside: an object, as keys are made of its names.
+///
+/// # Errors
+///
+/// Those of [`check`]; `bad_json` for any other value.
+pub(crate) fn check_object(bytes: &[u8], limits: JsonLimits) -> Result<&str, JsonError> {
+    let text = check(bytes, limits)?;
+    only_object(text)?;
+    Ok(text)
+}
+
+/// Refuses a text, known to be JSON, that is no object.
+pub(crate) fn only_object(text: &str) -> Result<(), JsonError> {
+    let what = match text.trim_start().bytes().next() {
+        Some(b'{') => return Ok(()),
+        Some(b'[') => "an array",
+        Some(b'"') => "a text",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        _ => "a number",
+    };
+    Err(JsonError::new(BAD_JSON, format!("$ is {what}; an object by parameter name")))
+}
+
 /// The error of a text that is not even read.
 pub(crate) fn too_large(size: usize, limits: JsonLimits) -> JsonError {
     let limit = limits.size_bytes;

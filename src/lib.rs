@@ -56,7 +56,8 @@
 //! | `task handed back` | DEBUG | `attempt` |
 //!
 //! A field that has no value is left out. So at INFO there is one line for each end. What stands in
-//! the way of the queue itself is a WARN or an ERROR, with the field `error`.
+//! the way of the queue itself is a WARN or an ERROR, with the field `error`. A program sees none of it until it
+//! has a subscriber, such as that of the crate `tracing-subscriber`.
 //!
 //! A task may belong to a trace, a W3C `traceparent` that is stored with it: [`Call::trace`],
 //! [`Builder::trace_context`]. Its body reads it ([`Context::trace`]), and what that enqueues has it too.

@@ -24,6 +24,9 @@ pub(crate) const EVERY_DEFAULT: Duration = Duration::from_secs(60);
 /// The first line of a description, as a title, is cut at so many characters.
 const TITLE_CHARS_MAX: usize = 120;
 
+/// The types of errors that are nothing but a text.
+const PLAIN_TEXTS: [&str; 3] = ["&str", "alloc::string::String", "alloc::borrow::Cow<str>"];
+
 type Send = dyn Fn(&FailureNotice) -> Result<()> + std::marker::Send + Sync;
 
 /// Which failures are told, how often, and by whom: see
@@ -132,8 +135,15 @@ impl fmt::Display for FailureNotice {
 
 /// The error, each cause on a line, and where it happened.
 fn traceback(error: &Report) -> String {
-    let mut text = format!("{}: {}", error.kind, error.message);
-    for cause in &error.causes {
+    let mut text = match error.kind.as_str() {
+        // What `Err("..")` or `Failure::give_up("..")` is made of says nothing of the error.
+        kind if PLAIN_TEXTS.contains(&kind) => error.message.clone(),
+        kind => format!("{kind}: {}", error.message),
+    };
+    if let Some(code) = &error.code {
+        text.push_str(&[" [", code, "]"].concat());
+    }
+    for cause in error.untold_causes() {
         text.push_str("\n  caused by: ");
         text.push_str(cause);
     }

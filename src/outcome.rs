@@ -65,6 +65,17 @@ impl Report {
         self
     }
 
+    /// Its causes, but for those that the text before has told: many an error ends with the text of its
+    /// cause, as ours do.
+    pub(crate) fn untold_causes(&self) -> impl Iterator<Item = &str> {
+        let texts = std::iter::once(&self.message).chain(&self.causes);
+        let untold = texts.zip(&self.causes).filter(|(before, cause)| {
+            let told = before.strip_suffix(cause.as_str());
+            !told.is_some_and(|rest| rest.is_empty() || rest.ends_with(": "))
+        });
+        untold.map(|(_, cause)| cause.as_str())
+    }
+
     pub(crate) fn with_backtrace(mut self, backtrace: Option<String>) -> Self {
         self.backtrace = backtrace.map(cut);
         self
@@ -79,12 +90,12 @@ pub(crate) fn cut_characters(text: &str, most: usize) -> String {
     }
 }
 
-/// The message and its causes on one line. Control characters are shown escaped, so that a text cannot
+/// The message and its causes on one line, each text once. Control characters are shown escaped, so that a text cannot
 /// steer a terminal or forge a line of a log; the fields hold it as it was.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_escaped(f, &self.message)?;
-        self.causes.iter().try_for_each(|cause| {
+        self.untold_causes().try_for_each(|cause| {
             f.write_str(": ")?;
             write_escaped(f, cause)
         })
@@ -274,7 +285,7 @@ impl fmt::Debug for Failure {
     /// One line a cause, as `fn main() -> Result<()>` prints it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.report.message)?;
-        self.report.causes.iter().try_for_each(|cause| write!(f, "\n  caused by: {cause}"))
+        self.report.untold_causes().try_for_each(|cause| write!(f, "\n  caused by: {cause}"))
     }
 }
 
@@ -376,6 +387,21 @@ mod tests {
         assert!(failure.report().kind.ends_with("Outer"));
         assert_eq!(failure.to_string(), "the page did not load: refused");
         assert_eq!(format!("{failure:?}"), "the page did not load\n  caused by: refused");
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("page 7: {0}")]
+    struct Telling(#[source] Outer);
+
+    #[test]
+    fn a_cause_that_the_text_before_has_told_is_shown_once() {
+        let outer = || Outer(std::io::Error::other("refused"));
+        let failure = Failure::from(Telling(outer()));
+        assert_eq!(failure.to_string(), "page 7: the page did not load: refused");
+        assert_eq!(format!("{failure:?}"), "page 7: the page did not load\n  caused by: refused");
+        assert_eq!(failure.report().causes, ["the page did not load", "refused"], "all are kept");
+        let same = Failure::from(Link(Some(Box::new(Link(None, false))), false));
+        assert_eq!((same.to_string(), format!("{same:?}")), ("link".to_owned(), "link".to_owned()));
     }
 
     /// An error with so many causes; with none left, its own.

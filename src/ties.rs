@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::follow::{Follow, FollowOption};
 use crate::gate::{Gate, GateOption};
 use crate::id::TaskId;
+use crate::json;
 use crate::key::check_key;
 use crate::slot::Slot;
 use crate::time::Timestamp;
@@ -40,6 +41,10 @@ impl TiesOption {
         arguments: &str,
         now: Timestamp,
     ) -> Result<Extra, Error> {
+        if self.unique.as_ref().is_some_and(Unique::is_by_arguments) && arguments != "null" {
+            // Without names all calls would look the same. `null` is a type without arguments.
+            json::only_object(arguments)?;
+        }
         let wants = |name: &str| {
             self.unique.as_ref().is_some_and(|unique| unique.wants(name))
                 || self.gate.as_ref().is_some_and(|gate| gate.wants(name))

@@ -369,6 +369,11 @@ impl Unique {
         }
     }
 
+    /// Whether the key is made of all arguments.
+    pub(crate) fn is_by_arguments(&self) -> bool {
+        matches!(self.by, By::Arguments)
+    }
+
     /// What one call means by it.
     pub(crate) fn resolve(
         &self,

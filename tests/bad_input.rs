@@ -602,7 +602,8 @@ const ROWS: &[Row] = &[
         "an unknown kind unlike any other",
         Refuses(
             |lab| lab.shown(lab.client.enqueue_json("pictures.shrink", b"{}").map(|_| "ok".into())),
-            "unknown_kind: \"pictures.shrink\" is not registered",
+            "unknown_kind: \"pictures.shrink\" is not registered; `.register(..)` on the builder, or \
+             `.declare::<..>()` where another program runs it",
         ),
     ),
     Row(
@@ -802,15 +803,27 @@ const ROWS: &[Row] = &[
     Row(
         11,
         "JSON that is no object",
-        Is(
-            |lab| {
-                let id = lab.client.enqueue_json("echo", b"3").unwrap().id;
-                lab.client.run_pending(&Pending::all()).unwrap();
-                let task = lab.client.get(id).unwrap();
-                format!("{} {:?}: {}", task.state, task.reason, task.error.unwrap().message)
-            },
-            "failed Some(BadArguments): bad_json: $ at byte 1: invalid type: integer `3`, expected struct Echo",
-        ),
+        Refuses(|lab| lab.json("3"), "bad_json: $ is a number; an object by parameter name"),
+    ),
+    Row(
+        11,
+        "a JSON array",
+        Refuses(|lab| lab.json(" [3]"), "bad_json: $ is an array; an object by parameter name"),
+    ),
+    Row(
+        11,
+        "a JSON text",
+        Refuses(|lab| lab.json("\"a\""), "bad_json: $ is a text; an object by parameter name"),
+    ),
+    Row(
+        11,
+        "a JSON boolean",
+        Refuses(|lab| lab.json("true"), "bad_json: $ is a boolean; an object by parameter name"),
+    ),
+    Row(
+        11,
+        "a JSON null",
+        Refuses(|lab| lab.json("null"), "bad_json: $ is null; an object by parameter name"),
     ),
     Row(12, "a NUL in a string", Is(|lab| lab.run("a\0b").result.unwrap(), r#""a\u0000b""#)),
     Row(
@@ -1649,10 +1662,10 @@ const ROWS: &[Row] = &[
                 let shared = lab.open(&lab.at("theirs.db"), Builder::application_file);
                 [strict.join("\n"), shared].join("\n")
             },
-            "other_application_id: <dir>/theirs.db: it belongs to another application (application id 0, 1 other tables); to keep tasks in it, open it as the application's file\n\
-         other_application_id: <dir>/marked.db: it belongs to another application (application id 7, 1 other tables); to keep tasks in it, open it as the application's file\n\
+            "other_application_id: <dir>/theirs.db: it belongs to another application (1 other table); to keep tasks in it, say `application_file()` on the builder, or `application_file = true` in a `Config`\n\
+         other_application_id: <dir>/marked.db: it belongs to another application (application id 7, 1 other table); to keep tasks in it, say `application_file()` on the builder, or `application_file = true` in a `Config`\n\
          not_a_queue: <dir>/wide.db: its text encoding is UTF-16le; UTF-8 is needed\n\
-         needs_wal: <dir>/theirs.db: its journal mode is delete; allow the switch to WAL, or make it yourself",
+         needs_wal: <dir>/theirs.db: its journal mode is delete; allow the switch to WAL with `convert_to_wal()` on the builder, or `convert_to_wal = true` in a `Config`, or make it yourself",
         ),
     ),
     Row(
@@ -1777,7 +1790,7 @@ const ROWS: &[Row] = &[
          bad_config: LITEWORK_MODE is \"worker\"; pool, inline, enqueue or hold\n\
          bad_config: LITEWORK_WORKERS is \"many\"; a whole number from 1 to 1024\n\
          bad_config: LITEWORK_WORKERS is \"-1\"; a whole number from 1 to 1024\n\
-         out_of_range: workers is 0; 1 to 1024\n\
+         out_of_range: LITEWORK_WORKERS is 0; 1 to 1024\n\
          bad_config: LITEWORK_WORKERS is \"99999999999999999999\"; a whole number from 1 to 1024\n\
          not_a_queue_file: /dev/null: it is a link, a device or a socket; give the path of a regular file",
         ),

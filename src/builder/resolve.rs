@@ -35,7 +35,8 @@ impl Builder {
         if let Some((name, word)) = self.variable("WORKERS")? {
             let allowed = "a whole number from 1 to 1024";
             let threads =
-                word.parse().map_err(|_| Error::invalid("bad_config", name, &word, allowed))?;
+                word.parse().map_err(|_| Error::invalid("bad_config", &name, &word, allowed))?;
+            WORKERS.check("out_of_range", || name, &threads)?;
             self.workers = Some(threads);
         }
         if let Some((_, path)) = self.variable("DB")? {

@@ -37,6 +37,8 @@ enum Judged {
     Known,
     /// It looks like these.
     Misspelt(Vec<String>),
+    /// It names the client `default`, whose variables have no name; this is what was meant.
+    NamesDefault(String),
     /// It looks like none of ours, and may be somebody else's.
     Strange,
 }
@@ -45,6 +47,12 @@ enum Judged {
 fn judge(name: &str, prefixes: &[String]) -> Judged {
     let rest = name.strip_prefix(VARIABLES).unwrap_or(name);
     let last = rest.rsplit('_').next().unwrap_or(rest);
+    let read = |word: &str| prefixes.iter().any(|prefix| *name == format!("{prefix}{word}"));
+    if let Some(word) =
+        rest.strip_prefix("DEFAULT_").filter(|word| WORDS.contains(word) && !read(word))
+    {
+        return Judged::NamesDefault(format!("{VARIABLES}{word}"));
+    }
     if WORDS.contains(&last) || OF_TESTS.contains(&rest) {
         return Judged::Known;
     }
@@ -75,21 +83,18 @@ impl Builder {
         names.retain(|name| name.starts_with(VARIABLES));
         names.sort_unstable();
         for name in &names {
-            match judge(name, prefixes) {
-                Judged::Known => {}
-                Judged::Misspelt(near) => {
-                    let allowed = format!("it is read by nobody{}", did_you_mean(&near));
-                    return Err(Error::invalid(
-                        "bad_config",
-                        "environment variable",
-                        name,
-                        allowed,
-                    ));
+            let allowed = match judge(name, prefixes) {
+                Judged::Known => continue,
+                Judged::Misspelt(near) => format!("it is read by nobody{}", did_you_mean(&near)),
+                Judged::NamesDefault(meant) => {
+                    format!("the client `{CLIENT_DEFAULT}` is named without it: {meant}")
                 }
                 Judged::Strange => {
                     tracing::warn!(%name, "an environment variable with our prefix is read by nobody");
+                    continue;
                 }
-            }
+            };
+            return Err(Error::invalid("bad_config", "environment variable", name, allowed));
         }
         Ok(())
     }
@@ -133,6 +138,12 @@ mod tests {
         ] {
             assert_eq!(judged(name), misspelt(near), "{name}");
         }
+        for word in WORDS {
+            let meant = Judged::NamesDefault(format!("LITEWORK_{word}"));
+            assert_eq!(judged(&format!("LITEWORK_DEFAULT_{word}")), meant);
+        }
+        let named_so = ["Default"].map(variables_of);
+        assert_eq!(judge("LITEWORK_DEFAULT_DB", &named_so), Judged::Known);
         for name in
             ["LITEWORK_PORT", "LITEWORK_SERVICE_HOST", "LITEWORK_REPORTS_WORKER", "LITEWORK_"]
         {

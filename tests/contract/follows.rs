@@ -9,7 +9,7 @@ use litework::{
 };
 use serde_json::Value;
 
-use crate::common::{Lab, Log, Runs, eventually};
+use crate::common::{LONG, Lab, Log, Runs, eventually};
 
 crate::everywhere! {
     each_end_is_followed_once_and_told_as_it_is,
@@ -30,6 +30,7 @@ crate::everywhere! {
     a_failure_is_told_and_those_after_it_are_summed_up,
     a_notice_that_cannot_be_sent_is_sent_later,
     only_failures_of_kinds_that_match_are_told,
+    a_failure_in_a_flow_is_told_once_with_its_cause,
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -388,14 +389,15 @@ fn a_failure_is_told_and_those_after_it_are_summed_up(lab: &Lab) {
     let client = lab.builder().register(work).failure_notice(sending(&sent, 0)).open().unwrap();
     fail(lab, &client, 1);
     follow_ups(lab, &client, "litework.notice", 1);
-    let first = "Error in work: std::io::error::Error: no carrier and 0 more";
+    let first = "Error in work: std::io::error::Error: no carrier [carrier] and 0 more";
     assert_eq!(sent.words(), [first]);
     fail(lab, &client, 42);
     assert_eq!(client.count(&Filter::new().kind("litework.notice")).unwrap(), 2);
     assert_eq!(sent.len(), 1, "a minute has not passed");
     lab.advance(&client, MINUTE);
     follow_ups(lab, &client, "litework.notice", 2);
-    assert_eq!(sent.words()[1..], ["Error in work: std::io::error::Error: no carrier and 41 more"]);
+    let second = "Error in work: std::io::error::Error: no carrier [carrier] and 41 more";
+    assert_eq!(sent.words()[1..], [second]);
     lab.ended(&client, &client.enqueue(work::with("well")).unwrap());
     assert_eq!(sent.len(), 2);
 }
@@ -412,7 +414,8 @@ fn a_notice_that_cannot_be_sent_is_sent_later(lab: &Lab) {
     assert_eq!(notices().len(), 1, "they are told by the one that is tried again");
     lab.advance(&client, MINUTE);
     follow_ups(lab, &client, "litework.notice", 1);
-    assert_eq!(sent.words(), ["Error in work: std::io::error::Error: no carrier and 2 more"]);
+    let told = "Error in work: std::io::error::Error: no carrier [carrier] and 2 more";
+    assert_eq!(sent.words(), [told]);
 }
 
 fn only_failures_of_kinds_that_match_are_told(lab: &Lab) {
@@ -425,5 +428,19 @@ fn only_failures_of_kinds_that_match_are_told(lab: &Lab) {
     lab.ended(&client, &handle);
     follow_ups(lab, &client, "litework.notice", 1);
     assert_eq!(sent.words().len(), 1);
-    assert!(sent.words()[0].starts_with("Error in falter: "));
+    assert_eq!(sent.words(), ["Error in falter: again and 0 more"], "a plain text has no type");
+}
+
+/// What ends because of it, and the flow as a whole, would say less, and might be all that is sent.
+fn a_failure_in_a_flow_is_told_once_with_its_cause(lab: &Lab) {
+    let sent = Log::default();
+    let client = lab.builder().register(work).failure_notice(sending(&sent, 0)).open().unwrap();
+    let steps = ["badly", "well", "well"].map(work::with);
+    let flow = Flow::chain("steps", steps).on_finish(work::with("well"));
+    let batch = client.enqueue_flow(flow).unwrap();
+    lab.settle(&client);
+    assert_eq!(batch.wait(LONG).unwrap_err().code(), "failed");
+    follow_ups(lab, &client, "litework.notice", 1);
+    let told = "Error in work: std::io::error::Error: no carrier [carrier] and 0 more";
+    assert_eq!(sent.words(), [told]);
 }

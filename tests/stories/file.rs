@@ -7,7 +7,7 @@ use litework::sqlite::ClientExt;
 use litework::{Client, Error, Filter, Handle, Mode, State, TaskRef, task};
 use rusqlite::Connection;
 
-use crate::common::{LONG, Lab};
+use crate::common::{LONG, Lab, eventually};
 
 #[task]
 fn double(n: u32) -> u32 {
@@ -63,4 +63,63 @@ fn a_file_that_was_removed_does_not_come_back_empty() {
     let failed = client.count(&Filter::new().state(State::Ready)).unwrap_err();
     assert_eq!(failed.code(), "storage");
     assert!(!lab.path().exists(), "reading made a new file");
+}
+
+/// Stores tasks until one is refused, which names the file; how many were taken before does not matter.
+fn refused_at_last(client: &Client) -> String {
+    let mut refused = None;
+    eventually("a task is refused", || {
+        refused = client.enqueue(double::with(21)).err();
+        refused.is_some()
+    });
+    let refused = refused.unwrap();
+    assert!(!refused.is_retryable());
+    refused.to_string()
+}
+
+/// While it is open, so only where an open file can be moved.
+#[cfg(unix)]
+#[test]
+fn nothing_is_stored_in_a_file_that_was_moved_or_removed() {
+    let lab = Lab::inline();
+    let client = client(&lab);
+    store(&client);
+    let told = format!(
+        "file_replaced: {}: it is no longer the file that was opened; restart this program",
+        std::fs::canonicalize(lab.path()).unwrap().display()
+    );
+    let away = lab.path().with_extension("away");
+    std::fs::rename(lab.path(), &away).unwrap();
+    assert_eq!(refused_at_last(&client), told);
+    let many = client.enqueue_many((0..3).map(double::with)).unwrap_err();
+    assert_eq!(many.code(), "file_replaced");
+    let inside = client.write(|tx| tx.enqueue(double::with(21)).map(drop));
+    assert!(inside.unwrap_err().to_string().contains("file_replaced"));
+
+    // Another file in its place is not it either.
+    std::fs::write(lab.path(), "").unwrap();
+    assert_eq!(refused_at_last(&client), told);
+
+    // Once it is back, all that was accepted is there, and it goes on.
+    std::fs::rename(&away, lab.path()).unwrap();
+    client.enqueue(double::with(21)).unwrap();
+    let stored = client.count(&Filter::new()).unwrap();
+    assert!(stored >= 2, "{stored} tasks");
+
+    std::fs::remove_file(lab.path()).unwrap();
+    assert_eq!(refused_at_last(&client), told);
+    client.shutdown(Duration::ZERO).unwrap();
+}
+
+/// Its shutdown says that nothing could be written, and does not wait for the file.
+#[cfg(unix)]
+#[test]
+fn a_pool_ends_without_its_file() {
+    let lab = Lab::pool();
+    let client = lab.builder().register(double).open().unwrap();
+    let handle = client.enqueue(double::with(21)).unwrap();
+    assert_eq!(handle.wait(LONG).unwrap(), 42);
+    std::fs::remove_file(lab.path()).unwrap();
+    assert!(refused_at_last(&client).starts_with("file_replaced: "));
+    assert_eq!(client.shutdown(LONG).unwrap_err().code(), "file_replaced");
 }

@@ -171,6 +171,10 @@ fn a_row_that_is_to_run_later_waits_for_its_moment() {
 const WRONG: &[(&str, &str, &str)] = &[
     ("args", "'{'", "bad_json: $ at byte 1: expected a key, found the end"),
     ("args", "''", "bad_json: $ at byte 0: empty; expected a value"),
+    ("args", "'[1]'", "bad_json: $ is an array; an object by parameter name"),
+    ("args", "'1'", "bad_json: $ is a number; an object by parameter name"),
+    ("args", "'\"one\"'", "bad_json: $ is a text; an object by parameter name"),
+    ("args", "'null'", "bad_json: $ is null; an object by parameter name"),
     (
         "args",
         r#"'{"n":1,"n":2}'"#,

@@ -101,6 +101,11 @@ fn a_misspelt_variable_is_refused_with_what_may_have_been_meant() {
          LITEWORK_WORKERS?"
     );
     assert!(open("LITEWORK_MOD").unwrap_err().ends_with("did you mean LITEWORK_MODE?"));
+    assert_eq!(
+        open("LITEWORK_DEFAULT_WORKERS").unwrap_err(),
+        "bad_config: environment variable is \"LITEWORK_DEFAULT_WORKERS\"; the client `default` is named \
+         without it: LITEWORK_WORKERS"
+    );
     // Meant for another program in the same environment; and not ours at all.
     assert_eq!(open("LITEWORK_REPORTS_WORKERS"), Ok(()));
     assert_eq!(open("WORKER"), Ok(()));

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use litework::sqlite::ClientExt;
 use litework::{
-    Call, Client, Context, Error, Exclusive, Failure, Handle, Limit, Mode, Rate, Reason, Replace,
-    Result, Scope, State, TaskRef, Unique, task,
+    Call, Client, Context, Error, Exclusive, Failure, Handle, Limit, Mode, Options, Rate, Reason,
+    Replace, Result, Scope, State, Task, TaskRef, Unique, task,
 };
 use rusqlite::TransactionBehavior;
+use serde::{Deserialize, Serialize};
 
 use crate::common::{Gate, LONG, Lab, Log, Runs, eventually};
 use crate::under_way::{begin, newest};
@@ -569,4 +570,65 @@ fn what_cannot_be_a_key_is_refused_and_named() {
         "one_gate: number of gates is 2; one of exclusive, limit, rate_per_key and a unique key with \
          `last`"
     );
+}
+
+/// Unique by its arguments.
+#[task(unique)]
+fn scan(_ctx: &Context, folder: &str) {
+    let _folder = folder;
+}
+
+/// Written as an array, so its arguments have no names.
+#[derive(Serialize, Deserialize)]
+struct Merge(u32, u32);
+
+impl Task for Merge {
+    const NAME: &'static str = "merge";
+    type Output = ();
+
+    fn options() -> Options {
+        Options::new().unique(Unique::arguments())
+    }
+
+    fn run(self, _: &Context) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Written as `null`: all calls are the same.
+#[derive(Serialize, Deserialize)]
+struct Sweep;
+
+impl Task for Sweep {
+    const NAME: &'static str = "sweep";
+    type Output = ();
+
+    fn options() -> Options {
+        Options::new().unique(Unique::arguments())
+    }
+
+    fn run(self, _: &Context) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Only what is stored is looked at: nothing runs.
+#[test]
+fn arguments_without_names_are_never_taken_for_others() {
+    let lab = Lab::inline();
+    let client = lab.builder().mode(Mode::Hold).register(scan);
+    let client = client.declare::<Merge>().declare::<Sweep>().open().unwrap();
+    for text in [r#"["docs"]"#, r#"["music"]"#, "7", r#""docs""#, "null", "true"] {
+        let error = client.enqueue_json("scan", text.as_bytes()).unwrap_err();
+        assert_eq!(error.code(), "bad_json", "{text}");
+        assert!(error.to_string().ends_with("; an object by parameter name"), "{error}");
+    }
+    let docs = client.enqueue_json("scan", br#"{"folder":"docs"}"#).unwrap().id;
+    let music = client.enqueue_json("scan", br#" {"folder":"music"}"#).unwrap().id;
+    assert_ne!(docs, music);
+    assert_eq!(client.enqueue(scan::with("docs")).unwrap().id(), docs);
+    let error = client.enqueue(Merge(1, 2)).unwrap_err();
+    assert_eq!(error.to_string(), "bad_json: $ is an array; an object by parameter name");
+    let first = client.enqueue(Sweep).unwrap().id();
+    assert_eq!(client.enqueue(Sweep).unwrap().id(), first);
 }

@@ -20,7 +20,7 @@ impl Book {
         let Some(event) = self.event(row) else { return };
         let trace: Option<Arc<str>> = task.record.trace.as_deref().map(Arc::from);
         let follows: Vec<Follow> =
-            extra.ties.follow.iter().filter(|follow| follow.hears(event.what)).cloned().collect();
+            extra.ties.follow.iter().filter(|follow| follow.hears(&event)).cloned().collect();
         for follow in &follows {
             self.store_follow(now, follow, &event, trace.clone());
         }

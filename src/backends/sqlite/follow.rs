@@ -65,7 +65,7 @@ pub(super) fn store(
         return Ok(freed);
     }
     let Some(ended) = read(conn, row)? else { return Ok(freed) };
-    for follow in follows.iter().filter(|follow| follow.hears(ended.event.what)) {
+    for follow in follows.iter().filter(|follow| follow.hears(&ended.event)) {
         freed.extend(store_one(conn, now, step_ms, follow, &ended)?);
     }
     Ok(freed)

@@ -393,6 +393,11 @@ impl Turn<'_> {
         look(&self.core.conn).map_err(not_stored)
     }
 
+    /// Refuses to go on once the file was moved or removed.
+    pub(super) fn check_path(&mut self) -> Result<(), Error> {
+        self.core.check_path()
+    }
+
     /// Runs `body` in a transaction of its own and tells the world after its commit.
     pub(super) fn transaction<R>(
         &mut self,
