@@ -92,7 +92,8 @@ pub struct Builder {
     queue_limits: HashMap<String, Limits>,
     listeners: Vec<Listener>,
     notice: Option<Notice>,
-    schedules: Vec<Schedule>,
+    /// None: it says nothing of schedules.
+    schedules: Option<Vec<Schedule>>,
     trace: Option<TraceContext>,
     clock: Arc<dyn Clock>,
     durability: Durability,
@@ -134,7 +135,7 @@ impl Builder {
             queue_limits: HashMap::new(),
             listeners: Vec::new(),
             notice: None,
-            schedules: Vec::new(),
+            schedules: None,
             trace: None,
             clock: Arc::new(SystemClock),
             durability: Durability::default(),
@@ -553,7 +554,7 @@ impl Builder {
         let (engine, clock) = (Arc::clone(&backend), Arc::clone(&self.clock));
         self.check_listeners()?;
         let listeners = std::mem::take(&mut self.listeners);
-        let (trace, schedules) = (self.trace.take(), std::mem::take(&mut self.schedules));
+        let (trace, schedules) = (self.trace.take(), self.schedules.take());
         let hub = Arc::new_cyclic(|hub| Hub {
             hooks: listen::hooks(hub, listeners),
             trace,
@@ -564,6 +565,7 @@ impl Builder {
             limits: self.limits,
             quotas: std::mem::take(&mut self.quotas),
             mode,
+            program: self.pool.name.as_str().into(),
             path,
             runner: OnceLock::new(),
             pending: OnceLock::new(),
@@ -575,7 +577,9 @@ impl Builder {
         hub.backend.rescue(hub.clock.now(), 0)?;
         hub.backend.declare(&self.declared(&hub.catalog))?;
         hub.backend.open_gates(hub.clock.now())?;
-        seeds::store(&hub, &self.pool.name, schedules)?;
+        if let Some(schedules) = schedules {
+            seeds::store(&hub, schedules)?;
+        }
         self.start(&hub, registry)?;
         if mode != Mode::Pool {
             intake::take_at_open(&hub)?;

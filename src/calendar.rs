@@ -2,7 +2,7 @@
 //! when they are due, told of the ends of their tasks.
 //!
 //! All of it is decided here, once for all engines, which only keep rows: an [`Agenda`] of schedules and
-//! slots, and a [`Desk`] that also stores tasks. A slot is noted in the transaction that stores its task and
+//! slots, and a [`Maker`] that also stores tasks. A slot is noted in the transaction that stores its task and
 //! finds the next one, so there is one task for a slot, whoever fires and whenever he dies.
 
 mod fire;
@@ -27,6 +27,8 @@ pub(crate) const SLICE: usize = 100;
 /// Which schedules a program may fire: those of the kinds that it knows, and of the timings that it can read.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
+    /// What the program is called.
+    pub(crate) program: Arc<str>,
     pub(crate) kinds: Arc<[Arc<str>]>,
     pub(crate) cron: bool,
 }
@@ -49,8 +51,13 @@ pub(crate) trait Agenda {
     fn due(&mut self, now: Timestamp, known: &Known, size: usize) -> Result<Vec<Entry>, Error>;
     /// Those of these that were held back by a pause, by their numbers, from after this one on.
     fn held(&mut self, after: i64, known: &Known, size: usize) -> Result<Vec<Entry>, Error>;
-    /// Those whose next slot was found at a moment after this one.
-    fn planned_after(&mut self, moment: Timestamp, size: usize) -> Result<Vec<Entry>, Error>;
+    /// Those whose next slot was found at a moment after this one, of the timings that can be read.
+    fn planned_after(
+        &mut self,
+        moment: Timestamp,
+        known: &Known,
+        size: usize,
+    ) -> Result<Vec<Entry>, Error>;
     /// A number that changes with each change of a schedule, but for its firing.
     fn edition(&mut self) -> Result<i64, Error>;
     /// The slots of a schedule, newest first, from before this one on.
@@ -86,11 +93,13 @@ pub(crate) trait Agenda {
 }
 
 /// The same where tasks can be stored.
-pub(crate) trait Desk: Agenda {
+pub(crate) trait Maker: Agenda {
     /// Stores a task. Refused before anything of it is written.
     fn store(&mut self, now: Timestamp, task: NewTask) -> Result<Stored, Error>;
-    /// Cancels a task, or asks it to stop, for the sake of a later one.
-    fn cancel(&mut self, now: Timestamp, task: TaskId) -> Result<(), Error>;
+    /// Stores all or none of these.
+    fn store_all(&mut self, now: Timestamp, tasks: Vec<NewTask>) -> Result<Vec<Stored>, Error>;
+    /// Cancels a task, or asks it to stop, for the sake of a later one; whether it has ended now.
+    fn cancel(&mut self, now: Timestamp, task: TaskId) -> Result<bool, Error>;
     /// Whether the whole transaction is lost, and not only what was refused.
     fn is_lost(&self) -> bool;
     /// The trait that is behind it.
@@ -103,7 +112,7 @@ pub(crate) type Prepare<'a> = &'a dyn Fn(&Entry, &Terms, Slot) -> Result<NewTask
 /// What an engine does with schedules: one transaction, or one look.
 pub(crate) trait Calendar: Send + Sync {
     /// Runs this in one transaction; an error takes all of it back.
-    fn change(&self, work: &mut dyn FnMut(&mut dyn Desk) -> Result<(), Error>)
+    fn change(&self, work: &mut dyn FnMut(&mut dyn Maker) -> Result<(), Error>)
     -> Result<(), Error>;
 
     /// Runs this as one look; what it would change is lost or refused.
@@ -114,11 +123,11 @@ pub(crate) trait Calendar: Send + Sync {
 /// [`Calendar::change`] with an answer.
 pub(crate) fn change<R>(
     calendar: &(impl Calendar + ?Sized),
-    mut work: impl FnMut(&mut dyn Desk) -> Result<R, Error>,
+    mut work: impl FnMut(&mut dyn Maker) -> Result<R, Error>,
 ) -> Result<R, Error> {
     let mut answer = None;
-    calendar.change(&mut |desk| {
-        answer = Some(work(desk)?);
+    calendar.change(&mut |maker| {
+        answer = Some(work(maker)?);
         Ok(())
     })?;
     answer.ok_or(Error::Closed)
@@ -166,8 +175,7 @@ fn plan(
     let next = if !may_fire(entry, terms) {
         None
     } else if slots.are_free() {
-        let runs = entry.id != 0 && !agenda.open_slots(entry.id)?.is_empty();
-        if runs { None } else { slots.free(now) }
+        next_free(agenda, entry, (terms, slots), now)?
     } else {
         // One that has its only slot within its grace is on time.
         let from = if slots.is_once() { before(now, terms) } else { now };
@@ -175,6 +183,44 @@ fn plan(
     };
     set_next(entry, terms, next, now);
     Ok(())
+}
+
+/// The next slot of a schedule whose runs follow each other: a pause after its last end, or none while it runs.
+fn next_free(
+    agenda: &mut dyn Agenda,
+    entry: &Entry,
+    (terms, slots): (&Terms, &Slots),
+    now: Timestamp,
+) -> Result<Option<Timestamp>, Error> {
+    if !still_open(agenda, entry.id, now)?.is_empty() {
+        return Ok(None);
+    }
+    let last = agenda.slots(entry.id, Timestamp::MAX, 1)?.pop();
+    let end = last.and_then(|last| Some((last.finished_at?, last.state?)));
+    let after = end.map_or(now, |(at, state)| at.after(terms.pause_after(state)));
+    // An end that lies ahead was told by a clock that was set back since.
+    let latest = now.after(terms.pause_after(State::Failed).max(terms.pause_after(State::Succeeded)));
+    Ok(slots.free(after.clamp(now, latest)))
+}
+
+/// The slots of a schedule whose tasks have not ended. Those whose tasks have gone or ended without a word are
+/// closed.
+fn still_open(
+    agenda: &mut dyn Agenda,
+    id: i64,
+    now: Timestamp,
+) -> Result<Vec<OpenSlot>, Error> {
+    let mut open = Vec::new();
+    for slot in agenda.open_slots(id)? {
+        match agenda.state_of(slot.task)? {
+            Some(state) if !state.is_final() => open.push(slot),
+            state => {
+                let end = (now, state.unwrap_or(State::Cancelled));
+                agenda.end_slot(id, slot.at, Some(end))?;
+            }
+        }
+    }
+    Ok(open)
 }
 
 fn before(now: Timestamp, terms: &Terms) -> Timestamp {
@@ -199,26 +245,22 @@ pub(crate) fn ended(
         _ => {}
     }
     // What cannot be read is told when it fires.
-    if let Ok((terms, slots)) = entry.checked() {
+    if let Ok(terms) = entry.terms() {
         let failures = entry.standing.failures;
-        if terms.failures_max.is_some_and(|most| failures >= most)
+        if state == State::Failed
+            && terms.failures_max.is_some_and(|most| failures >= most)
             && entry.standing.failing_at.is_none()
         {
             entry.standing.failing_at = Some(now);
             set_next(&mut entry, &terms, None, now);
-            tracing::error!(
-                schedule = entry.name,
-                failures,
-                "a schedule was stopped, as its tasks fail"
-            );
+            tracing::error!(schedule = entry.name, failures, "a schedule was stopped, as its tasks fail");
         }
-        if slots.are_free() && entry.standing.next_at.is_none() && may_fire(&entry, &terms) {
-            let pause = terms.pause_after(state);
-            if agenda.open_slots(entry.id)?.is_empty() {
-                let next = slots.free(now.after(pause));
-                set_next(&mut entry, &terms, next, now);
-                agenda.note_edition()?;
-            }
+        let waits = terms.is_free() && entry.standing.next_at.is_none();
+        if waits && may_fire(&entry, &terms) && still_open(agenda, entry.id, now)?.is_empty() {
+            let slots = terms.slots(entry.created_at)?;
+            let next = slots.free(now.after(terms.pause_after(state)));
+            set_next(&mut entry, &terms, next, now);
+            agenda.note_edition()?;
         }
     }
     if entry.standing != before {

@@ -271,6 +271,8 @@ pub(crate) struct Hub {
     /// The trace that calls belong to, where the program knows.
     pub(crate) trace: Option<TraceContext>,
     pub(crate) mode: Mode,
+    /// What the program is called.
+    pub(crate) program: Arc<str>,
     pub(crate) path: Option<PathBuf>,
     pub(crate) runner: OnceLock<Arc<dyn Runner>>,
     pub(crate) pending: OnceLock<Arc<dyn PendingRunner>>,

@@ -462,6 +462,14 @@ impl Options {
         self.client.as_deref()
     }
 
+    pub(crate) fn named_queue(&self) -> Option<&str> {
+        self.queue.as_deref()
+    }
+
+    pub(crate) fn named_priority(&self) -> Option<i32> {
+        self.priority
+    }
+
     pub(crate) fn has_queue(&self) -> bool {
         self.queue.is_some()
     }

@@ -414,17 +414,23 @@ impl Terms {
         }
     }
 
-    /// What these say, with everything in its range; `anchor` is when the schedule was stored.
+    /// The slots that these make; `anchor` is when the schedule was stored.
     pub(crate) fn slots(&self, anchor: Timestamp) -> Result<Slots, Error> {
-        if let Some(ms) = self.bad_moment {
-            Due::At(ms).moment(Timestamp::MIN)?;
-        }
         let timing = self.timing.as_ref().ok_or_else(|| {
             let allowed = "a cron expression, an interval, a pause or a moment";
             Error::invalid("bad_schedule", "timing of the schedule", "none", allowed)
         })?;
         let bounds = Bounds { starts_at: self.starts_at, ends_at: self.ends_at };
-        let slots = timing.slots(anchor, bounds, self.frequent)?;
+        timing.slots(anchor, bounds, self.frequent)
+    }
+
+    /// The same, with everything in its range: where they are said, as it may take a while.
+    pub(crate) fn checked(&self, anchor: Timestamp) -> Result<Slots, Error> {
+        if let Some(ms) = self.bad_moment {
+            Due::At(ms).moment(Timestamp::MIN)?;
+        }
+        let slots = self.slots(anchor)?;
+        slots.check_gap(self.frequent)?;
         let place = |text: &str| text.to_owned();
         if let Some(text) = self.description.as_ref().filter(|it| it.len() > DESCRIPTION_BYTES_MAX)
         {
@@ -460,6 +466,19 @@ impl Terms {
             (terms.timing.clone(), terms.is_enabled(), terms.starts_at, terms.ends_at, terms.jitter)
         };
         of(self) == of(other) && self.times == other.times
+    }
+
+    /// Whether these make the same calls.
+    pub(crate) fn calls_like(&self, other: &Self) -> bool {
+        let of = |terms: &Self| {
+            (terms.arguments.clone(), terms.options.clone(), terms.owner.clone(), terms.overlap, terms.missed)
+        };
+        of(self) == of(other)
+    }
+
+    /// Whether each slot follows from the end of the run before it.
+    pub(crate) fn is_free(&self) -> bool {
+        matches!(self.timing, Some(Timing::AfterFinish { .. }))
     }
 
     pub(crate) fn is_cron(&self) -> bool {

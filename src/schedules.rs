@@ -1,6 +1,7 @@
 //! Every step of the journey: what people do with schedules: see them, change them, run them now.
 
 use crate::calendar::{self, Agenda};
+use crate::capability::Capability;
 use crate::client::Client;
 use crate::error::{Error, shorten};
 use crate::id::TaskId;
@@ -88,7 +89,7 @@ fn found<S: AsRef<str>>(agenda: &mut dyn Agenda, names: &[S]) -> Result<Vec<Entr
 fn record(agenda: &mut dyn Agenda, entry: Entry) -> Result<ScheduleRecord, Error> {
     let slots = agenda.slots(entry.id, Timestamp::MAX, crate::schedule::SLOTS_KEPT)?;
     let made = |slot: &SlotRecord| slot.kind != SlotKind::Missed && slot.kind != SlotKind::Overlap;
-    let last = slots.into_iter().find(made);
+    let last = slots.into_iter().filter(made).max_by_key(|slot| slot.fired_at);
     let open = agenda.open_slots(entry.id)?.len();
     Ok(entry.into_record(last, open))
 }
@@ -176,6 +177,10 @@ impl Schedules<'_> {
         self.client.check_open()?;
         let hub = &self.client.hub;
         let (name, kind) = (schedule.name.clone(), schedule.kind());
+        if let Some(former) = schedule.former.first() {
+            let allowed = "none: only code has other names for what is stored";
+            return Err(Error::invalid("unsupported", "former name of the schedule", former, allowed));
+        }
         let terms = schedule.into_terms(hub.limits)?;
         let now = self.now();
         let entry = Entry {
@@ -185,10 +190,13 @@ impl Schedules<'_> {
             created_at: now,
             ..Entry::default()
         };
-        terms.slots(now)?;
+        hub.catalog.require(Capability::Defer, || {
+            "a schedule makes tasks later; leave schedules out here".to_owned()
+        })?;
+        terms.checked(now)?;
         self.check_call(&entry, &terms, now)?;
-        self.changed(|desk| {
-            let agenda = desk.agenda();
+        self.changed(|maker| {
+            let agenda = maker.agenda();
             if agenda.named(&name)?.is_some() {
                 return Err(taken(&name));
             }
@@ -272,8 +280,8 @@ impl Schedules<'_> {
     ) -> Result<Vec<ScheduleRecord>, Error> {
         self.client.check_open()?;
         let now = self.now();
-        self.changed(|desk| {
-            let agenda = desk.agenda();
+        self.changed(|maker| {
+            let agenda = maker.agenda();
             let mut all = Vec::with_capacity(names.len());
             for entry in found(agenda, names)? {
                 let mut entry = entry;
@@ -284,7 +292,9 @@ impl Schedules<'_> {
                 if enabled {
                     (entry.standing.failing_at, entry.standing.failures) = (None, 0);
                 }
-                ScheduleEdit::default().enabled(enabled).apply(&mut entry, now)?;
+                if entry.terms()?.is_enabled() != enabled {
+                    ScheduleEdit::default().enabled(enabled).apply(&mut entry, now)?;
+                }
                 self.settle(agenda, &mut entry, &before, now)?;
                 all.push(entry);
             }
@@ -297,14 +307,15 @@ impl Schedules<'_> {
     /// Forgets a schedule and its history. Its tasks stay.
     ///
     /// # Errors
-    /// `declared` for one that code declares, which would store it again: disable it. Those of
+    /// `declared` for one that the code of this program declares, which would store it again: disable it. Those of
     /// [`Schedules::edit`].
     pub fn remove(&self, name: &str) -> Result<(), Error> {
         self.client.check_open()?;
-        self.changed(|desk| {
-            let agenda = desk.agenda();
+        self.changed(|maker| {
+            let agenda = maker.agenda();
             let entry = agenda.named(name)?.ok_or_else(|| no_schedule(name))?;
-            if entry.seed.is_some() && entry.orphaned_at.is_none() {
+            let own = entry.program.as_deref() == Some(&*self.client.hub.program);
+            if entry.seed.is_some() && entry.orphaned_at.is_none() && own {
                 let allowed = "one that no code declares, as that would store it again; disable it";
                 return Err(Error::invalid("declared", "schedule to remove", name, allowed));
             }
@@ -365,8 +376,8 @@ impl Schedules<'_> {
         mut change: impl FnMut(&mut Entry) -> Result<(), Error>,
     ) -> Result<ScheduleRecord, Error> {
         self.client.check_open()?;
-        self.changed(|desk| {
-            let agenda = desk.agenda();
+        self.changed(|maker| {
+            let agenda = maker.agenda();
             let mut entry = agenda.named(name)?.ok_or_else(|| no_schedule(name))?;
             let before = entry.clone();
             change(&mut entry)?;
@@ -388,17 +399,20 @@ impl Schedules<'_> {
         before: &Entry,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let (terms, _) = entry.checked()?;
+        let terms = entry.terms()?;
         self.check_call(entry, &terms, now)?;
         let stood =
             |entry: &Entry| (entry.standing.failing_at.is_some(), entry.standing.damage.is_some());
         let known = before.terms().ok().filter(|_| stood(before) == (stood(entry).0, false));
+        // What is due by now is not made up for under other terms.
+        let is_late = before.standing.next_at.is_some_and(|at| at <= now);
+        let known = known.filter(|known| !is_late || known.calls_like(&terms));
         calendar::settle(agenda, entry, known.as_ref(), now)
     }
 
     fn changed<R>(
         &self,
-        work: impl FnMut(&mut dyn calendar::Desk) -> Result<R, Error>,
+        work: impl FnMut(&mut dyn calendar::Maker) -> Result<R, Error>,
     ) -> Result<R, Error> {
         self.client.hub.backend.check_usable()?;
         calendar::change(&*self.client.hub.backend, work)

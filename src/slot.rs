@@ -20,7 +20,7 @@ pub enum SlotKind {
     Manual,
     /// It made none, as nobody was there in time. One record stands for all that follow each other.
     Missed,
-    /// Its task was skipped, as an earlier one had not ended.
+    /// Its task was skipped, as an earlier one had not ended; or none was made, as a task has its unique key.
     Overlap,
 }
 

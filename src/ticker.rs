@@ -12,9 +12,11 @@ use crate::error::Error;
 use crate::event::About;
 use crate::hub::{Calling, Hub};
 use crate::record::{NewTask, Stored};
-use crate::schedule::{Entry, Terms};
+use crate::schedule::{Entry, Overlap, Terms};
 use crate::slot::Slot;
+use crate::ties::Extra;
 use crate::time::Timestamp;
+use crate::unique::Held;
 
 /// After an error it is tried again so much later.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -25,6 +27,8 @@ pub(crate) struct Ticker {
     known: Known,
     edition: Option<i64>,
     next: Option<Timestamp>,
+    /// Those that are held back are looked at: from which number on.
+    held: Option<i64>,
     /// When it was last looked: a clock that shows less was set back.
     looked_at: Timestamp,
 }
@@ -32,7 +36,11 @@ pub(crate) struct Ticker {
 impl Hub {
     /// The schedules that this program may fire.
     pub(crate) fn known_schedules(&self) -> Known {
-        Known { kinds: self.catalog.names().collect(), cron: cfg!(feature = "cron") }
+        Known {
+            program: Arc::clone(&self.program),
+            kinds: self.catalog.names().collect(),
+            cron: cfg!(feature = "cron"),
+        }
     }
 
     fn schedule_kind(&self, entry: &Entry) -> Result<&Arc<Kind>, Error> {
@@ -54,11 +62,19 @@ impl Hub {
         let mut task = self.prepare_encoded(kind, &with, arguments, &calling, &[])?;
         // It is bounded by what becomes of overlaps, and refusing it would lose its slot.
         task.quota = crate::quota::Quota::default();
-        task.extra.get_or_insert_default().ties.slot = Some(slot);
+        let extra = task.extra.get_or_insert_default();
+        check_overlap(terms, extra)?;
+        extra.ties.slot = Some(slot);
         let mut listened = [task];
         let _abouts = self.hooks.enqueuing(&mut listened);
         let [task] = listened;
         Ok(task)
+    }
+
+    /// What a slice has done is told, as of any call and any cancel.
+    fn tell_fired(&self, fired: &Fired, now: Timestamp) {
+        self.tell_stored(&fired.stored, now);
+        self.hooks.ended_unrun(&*self.backend, &fired.ended);
     }
 
     /// What a slot's task has become is told, as of any call.
@@ -78,10 +94,22 @@ impl Hub {
     }
 }
 
+/// A task of the same unique key would be met before the one that is to wait for it is stored.
+fn check_overlap(terms: &Terms, extra: &Extra) -> Result<(), Error> {
+    let waits = matches!(terms.overlap, Some(Overlap::BufferOne | Overlap::CancelRunning));
+    let keeps = extra.claim.as_ref().is_some_and(|claim| claim.held != Held::Start);
+    if waits && keeps {
+        let allowed = "`Skip` or `Allow` with a unique key, or a key that is let go at the start (`until_start`)";
+        let value = "BufferOne or CancelRunning";
+        return Err(Error::invalid("contradiction", "overlap of a schedule", value, allowed));
+    }
+    Ok(())
+}
+
 impl Ticker {
     pub(crate) fn new(hub: &Hub) -> Self {
         let known = hub.known_schedules();
-        Self { known, edition: None, next: None, looked_at: Timestamp::MIN }
+        Self { known, edition: None, next: None, held: None, looked_at: Timestamp::MIN }
     }
 
     /// When the next slot is due, as far as is known.
@@ -89,14 +117,22 @@ impl Ticker {
         self.next
     }
 
-    /// Makes the tasks of what is due; `changed`: a schedule may have been changed since the last look. Says
-    /// how many tasks that were.
+    /// Whether there is nothing more to do now.
+    pub(crate) fn is_done(&self, hub: &Hub) -> bool {
+        self.next.is_none_or(|next| next > hub.clock.now())
+    }
+
+    /// Makes the tasks of what is due, one slice; `changed`: a schedule may have been changed since the last
+    /// look. Says how many tasks that were.
     pub(crate) fn tick(&mut self, hub: &Hub, changed: bool) -> Result<usize, Error> {
         let now = hub.clock.now();
         let set_back = now < self.looked_at;
         self.looked_at = now;
         let is_due = self.next.is_some_and(|at| at <= now);
-        if !is_due && !changed && !set_back && self.edition.is_some() {
+        // After an error nothing is known but when to try again.
+        let is_known = self.edition.is_some() || self.next.is_some();
+        let is_news = changed && self.edition.is_some() || !is_known;
+        if !is_due && !set_back && !is_news {
             return Ok(0);
         }
         let answer = self.look(hub, now);
@@ -109,32 +145,25 @@ impl Ticker {
     fn look(&mut self, hub: &Hub, now: Timestamp) -> Result<usize, Error> {
         let seen = calendar::next_due(&*hub.backend, now, &self.known)?;
         // A pause may have ended, which is an edition too.
-        let held = seen.held && self.edition != Some(seen.edition);
-        self.next = seen.next;
-        let mut made = 0;
-        if held || seen.next.is_some_and(|at| at <= now) {
-            made = self.fire(hub, now, held)?;
-            self.next = calendar::next_due(&*hub.backend, now, &self.known)?.next;
+        if seen.held && self.edition != Some(seen.edition) {
+            self.held = Some(0);
         }
         self.edition = Some(seen.edition);
-        Ok(made)
-    }
-
-    fn fire(&self, hub: &Hub, now: Timestamp, held: bool) -> Result<usize, Error> {
-        let prepare =
-            |entry: &Entry, terms: &Terms, slot| hub.prepare_slot(entry, terms, slot, now);
-        let mut made = 0;
-        let mut held = held.then_some(0);
-        loop {
-            let Fired { stored, more, held: last } =
-                calendar::fire(&*hub.backend, now, &self.known, held, &prepare)?;
-            made += stored.len();
-            hub.tell_stored(&stored, now);
-            if !more {
-                return Ok(made);
-            }
-            held = held.map(|_| last);
+        self.next = seen.next;
+        if self.held.is_none() && seen.next.is_none_or(|at| at > now) {
+            return Ok(0);
         }
+        let prepare = |entry: &Entry, terms: &Terms, slot| hub.prepare_slot(entry, terms, slot, now);
+        let fired = calendar::fire(&*hub.backend, now, &self.known, self.held, &prepare)?;
+        hub.tell_fired(&fired, now);
+        if fired.more {
+            self.held = self.held.map(|_| fired.held);
+            self.next = Some(now);
+        } else {
+            self.held = None;
+            self.next = calendar::next_due(&*hub.backend, now, &self.known)?.next;
+        }
+        Ok(fired.stored.len())
     }
 }
 

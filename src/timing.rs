@@ -30,6 +30,10 @@ const GAP: Range<Duration> = Range {
 const GAP_FREQUENT: Range<Duration> =
     Range { least: GAP_LEAST, most: SPAN_MAX, text: "1 s to 100 years" };
 
+fn gaps(frequent: bool) -> &'static Range<Duration> {
+    if frequent { &GAP_FREQUENT } else { &GAP }
+}
+
 /// When a schedule fires.
 ///
 /// `to_string()` is a text for people.
@@ -114,15 +118,13 @@ impl Timing {
         bounds: Bounds,
         frequent: bool,
     ) -> Result<Slots, Error> {
-        let range = if frequent { &GAP_FREQUENT } else { &GAP };
-        let gap =
-            |place: &str, span: &Duration| range.check("too_frequent", || place.to_owned(), span);
+        let gap = |place: &str, span: &Duration| {
+            gaps(frequent).check("too_frequent", || place.to_owned(), span)
+        };
         let rule = match self {
             #[cfg(feature = "cron")]
             Self::Cron { expression, zone } => {
-                let cron = cron_of(expression, zone)?;
-                gap("interval of the expression", &cron.shortest_gap())?;
-                Rule::Cron(Box::new(cron))
+                Rule::Cron(Box::new(cron_of(expression, zone)?))
             }
             #[cfg(not(feature = "cron"))]
             Self::Cron { expression, .. } => {
@@ -175,6 +177,13 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
+    /// Refuses slots that are too near to each other. Those of an expression are looked at one after the
+    /// other, so this is not asked each time.
+    pub(crate) fn check_gap(&self, frequent: bool) -> Result<(), Error> {
+        let place = || "interval of the expression".to_owned();
+        self.gap().map_or(Ok(()), |gap| gaps(frequent).check("too_frequent", place, &gap))
+    }
+
     /// The first slot after this moment.
     pub(crate) fn after(&self, moment: Timestamp) -> Option<Timestamp> {
         let start = self.bounds.starts_at;

@@ -8,7 +8,7 @@ use super::memory::Memory;
 use crate::backend::{
     Backend, Cancelled, Exchanged, LaneName, Offer, Operate, Over, Picked, Rescued,
 };
-use crate::calendar::{Agenda, Calendar, Desk};
+use crate::calendar::{Agenda, Calendar, Maker};
 use crate::deed::{Deed, Done, Tally};
 use crate::error::Error;
 use crate::filter::Filter;
@@ -233,7 +233,7 @@ impl Backend for Spy {
 impl Calendar for Spy {
     fn change(
         &self,
-        work: &mut dyn FnMut(&mut dyn Desk) -> Result<(), Error>,
+        work: &mut dyn FnMut(&mut dyn Maker) -> Result<(), Error>,
     ) -> Result<(), Error> {
         self.inner.change(work)
     }

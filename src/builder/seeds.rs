@@ -17,8 +17,10 @@ impl Builder {
     /// or declared (`unknown_kind`).
     ///
     /// It is stored at `open` when the file does not have it yet. From then on it follows the code, but for
-    /// what people have changed in the file. One that the code of this program, by its
-    /// [`name`](Self::name), declares no more does not fire any more: it is *orphaned*. See [`Schedule`].
+    /// what people have changed in the file. One that this program, by its [`name`](Self::name), declares no
+    /// more does not fire any more: it is *orphaned*, as soon as a client of that name is opened that declares
+    /// others, or none with [`schedules`](Self::schedules). One that says nothing of schedules orphans none.
+    /// See [`Schedule`].
     ///
     /// ```
     /// # use litework::{Client, Mode, Schedule, task};
@@ -30,14 +32,19 @@ impl Builder {
     /// assert_eq!(tasks.schedules().list("", 10)?.len(), 1);
     /// # Ok::<(), litework::Error>(())
     /// ```
-    pub fn schedule(mut self, schedule: Schedule) -> Self {
-        self.schedules.push(schedule);
+    pub fn schedule(self, schedule: Schedule) -> Self {
+        self.schedules([schedule])
+    }
+
+    /// The same for several; none at all says that this program declares none any more.
+    pub fn schedules(mut self, schedules: impl IntoIterator<Item = Schedule>) -> Self {
+        self.schedules.get_or_insert_default().extend(schedules);
         self
     }
 }
 
 /// Checks what code declares, and stores what is new of it.
-pub(super) fn store(hub: &Hub, program: &str, schedules: Vec<Schedule>) -> Result<(), Error> {
+pub(super) fn store(hub: &Hub, schedules: Vec<Schedule>) -> Result<(), Error> {
     if schedules.len() > SEEDS_MAX {
         let allowed = "at most 10000; add more while the program runs";
         let count = schedules.len();
@@ -64,7 +71,7 @@ pub(super) fn store(hub: &Hub, program: &str, schedules: Vec<Schedule>) -> Resul
         }
         seeds.push(seed(hub, schedule).map_err(|error| error.in_schedule(&name))?);
     }
-    calendar::seed(&*hub.backend, hub.clock.now(), program, &seeds)
+    calendar::seed(&*hub.backend, hub.clock.now(), &hub.program, &seeds)
 }
 
 fn seed(hub: &Hub, schedule: Schedule) -> Result<Seed, Error> {
@@ -72,7 +79,7 @@ fn seed(hub: &Hub, schedule: Schedule) -> Result<Seed, Error> {
     let (name, former) = (schedule.name.clone(), schedule.former.clone());
     let kind = hub.catalog.get(kind)?.name.to_string();
     let terms = schedule.into_terms(hub.limits)?;
-    terms.slots(now)?;
+    terms.checked(now)?;
     let entry = Entry { name: name.clone(), kind: kind.clone(), ..Entry::default() };
     let late = Duration::ZERO;
     let slot = Slot { schedule: 0, name: name.clone(), at: now, late, kind: SlotKind::Due };

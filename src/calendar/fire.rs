@@ -1,7 +1,8 @@
 //! Contract: schedules that are due make their tasks.
 
 use super::{
-    Agenda, Calendar, Desk, Known, Prepare, SLICE, change, look, may_fire, noted, passed, set_next,
+    Agenda, Calendar, Known, Maker, Prepare, SLICE, change, look, may_fire, next_free, noted, passed,
+    set_next, still_open,
 };
 use crate::error::Error;
 use crate::id::TaskId;
@@ -16,6 +17,8 @@ use std::time::Duration;
 
 /// Slots of one stretch that was missed are counted up to this many.
 const COUNTED_MAX: u64 = 1_000;
+/// A transaction that has made so many tasks leaves the rest to the next.
+const TASKS_MAX: usize = 200;
 /// A clock that shows so much less than it did was set back; less is what clocks are put right by.
 const SET_BACK: Duration = Duration::from_secs(1);
 
@@ -23,6 +26,8 @@ const SET_BACK: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(crate) struct Fired {
     pub(crate) stored: Vec<Stored>,
+    /// Rows of tasks that were cancelled for the sake of later ones.
+    pub(crate) ended: Vec<i64>,
     /// Whether there is more to do.
     pub(crate) more: bool,
     /// Of those that are held back, the last that was looked at.
@@ -48,7 +53,7 @@ pub(crate) fn next_due(
     look(calendar, |agenda| {
         // First, so that a change that comes meanwhile is looked at again.
         let edition = agenda.edition()?;
-        let set_back = !agenda.planned_after(now.after(SET_BACK), 1)?.is_empty();
+        let set_back = !agenda.planned_after(now.after(SET_BACK), known, 1)?.is_empty();
         let next = if set_back { Some(now) } else { agenda.next_due(known)? };
         let held = !agenda.held(0, known, 1)?.is_empty();
         Ok(Seen { edition, next, held })
@@ -64,23 +69,30 @@ pub(crate) fn fire(
     held: Option<i64>,
     prepare: Prepare<'_>,
 ) -> Result<Fired, Error> {
-    change(calendar, |desk| {
+    change(calendar, |maker| {
         let mut fired = Fired::default();
-        let ahead = desk.planned_after(now.after(SET_BACK), SLICE)?;
+        let ahead = maker.planned_after(now.after(SET_BACK), known, SLICE)?;
         fired.more = ahead.len() == SLICE;
         for entry in ahead {
-            replan(desk.agenda(), entry, now)?;
+            replan(maker.agenda(), entry, now)?;
         }
-        let mut due = desk.due(now, known, SLICE)?;
+        let mut due = maker.due(now, known, SLICE)?;
         fired.more |= due.len() == SLICE;
         if let Some(after) = held {
-            let waiting = desk.held(after, known, SLICE)?;
+            fired.held = after;
+            let waiting = maker.held(after, known, SLICE)?;
             fired.more |= waiting.len() == SLICE;
-            fired.held = waiting.last().map_or(after, |entry| entry.id);
             due.extend(waiting);
         }
         for entry in due {
-            fire_one(desk, now, entry, prepare, &mut fired.stored)?;
+            if fired.stored.len() >= TASKS_MAX {
+                fired.more = true;
+                break;
+            }
+            if entry.standing.held {
+                fired.held = entry.id;
+            }
+            fire_one(maker, now, (entry, known), prepare, &mut fired)?;
         }
         Ok(fired)
     })
@@ -91,27 +103,24 @@ fn replan(agenda: &mut dyn Agenda, mut entry: Entry, now: Timestamp) -> Result<(
     match entry.checked() {
         Ok((terms, slots)) => {
             let known = entry.standing.next_at;
-            let next = match known {
-                // It waits for the end of a run, or does not fire.
-                None => None,
-                Some(known) if slots.are_free() => {
-                    let latest = now.after(terms.pause_after(State::Failed));
-                    Some(known.min(latest))
-                }
-                Some(known) => {
-                    let next = entry.standing.next_unfired(&slots, now);
-                    Some(next.map_or(known, |next| next.min(known)))
-                }
+            let next = if !may_fire(&entry, &terms) {
+                None
+            } else if slots.are_free() {
+                let soon = next_free(agenda, &entry, (&terms, &slots), now)?;
+                known.map_or(soon, |known| soon.map(|soon| soon.min(known)))
+            } else {
+                let next = entry.standing.next_unfired(&slots, now);
+                next.into_iter().chain(known).min()
             };
             set_next(&mut entry, &terms, next, now);
         }
-        Err(error) => damaged(&mut entry, &error, now),
+        Err(error) => damaged(&mut entry, &error.to_string(), now),
     }
     agenda.update(&entry)
 }
 
-fn damaged(entry: &mut Entry, error: &Error, now: Timestamp) {
-    tracing::error!(schedule = entry.name, %error, "a schedule cannot be used, and was stopped");
+fn damaged(entry: &mut Entry, error: &str, now: Timestamp) {
+    tracing::error!(schedule = entry.name, error, "a schedule cannot be used, and was stopped");
     entry.damage(error);
     entry.standing.planned_at = Some(now);
 }
@@ -128,7 +137,7 @@ struct Turn {
     newest: Timestamp,
 }
 
-/// Whether a slot is on time now.
+/// How late the task of a slot comes.
 fn late(entry: &Entry, terms: &Terms, slot: Timestamp, now: Timestamp) -> Duration {
     slot.after(terms.delay(entry.id, slot)).until(now)
 }
@@ -147,7 +156,14 @@ fn turn(entry: &Entry, terms: &Terms, slots: &Slots, now: Timestamp) -> Option<T
     let waits = due.iter().filter(|slot| !is_due(slot)).count() as u64;
     due.retain(is_due);
     let newest = *due.last()?;
-    let passed = if slots.are_free() { 1 } else { slots.count(first, now, COUNTED_MAX) - waits };
+    let passed = if slots.are_free() {
+        1
+    } else {
+        let all = slots.count(first, now, COUNTED_MAX).saturating_sub(waits);
+        all.saturating_sub(entry.standing.fired_within(slots, first, newest, COUNTED_MAX))
+    };
+    // Where the clock was set back, some of them have fired.
+    due.retain(|slot| !entry.standing.has_fired(*slot));
     due.drain(..due.len().saturating_sub(most as usize));
     let on_time = |slot: &Timestamp| late(entry, terms, *slot, now) <= terms.grace();
     match policy {
@@ -176,44 +192,71 @@ fn last_before(slots: &Slots, first: Timestamp, slot: Timestamp) -> Option<Times
 }
 
 fn fire_one(
-    desk: &mut dyn Desk,
+    maker: &mut dyn Maker,
     now: Timestamp,
-    mut entry: Entry,
+    (mut entry, known): (Entry, &Known),
     prepare: Prepare<'_>,
-    stored: &mut Vec<Stored>,
+    into: &mut Fired,
 ) -> Result<(), Error> {
-    let fired = match entry.checked() {
-        Ok((terms, slots)) => make(desk, now, &mut entry, (&terms, &slots), prepare, stored),
-        Err(error) => Err(Refused::Unusable(error)),
+    let before = entry.clone();
+    let fired = match (&entry.standing.damage, entry.checked()) {
+        (Some(damage), _) => Err(Refused::Unusable(damage.clone())),
+        (None, Err(error)) => Err(Refused::Unusable(error.to_string())),
+        (None, Ok((terms, slots))) => {
+            make(maker, now, &mut entry, (&terms, &slots), prepare, into)
+        }
     };
     match fired {
         Ok(()) => {}
         Err(Refused::Unusable(error)) => damaged(&mut entry, &error, now),
+        Err(Refused::Call(error)) if entry.program.as_ref().is_none_or(|of| **of == *known.program) => {
+            damaged(&mut entry, &error.to_string(), now);
+        }
+        Err(Refused::Call(error)) => {
+            // Its own program may be able to.
+            tracing::warn!(schedule = entry.name, %error, "a schedule is left to the program that declares it");
+            if !entry.standing.held {
+                entry.standing.held = true;
+                maker.note_edition()?;
+            }
+        }
         Err(Refused::All(error)) => return Err(error),
     }
-    desk.update(&entry)
+    if entry == before { Ok(()) } else { maker.update(&entry) }
 }
 
 /// Why a schedule could not fire.
 enum Refused {
-    /// Its own fault.
-    Unusable(Error),
+    /// What is stored of it cannot be used.
+    Unusable(String),
+    /// Its call was refused here.
+    Call(Error),
     /// The whole transaction has failed.
     All(Error),
 }
 
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::All(error)
+    }
+}
+
 fn make(
-    desk: &mut dyn Desk,
+    maker: &mut dyn Maker,
     now: Timestamp,
     entry: &mut Entry,
     (terms, slots): (&Terms, &Slots),
     prepare: Prepare<'_>,
-    stored: &mut Vec<Stored>,
+    into: &mut Fired,
 ) -> Result<(), Refused> {
     let Some(turn) = turn(entry, terms, slots, now) else {
-        // What is stored beside each other contradicts itself, or it was fired already.
-        let next = entry.standing.next_at.filter(|_| may_fire(entry, terms));
-        set_next(entry, terms, next, now);
+        // What is stored beside each other contradicts itself: the next slot is found anew.
+        let next = if slots.are_free() {
+            next_free(maker.agenda(), entry, (terms, slots), now)?
+        } else {
+            entry.standing.next_unfired(slots, now)
+        };
+        set_next(entry, terms, next.filter(|_| may_fire(entry, terms)), now);
         return Ok(());
     };
     let slot = |at: Timestamp, entry: &Entry| {
@@ -225,41 +268,40 @@ fn make(
     let mut tasks = Vec::with_capacity(turn.run.len());
     for at in &turn.run {
         let slot = slot(*at, entry);
-        tasks.push((slot.clone(), prepare(entry, terms, slot).map_err(Refused::Unusable)?));
+        tasks.push((slot.clone(), prepare(entry, terms, slot).map_err(Refused::Call)?));
     }
     let (queue, kind) = if let Some((_, task)) = tasks.first() {
         (task.queue.clone(), task.kind.clone())
     } else {
-        let task = prepare(entry, terms, slot(turn.newest, entry)).map_err(Refused::Unusable)?;
+        let task = prepare(entry, terms, slot(turn.newest, entry)).map_err(Refused::Call)?;
         (task.queue, task.kind)
     };
-    if desk.is_paused(&queue, &kind).map_err(Refused::All)? {
+    if maker.is_paused(&queue, &kind)? {
         entry.standing.held = true;
         return Ok(());
     }
-    note_missed(desk.agenda(), entry, &turn, now).map_err(Refused::All)?;
-    let mut around = Around::find(desk.agenda(), entry.id, now).map_err(Refused::All)?;
+    note_missed(maker.agenda(), entry, &turn, now)?;
+    let open = still_open(maker.agenda(), entry.id, now)?;
+    let mut around = Around { before: open, last: None };
     let overlap = terms.overlap.unwrap_or_default();
     for (slot, task) in tasks {
-        if desk.has_slot(entry.id, slot.at).map_err(Refused::All)? {
+        if maker.has_slot(entry.id, slot.at)? {
             continue;
         }
         let follows = entry.standing.fired.last().and_then(|(_, last)| slots.after(*last));
         entry.standing.note_fired(slot.at, follows == Some(slot.at));
-        let made = around.store(desk, now, overlap, &slot, task)?;
+        let made = around.store(maker, now, (overlap, &slot), task, &mut into.ended)?;
         entry.standing.runs += u64::from(!made.overlapped);
         entry.standing.overlapped += u64::from(made.overlapped);
-        entry.standing.last_at = Some(slot.at);
-        stored.extend(made.stored);
+        into.stored.extend(made.stored);
     }
     crate::fault::point("slot_fired");
-    desk.trim_slots(entry.id).map_err(Refused::All)?;
+    maker.trim_slots(entry.id)?;
     let next = if !may_fire(entry, terms) {
         None
     } else if slots.are_free() {
         // A task that ended where it began tells nobody of its end.
-        let over = desk.open_slots(entry.id).map_err(Refused::All)?.is_empty();
-        if over { slots.free(now.after(terms.pause_after(State::Skipped))) } else { None }
+        next_free(maker.agenda(), entry, (terms, slots), now)?
     } else {
         entry.standing.next_unfired(slots, turn.newest)
     };
@@ -294,30 +336,13 @@ struct Made {
 }
 
 impl Around {
-    /// Slots whose tasks have gone or ended without a word are closed.
-    fn find(agenda: &mut dyn Agenda, id: i64, now: Timestamp) -> Result<Self, Error> {
-        let mut before = agenda.open_slots(id)?;
-        let mut gone = Vec::new();
-        for open in &before {
-            match agenda.state_of(open.task)? {
-                Some(state) if !state.is_final() => {}
-                state => gone.push((open.at, state.unwrap_or(State::Cancelled))),
-            }
-        }
-        for (at, state) in &gone {
-            agenda.end_slot(id, *at, Some((now, *state)))?;
-        }
-        before.retain(|open| gone.iter().all(|(at, _)| *at != open.at));
-        Ok(Self { before, last: None })
-    }
-
     fn store(
         &mut self,
-        desk: &mut dyn Desk,
+        maker: &mut dyn Maker,
         now: Timestamp,
-        overlap: Overlap,
-        slot: &Slot,
+        (overlap, slot): (Overlap, &Slot),
         mut task: NewTask,
+        ended: &mut Vec<i64>,
     ) -> Result<Made, Refused> {
         let mut waits_for = Vec::new();
         let mut holder = None;
@@ -328,14 +353,14 @@ impl Around {
             (_, None) if self.before.is_empty() => {}
             (Overlap::Skip, None) => holder = self.before.first().map(|open| open.task),
             (Overlap::BufferOne, None) => {
-                holder = self.waiting(desk.agenda()).map_err(Refused::All)?;
+                holder = self.waiting(maker.agenda())?;
                 waits_for.extend(self.before.iter().map(|open| open.task));
             }
             (Overlap::CancelRunning, None) => {
                 for open in &self.before {
-                    desk.cancel(now, open.task).map_err(Refused::All)?;
-                    let state = desk.state_of(open.task).map_err(Refused::All)?;
-                    if state.is_some_and(|state| !state.is_final()) {
+                    if maker.cancel(now, open.task)? {
+                        ended.push(open.task.row());
+                    } else {
                         waits_for.push(open.task);
                     }
                 }
@@ -350,19 +375,19 @@ impl Around {
                 .collect();
             extra.ties.held_key.clone_from(&extra.wait_key);
         }
-        self.stored(desk, now, slot, task, holder.is_some())
+        self.stored(maker, now, slot, task, holder.is_some())
     }
 
     fn stored(
         &mut self,
-        desk: &mut dyn Desk,
+        maker: &mut dyn Maker,
         now: Timestamp,
         slot: &Slot,
         task: NewTask,
         skipped: bool,
     ) -> Result<Made, Refused> {
         let mut slot = slot.clone();
-        let (stored, task) = match desk.store(now, task) {
+        let (stored, task) = match maker.store(now, task) {
             Ok(stored) if stored.existing => (None, Some(stored.id)),
             // Its unique key belongs to a task that is there.
             Err(Error::NotUnique { existing }) => (None, Some(existing)),
@@ -370,8 +395,8 @@ impl Around {
                 let id = stored.id;
                 (Some(stored), Some(id))
             }
-            Err(error) if desk.is_lost() => return Err(Refused::All(error)),
-            Err(error) => return Err(Refused::Unusable(error)),
+            Err(error) if maker.is_lost() => return Err(Refused::All(error)),
+            Err(error) => return Err(Refused::Call(error)),
         };
         let overlapped = skipped || stored.is_none();
         if overlapped {
@@ -383,7 +408,7 @@ impl Around {
         } else if !overlapped {
             self.last = task;
         }
-        desk.put_slot(slot.schedule, &record).map_err(Refused::All)?;
+        maker.put_slot(slot.schedule, &record)?;
         Ok(Made { stored, overlapped })
     }
 
@@ -408,26 +433,32 @@ pub(crate) fn run_now(
     find: Find<'_>,
     prepare: Prepare<'_>,
 ) -> Result<Vec<Stored>, Error> {
-    change(calendar, |desk| {
+    change(calendar, |maker| {
+        let mut slots: Vec<Slot> = Vec::new();
         let mut tasks = Vec::new();
-        for entry in find(desk.agenda())? {
-            let (terms, _) = entry.checked()?;
+        for entry in find(maker.agenda())? {
+            let (terms, own) = entry.checked()?;
             let mut at = now;
-            while desk.has_slot(entry.id, at)? {
+            let taken = |at: Timestamp| {
+                let before = Timestamp::clamped(at.as_millis() - 1);
+                slots.iter().any(|slot| slot.schedule == entry.id && slot.at == at)
+                    || own.after(before) == Some(at)
+            };
+            // No slot of its own, which is yet to fire.
+            while taken(at) || maker.has_slot(entry.id, at)? {
                 at = at.after(Duration::from_millis(1));
             }
             let (name, late) = (entry.name.clone(), Duration::ZERO);
             let slot = Slot { schedule: entry.id, name, at, late, kind: SlotKind::Manual };
-            tasks.push((slot.clone(), prepare(&entry, &terms, slot)?));
+            tasks.push(prepare(&entry, &terms, slot.clone())?);
+            slots.push(slot);
         }
-        let mut made = Vec::with_capacity(tasks.len());
-        for (slot, task) in tasks {
-            let stored = desk.store(now, task)?;
+        let made = maker.store_all(now, tasks)?;
+        for (slot, stored) in slots.iter().zip(&made) {
             if !stored.existing {
-                desk.put_slot(slot.schedule, &noted(&slot, now, Some(&stored)))?;
-                desk.trim_slots(slot.schedule)?;
+                maker.put_slot(slot.schedule, &noted(slot, now, Some(stored)))?;
+                maker.trim_slots(slot.schedule)?;
             }
-            made.push(stored);
         }
         Ok(made)
     })

@@ -1,7 +1,7 @@
 //! Contract: schedules that code declares are stored when the file does not have them, and follow the code
 //! as far as no person has changed them.
 
-use super::{Agenda, Calendar, change, look, plan, set_next};
+use super::{Agenda, Calendar, change, look, may_fire, plan, set_next};
 use crate::error::Error;
 use crate::schedule::{Entry, Terms};
 use crate::time::Timestamp;
@@ -26,7 +26,8 @@ pub(crate) fn seed(
 ) -> Result<(), Error> {
     let differs = look(calendar, |agenda| {
         for seed in seeds {
-            if seeded(agenda, seed)?.is_none_or(|entry| differs(&entry, program, seed)) {
+            let Some(entry) = seeded(agenda, seed)? else { return Ok(true) };
+            if differs(&entry, program, seed) || has_stalled(agenda, &entry)? {
                 return Ok(true);
             }
         }
@@ -35,8 +36,8 @@ pub(crate) fn seed(
     if !differs {
         return Ok(());
     }
-    change(calendar, |desk| {
-        let agenda = desk.agenda();
+    change(calendar, |maker| {
+        let agenda = maker.agenda();
         for seed in seeds {
             put(agenda, now, program, seed)?;
         }
@@ -62,7 +63,32 @@ fn seeded(agenda: &mut dyn Agenda, seed: &Seed) -> Result<Option<Entry>, Error> 
             return Ok(Some(entry));
         }
     }
-    agenda.named(&seed.name)
+    Ok(agenda.named(&seed.name)?.filter(|entry| entry.seed.is_none()))
+}
+
+/// Whether it waits for the end of a task that has gone.
+fn has_stalled(agenda: &mut dyn Agenda, entry: &Entry) -> Result<bool, Error> {
+    let Ok(terms) = entry.terms() else { return Ok(false) };
+    if !terms.is_free() || entry.standing.next_at.is_some() || !may_fire(entry, &terms) {
+        return Ok(false);
+    }
+    for open in agenda.open_slots(entry.id)? {
+        if agenda.state_of(open.task)?.is_some_and(|state| !state.is_final()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// A name that no schedule has: this one, or with a number behind it.
+fn free_name(agenda: &mut dyn Agenda, name: &str) -> Result<String, Error> {
+    let mut free = name.to_owned();
+    let mut number = 2;
+    while agenda.named(&free)?.is_some() {
+        free = format!("{name} ({number})");
+        number += 1;
+    }
+    Ok(free)
 }
 
 fn differs(entry: &Entry, program: &str, seed: &Seed) -> bool {
@@ -74,11 +100,28 @@ fn differs(entry: &Entry, program: &str, seed: &Seed) -> bool {
         || entry.code().ok().as_ref() != Some(&seed.terms.object())
 }
 
+/// Refuses a name that another program declares for something else.
+fn check_owner(entry: &Entry, program: &str, seed: &Seed) -> Result<(), Error> {
+    let Some(other) = entry.program.as_deref().filter(|other| *other != program) else {
+        return Ok(());
+    };
+    if entry.kind != seed.kind && entry.orphaned_at.is_none() {
+        let allowed = format!(
+            "another name, as the program {other} declares a schedule of this one with calls of {}",
+            entry.kind
+        );
+        let error = Error::invalid("duplicate_schedule", "schedule name", &seed.name, allowed);
+        return Err(error.in_schedule(&seed.name));
+    }
+    Ok(())
+}
+
 fn put(agenda: &mut dyn Agenda, now: Timestamp, program: &str, seed: &Seed) -> Result<(), Error> {
     let code = || serde_json::to_string(&seed.terms.object()).unwrap_or_default();
     let Some(mut entry) = seeded(agenda, seed)? else {
         let entry = Entry {
-            name: seed.name.clone(),
+            // Somebody may have renamed another one to this.
+            name: free_name(agenda, &seed.name)?,
             seed: Some(seed.name.clone()),
             program: Some(program.to_owned()),
             kind: seed.kind.clone(),
@@ -89,9 +132,11 @@ fn put(agenda: &mut dyn Agenda, now: Timestamp, program: &str, seed: &Seed) -> R
         };
         return store_new(agenda, entry, now).map(drop);
     };
-    if !differs(&entry, program, seed) {
+    let has_stalled = has_stalled(agenda, &entry)?;
+    if !differs(&entry, program, seed) && !has_stalled {
         return Ok(());
     }
+    check_owner(&entry, program, seed)?;
     let before = entry.terms().ok();
     // What somebody has said who made it before goes before what code says.
     if entry.name == *entry.seed.as_ref().unwrap_or(&entry.name)
@@ -105,10 +150,10 @@ fn put(agenda: &mut dyn Agenda, now: Timestamp, program: &str, seed: &Seed) -> R
     entry.program = Some(program.to_owned());
     entry.kind.clone_from(&seed.kind);
     entry.code = Some(code());
-    let was_off = entry.orphaned_at.take().is_some() || entry.standing.damage.is_some();
+    let was_off = entry.orphaned_at.take().is_some() || entry.standing.damage.is_some() || has_stalled;
     match settle(agenda, &mut entry, before.filter(|_| !was_off).as_ref(), now) {
         // What people have said does not go with what code says now.
-        Err(error @ Error::Invalid { .. }) => entry.damage(&error),
+        Err(error @ Error::Invalid { .. }) => entry.damage(&error.to_string()),
         settled => settled?,
     }
     agenda.update(&entry)
@@ -119,10 +164,7 @@ fn orphans(agenda: &mut dyn Agenda, program: &str, seeds: &[Seed]) -> Result<Vec
     let mut orphans = Vec::new();
     for id in agenda.seeded_by(program)? {
         let Some(entry) = agenda.entry(id)? else { continue };
-        let declared = seeds.iter().any(|seed| {
-            let names = std::iter::once(&seed.name).chain(&seed.former);
-            names.map(Some).any(|name| name == entry.seed.as_ref())
-        });
+        let declared = seeds.iter().any(|seed| Some(&seed.name) == entry.seed.as_ref());
         if !declared && entry.orphaned_at.is_none() {
             orphans.push(entry);
         }
@@ -136,7 +178,8 @@ pub(crate) fn store_new(
     mut entry: Entry,
     now: Timestamp,
 ) -> Result<Entry, Error> {
-    let (terms, slots) = entry.checked()?;
+    let terms = entry.terms()?;
+    let slots = terms.checked(entry.created_at)?;
     entry.cron = terms.is_cron();
     entry.id = agenda.add(&entry)?;
     // Its number is part of its jitter.
@@ -145,15 +188,16 @@ pub(crate) fn store_new(
     Ok(entry)
 }
 
-/// After a change: finds the next slot anew, where the change concerns that. One that cannot be used is
-/// stopped.
+/// After a change: refuses what is out of its range, and finds the next slot anew unless the schedule fires as
+/// it did `before`.
 pub(crate) fn settle(
     agenda: &mut dyn Agenda,
     entry: &mut Entry,
     before: Option<&Terms>,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let (terms, slots) = entry.checked()?;
+    let terms = entry.terms()?;
+    let slots = terms.checked(entry.created_at)?;
     if before.is_some_and(|before| before.fires_like(&terms)) {
         return Ok(());
     }

@@ -102,6 +102,29 @@ impl ScheduleEdit {
         self
     }
 
+    /// It has no start: slots are from now on.
+    pub fn without_start(mut self) -> Self {
+        self.without.push("starts_at");
+        self
+    }
+
+    /// It goes on however often it has run.
+    pub fn without_times(mut self) -> Self {
+        self.without.push("times");
+        self
+    }
+
+    /// It goes on however many tasks in a row have failed.
+    pub fn without_stop(mut self) -> Self {
+        self.without.push("failures_max");
+        self
+    }
+
+    /// See [`Schedule::frequent`](crate::Schedule::frequent).
+    pub fn frequent(self) -> Self {
+        self.terms(|terms| terms.frequent = true)
+    }
+
     /// See [`Schedule::times`](crate::Schedule::times).
     pub fn times(self, runs: u64) -> Self {
         self.terms(|terms| terms.times = Some(runs))

@@ -1,5 +1,7 @@
 //! Store: a schedule as it is kept, what is known of its past, and both as people see them.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -113,7 +115,6 @@ pub(crate) struct Standing {
     pub(crate) planned_at: Option<Timestamp>,
     /// Stretches of slots that have fired, first and last of each: those do not fire again.
     pub(crate) fired: Vec<(Timestamp, Timestamp)>,
-    pub(crate) last_at: Option<Timestamp>,
     pub(crate) runs: u64,
     pub(crate) missed: u64,
     pub(crate) overlapped: u64,
@@ -143,6 +144,27 @@ impl Standing {
             next = slots.after(last)?;
         }
         Some(next)
+    }
+
+    pub(crate) fn has_fired(&self, slot: Timestamp) -> bool {
+        self.stretch_of(slot).is_some()
+    }
+
+    /// How many slots from `first` to `last`, both of which are slots, have fired; counted up to `most` for
+    /// each stretch.
+    pub(crate) fn fired_within(
+        &self,
+        slots: &Slots,
+        first: Timestamp,
+        last: Timestamp,
+        most: u64,
+    ) -> u64 {
+        let within = self.fired.iter().filter(|(begin, end)| *begin <= last && *end >= first);
+        let counted = within.map(|(begin, end)| {
+            let before = Timestamp::clamped((*begin).max(first).as_millis() - 1);
+            slots.after(before).map_or(0, |begin| slots.count(begin, (*end).min(last), most))
+        });
+        counted.sum()
     }
 
     fn stretch_of(&self, slot: Timestamp) -> Option<(Timestamp, Timestamp)> {
@@ -259,10 +281,10 @@ impl Entry {
     }
 
     /// It does not fire any more, as it cannot be used.
-    pub(crate) fn damage(&mut self, error: &Error) {
+    pub(crate) fn damage(&mut self, error: &str) {
         self.standing.next_at = None;
         self.standing.due_at = None;
-        self.standing.damage = Some(error.to_string());
+        self.standing.damage = Some(error.to_owned());
     }
 
     fn state(&self, terms: Option<&Terms>) -> ScheduleState {
@@ -296,6 +318,7 @@ impl Entry {
         if state == ScheduleState::Ended && follows && open > 0 {
             state = ScheduleState::Active;
         }
+        let grace = terms.grace();
         let mut edited = Vec::new();
         if let (Some(_), Ok(code), Ok(edits)) = (&self.code, self.code(), self.edits()) {
             compare(&code, &edits, &mut edited);
@@ -315,6 +338,12 @@ impl Entry {
             timing: terms.timing,
             missed: terms.missed.unwrap_or_default(),
             overlap: terms.overlap.unwrap_or_default(),
+            queue: terms.options.named_queue().map(str::to_owned),
+            priority: terms.options.named_priority(),
+            times: terms.times,
+            jitter: terms.jitter.unwrap_or_default(),
+            grace,
+            stop_after_failures: terms.failures_max,
             arguments: Value::Object(terms.arguments.unwrap_or_default()).to_string(),
             starts_at: terms.starts_at,
             ends_at: terms.ends_at,
@@ -357,6 +386,18 @@ pub struct ScheduleRecord {
     pub missed: super::Missed,
     /// What becomes of a slot while an earlier task has not ended.
     pub overlap: super::Overlap,
+    /// The queue of its calls, where they name one.
+    pub queue: Option<String>,
+    /// The priority of its calls, where they name one.
+    pub priority: Option<i32>,
+    /// It ends when it has made so many tasks.
+    pub times: Option<u64>,
+    /// Each task comes up to so much later than its slot.
+    pub jitter: Duration,
+    /// How late a task may come and still be on time.
+    pub grace: Duration,
+    /// It stops when so many tasks in a row have failed for good.
+    pub stop_after_failures: Option<u64>,
     /// The arguments of its calls, a JSON object.
     pub arguments: String,
     /// No slot is before this moment.
@@ -371,7 +412,7 @@ pub struct ScheduleRecord {
     pub open: usize,
     /// How many tasks it has made, those not counted that somebody asked for.
     pub runs: u64,
-    /// How many slots were missed; of one stretch at most 1,000 are counted.
+    /// How many slots were missed; of one stretch of a cron expression at most 1,000 are counted.
     pub missed_slots: u64,
     /// How many slots were skipped, as an earlier task had not ended.
     pub overlapped_slots: u64,

@@ -543,7 +543,12 @@ impl Inline {
         let Some(hub) = self.hub.upgrade().filter(|_| !self.minder.is_draining()) else {
             return Ok(());
         };
-        Ticker::new(&hub).tick(&hub, true).map(drop)
+        let mut ticker = Ticker::new(&hub);
+        ticker.tick(&hub, true)?;
+        while !ticker.is_done(&hub) && !self.minder.is_draining() {
+            ticker.tick(&hub, true)?;
+        }
+        Ok(())
     }
 
     /// Makes tasks of what programs in other languages have written.

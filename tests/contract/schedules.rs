@@ -82,7 +82,7 @@ impl<'a> Bench<'a> {
     fn open(&self, schedules: impl IntoIterator<Item = Schedule>) -> Client {
         let builder = self.lab.builder().name("bench").register(tick).register(fail).register(hold);
         let builder = builder.state(self.log.clone()).state(self.gate.clone());
-        schedules.into_iter().fold(builder, litework::Builder::schedule).open().unwrap()
+        builder.schedules(schedules).open().unwrap()
     }
 
     /// Moves the clock, and waits until what that fires has run.

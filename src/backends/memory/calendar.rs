@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{Book, Memory};
-use crate::calendar::{Agenda, Calendar, Desk, Known};
+use crate::backend::Cancelled;
+use crate::calendar::{Agenda, Calendar, Maker, Known};
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::record::{NewTask, Stored};
@@ -89,9 +90,16 @@ impl Agenda for Book {
         Ok(held)
     }
 
-    fn planned_after(&mut self, moment: Timestamp, size: usize) -> Result<Vec<Entry>, Error> {
-        let after = |entry: &&Entry| entry.standing.planned_at.is_some_and(|at| at > moment);
-        let mut planned = self.schedules.all(after);
+    fn planned_after(
+        &mut self,
+        moment: Timestamp,
+        known: &Known,
+        size: usize,
+    ) -> Result<Vec<Entry>, Error> {
+        let mut planned = self.schedules.all(|entry| {
+            let is_after = entry.standing.planned_at.is_some_and(|at| at > moment);
+            is_after && (known.cron || !entry.cron)
+        });
         planned.sort_by_key(|entry| entry.standing.planned_at);
         planned.truncate(size);
         Ok(planned)
@@ -181,15 +189,26 @@ impl Agenda for Book {
     }
 }
 
-impl Desk for Book {
+impl Maker for Book {
     fn store(&mut self, now: Timestamp, task: NewTask) -> Result<Stored, Error> {
-        // One that is refused leaves nothing behind.
-        let mut stored = self.enqueue(now, vec![task], None).map_err(Error::of_one)?;
+        let mut stored = self.store_all(now, vec![task])?;
         stored.pop().ok_or(Error::Closed)
     }
 
-    fn cancel(&mut self, now: Timestamp, task: TaskId) -> Result<(), Error> {
-        self.cancel_for(now, task, Reason::Overlap).map(drop)
+    fn store_all(&mut self, now: Timestamp, tasks: Vec<NewTask>) -> Result<Vec<Stored>, Error> {
+        // One that is refused leaves nothing behind, and takes back nothing of what was done before.
+        let before = std::mem::take(&mut self.effects);
+        let stored = self.enqueue(now, tasks, None).map_err(Error::of_one);
+        let own = std::mem::replace(&mut self.effects, before);
+        self.effects.add(own);
+        self.sum_up(now);
+        stored
+    }
+
+    fn cancel(&mut self, now: Timestamp, task: TaskId) -> Result<bool, Error> {
+        let answer = self.cancel_for(now, task, Reason::Overlap)?;
+        self.sum_up(now);
+        Ok(answer == Cancelled::Now)
     }
 
     fn is_lost(&self) -> bool {
@@ -204,9 +223,9 @@ impl Desk for Book {
 impl Calendar for Memory {
     fn change(
         &self,
-        work: &mut dyn FnMut(&mut dyn Desk) -> Result<(), Error>,
+        work: &mut dyn FnMut(&mut dyn Maker) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        // An error comes before anything is changed: nothing here can fail half-way.
+        // An error comes before anything is changed: what may be refused is asked first.
         self.with(|book| work(book))
     }
 

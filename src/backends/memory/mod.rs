@@ -124,6 +124,16 @@ struct Effects {
     gone: HashMap<i64, Option<TaskRecord>>,
 }
 
+impl Effects {
+    fn add(&mut self, more: Self) {
+        self.work |= more.work;
+        self.schedules |= more.schedules;
+        self.cancel.extend(more.cancel);
+        self.changed.extend(more.changed);
+        self.gone.extend(more.gone);
+    }
+}
+
 impl Default for Memory {
     fn default() -> Self {
         Self::new(STEP_STRICT_MS)

@@ -27,7 +27,8 @@ pub(super) const DUE_SLOTS: &str = "SELECT * FROM litework_schedule WHERE kind =
 pub(super) const HELD_BACK: &str = "SELECT * FROM litework_schedule WHERE kind = ?1 AND held = 1 AND id > ?2 AND cron <= ?3 ORDER BY id LIMIT +?4";
 /// Served by `litework_schedule_planned`.
 pub(super) const PLANNED_AFTER: &str =
-    "SELECT * FROM litework_schedule WHERE planned_at > ?1 ORDER BY planned_at LIMIT +?2";
+    "SELECT * FROM litework_schedule \
+     WHERE planned_at > ?1 AND cron <= ?2 ORDER BY planned_at LIMIT +?3";
 
 /// Served by `litework_schedule_due`.
 pub(super) const NEXT_SLOT: &str = "SELECT due_at FROM litework_schedule \
@@ -46,8 +47,8 @@ const ADD: &str = "INSERT INTO litework_schedule (name, seed, program, kind, cro
 /// Served by the primary key.
 const UPDATE: &str = "UPDATE litework_schedule SET name = ?2, seed = ?3, program = ?4, kind = ?5, cron = ?6, \
      code = ?7, edits = ?8, generation = ?9, edited_at = ?10, orphaned_at = ?11, next_at = ?12, \
-     due_at = ?13, held = ?14, planned_at = ?15, fired = ?16, last_at = ?17, runs = ?18, missed = ?19, \
-     overlapped = ?20, failures = ?21, failing_at = ?22, damage = ?23 WHERE id = ?1";
+     due_at = ?13, held = ?14, planned_at = ?15, fired = ?16, runs = ?17, missed = ?18, overlapped = ?19, \
+     failures = ?20, failing_at = ?21, damage = ?22 WHERE id = ?1";
 /// Served by the primary key.
 const REMOVE: &str = "DELETE FROM litework_schedule WHERE id = ?1";
 /// Served by the primary key.
@@ -58,7 +59,7 @@ pub(super) const SLOTS: &str = "SELECT at, kind, count, fired_at, task, tag, sta
      FROM litework_slot WHERE schedule = ?1 AND at < ?2 ORDER BY at DESC LIMIT +?3";
 /// Served by the primary key: few slots of a schedule are kept.
 pub(super) const OPEN: &str = "SELECT at, task, tag FROM litework_slot \
-     WHERE schedule = ?1 AND finished_at IS NULL ORDER BY at";
+     WHERE schedule = ?1 AND finished_at IS NULL AND task IS NOT NULL AND tag IS NOT NULL ORDER BY at";
 /// Served by the primary key.
 const HAS_SLOT: &str = "SELECT 1 FROM litework_slot WHERE schedule = ?1 AND at = ?2";
 const PUT_SLOT: &str = "INSERT INTO litework_slot \
@@ -157,7 +158,6 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
             held: row.get("held")?,
             planned_at: moment(row, "planned_at")?,
             fired: stretches.map(clamped).collect(),
-            last_at: moment(row, "last_at")?,
             runs: count(row, "runs")?,
             missed: count(row, "missed")?,
             overlapped: count(row, "overlapped")?,
@@ -254,8 +254,13 @@ impl<C: OnConnection> Agenda for C {
         Ok(held)
     }
 
-    fn planned_after(&mut self, moment: Timestamp, size: usize) -> Result<Vec<Entry>, Error> {
-        self.all(PLANNED_AFTER, (moment.as_millis(), number(size)), entry)
+    fn planned_after(
+        &mut self,
+        moment: Timestamp,
+        known: &Known,
+        size: usize,
+    ) -> Result<Vec<Entry>, Error> {
+        self.all(PLANNED_AFTER, (moment.as_millis(), known.cron, number(size)), entry)
     }
 
     fn edition(&mut self) -> Result<i64, Error> {
@@ -290,7 +295,7 @@ impl<C: OnConnection> Agenda for C {
     }
 
     fn update(&mut self, entry: &Entry) -> Result<(), Error> {
-        if fault::planted("slot_off") && entry.standing.last_at.is_some() {
+        if fault::planted("slot_off") && entry.standing.runs > 0 {
             return Ok(());
         }
         let standing = &entry.standing;
@@ -315,7 +320,6 @@ impl<C: OnConnection> Agenda for C {
             standing.held,
             ms(standing.planned_at),
             fired,
-            ms(standing.last_at),
             stored_count(standing.runs),
             stored_count(standing.missed),
             stored_count(standing.overlapped),

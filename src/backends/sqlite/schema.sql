@@ -199,7 +199,6 @@ CREATE TABLE litework_schedule (
   held        INTEGER NOT NULL DEFAULT 0,           -- 1: it was due while its queue or kind was paused
   planned_at  INTEGER,                              -- when the next slot was found
   fired       TEXT    NOT NULL DEFAULT '[]',        -- JSON: stretches of slots that have fired
-  last_at     INTEGER,                              -- the last slot that has fired
   runs        INTEGER NOT NULL DEFAULT 0,
   missed      INTEGER NOT NULL DEFAULT 0,
   overlapped  INTEGER NOT NULL DEFAULT 0,
@@ -217,7 +216,7 @@ CREATE INDEX litework_schedule_program ON litework_schedule (program)    WHERE p
 CREATE TABLE litework_slot (
   schedule    INTEGER NOT NULL,
   at          INTEGER NOT NULL,                     -- the slot
-  kind        TEXT    NOT NULL,                     -- SlotKind in src/schedule/entry.rs
+  kind        TEXT    NOT NULL,                     -- SlotKind in src/slot.rs
   count       INTEGER NOT NULL,                     -- how many slots it stands for
   fired_at    INTEGER NOT NULL,
   task        INTEGER,

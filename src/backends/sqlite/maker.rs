@@ -7,8 +7,8 @@ use super::core::Core;
 use super::enqueue::Insert;
 use super::errors::not_stored;
 use super::{Sqlite, cancel};
-use crate::backend::Backend;
-use crate::calendar::{Agenda, Calendar, Desk};
+use crate::backend::{Backend, Cancelled};
+use crate::calendar::{Agenda, Calendar, Maker};
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::options::Durability;
@@ -17,14 +17,14 @@ use crate::state::Reason;
 use crate::time::Timestamp;
 
 /// Schedules within a transaction that may also store tasks.
-struct AtDesk<'a> {
+struct AtWork<'a> {
     core: &'a mut Core,
     durability: Durability,
     /// To be told after the commit.
     stored: &'a mut Vec<Insert>,
 }
 
-impl OnConnection for AtDesk<'_> {
+impl OnConnection for AtWork<'_> {
     fn conn(&self) -> &Connection {
         &self.core.conn
     }
@@ -38,7 +38,7 @@ impl OnConnection for AtDesk<'_> {
     }
 }
 
-impl Desk for AtDesk<'_> {
+impl Maker for AtWork<'_> {
     fn store(&mut self, now: Timestamp, task: NewTask) -> Result<Stored, Error> {
         let mut insert = Insert::new(task, now, None, self.durability);
         insert.store(self.core, &[])?;
@@ -47,8 +47,14 @@ impl Desk for AtDesk<'_> {
         Ok(stored)
     }
 
-    fn cancel(&mut self, now: Timestamp, task: TaskId) -> Result<(), Error> {
-        cancel::cancel_for(self.core, now, task, Reason::Overlap).map(drop)
+    fn store_all(&mut self, now: Timestamp, tasks: Vec<NewTask>) -> Result<Vec<Stored>, Error> {
+        // An error takes the whole transaction back.
+        tasks.into_iter().map(|task| self.store(now, task)).collect()
+    }
+
+    fn cancel(&mut self, now: Timestamp, task: TaskId) -> Result<bool, Error> {
+        let answer = cancel::cancel_for(self.core, now, task, Reason::Overlap)?;
+        Ok(answer == Cancelled::Now)
     }
 
     fn is_lost(&self) -> bool {
@@ -63,13 +69,13 @@ impl Desk for AtDesk<'_> {
 impl Calendar for Sqlite {
     fn change(
         &self,
-        work: &mut dyn FnMut(&mut dyn Desk) -> Result<(), Error>,
+        work: &mut dyn FnMut(&mut dyn Maker) -> Result<(), Error>,
     ) -> Result<(), Error> {
         self.check_usable()?;
         let mut turn = self.inner.writer.turn()?;
         let (durability, mut stored) = (self.durability, Vec::new());
         turn.transaction(durability, |core| {
-            work(&mut AtDesk { core, durability, stored: &mut stored })
+            work(&mut AtWork { core, durability, stored: &mut stored })
         })?;
         stored.iter().for_each(Insert::note_stored);
         Ok(())
