@@ -465,7 +465,8 @@ const ROWS: &[Row] = &[
         "an unknown kind unlike any other",
         Refuses(
             |lab| lab.shown(lab.client.enqueue_json("pictures.shrink", b"{}").map(|_| "ok".into())),
-            "unknown_kind: \"pictures.shrink\" is not registered",
+            "unknown_kind: \"pictures.shrink\" is not registered; `.register(..)` on the builder, or \
+             `.declare::<..>()` where another program runs it",
         ),
     ),
     Row(
