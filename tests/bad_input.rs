@@ -1525,10 +1525,10 @@ const ROWS: &[Row] = &[
                 let shared = lab.open(&lab.at("theirs.db"), Builder::application_file);
                 [strict.join("\n"), shared].join("\n")
             },
-            "other_application_id: <dir>/theirs.db: it belongs to another application (application id 0, 1 other tables); to keep tasks in it, open it as the application's file\n\
-         other_application_id: <dir>/marked.db: it belongs to another application (application id 7, 1 other tables); to keep tasks in it, open it as the application's file\n\
+            "other_application_id: <dir>/theirs.db: it belongs to another application (1 other table); to keep tasks in it, say `application_file()` on the builder, or `application_file = true` in a `Config`\n\
+         other_application_id: <dir>/marked.db: it belongs to another application (application id 7, 1 other table); to keep tasks in it, say `application_file()` on the builder, or `application_file = true` in a `Config`\n\
          not_a_queue: <dir>/wide.db: its text encoding is UTF-16le; UTF-8 is needed\n\
-         needs_wal: <dir>/theirs.db: its journal mode is delete; allow the switch to WAL, or make it yourself",
+         needs_wal: <dir>/theirs.db: its journal mode is delete; allow the switch to WAL with `convert_to_wal()` on the builder, or `convert_to_wal = true` in a `Config`, or make it yourself",
         ),
     ),
     Row(

@@ -401,9 +401,17 @@ fn check_identity(conn: &Connection, path: &Path, settings: &Settings) -> Result
         .map_err(sorted)?;
     let id: i64 = pragma(conn, "application_id").map_err(sorted)?;
     if id != APPLICATION_ID && (id != 0 || tables > 0) {
+        let id = (id != 0).then(|| format!("application id {id}"));
+        let tables = match tables {
+            0 => None,
+            1 => Some("1 other table".to_owned()),
+            _ => Some(format!("{tables} other tables")),
+        };
+        let marks: Vec<String> = id.into_iter().chain(tables).collect();
         let reason = format!(
-            "it belongs to another application (application id {id}, {tables} other tables); \
-             to keep tasks in it, open it as the application's file"
+            "it belongs to another application ({}); to keep tasks in it, say `application_file()` on \
+             the builder, or `application_file = true` in a `Config`",
+            marks.join(", ")
         );
         return Err(Attempt::Refused(bad_file("other_application_id", path, reason, None)));
     }
@@ -417,8 +425,10 @@ fn switch_to_wal(conn: &Connection, path: &Path, settings: &Settings) -> Result<
         return Ok(());
     }
     if settings.application_file && !settings.convert_to_wal {
-        let reason =
-            format!("its journal mode is {mode}; allow the switch to WAL, or make it yourself");
+        let reason = format!(
+            "its journal mode is {mode}; allow the switch to WAL with `convert_to_wal()` on the builder, or \
+             `convert_to_wal = true` in a `Config`, or make it yourself"
+        );
         return Err(Attempt::Refused(bad_file("needs_wal", path, reason, None)));
     }
     if !settings.application_file {
