@@ -1,7 +1,5 @@
 //! Every step of the journey: what people do to all tasks that pass a filter, or that belong to somebody.
 
-use chrono::{DateTime, TimeZone};
-
 use crate::backend::Over;
 use crate::client::Client;
 use crate::deed::{Deed, Tally};
@@ -12,7 +10,7 @@ use crate::operate::{Edit, moment_of};
 use crate::record::{Cursor, NewTask};
 use crate::state::State;
 use crate::task::check_owner;
-use crate::time::Timestamp;
+use crate::time::{AsMoment, Timestamp};
 
 /// Copies of one slice at most, and bytes of their arguments about: what is prepared before the lock is taken.
 const COPIES_MAX: usize = 100;
@@ -131,7 +129,7 @@ impl Bulk<'_> {
     /// `time_out_of_range`; `unsupported` for a moment yet to come, where the client runs nothing later;
     /// those of [`Bulk::retry`].
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
-    pub fn reschedule<Z: TimeZone>(self, moment: DateTime<Z>) -> Result<Bulked, Error> {
+    pub fn reschedule(self, moment: impl AsMoment) -> Result<Bulked, Error> {
         let at = moment_of(&moment)?;
         self.client.check_may_wait_till(at, || "what passes the filter".to_owned())?;
         self.run(Deed::Reschedule(at))

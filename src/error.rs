@@ -389,6 +389,20 @@ impl Error {
     }
 }
 
+/// The end of a sentence about a kind that is not known: what was meant, or else what to write.
+fn how_to_register(kind: &str, nearest: &[String]) -> String {
+    if !nearest.is_empty() {
+        return did_you_mean(nearest);
+    }
+    // As a rule it is the name of the function, which may stand in code.
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let is_name = kind.starts_with(|c: char| plain(c) && !c.is_ascii_digit());
+    let name = if is_name && kind.chars().all(plain) { kind } else { ".." };
+    format!(
+        "; `.register({name})` on the builder, or `.declare::<{name}>()` where another program runs it"
+    )
+}
+
 /// Values from outside are shown with at most this many characters.
 const SHOWN_CHARS_MAX: usize = 80;
 /// The end of a sentence about a kind that is not known: what was meant, or else what to write.
@@ -425,6 +439,24 @@ mod tests {
             error.at(3).to_string(),
             "item 3 of the batch: bad_priority: priority is 101; -100 to 100"
         );
+    }
+
+    #[test]
+    fn an_unknown_kind_is_told_what_to_write() {
+        let told = |kind: &str, nearest: &[&str]| {
+            let nearest = nearest.iter().map(|&name| name.to_owned()).collect();
+            Error::UnknownKind { kind: kind.to_owned(), nearest }.to_string()
+        };
+        assert_eq!(
+            told("shrink", &[]),
+            "unknown_kind: \"shrink\" is not registered; `.register(shrink)` on the builder, or \
+             `.declare::<shrink>()` where another program runs it"
+        );
+        assert_eq!(
+            told("shrnk", &["shrink"]),
+            "unknown_kind: \"shrnk\" is not registered; did you mean shrink?"
+        );
+        assert!(told("mail.send", &[]).contains("`.register(..)` on the builder"));
     }
 
     #[test]

@@ -119,11 +119,29 @@ pub(crate) fn before_ended(id: TaskId, name: &str, state: State) -> Report {
     report
 }
 
+/// The member that was the first to fail for a reason of its own.
+pub(crate) struct FirstFailure {
+    /// What people call it, else its kind.
+    pub(crate) name: String,
+    pub(crate) reason: Option<Reason>,
+    pub(crate) error: Option<Report>,
+}
+
 /// What a batch says that has ended with its members.
-pub(crate) fn members_ended(sum: &Sum) -> Report {
-    let Sum { total, failed, cancelled, .. } = sum;
-    let message = format!("of {total} members, {failed} failed and {cancelled} were cancelled");
+pub(crate) fn members_ended(sum: &Sum, first: Option<FirstFailure>) -> Report {
+    let counts = [(sum.failed, "failed"), (sum.cancelled, "cancelled")];
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    let counts: Vec<String> = counts.map(|(count, what)| format!("{count} {what}")).collect();
+    let members = if sum.total == 1 { "member" } else { "members" };
+    let message = format!("of {} {members}, {}", sum.total, counts.join(" and "));
     let mut report = Report::new("parent", message);
+    if let Some(FirstFailure { name, reason, error }) = first {
+        // One that has expired has no error.
+        let word = || reason.unwrap_or(Reason::Error).as_str().to_owned();
+        let error = error.unwrap_or_else(|| Report { message: word(), ..Report::default() });
+        report.causes = vec![format!("member {name:?}: {}", error.message)];
+        report.causes.extend(error.causes);
+    }
     report.data = serde_json::to_value(sum).ok();
     report.expected = true;
     report

@@ -74,6 +74,16 @@
 //! | `cron` | no | schedules by cron expression and time zone |
 //! | `testing` | no | a kit for tests: a clock moved by hand, draining, assertions, faults |
 //!
+//! # Crates in the interface
+//!
+//! | Crate | Version | Where |
+//! |---|---|---|
+//! | `serde` | 1 | arguments and results: `#[derive(Serialize, Deserialize)]` |
+//! | `serde_json` | 1 | `Value` in [`Call::meta`], [`Failure::data`] and the like |
+//! | `chrono` | 0.4 | `DateTime` in [`Call::run_at`] and the like, where a [`Timestamp`] does as well |
+//! | `rusqlite` | 0.39 or 0.40, the one that is built with litework | transactions and connections in `litework::sqlite` |
+//! | `tracing` | 0.1 | what a program's subscriber is given |
+//!
 //! # What is stored as what
 //!
 //! Arguments and results are JSON, as `serde_json` writes it; [`JsonLimits`] says how each type of Rust
@@ -218,7 +228,7 @@ pub use slot::{Slot, SlotKind};
 pub use state::{Reason, State};
 pub use task::{Call, IntoCall, OWNER_BYTES_MAX, Signature, TAG_BYTES_MAX, TAGS_MAX, TaskRef};
 pub use ties::AFTER_MAX;
-pub use time::{Clock, SPAN_MAX, SystemClock, Timestamp};
+pub use time::{AsMoment, Clock, SPAN_MAX, SystemClock, Timestamp};
 pub use timing::{SCHEDULE_GAP_MIN, Timing};
 pub use unique::{Replace, Unique};
 pub use unserved::Unserved;

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, TimeZone};
 use serde_json::{Map, Value};
 
 use crate::client::{AsTaskId, Client};
@@ -21,7 +20,7 @@ use crate::record::{NewTask, TaskRecord};
 use crate::rule::{Limited, Paused, Scope};
 use crate::task::{CallOptions, Due};
 use crate::ties::Extra;
-use crate::time::Timestamp;
+use crate::time::{AsMoment, Timestamp};
 use crate::unserved::{Unserved, unserved};
 use crate::why::Why;
 
@@ -124,11 +123,7 @@ impl Client {
     /// ([`Client::immediate`]); `not_found`; `running` and `already_finished` for a task that has started
     /// or ended; else those of [`Client::retry`].
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
-    pub fn reschedule<Z: TimeZone>(
-        &self,
-        id: impl AsTaskId,
-        moment: DateTime<Z>,
-    ) -> Result<(), Error> {
+    pub fn reschedule(&self, id: impl AsTaskId, moment: impl AsMoment) -> Result<(), Error> {
         let id = id.as_task_id()?;
         let at = moment_of(&moment)?;
         self.check_may_wait_till(at, || format!("task {id}"))?;
@@ -315,8 +310,8 @@ impl Client {
     }
 }
 
-pub(crate) fn moment_of<Z: TimeZone>(moment: &DateTime<Z>) -> Result<Timestamp, Error> {
-    Due::At(moment.timestamp_millis()).moment(Timestamp::MIN)
+pub(crate) fn moment_of(moment: &impl AsMoment) -> Result<Timestamp, Error> {
+    Due::At(moment.as_unix_millis()).moment(Timestamp::MIN)
 }
 
 /// What a copy differs in; see [`Client::edit_as_copy`].
@@ -367,8 +362,8 @@ impl Edit {
     /// See [`Call::run_at`](crate::Call::run_at). An expiry that the task has moves along, as with
     /// [`Client::reschedule`], unless a new `expires_after` is given.
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
-    pub fn run_at<Z: TimeZone>(mut self, moment: DateTime<Z>) -> Self {
-        self.with.due = Due::At(moment.timestamp_millis());
+    pub fn run_at(mut self, moment: impl AsMoment) -> Self {
+        self.with.due = Due::At(moment.as_unix_millis());
         self
     }
 

@@ -8,7 +8,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeZone};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -21,7 +20,7 @@ use crate::key::check_key;
 use crate::options::Options;
 use crate::retry::Retry;
 use crate::ties::{Links, Policy};
-use crate::time::Timestamp;
+use crate::time::{AsMoment, Timestamp};
 use crate::unique::Unique;
 
 /// Tags of one task at most.
@@ -265,10 +264,11 @@ impl<T> Call<T> {
         self
     }
 
-    /// Run it at this moment, from 1970 to 9999 (`time_out_of_range`); a past moment runs it now.
+    /// Run it at this moment, a [`Timestamp`] or chrono's `DateTime`, from 1970 to 9999
+    /// (`time_out_of_range`); a past moment runs it now.
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
-    pub fn run_at<Z: TimeZone>(mut self, moment: DateTime<Z>) -> Self {
-        self.with.due = Due::At(moment.timestamp_millis());
+    pub fn run_at(mut self, moment: impl AsMoment) -> Self {
+        self.with.due = Due::At(moment.as_unix_millis());
         self
     }
 

@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeZone, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// No expiry, retention or period is longer: 100 years of 365 days.
@@ -71,6 +71,24 @@ impl Timestamp {
     /// The same moment as chrono's type.
     pub fn to_chrono(self) -> DateTime<Utc> {
         DateTime::from_timestamp_millis(self.0).unwrap_or_default()
+    }
+}
+
+/// Whatever names a moment: a [`Timestamp`], or chrono's `DateTime` in any time zone.
+pub trait AsMoment {
+    /// Milliseconds since 1970; whoever takes it checks that they are in the allowed range.
+    fn as_unix_millis(&self) -> i64;
+}
+
+impl AsMoment for Timestamp {
+    fn as_unix_millis(&self) -> i64 {
+        self.0
+    }
+}
+
+impl<Z: TimeZone> AsMoment for DateTime<Z> {
+    fn as_unix_millis(&self) -> i64 {
+        self.timestamp_millis()
     }
 }
 

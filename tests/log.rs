@@ -117,7 +117,8 @@ fn what_ends_with_a_task_before_it_says_so_and_is_no_error_of_its_own() {
         let said = said_of(batch.id(), "task failed");
         let ended = said.last().unwrap();
         assert_eq!((ended.level, &*ended.fields["reason"]), (Level::INFO, "parent"));
-        assert_eq!(ended.fields["error"], "of 1 members, 1 failed and 0 were cancelled");
+        let told = "of 1 member, 1 failed: member \"fail\": the shop is closed";
+        assert_eq!(ended.fields["error"], told);
     });
 }
 

@@ -164,7 +164,9 @@ fn a_failure_ends_what_comes_after_it_and_nothing_else(lab: &Lab) {
     let batch = client.enqueue_flow(flow).unwrap();
     let record = ended(lab, &client, &batch);
     assert_eq!((record.state, record.reason), WITH_PARENT);
-    assert_eq!(record.error.unwrap().message, "of 5 members, 3 failed and 0 were cancelled");
+    let error = record.error.unwrap();
+    assert_eq!(error.to_string(), "of 5 members, 3 failed: member \"bad\": broken");
+    assert_eq!(error.causes, ["member \"bad\": broken"]);
     let sum = batch.sum().unwrap();
     assert_eq!((sum.total, sum.succeeded, sum.failed, sum.open()), (5, 2, 3, 0));
     assert_eq!(batch.wait(LONG).unwrap_err().code(), "failed");
@@ -188,7 +190,10 @@ fn a_failure_may_be_passed_over(lab: &Lab) {
         .on_success(step::with("over"));
     // One result, and none at that: `null` is no list.
     let batch = client.enqueue_flow(flow).unwrap();
-    assert_eq!(ended(lab, &client, &batch).state, State::Failed);
+    let record = ended(lab, &client, &batch);
+    assert_eq!(record.state, State::Failed);
+    let told = record.error.unwrap().causes.remove(0);
+    assert!(!told.contains("broken"), "the failure that counts is another: {told}");
     let flow = Flow::new("bold")
         .add("bad", step::with("bad").ignore_failure())
         .add("good", step::with("good"))

@@ -287,7 +287,7 @@ fn a_task_is_moved_to_another_moment_and_its_expiry_with_it(lab: &Lab) {
     assert_eq!(task.expires_at, Some(later.after(minute)));
     lab.advance(&shop.client, 2 * HOUR);
     assert_eq!(handle.refresh().unwrap().state, State::Scheduled, "not at its first time");
-    shop.client.reschedule(handle.id(), lab.now().to_chrono()).unwrap();
+    shop.client.reschedule(handle.id(), lab.now()).unwrap();
     lab.wait(&shop.client, &handle).unwrap();
     assert_eq!(shop.log.words(), ["a"]);
     let bad = chrono::DateTime::from_timestamp_millis(-1).unwrap();
@@ -449,7 +449,7 @@ fn all_that_are_meant_are_counted_and_then_changed(lab: &Lab) {
     }
     let mail = Filter::new().queue("mail");
     let later = lab.now().after(2 * HOUR);
-    assert_eq!(shop.client.bulk(&mail).reschedule(later.to_chrono()).unwrap().done, 600);
+    assert_eq!(shop.client.bulk(&mail).reschedule(later).unwrap().done, 600);
     lab.advance(&shop.client, HOUR);
     assert_eq!(shop.client.count(&Filter::new().state(State::Scheduled)).unwrap(), 600);
     assert_eq!(shop.client.bulk(&mail).cancel().unwrap().done, 600);
@@ -740,7 +740,7 @@ fn a_moved_or_deleted_task_lets_the_next_at_its_gate_go_on(lab: &Lab) {
         handles.iter().filter_map(|handle| Some(handle.refresh().ok()?.state)).collect()
     };
     assert_eq!(states(), [State::Ready, State::Waiting, State::Waiting]);
-    client.reschedule(handles[0].id(), lab.now().after(HOUR).to_chrono()).unwrap();
+    client.reschedule(handles[0].id(), lab.now().after(HOUR)).unwrap();
     assert_eq!(states(), [State::Scheduled, State::Ready, State::Waiting]);
     client.delete(handles[1].id()).unwrap();
     assert_eq!(states(), [State::Scheduled, State::Ready]);

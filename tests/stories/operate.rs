@@ -63,7 +63,7 @@ fn what_runs_is_neither_deleted_nor_moved_nor_retried() {
             let holding = begin(scope, lab, &office.client, hold::with("a"));
             office.gate.wait_for(1);
             let id = newest(&office.client, "hold").id;
-            let moment = lab.now().after(HOUR).to_chrono();
+            let moment = lab.now().after(HOUR);
             assert_eq!(code(office.client.delete(id)), "running");
             assert_eq!(code(office.client.reschedule(id, moment)), "running");
             assert_eq!(code(office.client.retry(id)), "not_finished");

@@ -6,7 +6,7 @@ use super::task::Start;
 use super::{Book, put};
 use crate::deed::Deed;
 use crate::error::Error;
-use crate::flow::{Sum, before_ended, members_ended};
+use crate::flow::{FirstFailure, Sum, before_ended, members_ended};
 use crate::id::TaskId;
 use crate::record::{NewTask, Prior, Stored, TaskRecord};
 use crate::state::{Reason, State, rank};
@@ -240,6 +240,7 @@ impl Book {
             }
             let sum = self.sum(batch);
             let (failed, against) = self.against(batch);
+            let first = self.first_failure(batch);
             self.edit(batch, |task| {
                 let record = &mut task.record;
                 (record.state, record.reason) =
@@ -250,7 +251,7 @@ impl Book {
                     record.result = serde_json::to_string(&sum).ok();
                 }
                 if record.reason == Some(Reason::Parent) {
-                    task.record_untried(now, members_ended(&sum));
+                    task.record_untried(now, members_ended(&sum, first));
                 }
             });
             self.effects.changed.push(batch);
@@ -271,12 +272,32 @@ impl Book {
         rows.filter_map(|row| self.tasks.get(row)).map(|task| &task.record)
     }
 
+    /// The member that was the first to fail for a reason of its own; one whose failures are ignored only
+    /// where there is no other.
+    fn first_failure(&self, batch: i64) -> Option<FirstFailure> {
+        let own =
+            |task: &&TaskRecord| task.state == State::Failed && task.reason != Some(Reason::Parent);
+        let first = self
+            .members_of(batch)
+            .filter(own)
+            .min_by_key(|task| (self.is_ignored(task.id.row()), task.finished_at, task.id.row()))?;
+        let error = first
+            .finished_at
+            .and_then(|ended_at| self.tasks.get(&first.id.row())?.error_at(ended_at));
+        let name = first.name.clone().unwrap_or_else(|| first.kind.clone());
+        Some(FirstFailure { name, reason: first.reason, error })
+    }
+
+    fn is_ignored(&self, row: i64) -> bool {
+        let extra = self.tasks.get(&row).and_then(|task| task.extra.as_ref());
+        extra.is_some_and(|extra| extra.ties.ignored)
+    }
+
     /// Failures, and all ends, that count against a batch.
     fn against(&self, batch: i64) -> (u64, u64) {
         let (mut failed, mut against) = (0, 0);
         for member in self.members_of(batch) {
-            let extra = self.tasks.get(&member.id.row()).and_then(|task| task.extra.as_ref());
-            let counts = !extra.is_some_and(|extra| extra.ties.ignored);
+            let counts = !self.is_ignored(member.id.row());
             failed += u64::from(counts && member.state == State::Failed);
             against +=
                 u64::from(counts && matches!(member.state, State::Failed | State::Cancelled));

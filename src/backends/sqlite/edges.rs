@@ -11,7 +11,7 @@ use super::errors::not_stored;
 use super::gates::Freed;
 use super::row::{text, ties};
 use crate::error::Error;
-use crate::flow::{Sum, before_ended, members_ended};
+use crate::flow::{FirstFailure, Sum, before_ended, members_ended};
 use crate::id::TaskId;
 use crate::state::{Reason, State};
 use crate::ties::{Before, Policy, Ref, Ties};
@@ -73,6 +73,15 @@ pub(super) const SUM: &str = "SELECT count(*), count(*) FILTER (WHERE state = 's
 pub(super) const AGAINST: &str = "SELECT count(*) FILTER (WHERE state = 'failed'), count(*) FROM litework_task \
      WHERE batch = ?1 AND (state = 'failed' OR state = 'cancelled') \
      AND CASE WHEN json_valid(ties) THEN json_extract(ties, '$.ignored') END IS NOT 1";
+
+/// The member that was the first to fail for a reason of its own; one whose failures are ignored only
+/// where there is no other. Served by `litework_task_batch`.
+pub(super) const FIRST_FAILURE: &str = "SELECT coalesce(t.name, (SELECT kind FROM litework_lane WHERE id = t.lane)), \
+     t.reason, (SELECT report FROM litework_error WHERE task = t.id AND report IS NOT NULL \
+     AND finished_at = t.finished_at ORDER BY id DESC LIMIT 1) FROM litework_task t \
+     WHERE t.batch = ?1 AND t.state = 'failed' AND t.reason IS NOT 'parent' \
+     ORDER BY CASE WHEN json_valid(t.ties) THEN json_extract(t.ties, '$.ignored') END IS 1, \
+     t.finished_at, t.id LIMIT 1";
 
 /// Served by the primary key.
 const BATCH: &str = "SELECT cancel_requested FROM litework_task \
@@ -370,10 +379,21 @@ pub(super) fn sum_up(conn: &Connection, now: Timestamp, batch: i64) -> Result<bo
     let values = (batch, state.as_str(), reason_word, now.as_millis(), result);
     let is_sound = bad_row::change(conn, (END_BATCH, values), batch, now)?;
     if is_sound && reason == Some(Reason::Parent) {
-        let report = serde_json::to_string(&members_ended(&sum)).unwrap_or_default();
+        let first = first_failure(conn, batch).map_err(not_stored)?;
+        let report = serde_json::to_string(&members_ended(&sum, first)).unwrap_or_default();
         run(conn, RECORD, (batch, state.as_str(), now.as_millis(), report))?;
     }
     Ok(true)
+}
+
+fn first_failure(conn: &Connection, batch: i64) -> rusqlite::Result<Option<FirstFailure>> {
+    let mut read = conn.prepare_cached(FIRST_FAILURE)?;
+    let found = read.query_row([batch], |row| {
+        let error = text(row, 2).and_then(|report| serde_json::from_str(&report).ok());
+        let reason = text(row, 1).and_then(|word| Reason::from_word(&word));
+        Ok(FirstFailure { name: text(row, 0).unwrap_or_default(), reason, error })
+    });
+    found.optional()
 }
 
 /// The members of a batch that have ended by its cancel, and those that were asked to stop.

@@ -401,6 +401,13 @@ fn check_identity(conn: &Connection, path: &Path, settings: &Settings) -> Result
         .map_err(sorted)?;
     let id: i64 = pragma(conn, "application_id").map_err(sorted)?;
     if id != APPLICATION_ID && (id != 0 || tables > 0) {
+        let id = (id != 0).then(|| format!("application id {id}"));
+        let tables = match tables {
+            0 => None,
+            1 => Some("1 other table".to_owned()),
+            _ => Some(format!("{tables} other tables")),
+        };
+        let marks: Vec<String> = id.into_iter().chain(tables).collect();
         let reason = format!(
             "it belongs to another application ({}); to keep tasks in it, say `application_file()` on \
              the builder, or `application_file = true` in a `Config`",
@@ -410,13 +417,6 @@ fn check_identity(conn: &Connection, path: &Path, settings: &Settings) -> Result
     }
     Ok(())
 }
-        let id = (id != 0).then(|| format!("application id {id}"));
-        let tables = match tables {
-            0 => None,
-            1 => Some("1 other table".to_owned()),
-            _ => Some(format!("{tables} other tables")),
-        };
-        let marks: Vec<String> = id.into_iter().chain(tables).collect();
 
 fn switch_to_wal(conn: &Connection, path: &Path, settings: &Settings) -> Result<(), Attempt> {
     let sorted = |error| sort_error(path, error);
