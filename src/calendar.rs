@@ -112,8 +112,10 @@ pub(crate) type Prepare<'a> = &'a dyn Fn(&Entry, &Terms, Slot) -> Result<NewTask
 /// What an engine does with schedules: one transaction, or one look.
 pub(crate) trait Calendar: Send + Sync {
     /// Runs this in one transaction; an error takes all of it back.
-    fn change(&self, work: &mut dyn FnMut(&mut dyn Maker) -> Result<(), Error>)
-    -> Result<(), Error>;
+    fn change(
+        &self,
+        work: &mut dyn FnMut(&mut dyn Maker) -> Result<(), Error>,
+    ) -> Result<(), Error>;
 
     /// Runs this as one look; what it would change is lost or refused.
     fn look(&self, look: &mut dyn FnMut(&mut dyn Agenda) -> Result<(), Error>)
@@ -199,17 +201,14 @@ fn next_free(
     let end = last.and_then(|last| Some((last.finished_at?, last.state?)));
     let after = end.map_or(now, |(at, state)| at.after(terms.pause_after(state)));
     // An end that lies ahead was told by a clock that was set back since.
-    let latest = now.after(terms.pause_after(State::Failed).max(terms.pause_after(State::Succeeded)));
+    let latest =
+        now.after(terms.pause_after(State::Failed).max(terms.pause_after(State::Succeeded)));
     Ok(slots.free(after.clamp(now, latest)))
 }
 
 /// The slots of a schedule whose tasks have not ended. Those whose tasks have gone or ended without a word are
 /// closed.
-fn still_open(
-    agenda: &mut dyn Agenda,
-    id: i64,
-    now: Timestamp,
-) -> Result<Vec<OpenSlot>, Error> {
+fn still_open(agenda: &mut dyn Agenda, id: i64, now: Timestamp) -> Result<Vec<OpenSlot>, Error> {
     let mut open = Vec::new();
     for slot in agenda.open_slots(id)? {
         match agenda.state_of(slot.task)? {
@@ -253,7 +252,11 @@ pub(crate) fn ended(
         {
             entry.standing.failing_at = Some(now);
             set_next(&mut entry, &terms, None, now);
-            tracing::error!(schedule = entry.name, failures, "a schedule was stopped, as its tasks fail");
+            tracing::error!(
+                schedule = entry.name,
+                failures,
+                "a schedule was stopped, as its tasks fail"
+            );
         }
         let waits = terms.is_free() && entry.standing.next_at.is_none();
         if waits && may_fire(&entry, &terms) && still_open(agenda, entry.id, now)?.is_empty() {

@@ -405,20 +405,6 @@ fn how_to_register(kind: &str, nearest: &[String]) -> String {
 
 /// Values from outside are shown with at most this many characters.
 const SHOWN_CHARS_MAX: usize = 80;
-/// The end of a sentence about a kind that is not known: what was meant, or else what to write.
-fn how_to_register(kind: &str, nearest: &[String]) -> String {
-    if !nearest.is_empty() {
-        return did_you_mean(nearest);
-    }
-    // As a rule it is the name of the function, which may stand in code.
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let is_name = kind.starts_with(|c: char| plain(c) && !c.is_ascii_digit());
-    let name = if is_name && kind.chars().all(plain) { kind } else { ".." };
-    format!(
-        "; `.register({name})` on the builder, or `.declare::<{name}>()` where another program runs it"
-    )
-}
-
 
 pub(crate) fn shorten(text: &str) -> String {
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
@@ -461,23 +447,23 @@ mod tests {
 
     #[test]
     fn a_batch_may_be_repeated_if_its_refused_item_may() {
-    #[test]
-    fn an_unknown_kind_is_told_what_to_write() {
-        let told = |kind: &str, nearest: &[&str]| {
-            let nearest = nearest.iter().map(|&name| name.to_owned()).collect();
-            Error::UnknownKind { kind: kind.to_owned(), nearest }.to_string()
-        };
-        assert_eq!(
-            told("shrink", &[]),
-            "unknown_kind: \"shrink\" is not registered; `.register(shrink)` on the builder, or \
+        #[test]
+        fn an_unknown_kind_is_told_what_to_write() {
+            let told = |kind: &str, nearest: &[&str]| {
+                let nearest = nearest.iter().map(|&name| name.to_owned()).collect();
+                Error::UnknownKind { kind: kind.to_owned(), nearest }.to_string()
+            };
+            assert_eq!(
+                told("shrink", &[]),
+                "unknown_kind: \"shrink\" is not registered; `.register(shrink)` on the builder, or \
              `.declare::<shrink>()` where another program runs it"
-        );
-        assert_eq!(
-            told("shrnk", &["shrink"]),
-            "unknown_kind: \"shrnk\" is not registered; did you mean shrink?"
-        );
-        assert!(told("mail.send", &[]).contains("`.register(..)` on the builder"));
-    }
+            );
+            assert_eq!(
+                told("shrnk", &["shrink"]),
+                "unknown_kind: \"shrnk\" is not registered; did you mean shrink?"
+            );
+            assert!(told("mail.send", &[]).contains("`.register(..)` on the builder"));
+        }
 
         let busy = || Error::NotStored { reason: "busy".to_owned(), source: None };
         assert!(busy().is_retryable() && busy().at(7).is_retryable());

@@ -471,7 +471,13 @@ impl Terms {
     /// Whether these make the same calls.
     pub(crate) fn calls_like(&self, other: &Self) -> bool {
         let of = |terms: &Self| {
-            (terms.arguments.clone(), terms.options.clone(), terms.owner.clone(), terms.overlap, terms.missed)
+            (
+                terms.arguments.clone(),
+                terms.options.clone(),
+                terms.owner.clone(),
+                terms.overlap,
+                terms.missed,
+            )
         };
         of(self) == of(other)
     }

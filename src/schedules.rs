@@ -179,7 +179,12 @@ impl Schedules<'_> {
         let (name, kind) = (schedule.name.clone(), schedule.kind());
         if let Some(former) = schedule.former.first() {
             let allowed = "none: only code has other names for what is stored";
-            return Err(Error::invalid("unsupported", "former name of the schedule", former, allowed));
+            return Err(Error::invalid(
+                "unsupported",
+                "former name of the schedule",
+                former,
+                allowed,
+            ));
         }
         let terms = schedule.into_terms(hub.limits)?;
         let now = self.now();

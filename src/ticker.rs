@@ -153,7 +153,8 @@ impl Ticker {
         if self.held.is_none() && seen.next.is_none_or(|at| at > now) {
             return Ok(0);
         }
-        let prepare = |entry: &Entry, terms: &Terms, slot| hub.prepare_slot(entry, terms, slot, now);
+        let prepare =
+            |entry: &Entry, terms: &Terms, slot| hub.prepare_slot(entry, terms, slot, now);
         let fired = calendar::fire(&*hub.backend, now, &self.known, self.held, &prepare)?;
         hub.tell_fired(&fired, now);
         if fired.more {

@@ -123,9 +123,7 @@ impl Timing {
         };
         let rule = match self {
             #[cfg(feature = "cron")]
-            Self::Cron { expression, zone } => {
-                Rule::Cron(Box::new(cron_of(expression, zone)?))
-            }
+            Self::Cron { expression, zone } => Rule::Cron(Box::new(cron_of(expression, zone)?)),
             #[cfg(not(feature = "cron"))]
             Self::Cron { expression, .. } => {
                 let allowed =

@@ -1,8 +1,8 @@
 //! Contract: schedules that are due make their tasks.
 
 use super::{
-    Agenda, Calendar, Known, Maker, Prepare, SLICE, change, look, may_fire, next_free, noted, passed,
-    set_next, still_open,
+    Agenda, Calendar, Known, Maker, Prepare, SLICE, change, look, may_fire, next_free, noted,
+    passed, set_next, still_open,
 };
 use crate::error::Error;
 use crate::id::TaskId;
@@ -202,14 +202,14 @@ fn fire_one(
     let fired = match (&entry.standing.damage, entry.checked()) {
         (Some(damage), _) => Err(Refused::Unusable(damage.clone())),
         (None, Err(error)) => Err(Refused::Unusable(error.to_string())),
-        (None, Ok((terms, slots))) => {
-            make(maker, now, &mut entry, (&terms, &slots), prepare, into)
-        }
+        (None, Ok((terms, slots))) => make(maker, now, &mut entry, (&terms, &slots), prepare, into),
     };
     match fired {
         Ok(()) => {}
         Err(Refused::Unusable(error)) => damaged(&mut entry, &error, now),
-        Err(Refused::Call(error)) if entry.program.as_ref().is_none_or(|of| **of == *known.program) => {
+        Err(Refused::Call(error))
+            if entry.program.as_ref().is_none_or(|of| **of == *known.program) =>
+        {
             damaged(&mut entry, &error.to_string(), now);
         }
         Err(Refused::Call(error)) => {

@@ -150,7 +150,8 @@ fn put(agenda: &mut dyn Agenda, now: Timestamp, program: &str, seed: &Seed) -> R
     entry.program = Some(program.to_owned());
     entry.kind.clone_from(&seed.kind);
     entry.code = Some(code());
-    let was_off = entry.orphaned_at.take().is_some() || entry.standing.damage.is_some() || has_stalled;
+    let was_off =
+        entry.orphaned_at.take().is_some() || entry.standing.damage.is_some() || has_stalled;
     match settle(agenda, &mut entry, before.filter(|_| !was_off).as_ref(), now) {
         // What people have said does not go with what code says now.
         Err(error @ Error::Invalid { .. }) => entry.damage(&error.to_string()),

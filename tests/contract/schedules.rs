@@ -6,7 +6,7 @@ use std::time::Duration;
 use litework::{
     Client, Context, Failure, Filter, Missed, Origin, Overlap, Reason, Result, Schedule,
     ScheduleRecord, ScheduleState, Scope, SlotKind, SlotRecord, State, Switch, TaskRecord,
-    Timestamp, task,
+    Timestamp, Unique, task,
 };
 
 use crate::common::{Gate, Lab, Log, eventually};
@@ -50,6 +50,15 @@ fn hold(ctx: &Context) -> Result<()> {
 }
 
 everywhere! {
+    a_client_that_says_nothing_of_schedules_stops_none,
+    an_end_and_a_start_hold_whatever_the_clock_shows_meanwhile,
+    a_slot_fires_once_though_its_time_comes_again_in_a_sleep,
+    a_former_name_and_its_rollback_leave_one_schedule,
+    a_new_schedule_does_not_take_the_place_of_one_that_was_renamed,
+    two_programs_do_not_share_a_name_for_different_calls,
+    a_unique_key_and_a_wait_for_the_run_before_contradict_each_other,
+    a_schedule_asked_for_twice_runs_twice,
+    an_edit_of_what_follows_its_end_does_not_run_it_at_once,
     many_are_switched_and_run_together_or_none,
     an_interval_fires_at_each_of_its_slots_and_does_not_drift,
     a_slot_that_is_older_than_the_grace_is_late,
@@ -542,4 +551,147 @@ fn a_local_time_that_comes_twice_fires_once() {
     // At 03:00 clocks go back to 02:00; the first 02:30 is 00:30 in UTC.
     let pace = ["24T22:15", "24T23:15", "25T00:15", "25T01:15", "25T02:15"];
     night("2026-10-24T22:00:00Z", [&["25T00:30"], &pace]);
+}
+
+fn a_client_that_says_nothing_of_schedules_stops_none(lab: &Lab) {
+    if !lab.keeps_tasks() {
+        return;
+    }
+    let bench = Bench::new(lab);
+    let client = bench.open([every(MINUTE)]);
+    let other = lab.builder().name("bench").declare::<tick>().open().unwrap();
+    assert_eq!(get(&other).state, ScheduleState::Active);
+    bench.advance(&client, MINUTE);
+    assert_eq!(bench.log.words(), ["t@60"]);
+}
+
+fn an_end_and_a_start_hold_whatever_the_clock_shows_meanwhile(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let began = lab.now();
+    let day = 24 * HOUR;
+    let ends = every(HOUR).ending((began.after(3 * day)).to_chrono());
+    let starts = Schedule::after_finish("starts", MINUTE, tick::with("s"));
+    let starts = starts.starting(began.after(10 * day).to_chrono());
+    let client = bench.open([ends, starts]);
+    bench.advance(&client, 10 * YEAR);
+    assert_eq!(get(&client).state, ScheduleState::Ended);
+    lab.clock.set(began);
+    lab.settle(&client);
+    eventually("it has its next slot again", || {
+        lab.settle(&client);
+        get(&client).next_at == Some(began.after(HOUR))
+    });
+    bench.advance(&client, HOUR);
+    let starts = client.schedules().get("starts").unwrap();
+    assert!(starts.next_at.is_some_and(|at| at >= began.after(10 * day)), "{:?}", starts.next_at);
+    let words = bench.log.words();
+    assert_eq!(words.iter().filter(|word| **word == "t@3600").count(), 1, "{words:?}");
+}
+
+fn a_slot_fires_once_though_its_time_comes_again_in_a_sleep(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let client = bench.open([every(10 * SECOND)]);
+    let began = lab.now();
+    bench.advance(&client, 30 * MINUTE);
+    for _ in 0..150 {
+        bench.advance(&client, 10 * SECOND);
+    }
+    let fired = bench.log.len();
+    // Back to a time that was slept through; then asleep until one that was not.
+    lab.clock.set(began.after(10 * MINUTE));
+    bench.advance(&client, SECOND);
+    bench.advance(&client, 30 * MINUTE);
+    let words = bench.log.words();
+    let distinct: std::collections::BTreeSet<&String> = words.iter().collect();
+    assert_eq!(distinct.len(), words.len(), "{:?}", &words[fired..]);
+}
+
+fn a_former_name_and_its_rollback_leave_one_schedule(lab: &Lab) {
+    if !lab.keeps_tasks() {
+        return;
+    }
+    let bench = Bench::new(lab);
+    let renamed = || Schedule::every("tack", MINUTE, tick::with("t")).formerly("tick");
+    let active = |client: &Client| {
+        let all = client.schedules().list("", 10).unwrap();
+        let active = all.into_iter().filter(|it| it.state == ScheduleState::Active);
+        active.map(|it| it.name).collect::<Vec<_>>()
+    };
+    bench.open([every(MINUTE)]).shutdown(SECOND).unwrap();
+    bench.open([renamed()]).shutdown(SECOND).unwrap();
+    let client = bench.open([every(MINUTE)]);
+    assert_eq!(active(&client), ["tick"]);
+    client.shutdown(SECOND).unwrap();
+    let client = bench.open([renamed()]);
+    assert_eq!(active(&client), ["tack"]);
+}
+
+fn a_new_schedule_does_not_take_the_place_of_one_that_was_renamed(lab: &Lab) {
+    if !lab.keeps_tasks() {
+        return;
+    }
+    let bench = Bench::new(lab);
+    let client = bench.open([every(MINUTE)]);
+    client.schedules().edit("tick", |edit| edit.rename("tock").every(HOUR)).unwrap();
+    client.shutdown(SECOND).unwrap();
+    let tock = Schedule::every("tock", 2 * MINUTE, tick::with("new"));
+    let client = bench.open([tock, every(MINUTE)]);
+    let all = client.schedules().list("", 10).unwrap();
+    let said = all.iter().map(|it| (&*it.name, it.timing.as_ref().unwrap().to_string()));
+    let expected = [("tock", "Every 1h".to_owned()), ("tock (2)", "Every 2m".to_owned())];
+    assert_eq!(said.collect::<Vec<_>>(), expected);
+}
+
+fn two_programs_do_not_share_a_name_for_different_calls(lab: &Lab) {
+    if !lab.keeps_tasks() {
+        return;
+    }
+    let bench = Bench::new(lab);
+    let client = bench.open([every(MINUTE)]);
+    let other = lab.builder().name("other").register(fail).state(bench.log.clone());
+    let refused = other.schedule(Schedule::every("tick", MINUTE, fail::with())).open().unwrap_err();
+    assert_eq!(refused.code(), "duplicate_schedule");
+    assert!(refused.to_string().contains("the program bench declares"), "{refused}");
+    bench.advance(&client, MINUTE);
+    assert_eq!(bench.log.words(), ["t@60"]);
+}
+
+fn a_unique_key_and_a_wait_for_the_run_before_contradict_each_other(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let client = bench.open([]);
+    let unique = |unique| Schedule::every("tick", MINUTE, tick::with("t").unique(unique));
+    for overlap in [Overlap::BufferOne, Overlap::CancelRunning] {
+        let refused = client.schedules().add(unique(Unique::key("k")).overlap(overlap));
+        assert_eq!(refused.unwrap_err().code(), "contradiction");
+    }
+    client
+        .schedules()
+        .add(unique(Unique::key("k").until_start()).overlap(Overlap::BufferOne))
+        .unwrap();
+}
+
+fn a_schedule_asked_for_twice_runs_twice(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let client = bench.open([every(HOUR).overlap(Overlap::Allow)]);
+    lab.advance(&client, HOUR - SECOND);
+    lab.clock.advance(SECOND);
+    assert_eq!(client.schedules().run_all_now(&["tick", "tick"]).unwrap().len(), 2);
+    bench.advance(&client, SECOND);
+    eventually("both have run, and the slot of that moment too", || {
+        lab.settle(&client);
+        bench.log.len() == 3
+    });
+    assert_eq!(get(&client).runs, 1);
+}
+
+fn an_edit_of_what_follows_its_end_does_not_run_it_at_once(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let client = bench.open([Schedule::after_finish("tick", HOUR, tick::with("t"))]);
+    bench.advance(&client, SECOND);
+    let ended = lab.now();
+    bench.advance(&client, 10 * MINUTE);
+    let edited =
+        client.schedules().edit("tick", |edit| edit.after_finish(2 * HOUR, 2 * HOUR)).unwrap();
+    assert_eq!(edited.next_at, Some(ended.after(2 * HOUR)));
+    assert_eq!(bench.log.len(), 1);
 }

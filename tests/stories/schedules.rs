@@ -87,7 +87,7 @@ fn a_schedule_of_a_kind_that_this_program_does_not_know_is_left_to_one_that_does
 fn a_damaged_schedule_stops_by_itself_and_says_so() {
     Lab::each_way(|lab| {
         let log = Log::default();
-        let names = ["a", "b", "c", "d", "good"];
+        let names = ["a", "b", "c", "d", "e", "good"];
         let client = open(lab, &log, names.map(|name| every(name, MINUTE)));
         let conn = Connection::open(lab.path()).unwrap();
         conn.busy_timeout(20 * SECOND).unwrap();
@@ -96,18 +96,23 @@ fn a_damaged_schedule_stops_by_itself_and_says_so() {
             ("b", "edits = '{\"timing\": {\"every\": {\"interval_ms\": 1}}}'"),
             ("c", "code = CAST(x'ff' AS TEXT)"),
             ("d", "edits = '{\"surprise\": 1}'"),
+            ("e", "fired = '['"),
         ];
         for (name, set) in damage {
             let sql = format!("UPDATE litework_schedule SET {set} WHERE name = ?1");
             assert_eq!(conn.execute(&sql, [name]).unwrap(), 1);
         }
+        // A slot that no program of ours has noted.
+        let slot = "INSERT INTO litework_slot (schedule, at, kind, count, fired_at) \
+             SELECT id, 1, 'odd', 1, 1 FROM litework_schedule";
+        conn.execute(slot, []).unwrap();
         lab.advance(&client, MINUTE);
         eventually("the good one runs, and the others stop", || {
             lab.settle(&client);
             let stopped = |name: &&str| client.schedules().get(name).unwrap().next_at.is_none();
-            log.words() == ["good"] && names[..4].iter().all(stopped)
+            log.words() == ["good"] && names[..5].iter().all(stopped)
         });
-        for name in &names[..4] {
+        for name in &names[..5] {
             let record = client.schedules().get(name).unwrap();
             assert_eq!(record.state, ScheduleState::Damaged, "{name}");
             assert!(
@@ -193,5 +198,28 @@ fn jitter_makes_a_task_later_than_its_slot_and_the_same_in_every_process() {
         });
         let tasks = client.list(&Filter::new(), None, 100).unwrap().tasks;
         assert!(tasks.iter().all(|task| task.slot.as_ref().unwrap().late <= MINUTE));
+    });
+}
+
+#[test]
+fn a_program_that_cannot_make_a_call_leaves_it_to_the_one_that_declares_it() {
+    Lab::each_way(|lab| {
+        let log = Log::default();
+        let reports = Schedule::every("r", MINUTE, tick::with("r").queue("reports"));
+        let owner = lab.builder().name("owner").mode(Mode::Hold).register(tick).state(log.clone());
+        let owner = owner.schedule(reports).open().unwrap();
+        let other = lab.builder().name("other").register(tick).state(log.clone());
+        let other = other.allow_queues(["default"]).schedule(every("d", MINUTE)).open().unwrap();
+        lab.advance(&other, MINUTE);
+        eventually("the other has run its own", || {
+            lab.settle(&other);
+            log.words() == ["d"] && state(&other, "r") == ScheduleState::Paused
+        });
+        owner.run_pending(&Pending::all()).unwrap();
+        assert_eq!(state(&owner, "r"), ScheduleState::Active);
+        eventually("the owner has made its task", || {
+            owner.run_pending(&Pending::all()).unwrap();
+            log.words().contains(&"r".to_owned())
+        });
     });
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Book, Memory};
 use crate::backend::Cancelled;
-use crate::calendar::{Agenda, Calendar, Maker, Known};
+use crate::calendar::{Agenda, Calendar, Known, Maker};
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::record::{NewTask, Stored};

@@ -26,8 +26,7 @@ pub(super) const DUE_SLOTS: &str = "SELECT * FROM litework_schedule WHERE kind =
 /// Served by `litework_schedule_held`.
 pub(super) const HELD_BACK: &str = "SELECT * FROM litework_schedule WHERE kind = ?1 AND held = 1 AND id > ?2 AND cron <= ?3 ORDER BY id LIMIT +?4";
 /// Served by `litework_schedule_planned`.
-pub(super) const PLANNED_AFTER: &str =
-    "SELECT * FROM litework_schedule \
+pub(super) const PLANNED_AFTER: &str = "SELECT * FROM litework_schedule \
      WHERE planned_at > ?1 AND cron <= ?2 ORDER BY planned_at LIMIT +?3";
 
 /// Served by `litework_schedule_due`.

@@ -43,6 +43,7 @@ const HELD: &str = "SELECT 1 FROM litework_task \
 
 /// What a transaction did, to be told after its commit.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is told to others by itself")]
 pub(super) struct Effects {
     /// Work was stored that may be claimed or becomes due.
     pub(super) work: bool,
