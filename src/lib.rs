@@ -103,6 +103,7 @@ mod panics;
 mod settle;
 mod error;
 mod range;
+mod written;
 mod table;
 mod event;
 mod mode;
@@ -201,6 +202,7 @@ pub use time::{Clock, SPAN_MAX, SystemClock, Timestamp};
 pub use unique::{Replace, Unique};
 pub use unserved::Unserved;
 pub use why::{Cause, Why};
+pub use written::parse_duration;
 
 /// What only a queue file can do: tasks that belong to a transaction.
 #[cfg(feature = "sqlite")]

@@ -9,7 +9,7 @@ use serde::de::{Error as _, MapAccess};
 
 use crate::error::shorten;
 use crate::near::{did_you_mean, nearest};
-use crate::time::span_of;
+use crate::written::span_of;
 
 /// The error for a key that is none of these.
 pub(crate) fn unknown_key<E: serde::de::Error>(key: &str, known: &[&str]) -> E {
@@ -30,7 +30,7 @@ pub(crate) fn plain<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
 /// A time span as text: a whole number and a unit.
 pub(crate) fn span<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<Duration>, A::Error> {
     let Some(text) = map.next_value::<Option<String>>()? else { return Ok(None) };
-    span_of(&text).map(Some).ok_or_else(|| {
+    span_of(&text).map(Some).map_err(|_| {
         let text = shorten(&text);
         A::Error::custom(format_args!(
             "{text:?} is no time span: a whole number and a unit (ms, s, m, h or d), such as \"10m\""

@@ -16,16 +16,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// No expiry, retention or period is longer: 100 years of 365 days.
 pub const SPAN_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-const UNITS: [(&str, u64); 5] =
+/// The units of spans, with their milliseconds.
+pub(crate) const UNITS: [(&str, u64); 5] =
     [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-
-/// A span as people write it in settings: a whole number and a unit, as in `7d`.
-pub(crate) fn span_of(text: &str) -> Option<Duration> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, word) = text.split_at(digits);
-    let (_, unit_ms) = UNITS.iter().find(|(known, _)| *known == word)?;
-    number.parse::<u64>().ok()?.checked_mul(*unit_ms).map(Duration::from_millis)
-}
 
 /// The text of a span, in the largest unit that fits.
 pub(crate) fn span_text(span: Duration) -> String {
