@@ -70,6 +70,7 @@
 //! | `macros` | yes | `#[task]` |
 //! | `inventory` | no | [`Builder::register_all`]: every `#[task]` without naming it |
 //! | `tokio` | no | `async fn` tasks; [`Client::enqueue_async`]; awaiting without blocking a runtime |
+//! | `cron` | no | schedules by cron expression and time zone |
 //! | `testing` | no | a kit for tests: a clock moved by hand, draining, assertions, faults |
 //!
 //! # What is stored as what
@@ -104,6 +105,10 @@ mod settle;
 mod error;
 mod range;
 mod written;
+#[cfg(feature = "cron")]
+mod zone;
+#[cfg(feature = "cron")]
+mod cron;
 mod table;
 mod event;
 mod mode;
@@ -165,6 +170,8 @@ pub use client::{AsTaskId, BATCH_MAX, Client};
 pub use clients::{Clients, ClientsBuilder};
 pub use config::{ClientsConfig, Config, Preset, QueueFor, QueueRate, Route};
 pub use context::{Context, StopReason};
+#[cfg(feature = "cron")]
+pub use cron::Cron;
 pub use error::Error;
 pub use event::{Event, EventKind, EventRecord};
 pub use filter::{FILTER_IDS_MAX, Filter};
@@ -203,6 +210,8 @@ pub use unique::{Replace, Unique};
 pub use unserved::Unserved;
 pub use why::{Cause, Why};
 pub use written::parse_duration;
+#[cfg(feature = "cron")]
+pub use zone::Zone;
 
 /// What only a queue file can do: tasks that belong to a transaction.
 #[cfg(feature = "sqlite")]
