@@ -5,7 +5,8 @@ use std::cell::RefCell;
 
 use arbitrary::{Arbitrary, Unstructured};
 use litework::{
-    Client, Context, Cursor, Durability, Error, Filter, Mode, Pending, Result, Task, TaskId,
+    Client, Context, Cron, Cursor, Durability, Error, Filter, Mode, Pending, Result, SPAN_MAX, Task,
+    TaskId, Timestamp, Zone, parse_duration,
 };
 use rusqlite::types::Value;
 use serde::{Deserialize, Serialize};
@@ -90,6 +91,60 @@ pub fn id_and_cursor(data: &[u8]) {
         }
     };
     assert!(page.tasks.iter().all(|task| task.id == stored.id));
+}
+
+/// Where clocks change by an hour, by half an hour, by a day and at midnight.
+const ZONES: [&str; 5] =
+    ["UTC", "Europe/Berlin", "Australia/Lord_Howe", "Pacific/Apia", "America/Havana"];
+
+/// An error that names what it is about, and is short however long that is.
+fn is_told(error: &Error) {
+    let text = error.to_string();
+    assert!(matches!(error, Error::Invalid { .. }) && text.starts_with(error.code()), "{text}");
+    assert!(text.len() < 1_000, "{text}");
+}
+
+/// The first bytes choose a zone and a moment, the rest is text. It is refused, or has slots that follow each
+/// other; so it is with the text of a zone, a moment and a span.
+pub fn cron(data: &[u8]) {
+    let (head, rest) = data.split_at(data.len().min(9));
+    let text = String::from_utf8_lossy(rest);
+    let zone = usize::from(head.first().copied().unwrap_or_default()) % ZONES.len();
+    let zone: Zone = ZONES[zone].parse().expect("a zone");
+    let from = head.iter().skip(1).fold(0_i64, |value, byte| value << 8 | i64::from(*byte));
+    let from = from.rem_euclid(Timestamp::MAX.as_millis() / 2);
+    match Cron::new(&text) {
+        Ok(cron) => slots_follow_each_other(&cron.zone(zone), from),
+        Err(error) => is_told(&error),
+    }
+    match text.parse::<Zone>() {
+        Ok(zone) => assert_eq!(zone.name(), text),
+        Err(error) => is_told(&error),
+    }
+    for moment in [text.parse::<Timestamp>(), zone.moment(&text)] {
+        match moment {
+            Ok(moment) => assert_eq!(moment.to_string().parse::<Timestamp>().expect("its text"), moment),
+            Err(error) => is_told(&error),
+        }
+    }
+    match parse_duration(&text) {
+        Ok(span) => assert!(span <= SPAN_MAX),
+        Err(error) => is_told(&error),
+    }
+}
+
+fn slots_follow_each_other(cron: &Cron, from: i64) {
+    assert!(!cron.describe().is_empty());
+    assert!(!cron.shortest_gap().is_zero());
+    let mut moment = Timestamp::from_millis(from).expect("it is in range");
+    for _ in 0..5 {
+        // A leap day that must be a Sunday may be more than 30 years away.
+        let Some(next) = cron.next_after(moment) else { return };
+        assert!(next > moment && next.as_millis() % 1_000 == 0, "{cron:?}: {moment}, {next}");
+        let just_before = Timestamp::from_millis(next.as_millis() - 1).expect("it is in range");
+        assert_eq!(cron.next_after(just_before.max(moment)), Some(next), "{cron:?}: {moment}");
+        moment = next;
+    }
 }
 
 /// One value as SQLite knows them.

@@ -46,3 +46,12 @@ fn ids_and_cursors_hold() {
 fn stored_rows_hold() {
     drive(litework_fuzz::stored_row, &["\u{2}\u{6}\u{1}", "\u{3}", "\u{17}"], 3);
 }
+
+#[test]
+fn cron_expressions_hold() {
+    let pieces = [
+        "*", " ", " ", " ", "0", "1", "2", "31", "/", "-", ",", "*/15", "L", "LW", "W", "#", "?", "MON", "JAN",
+        "@daily", "H", "+", "30 2 * * *", "* * * * ", "2026-03-29 02:30", "Europe/", "UTC", "1h", "\u{e9}",
+    ];
+    drive(litework_fuzz::cron, &pieces, 4);
+}
