@@ -29,6 +29,8 @@ const REPEAT_MAX: Duration = Duration::from_secs(26 * 60 * 60);
 /// The calendar repeats after 400 years, days of the week included.
 const CYCLE_YEARS: i32 = 400;
 const CYCLE_DAYS: i64 = 146_097;
+/// The first year of the cycle in which slots are looked for.
+const LAST_CYCLE: i32 = 4_550;
 const SECOND: TimeDelta = TimeDelta::seconds(1);
 
 /// A cron expression in a time zone: when something is due, again and again.
@@ -127,6 +129,9 @@ impl Cron {
     /// The first slot after this moment, not at it. None where there is none within 30 years, or before the end
     /// of the year 9999.
     pub fn next_after(&self, moment: Timestamp) -> Option<Timestamp> {
+        if moment == Timestamp::MAX {
+            return None;
+        }
         let slot = if self.plan.fields.are_all_hours() {
             self.next_in_pace(moment)
         } else {
@@ -252,11 +257,13 @@ impl Plan {
 
     /// The first local time after this one that matches, zones apart.
     fn after(&self, local: NaiveDateTime) -> Option<NaiveDateTime> {
-        // The search ends at the year 5000, so it is made in the same year of an earlier cycle.
-        let cycles = i64::from(((local.year() - 2000) / CYCLE_YEARS).max(0));
-        let moved = TimeDelta::days(cycles * CYCLE_DAYS);
-        let found = self.matcher.find_next_occurrence(&(local - moved), false).ok()?;
-        Some(found + moved)
+        // The search gives up at the year 5000. So it is made in the years before, in the one that is like this one:
+        // whatever is asked it ends soon, and no expression needs more than 40 years.
+        let like = LAST_CYCLE + (local.year() - LAST_CYCLE).rem_euclid(CYCLE_YEARS);
+        let cycles = (like - local.year()) / CYCLE_YEARS;
+        let moved = TimeDelta::days(i64::from(cycles) * CYCLE_DAYS);
+        let found = self.matcher.find_next_occurrence(&(local + moved), false).ok()?;
+        Some(found - moved)
     }
 
     /// The fewest days from one that matches to the next. In 28 years all kinds of years follow each other that the

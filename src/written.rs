@@ -305,7 +305,7 @@ mod tests {
             ("5M", unit, 2),
             ("1h30", unit, 5),
             ("1h 30m", number, 3),
-            ("30m1h", smaller, 4),
+            ("30m1h", smaller, 5),
             ("1h1h", smaller, 4),
             ("5\u{b5}s", unit, 2),
             ("\u{665}s", number, 1),

@@ -211,15 +211,13 @@ fn nickname(text: &str, word: &str, rest: &[(usize, &str)]) -> Result<Fields, Er
         let allowed = format!("nothing may follow {word}, but character {} does", at + 1);
         return Err(Error::invalid("bad_cron", "cron expression", text, allowed));
     }
-    match NICKNAMES.iter().find(|(name, _)| is(name)) {
-        Some((_, expression)) => check(expression),
-        None => {
-            let known = NICKNAMES.map(|(name, _)| name);
-            let hint = did_you_mean(&nearest(&word.to_ascii_lowercase(), known));
-            let allowed = format!("the names are {}{hint}", known.join(", "));
-            Err(Error::invalid("bad_cron", "cron expression", text, allowed))
-        }
+    if let Some((_, expression)) = NICKNAMES.iter().find(|(name, _)| is(name)) {
+        return check(expression);
     }
+    let known = NICKNAMES.map(|(name, _)| name);
+    let hint = did_you_mean(&nearest(&word.to_ascii_lowercase(), known));
+    let allowed = format!("the names are {}{hint}", known.join(", "));
+    Err(Error::invalid("bad_cron", "cron expression", text, allowed))
 }
 
 /// A field that is read from the left.

@@ -60,26 +60,27 @@ fn units(fields: &Fields) -> String {
     let (seconds, minutes, hours) = (&fields.seconds, &fields.minutes, &fields.hours);
     let mut larger = vec![(minutes, &MINUTE), (hours, &HOUR)];
     let first = if seconds.numbers == 1 { larger.remove(0) } else { (seconds, &SECOND) };
-    let mut text = match (first.0.is_full(first.1), even_step(first.0, first.1)) {
+    let text = match (first.0.is_full(first.1), even_step(first.0, first.1)) {
         (true, _) => format!("Every {}", first.1.name),
         (false, Some(step)) => format!("Every {step} {}s", first.1.name),
         (false, None) => format!("At {}", named(first.0, first.1)),
     };
     // A list of numbers belongs to a larger unit, which is named; "every" does without.
     let mut is_list = text.starts_with("At");
+    let mut parts = vec![text];
     for (field, kind) in larger {
-        let is_full = field.is_full(kind);
-        match even_step(field, kind) {
-            _ if is_full && !is_list => continue,
-            _ if is_full => text.push_str(&format!(" of every {}", kind.name)),
-            Some(step) => {
-                text.push_str(&format!(" of every {} {} from 0", nth(step), kind.name));
-            }
-            None => text.push_str(&format!(" of {}", named(field, kind))),
+        let (is_full, step) = (field.is_full(kind), even_step(field, kind));
+        if is_full && !is_list {
+            continue;
         }
-        is_list = !is_full && even_step(field, kind).is_none();
+        parts.push(match step {
+            _ if is_full => format!("every {}", kind.name),
+            Some(step) => format!("every {} {} from 0", nth(step), kind.name),
+            None => named(field, kind),
+        });
+        is_list = !is_full && step.is_none();
     }
-    text
+    parts.join(" of ")
 }
 
 /// `minutes 5, 10 and 20 to 30`.

@@ -51,27 +51,32 @@ def is_last_sunday(date):
     return date.weekday() == 6 and (date + datetime.timedelta(7)).month != date.month
 
 
+def is_sunday_in(months):
+    return lambda date: date.weekday() == 6 and date.month in months
+
+
 def times(hours, minutes):
     return [hour * 60 + minute for hour in hours for minute in minutes]
 
 
 DAY = range(24)
-# Text, whether it keeps pace, the minutes of a day, and which days.
+ALL = (1996, 2041)
+# Text, the years up to which one, whether it keeps pace, the minutes of a day, and which days.
 EXPRESSIONS = [
-    ("*/30 * * * *", True, times(DAY, [0, 30]), every),
-    ("15 * * * *", True, times(DAY, [15]), every),
-    ("59 0-11,12-23 * * SUN", True, times(DAY, [59]), lambda date: date.weekday() == 6),
-    ("30 2 * * *", False, times([2], [30]), every),
-    ("0 0 * * *", False, times([0], [0]), every),
-    ("0 3 * * 0", False, times([3], [0]), lambda date: date.weekday() == 6),
-    ("0 0 1 * *", False, times([0], [0]), lambda date: date.day == 1),
-    ("15,45 1-3 * * *", False, times([1, 2, 3], [15, 45]), every),
-    ("0 */2 * * *", False, times(range(0, 24, 2), [0]), every),
-    ("30 0 13 * 5", False, times([0], [30]), lambda date: date.day == 13 or date.weekday() == 4),
-    ("0 12 L * *", False, times([12], [0]), is_last_of_month),
-    ("10 2 * * 0L", False, times([2], [10]), is_last_sunday),
-    ("59 23 31 12 *", False, times([23], [59]), lambda date: (date.month, date.day) == (12, 31)),
-    ("45 23 30,31 12 ?", False, times([23], [45]), lambda date: date.month == 12 and date.day >= 30),
+    ("*/30 * * * *", (2011, 2013), True, times(DAY, [0, 30]), every),
+    ("15 * * * *", (2010, 2013), True, times(DAY, [15]), every),
+    ("59 0-11,12-23 ? 3,10 SUN", ALL, True, times(DAY, [59]), is_sunday_in([3, 10])),
+    ("30 2 * * *", ALL, False, times([2], [30]), every),
+    ("0 0 * * *", ALL, False, times([0], [0]), every),
+    ("0 3 * * 0", ALL, False, times([3], [0]), is_sunday_in(range(1, 13))),
+    ("0 0 1 * *", ALL, False, times([0], [0]), lambda date: date.day == 1),
+    ("15,45 1-3 * * *", (2006, 2016), False, times([1, 2, 3], [15, 45]), every),
+    ("0 */2 * * *", (2009, 2015), False, times(range(0, 24, 2), [0]), every),
+    ("30 0 13 * 5", ALL, False, times([0], [30]), lambda date: date.day == 13 or date.weekday() == 4),
+    ("0 12 L * *", ALL, False, times([12], [0]), is_last_of_month),
+    ("10 2 * * 0L", ALL, False, times([2], [10]), is_last_sunday),
+    ("59 23 31 12 *", ALL, False, times([23], [59]), lambda date: (date.month, date.day) == (12, 31)),
+    ("45 23 30,31 12 *", ALL, False, times([23], [45]), lambda date: date.month == 12 and date.day >= 30),
 ]
 
 EPOCH = datetime.date(1970, 1, 1)
@@ -81,8 +86,7 @@ def minutes_of(date):
     return (date - EPOCH).days * 1440
 
 
-FIRST = datetime.date(1996, 1, 1)
-END = datetime.date(2041, 1, 1)
+FIRST, END = (datetime.date(year, 1, 1) for year in ALL)
 # Local time begins before UTC in some zones, and ends after it in others.
 MARGIN = datetime.timedelta(3)
 ORIGIN = minutes_of(FIRST - MARGIN)
@@ -169,9 +173,12 @@ def digest(slots):
     return value
 
 
+NEAR = 36 * 60
+
+
 def near(slots, change):
     """The slots from 36 h before a change to 36 h after it: distances in minutes, `30x4` for four of 30."""
-    first, end = change - 36 * 60, change + 36 * 60
+    first, end = change - NEAR, change + NEAR
     runs, last = [], first
     for slot in slots[bisect.bisect_left(slots, first) : bisect.bisect_left(slots, end)]:
         if runs and runs[-1][0] == slot - last:
@@ -185,22 +192,24 @@ def near(slots, change):
 def main():
     assert tzdata.IANA_VERSION == VERSION, f"tzdata {tzdata.IANA_VERSION}, not {VERSION}"
     zoneinfo.reset_tzpath(to=[])
-    first, end = minutes_of(FIRST), minutes_of(END)
-    print(f"# Made by brute.py: when each expression is due from {FIRST} to {END}, by UTC.")
+    print("# Made by brute.py: when each expression is due in these years of UTC.")
     print(f"# tzdata {VERSION}")
-    matches = [matching(minutes, is_day) for _, _, minutes, is_day in EXPRESSIONS]
+    matches = [matching(minutes, is_day) for *_, minutes, is_day in EXPRESSIONS]
     for name in ZONES:
         spans = stretches(zoneinfo.ZoneInfo(name))
-        changes = [begin for begin, _, _ in spans[1:] if first + 2160 <= begin < end - 2160]
+        changes = [begin for begin, _, _ in spans[1:]]
         print("zone", name)
         print("changes", *changes)
-        for (text, keeps_pace, _, _), match in zip(EXPRESSIONS, matches):
+        for (text, years, keeps_pace, *_), match in zip(EXPRESSIONS, matches):
+            first, end = (minutes_of(datetime.date(year, 1, 1)) for year in years)
             slots = in_pace(match, spans) if keeps_pace else once(match, spans)
             slots = sorted(slot for slot in slots if first <= slot < end)
             print("cron", text)
+            print("years", *years)
             print("slots", len(slots), f"{digest(slots):016x}")
             for change in changes:
-                print("near", near(slots, change))
+                if first + NEAR <= change < end - NEAR:
+                    print("near", near(slots, change))
 
 
 if __name__ == "__main__":
