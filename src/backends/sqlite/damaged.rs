@@ -505,8 +505,10 @@ mod tests {
         bench.damage("snoozes = 9223372036854775807", ids[0]);
         let outcome = Outcome::Snoozed { after: Duration::from_secs(1) };
         let end = Finish { outcome, ..success(&claimed[0]) };
-        let ended = bench.exchange(NOW, &[end]).finished.remove(0);
+        let mut done = bench.exchange(NOW, &[end]);
+        let ended = done.finished.remove(0);
         assert_eq!(ended.expect_err("it is not kept").code(), "bad_row");
         assert_eq!(bench.states(&ids), [ENDED]);
+        assert_eq!(done.ended, [ids[0].row()], "and is told as what it has become");
     }
 }
