@@ -69,11 +69,13 @@ pub(crate) struct Ended {
     pub(crate) finish: Finish,
     /// What its own finishing transaction has made of the task: there is nothing to record.
     pub(crate) kept: Option<Finished>,
+    /// The rows that have ended with it there.
+    pub(crate) with_it: Vec<i64>,
 }
 
 impl From<Finish> for Ended {
     fn from(finish: Finish) -> Self {
-        Self { finish, kept: None }
+        Self { finish, kept: None, with_it: Vec::new() }
     }
 }
 
@@ -86,6 +88,7 @@ pub(crate) fn run(client: &Client, registry: &Registry, prepared: &Prepared) -> 
     );
     let _in_span = span.enter();
     let mut kept = None;
+    let mut with_it = Vec::new();
     let outcome = match (&prepared.handler, &prepared.bad_options) {
         (_, Some(error)) => bad_row(format!("options: {error}")),
         (None, None) => Outcome::GivenBack,
@@ -95,7 +98,11 @@ pub(crate) fn run(client: &Client, registry: &Registry, prepared: &Prepared) -> 
             let ctx = context(client, registry, handler, prepared);
             let outcome = call(client, registry, handler, prepared, &ctx);
             handler.pace.note(began.elapsed());
-            complete(task, outcome, ctx.take_completion(), &mut kept)
+            let mut completion = ctx.take_completion();
+            if let Completion::Stored { ended, .. } = &mut completion {
+                with_it = std::mem::take(ended);
+            }
+            complete(task, outcome, completion, &mut kept)
         }
     };
     let finish = Finish {
@@ -113,8 +120,9 @@ pub(crate) fn run(client: &Client, registry: &Registry, prepared: &Prepared) -> 
     };
     if let Some(came_to) = kept {
         client.hub.hooks.ended_by_itself(&finish, came_to);
+        client.hub.hooks.ended_unrun(&*client.hub.backend, &with_it);
     }
-    Ended { finish, kept }
+    Ended { finish, kept, with_it }
 }
 
 fn bad_row(message: String) -> Outcome {
@@ -195,7 +203,7 @@ fn complete(
     kept: &mut Option<Finished>,
 ) -> Outcome {
     match (completion, outcome) {
-        (Completion::Stored(result), outcome) => {
+        (Completion::Stored { result, .. }, outcome) => {
             match &outcome {
                 Outcome::Succeeded { result: other } if json::same(other, &result) => {}
                 Outcome::Succeeded { .. } => tracing::warn!(

@@ -140,14 +140,22 @@ pub(crate) fn next_view() -> u64 {
     VIEWS.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Of these rows, which have ended in their order, those that none of the finishes has ended itself.
-pub(crate) fn ended_with(changed: &[i64], mut finishes: &[Finish]) -> Vec<i64> {
+/// Of these rows, which have ended in their order, those that none of the finishes has ended itself. One that
+/// was not kept, as its row is damaged, has ended nothing: the row was ended in its place.
+pub(crate) fn ended_with(
+    changed: &[i64],
+    finishes: &[Finish],
+    answers: &[Result<Finished, Error>],
+) -> Vec<i64> {
+    let kept = finishes.iter().zip(answers).filter(|(_, answer)| answer.is_ok());
+    let mut kept = kept.map(|(finish, _)| finish.lease.row);
     let is_other = |row: &&i64| {
-        let place = finishes.iter().position(|finish| finish.lease.row == **row);
-        if let Some(place) = place {
-            finishes = &finishes[place + 1..];
+        let mut after = kept.clone();
+        let is_own = after.any(|own| own == **row);
+        if is_own {
+            kept = after;
         }
-        place.is_none()
+        !is_own
     };
     changed.iter().filter(is_other).copied().collect()
 }
@@ -173,8 +181,8 @@ pub(crate) struct Exchanged {
 #[derive(Debug)]
 pub(crate) enum Picked {
     Task(Box<Claimed>),
-    /// It had expired or is damaged, and has ended now.
-    Ended,
+    /// It had expired or is damaged, and has ended now; the rows of it and of all that has ended with it.
+    Ended(Vec<i64>),
     /// Not due, not there, or without a place.
     NotNow,
 }
@@ -184,7 +192,7 @@ impl Picked {
     pub(crate) fn task(self) -> Option<Claimed> {
         match self {
             Self::Task(task) => Some(*task),
-            Self::Ended | Self::NotNow => None,
+            Self::Ended(_) | Self::NotNow => None,
         }
     }
 }

@@ -52,8 +52,11 @@ pub(crate) enum Completion {
     #[default]
     None,
     UnderWay,
-    /// Committed, with this return value.
-    Stored(String),
+    /// Committed, with this return value; the rows that have ended with the task.
+    Stored {
+        result: String,
+        ended: Vec<i64>,
+    },
     /// Its commit may have happened or not.
     Unknown,
 }

@@ -155,12 +155,13 @@ impl Inline {
     fn run(&self, mut held: InHand) -> Option<Finished> {
         let in_place = InPlace { began: Instant::now(), began_at: self.clock.now() };
         loop {
-            let Ended { mut finish, kept } = self.attempt(&held);
+            let Ended { mut finish, kept, with_it } = self.attempt(&held);
             let InHand { task, ticket, alone } = held;
             drop(alone);
             if kept.is_some() {
                 self.end(&Ends::one(finish, ticket), &[kept]);
                 self.run_followers_of(&task);
+                self.run_followers_of_rows(&with_it);
                 return kept;
             }
             let retries = matches!(finish.outcome, Outcome::Retry { after: None, .. });
@@ -205,20 +206,19 @@ impl Inline {
         }
     }
 
-    /// Claims one task by name and holds it; the second value says that it has ended unrun instead.
-    fn pick(&self, id: TaskId, caller: &Caller) -> Result<(Option<InHand>, bool), Error> {
+    /// Claims one task by name and holds it; the second value has what has ended unrun instead: the task, and
+    /// others with it.
+    fn pick(&self, id: TaskId, caller: &Caller) -> Result<(Option<InHand>, Vec<i64>), Error> {
         self.backend.check_usable()?;
         let picked = {
             let _turn = self.turns.read().unwrap_or_else(PoisonError::into_inner);
             match self.backend.claim_one(self.clock.now(), id, caller)? {
-                Picked::Task(task) => (self.hold(vec![*task], Some(caller)).pop(), false),
-                Picked::Ended => (None, true),
-                Picked::NotNow => (None, false),
+                Picked::Task(task) => (self.hold(vec![*task], Some(caller)).pop(), Vec::new()),
+                Picked::Ended(rows) => (None, rows),
+                Picked::NotNow => (None, Vec::new()),
             }
         };
-        if picked.1 {
-            self.hooks.ended_unrun(&*self.backend, &[id.row()]);
-        }
+        self.hooks.ended_unrun(&*self.backend, &picked.1);
         Ok(picked)
     }
 
@@ -226,9 +226,7 @@ impl Inline {
     fn claim(&self, id: TaskId) -> Option<InHand> {
         match self.caller(None).and_then(|caller| self.pick(id, &caller)) {
             Ok((held, ended)) => {
-                if ended {
-                    self.run_followers(id);
-                }
+                self.run_followers_of_rows(&ended);
                 held
             }
             Err(Error::Closed) => None,
@@ -577,7 +575,7 @@ impl Inline {
             ends = Ends::default();
             let claimed = taken.claimed.len() + taken.unflushed.len();
             for held in taken.claimed {
-                let Ended { finish, kept } = self.attempt(&held);
+                let Ended { finish, kept, .. } = self.attempt(&held);
                 caller.release(&held.task.queue, held.task.arguments.len());
                 if kept.is_some() {
                     tally(ran, std::slice::from_ref(&finish), &[kept]);

@@ -251,7 +251,7 @@ impl Pool {
         };
         let client = Client::inner(hub);
         while let Some(prepared) = self.begin(slot) {
-            let Ended { finish, kept } = attempt::run(&client, &self.registry, &prepared);
+            let Ended { finish, kept, .. } = attempt::run(&client, &self.registry, &prepared);
             let lease = finish.lease;
             // A request that came while it ran is of no use to a later attempt.
             let _heard = self.is_cancelled(lease.row);

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use litework::{
-    Builder, Cancelled, Client, Context, Error, Event, EventKind, Exclusive, Failure, Flow, Mode,
-    Reason, Result, State, task,
+    Builder, Cancelled, Client, Context, Error, Event, EventKind, EventRecord, Exclusive, Failure,
+    Flow, Mode, Reason, Result, State, task,
 };
 
-use crate::common::{LONG, Lab, Log, Runs};
+use crate::common::{LONG, Lab, Log, Runs, eventually};
 
 crate::everywhere! {
     a_success_is_told_step_by_step,
@@ -18,6 +18,7 @@ crate::everywhere! {
     a_body_that_stops_when_asked_is_told_as_cancelled,
     a_task_that_expires_is_told_as_failed_by_the_one_who_claims,
     a_task_that_expires_between_two_attempts_is_told_once,
+    what_ends_with_a_task_that_expires_between_two_attempts_is_told_and_followed,
     a_task_that_is_skipped_is_told_without_a_start,
     a_call_that_finds_its_task_says_so,
     what_people_end_before_it_starts_is_told,
@@ -36,6 +37,7 @@ crate::everywhere! {
     what_is_no_trace_is_refused,
 }
 
+const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[task]
@@ -75,6 +77,22 @@ fn give_way(ctx: &Context) -> Result<()> {
 fn fade(ctx: &Context) -> Result<()> {
     ctx.state::<Arc<litework::testing::ManualClock>>()?.advance(2 * MINUTE);
     Err("too late")?;
+    Ok(())
+}
+
+/// The same, soon enough to be tried again in place.
+#[task(attempts = 3, retry = [0s])]
+fn wither(ctx: &Context) -> Result<()> {
+    ctx.state::<Arc<litework::testing::ManualClock>>()?.advance(2 * SECOND);
+    Err("too late")?;
+    Ok(())
+}
+
+/// Says which end it follows.
+#[task]
+fn echo(ctx: &Context, event: EventRecord) -> Result<()> {
+    let EventRecord { kind, state, .. } = event;
+    ctx.state::<Log>()?.note(format!("echo {kind} {state}"));
     Ok(())
 }
 
@@ -230,6 +248,31 @@ fn a_task_that_expires_between_two_attempts_is_told_once(lab: &Lab) {
         "finished fade 1 failed",
     ];
     assert_eq!(told(&client, &log), expected);
+}
+
+/// What comes after it, and their flow; in the caller what follows these has run when the call returns.
+fn what_ends_with_a_task_that_expires_between_two_attempts_is_told_and_followed(lab: &Lab) {
+    let log = Log::default();
+    let client = builder(lab, &log).register(wither).register(echo).open().unwrap();
+    let next = add::with(2, 3).follow([EventKind::Finished], "echo");
+    let echoed = "echo add failed";
+    let flow = Flow::group("one", [wither::with().expires_after(SECOND)]).then(next);
+    let batch = client.enqueue_flow(flow).unwrap();
+    if !lab.runs(Runs::Inline) {
+        lab.ended(&client, &batch);
+        eventually("the follow-up has run", || log.words().iter().any(|word| *word == echoed));
+    }
+    let words = told(&client, &log);
+    for expected in [
+        "finished wither 1 failed",
+        "failed add 0 for good",
+        "finished add 0 failed",
+        "finished litework.batch 0 failed",
+        echoed,
+    ] {
+        let count = words.iter().filter(|word| *word == expected).count();
+        assert_eq!(count, 1, "{expected}: {words:#?}");
+    }
 }
 
 fn a_task_that_is_skipped_is_told_without_a_start(lab: &Lab) {

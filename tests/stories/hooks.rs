@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use litework::sqlite::{ClientExt, ContextExt, WriteError};
 use litework::{
-    Builder, Client, Context, Event, EventKind, Failure, Filter, Mode, Result, State, task,
+    Builder, Client, Context, Event, EventKind, Failure, Filter, Flow, Mode, Result, State, task,
 };
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -119,6 +119,28 @@ fn a_body_that_records_its_own_end_is_told_once_and_after_its_commit() {
             "finished settle",
         ];
         assert_eq!(log.words(), expected);
+    });
+}
+
+#[test]
+fn a_body_that_records_its_own_end_tells_of_the_flow_that_ends_with_it() {
+    Lab::each_way(|lab| {
+        let log = Log::default();
+        let client = listening(lab, &log).register(settle).open().unwrap();
+        let batch = client.enqueue_flow(Flow::group("one", [settle::with()])).unwrap();
+        assert_eq!(lab.ended(&client, &batch).state, State::Succeeded);
+        client.shutdown(LONG).unwrap();
+        let words = log.words();
+        let ends = |word: &&String| word.starts_with("succeeded") || word.starts_with("finished");
+        let ends: Vec<_> =
+            words.iter().filter(ends).filter(|word| !word.ends_with("ship")).collect();
+        let expected = [
+            "succeeded settle",
+            "finished settle",
+            "succeeded litework.batch",
+            "finished litework.batch",
+        ];
+        assert_eq!(ends, expected, "{words:#?}");
     });
 }
 

@@ -445,7 +445,8 @@ impl<'a> History<'a> {
         });
         let shown = claimed.each_ref().map(|picked| match picked {
             Picked::Task(task) => shown_claim(task),
-            other => format!("{other:?}"),
+            Picked::Ended(rows) => format!("{:?} have ended", BTreeSet::from_iter(rows)),
+            Picked::NotNow => "not now".to_owned(),
         });
         check_same("what was claimed by name", &shown);
         check_offers(&offers);

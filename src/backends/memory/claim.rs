@@ -156,7 +156,11 @@ impl Book {
             }
             found => {
                 offer.release(&queue, 0);
-                if matches!(found, Found::Ended) { Picked::Ended } else { Picked::NotNow }
+                if matches!(found, Found::Ended) {
+                    Picked::Ended(Vec::new())
+                } else {
+                    Picked::NotNow
+                }
             }
         }
     }

@@ -178,7 +178,7 @@ impl Book {
         let mut done = Exchanged::default();
         done.finished.extend(finishes.iter().map(|end| self.finish(now, end)));
         let told = self.effects.changed.len();
-        done.ended = ended_with(&self.effects.changed, finishes);
+        done.ended = ended_with(&self.effects.changed, finishes, &done.finished);
         self.sum_up(now);
         self.open_left_gates();
         if let Some(offer) = offer {
@@ -347,8 +347,11 @@ impl Backend for Memory {
 
     fn claim_one(&self, now: Timestamp, id: TaskId, offer: &dyn Offer) -> Result<Picked, Error> {
         Ok(self.with(|book| {
-            let picked = book.claim_one(now, id, offer);
+            let mut picked = book.claim_one(now, id, offer);
             book.sum_up(now);
+            if let Picked::Ended(rows) = &mut picked {
+                rows.clone_from(&book.effects.changed);
+            }
             picked
         }))
     }

@@ -176,7 +176,7 @@ pub(super) fn claim_one(
         }
         Found::Ended => {
             effects.changed.push(id.row());
-            Picked::Ended
+            Picked::Ended(Vec::new())
         }
         Found::HeldBack | Found::Gone | Found::Suspect | Found::Crowded | Found::NoThread => {
             Picked::NotNow

@@ -493,6 +493,43 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_member_is_retried_whatever_ties_its_batch() {
+        for change in ["ties = '{'", "ties = CAST(x'ff' AS TEXT)", "ties = NULL"] {
+            let bench = Bench::new();
+            let batch = bench.group(1);
+            let claimed = bench.exchange(NOW, &[]).claimed;
+            let report = Box::new(Report::new("Broken", "as it must"));
+            let outcome = Outcome::Failed { reason: Reason::GaveUp, report };
+            bench.exchange(NOW, &[Finish { outcome, ..success(&claimed[0]) }]);
+            bench.damage(change, batch);
+            bench.engine.act(at(NOW), claimed[0].id, Deed::Retry).expect("it is retried");
+            assert_eq!(bench.states(&[claimed[0].id]), [(State::Ready, None)], "{change}");
+        }
+    }
+
+    #[test]
+    fn a_filter_passes_over_what_cannot_be_read() {
+        let bench = Bench::new();
+        let tagged = || NewTask { tags: Some(r#"["t"]"#.to_owned()), ..task(NOW) };
+        let stored = bench.engine.enqueue(at(NOW), vec![tagged(), tagged()], None).expect("stored");
+        let ids: Vec<TaskId> = stored.iter().map(|task| task.id).collect();
+        let report = Box::new(Report::new("Broken", "as it must"));
+        let failed = |task: &crate::record::Claimed| {
+            let outcome = Outcome::Failed { reason: Reason::GaveUp, report: report.clone() };
+            Finish { outcome, ..success(task) }
+        };
+        let ends: Vec<Finish> = bench.exchange(NOW, &[]).claimed.iter().map(failed).collect();
+        bench.exchange(NOW, &ends);
+        bench.damage("tags = '{'", ids[0]);
+        bench
+            .run(&format!("UPDATE litework_error SET report = '{{' WHERE task = {}", ids[0].row()));
+        for filter in [Filter::new().tag("t"), Filter::new().error("it must")] {
+            let found = bench.engine.rows(&filter, 0, i64::MAX).expect("it answers");
+            assert_eq!(found, [ids[1].row()], "{filter:?}");
+        }
+    }
+
     /// A task of whose end a notice tells.
     fn told() -> NewTask {
         let notice = Follow {
@@ -579,8 +616,10 @@ mod tests {
         bench.damage("snoozes = 9223372036854775807", ids[0]);
         let outcome = Outcome::Snoozed { after: Duration::from_secs(1) };
         let end = Finish { outcome, ..success(&claimed[0]) };
-        let ended = bench.exchange(NOW, &[end]).finished.remove(0);
+        let mut done = bench.exchange(NOW, &[end]);
+        let ended = done.finished.remove(0);
         assert_eq!(ended.expect_err("it is not kept").code(), "bad_row");
         assert_eq!(bench.states(&ids), [ENDED]);
+        assert_eq!(done.ended, [ids[0].row()], "and is told as what it has become");
     }
 }

@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use super::core::Core as WriteCore;
 
+use super::ends;
 use super::errors::{is_busy, not_stored};
 use super::finish::finish;
 use super::holding::file_key;
@@ -24,6 +25,7 @@ use super::holding::{Holding, without_holding};
 use super::steps::check_lease;
 use super::within::{insert_flow_in, insert_in};
 use super::{Sqlite, schema};
+use crate::backend::ended_with;
 use crate::batch::{Prepared, of_member};
 use crate::client::Client;
 use crate::context::{Completing, Completion, Context, Output};
@@ -483,8 +485,8 @@ impl ContextExt for Context {
         let mut completing = self.begin_completion(Output::of::<R>())?;
         let answer = complete(&completing, body);
         match answer {
-            Ok((value, result)) => {
-                completing.came_to = Completion::Stored(result);
+            Ok((value, stored)) => {
+                completing.came_to = stored;
                 Ok(value)
             }
             Err(refused) => {
@@ -497,11 +499,11 @@ impl ContextExt for Context {
     }
 }
 
-/// The value and its text, once both are committed.
+/// The value and what is stored of it, once that is committed.
 fn complete<R: Serialize, E>(
     completing: &Completing<'_>,
     body: impl FnOnce(&mut Write<'_>) -> Result<R, E>,
-) -> Result<(R, String), Refused<E>> {
+) -> Result<(R, Completion), Refused<E>> {
     let answer = in_transaction(completing.client, completing.hold.durability, |write| {
         // First, so that a body that holds nothing any more is not called.
         check_lease(write.core, completing.hold.id, completing.hold.lease)
@@ -509,8 +511,8 @@ fn complete<R: Serialize, E>(
         let answer = body(write);
         write.core.wrote_around();
         let value = answer.map_err(Refused::Theirs)?;
-        let result = end_with(write, completing, &value).map_err(Refused::Ours)?;
-        Ok((value, result))
+        let stored = end_with(write, completing, &value).map_err(Refused::Ours)?;
+        Ok((value, stored))
     });
     if answer.is_ok() {
         fault::point("completed");
@@ -523,7 +525,7 @@ fn end_with<R: Serialize>(
     write: &mut Write<'_>,
     completing: &Completing<'_>,
     value: &R,
-) -> Result<String, Error> {
+) -> Result<Completion, Error> {
     let hub = &completing.client.hub;
     let result = json::encode(value, hub.limits)?;
     if fault::planted("complete_apart") {
@@ -531,8 +533,13 @@ fn end_with<R: Serialize>(
     }
     fault::point("completing");
     let now = hub.clock.now();
-    finish(write.core, now, &completing.success(now, result.clone()))??;
-    Ok(result)
+    let success = completing.success(now, result.clone());
+    let came_to = finish(write.core, now, &success)??;
+    // Such as its batch.
+    ends::settle(write.core)?;
+    let changed = &write.core.effects.changed;
+    let ended = ended_with(changed, std::slice::from_ref(&success), &[Ok(came_to)]);
+    Ok(Completion::Stored { result, ended })
 }
 
 fn bad_transaction(reason: &str) -> Error {

@@ -274,7 +274,7 @@ impl Sqlite {
         let exchange = |core: &mut Core| {
             done.finished = finish::finish_all(core, now, finishes)?;
             let told = core.effects.changed.len();
-            done.ended = backend::ended_with(&core.effects.changed, finishes);
+            done.ended = backend::ended_with(&core.effects.changed, finishes, &done.finished);
             if !finishes.is_empty() {
                 crate::fault::point("finished_uncommitted");
             }
@@ -414,9 +414,14 @@ impl Backend for Sqlite {
         self.check_usable()?;
         let mut turn = self.inner.writer.turn()?;
         let answer = turn.transaction(Durability::Full, |core| {
-            let picked = claim::claim_one(core, now, id, offer)?;
-            if let Picked::Task(task) = &picked {
-                claimed_in_vain = Some(Claimed::clone(task));
+            let mut picked = claim::claim_one(core, now, id, offer)?;
+            match &mut picked {
+                Picked::Task(task) => claimed_in_vain = Some(Claimed::clone(task)),
+                Picked::Ended(rows) => {
+                    ends::settle(core)?;
+                    rows.clone_from(&core.effects.changed);
+                }
+                Picked::NotNow => {}
             }
             Ok(picked)
         });

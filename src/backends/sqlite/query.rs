@@ -171,7 +171,11 @@ fn conditions(filter: &Filter) -> (Vec<String>, Vec<Box<dyn ToSql>>) {
         }
     }
     if let Some(tag) = &filter.tag {
-        clauses.push("EXISTS (SELECT 1 FROM json_each(t.tags) WHERE value = ?)".to_owned());
+        clauses.push(
+            "EXISTS (SELECT 1 FROM json_each(CASE WHEN json_valid(t.tags) THEN t.tags END) \
+             WHERE value = ?)"
+                .to_owned(),
+        );
         values.push(Box::new(tag.clone()));
     }
     if let Some(owner) = &filter.owner {
@@ -204,7 +208,8 @@ fn conditions(filter: &Filter) -> (Vec<String>, Vec<Box<dyn ToSql>>) {
     }
     if let Some(text) = &filter.error {
         clauses.push(
-            "instr((SELECT report ->> '$.message' FROM litework_error WHERE task = t.id \
+            "instr((SELECT CASE WHEN json_valid(report) THEN report ->> '$.message' END \
+             FROM litework_error WHERE task = t.id \
              AND report IS NOT NULL ORDER BY id DESC LIMIT 1), ?) > 0"
                 .to_owned(),
         );

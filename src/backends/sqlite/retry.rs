@@ -81,7 +81,7 @@ const WAIT: &str = "UPDATE litework_task SET state = 'waiting', reason = 'parent
 /// The batch of a task, if it has ended without success. Served by the primary key.
 const LOST_BATCH: &str = "SELECT b.id FROM litework_task t JOIN litework_task b ON b.id = t.batch \
      WHERE t.id = ?1 AND (b.state = 'failed' OR b.state = 'cancelled') \
-     AND json_extract(b.ties, '$.sums') = 1";
+     AND CASE WHEN json_valid(b.ties) THEN json_extract(b.ties, '$.sums') END = 1";
 
 /// A task before another.
 struct Before {

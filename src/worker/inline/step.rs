@@ -58,7 +58,7 @@ impl Stepper for Inline {
         let (held, ended) = self.pick(id, &caller)?;
         match held {
             Some(held) => self.step(held).map(Stepped::Ran),
-            None if ended => Ok(Stepped::Ended),
+            None if !ended.is_empty() => Ok(Stepped::Ended),
             None => Ok(Stepped::NotNow),
         }
     }
@@ -84,7 +84,7 @@ impl Stepper for Inline {
 impl Inline {
     /// One attempt, recorded at once.
     fn step(&self, held: InHand) -> Result<Came, Error> {
-        let Ended { finish, kept } = self.attempt(&held);
+        let Ended { finish, kept, .. } = self.attempt(&held);
         let InHand { task, ticket, alone } = held;
         drop(alone);
         let mut ends = Ends::one(finish, ticket);
