@@ -55,7 +55,8 @@ impl Batch {
     }
 }
 
-/// What the members of a flow came to.
+/// What the members of a flow came to. One that is deleted before the flow has ended, without having
+/// succeeded or been skipped, counts as cancelled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Sum {
@@ -87,6 +88,12 @@ impl Sum {
             State::Skipped => self.skipped += 1,
             _ => {}
         }
+    }
+
+    /// Counts members that were deleted.
+    pub(crate) fn add_lost(&mut self, count: u64) {
+        self.total = self.total.saturating_add(count);
+        self.cancelled = self.cancelled.saturating_add(count);
     }
 
     /// How a batch ends all of whose members have, if it was asked to stop or not: so many failures, and

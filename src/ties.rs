@@ -248,6 +248,9 @@ pub(crate) struct Ties {
     /// It is never run, but sums up others.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) sums: bool,
+    /// Its members that were deleted before it had ended, and had failed or been cancelled.
+    #[serde(skip_serializing_if = "is_none")]
+    pub(crate) lost: usize,
     /// Whatever sums it up passes over its failure.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) ignored: bool,

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use litework::{
-    Batch, Cancelled, Client, Context, Error, Failure, Flow, Handle, Limit, Mode, Pending, Reason,
-    Result, State, TaskRecord, Unique, task,
+    Batch, Cancelled, Client, Context, Error, Failure, Filter, Flow, Handle, Limit, Mode, Pending,
+    Reason, Result, State, TaskId, TaskRecord, Unique, task,
 };
 
 use crate::common::{LONG, Lab, Log, Runs};
@@ -55,6 +55,7 @@ crate::everywhere!(
     a_call_may_come_after_stored_tasks,
     a_member_waits_for_its_time_and_its_gate_after_those_before_it,
     a_cancelled_flow_runs_no_more,
+    a_flow_does_not_succeed_for_a_member_that_was_deleted,
     a_failed_flow_is_run_again_where_it_failed,
     a_flow_with_a_key_is_stored_once,
     a_member_whose_unique_key_is_taken_refuses_the_flow,
@@ -327,6 +328,46 @@ fn a_cancelled_flow_runs_no_more(lab: &Lab) {
     assert_eq!(states(&batch.callbacks().unwrap()), [parent, SUCCEEDED]);
     assert_eq!(log.words(), ["over"]);
     assert_eq!(batch.cancel().unwrap(), Cancelled::AlreadyFinished);
+}
+
+fn a_flow_does_not_succeed_for_a_member_that_was_deleted(lab: &Lab) {
+    let (client, log) = client(lab);
+    let hour = Duration::from_secs(3_600);
+    let deletes: [fn(&Client, TaskId); 3] = [
+        |client, id| client.delete(id).unwrap(),
+        |client, id| assert_eq!(client.bulk(&Filter::new().id(id)).delete().unwrap().done, 1),
+        |client, _| assert_eq!(client.erase("Ada").unwrap().tasks, 1),
+    ];
+    for delete in deletes {
+        for is_last in [false, true] {
+            let flow = Flow::new("order")
+                .add("stays", step::with("stays").run_after(if is_last { LONG } else { hour }))
+                .add("goes", step::with("goes").run_after(hour).owner("Ada"))
+                .on_success(step::with("ship"))
+                .on_finish(step::with("over"));
+            let batch = client.enqueue_flow(flow).unwrap();
+            if is_last {
+                lab.advance(&client, LONG);
+                client.handle::<step>(batch.members().unwrap()[0].id).unwrap().wait(LONG).unwrap();
+            }
+            delete(&client, batch.members().unwrap()[1].id);
+            lab.advance(&client, hour);
+            let record = ended(lab, &client, &batch);
+            assert_eq!((record.state, record.reason), (State::Cancelled, Some(Reason::Parent)));
+            let sum = batch.sum().unwrap();
+            assert_eq!((sum.total, sum.succeeded, sum.cancelled), (2, 1, 1));
+            assert_eq!(log.words(), ["stays", "over"]);
+            log.clear();
+            // Whoever runs it again means it to succeed without.
+            assert_eq!(batch.retry().unwrap(), 1);
+            lab.settle(&client);
+            assert_eq!(lab.ended(&client, &batch).state, State::Succeeded);
+            let ship = batch.callbacks().unwrap()[0].id;
+            client.handle::<step>(ship).unwrap().wait(LONG).unwrap();
+            assert_eq!(log.words(), ["ship"]);
+            log.clear();
+        }
+    }
 }
 
 fn a_failed_flow_is_run_again_where_it_failed(lab: &Lab) {

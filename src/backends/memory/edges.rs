@@ -264,7 +264,34 @@ impl Book {
         for task in self.members_of(batch) {
             sum.add(task.state);
         }
+        sum.add_lost(self.lost(batch));
         sum
+    }
+
+    fn lost(&self, batch: i64) -> u64 {
+        let extra = self.tasks.get(&batch).and_then(|task| task.extra.as_ref());
+        extra.map_or(0, |extra| extra.ties.lost as u64)
+    }
+
+    /// Notes in the batch of a member, which is about to be deleted, that its end counts against it.
+    pub(super) fn lose(&mut self, member: i64) {
+        let Some(task) = self.tasks.get(&member) else { return };
+        let ignored = task.extra.as_ref().is_some_and(|extra| extra.ties.ignored);
+        let counts = matches!(task.record.state, State::Failed | State::Cancelled) && !ignored;
+        let batch = task.record.batch.filter(|_| counts).map(TaskId::row);
+        let batch = batch.and_then(|batch| self.tasks.get_mut(&batch));
+        if let Some(batch) = batch.filter(|batch| !batch.record.state.is_final())
+            && let Some(extra) = batch.extra.as_mut()
+        {
+            extra.ties.lost += 1;
+        }
+    }
+
+    /// Lets a batch that is run again succeed without those that were deleted.
+    fn forgive(&mut self, batch: i64) {
+        if let Some(extra) = self.tasks.get_mut(&batch).and_then(|task| task.extra.as_mut()) {
+            extra.ties.lost = 0;
+        }
     }
 
     fn members_of(&self, batch: i64) -> impl Iterator<Item = &TaskRecord> {
@@ -295,7 +322,7 @@ impl Book {
 
     /// Failures, and all ends, that count against a batch.
     fn against(&self, batch: i64) -> (u64, u64) {
-        let (mut failed, mut against) = (0, 0);
+        let (mut failed, mut against) = (0, self.lost(batch));
         for member in self.members_of(batch) {
             let counts = !self.is_ignored(member.id.row());
             failed += u64::from(counts && member.state == State::Failed);
@@ -343,6 +370,7 @@ impl Book {
         if open.is_empty() && state == State::Succeeded {
             return Ok(0);
         }
+        self.forgive(id.row());
         self.reopen_batch(now, id.row(), &mut open);
         self.effects.work = true;
         Ok(self.go_on(now, open))

@@ -66,6 +66,8 @@ impl Book {
                     as_it_ended = self.tasks.get(&id.row()).map(|task| task.record.clone());
                 }
                 self.effects.gone.insert(id.row(), as_it_ended);
+                // Its flow is not to succeed for its being gone.
+                self.lose(id.row());
                 self.forget(id.row());
             }
         }

@@ -138,11 +138,12 @@ mod tests {
     use crate::event::EventKind;
     use crate::filter::Filter;
     use crate::follow::Follow;
-    use crate::gate::{Gate, Rate};
+    use crate::gate::{Gate, Limits, Rate};
     use crate::id::TaskId;
     use crate::outcome::{Outcome, Report};
-    use crate::record::{Finish, NewTask};
+    use crate::record::{Finish, Member, NewTask};
     use crate::retention::{Prune, Retention, Step, Walk};
+    use crate::rule::Scope;
     use crate::state::{Reason, State};
     use crate::ties::{Before, Extra, Policy, Ref, Ties};
 
@@ -595,6 +596,71 @@ mod tests {
         );
         let claimed = bench.exchange(NOW, &[]).claimed;
         assert_eq!(claimed.len(), ids.len());
+    }
+
+    #[test]
+    fn a_damaged_row_beside_the_tasks_concerns_itself_alone() {
+        let ff = "CAST(x'ff' AS TEXT)";
+        let changes = [
+            format!("INSERT INTO litework_lane VALUES (70, {ff}, 'k'), (71, 'q', {ff})"),
+            format!("UPDATE litework_worker SET boot = {ff}"),
+            format!("UPDATE litework_worker SET file = {ff}"),
+            format!(
+                "UPDATE litework_worker SET name = {ff}, kinds = {ff}, queues = '{{', pid = -1"
+            ),
+            "INSERT INTO litework_rule (scope, name, max_running) VALUES ('kind', 'k', -1)".into(),
+            "INSERT INTO litework_rule (scope, name, rate_count, rate_ms, rate_burst) \
+             VALUES ('kind', 'k', 1000, 1, 1000000000000000000)"
+                .into(),
+            format!(
+                "INSERT INTO litework_rule (scope, name, max_running) VALUES ('queue', {ff}, 1)"
+            ),
+        ];
+        for change in changes {
+            let bench = Bench::new();
+            let member = Member { name: "w".to_owned(), threads: 1, ..Member::default() };
+            let live = bench.engine.join(at(NOW), &member).expect("it joins");
+            assert_eq!(live, 1, "the owner of what the bench claims");
+            let running = bench.store(1, NOW);
+            assert_eq!(bench.exchange(NOW, &[]).claimed.len(), 1);
+            bench.run(&change);
+            bench.engine.rescue(at(NOW), 0).expect("an open looks for the dead");
+            bench.engine.rescue(at(NOW), 7).expect("others look for them");
+            assert_eq!(bench.states(&running), [(State::Running, None)], "{change}");
+            assert_eq!(bench.engine.workers().expect("it lists them").len(), 1, "{change}");
+            bench.engine.serves("q", "k").expect("it answers");
+            bench.engine.limits().expect("it lists them");
+            bench.engine.paused().expect("it lists them");
+            let limits = [(Scope::kind("k"), Limits::none().max_running(9))];
+            bench.engine.declare(&limits).expect("it is declared");
+            bench.engine.lanes_with_work(at(NOW)).expect("it lists them");
+            let ids = bench.store(2, NOW);
+            ready_after(&bench, &ids);
+            bench.engine.facts(at(NOW), ids[0]).expect("it answers");
+        }
+    }
+
+    #[test]
+    fn numbers_of_holders_begin_anew_where_their_count_is_gone_or_at_its_end() {
+        for change in [
+            "DELETE FROM litework_meta WHERE name = 'fence'",
+            "UPDATE litework_meta SET value = 9223372036854775800 WHERE name = 'fence'",
+            "UPDATE litework_meta SET value = 'x' WHERE name = 'fence'",
+            "UPDATE litework_meta SET value = -5 WHERE name = 'fence'",
+        ] {
+            let bench = Bench::new();
+            bench.run(change);
+            let mut before = None;
+            for _ in 0..3 {
+                let id = enqueue(&bench, at_gate(Gate::TURN));
+                let claimed = bench.exchange(NOW, &[]).claimed;
+                assert_eq!(claimed[0].id, id, "{change}");
+                let fence = claimed[0].extra.as_ref().and_then(|extra| extra.fence);
+                assert!(fence > before && fence >= Some(NOW), "{change}: {fence:?}");
+                before = fence;
+                bench.exchange(NOW, &[success(&claimed[0])]);
+            }
+        }
     }
 
     #[test]

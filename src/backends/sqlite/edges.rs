@@ -83,6 +83,21 @@ pub(super) const FIRST_FAILURE: &str = "SELECT coalesce(t.name, (SELECT kind FRO
      ORDER BY CASE WHEN json_valid(t.ties) THEN json_extract(t.ties, '$.ignored') END IS 1, \
      t.finished_at, t.id LIMIT 1";
 
+/// Members of a batch that were deleted. Served by the primary key.
+const LOST: &str = "SELECT CASE WHEN json_valid(ties) THEN json_extract(ties, '$.lost') END \
+     FROM litework_task WHERE id = ?1";
+
+/// Served by the primary keys.
+const LOSE: &str = "UPDATE litework_task \
+     SET ties = json_set(ties, '$.lost', coalesce(json_extract(ties, '$.lost'), 0) + 1) \
+     WHERE id = (SELECT batch FROM litework_task \
+       WHERE id = ?1 AND (state = 'failed' OR state = 'cancelled') \
+       AND CASE WHEN json_valid(ties) THEN json_extract(ties, '$.ignored') END IS NOT 1) \
+     AND finished_at IS NULL AND json_valid(ties)";
+
+/// Served by the primary key.
+const FORGIVE: &str = "UPDATE litework_task SET ties = json_remove(ties, '$.lost') WHERE id = ?1 AND json_valid(ties)";
+
 /// Served by the primary key.
 const BATCH: &str = "SELECT cancel_requested FROM litework_task \
      WHERE id = ?1 AND state = 'waiting' AND reason = 'parents'";
@@ -341,14 +356,32 @@ fn record(
     run(conn, RECORD, (row, state.as_str(), now.as_millis(), report)).map(drop)
 }
 
+/// Notes in the batch of a member, which is about to be deleted, that its end counts against it.
+pub(super) fn lose(conn: &Connection, member: i64) -> Result<(), Error> {
+    run(conn, LOSE, [member]).map(drop)
+}
+
+/// Lets a batch that is run again succeed without those that were deleted.
+pub(super) fn forgive(conn: &Connection, batch: i64) -> Result<(), Error> {
+    run(conn, FORGIVE, [batch]).map(drop)
+}
+
+fn lost(conn: &Connection, batch: i64) -> rusqlite::Result<u64> {
+    let mut read = conn.prepare_cached(LOST)?;
+    let found = read.query_row([batch], |row| Ok(row.get::<_, i64>(0).unwrap_or_default()));
+    found.optional().map(|lost| lost.unwrap_or_default().unsigned_abs())
+}
+
 /// What the members of a batch came to until now.
 pub(super) fn sum(conn: &Connection, batch: i64) -> rusqlite::Result<Sum> {
-    conn.prepare_cached(SUM)?.query_row([batch], |row| {
+    let mut sum = conn.prepare_cached(SUM)?.query_row([batch], |row| {
         let count = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
         let (succeeded, failed) = (count(1)?, count(2)?);
         let (cancelled, skipped) = (count(3)?, count(4)?);
         Ok(Sum { total: count(0)?, succeeded, failed, cancelled, skipped })
-    })
+    })?;
+    sum.add_lost(lost(conn, batch)?);
+    Ok(sum)
 }
 
 /// Ends a batch that has no open member; says whether it has.
@@ -365,6 +398,7 @@ pub(super) fn sum_up(conn: &Connection, now: Timestamp, batch: i64) -> Result<bo
             (failed, against) = conn.prepare_cached(AGAINST)?.query_row([batch], |row| {
                 Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get::<_, i64>(1)?.unsigned_abs()))
             })?;
+            against += lost(conn, batch)?;
         }
         Ok(Some((asked, sum, failed, against)))
     };

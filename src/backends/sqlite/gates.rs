@@ -88,9 +88,12 @@ const CLOSE: &str = "INSERT INTO litework_rule (scope, name, closed_until) VALUE
      ON CONFLICT (scope, name) DO UPDATE \
      SET closed_until = max(coalesce(closed_until, 0), excluded.closed_until)";
 
-/// Served by the primary key of `litework_meta`.
-const RESERVE: &str =
-    "UPDATE litework_meta SET value = value + ?1 WHERE name = 'fence' RETURNING value";
+/// Served by the primary key of `litework_meta`. The next numbers. A count that another program has removed or damaged begins anew at the time of day in
+/// milliseconds, which no count has come to that grew by itself.
+const RESERVE: &str = "INSERT INTO litework_meta (name, value) VALUES ('fence', ?1 + ?2) \
+     ON CONFLICT (name) DO UPDATE SET value = ?2 + CASE \
+       WHEN typeof(value) = 'integer' AND value BETWEEN 0 AND 9000000000000000000 THEN value ELSE ?1 END \
+     RETURNING value";
 
 /// The next key at which a task waits. Served by `litework_task_gate`.
 pub(super) const NEXT_KEY: &str = "SELECT wait_key, id FROM litework_task \
@@ -131,11 +134,13 @@ impl Fences {
         *self = Self::default();
     }
 
-    fn take(&mut self, conn: &Connection) -> Result<i64, Error> {
+    fn take(&mut self, conn: &Connection, now: Timestamp) -> Result<i64, Error> {
         if self.next == self.end {
             let last: i64 = conn
                 .prepare_cached(RESERVE)
-                .and_then(|mut reserve| reserve.query_row([RESERVED], |row| row.get(0)))
+                .and_then(|mut reserve| {
+                    reserve.query_row((now.as_millis(), RESERVED), |row| row.get(0))
+                })
                 .map_err(not_stored)?;
             (self.next, self.end) = (last - RESERVED + 1, last + 1);
         }
@@ -271,7 +276,7 @@ pub(super) fn passed(
 ) -> Result<Option<i64>, Error> {
     match gate {
         Gate::Limit { .. } => Ok(None),
-        Gate::Lock { .. } => fences.take(conn).map(Some),
+        Gate::Lock { .. } => fences.take(conn, now).map(Some),
         Gate::Rate(rate) => {
             let (next_at, _) = rate_state(conn, key)?;
             conn.prepare_cached(RATE_STARTED)

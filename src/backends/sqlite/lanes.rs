@@ -13,6 +13,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::errors::not_stored;
+use super::row::text;
 use super::waiting::Waiting;
 use crate::backend::{self, Offer};
 use crate::error::Error;
@@ -87,6 +88,8 @@ pub(super) struct Lane {
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     list: Vec<Lane>,
+    /// The last that was read or made.
+    read_up_to: i64,
     by_name: HashMap<(Arc<str>, Arc<str>), usize>,
     by_id: HashMap<i64, usize>,
     listed: bool,
@@ -120,14 +123,17 @@ impl Lanes {
         if self.listed {
             return Ok(());
         }
-        let last = self.list.iter().map(|lane| lane.id).max().unwrap_or(0);
         let mut read =
             conn.prepare_cached("SELECT id, queue, kind FROM litework_lane WHERE id > ?1")?;
-        let mut rows = read.query([last])?;
+        let mut rows = read.query([self.read_up_to])?;
         while let Some(row) = rows.next()? {
-            let queue: String = row.get(1)?;
-            let kind: String = row.get(2)?;
-            self.add(row.get(0)?, queue.into(), kind.into(), Known::Nothing);
+            let id = row.get(0)?;
+            self.read_up_to = self.read_up_to.max(id);
+            if let (Some(queue), Some(kind)) = (text(row, 1), text(row, 2)) {
+                self.add(id, queue.into(), kind.into(), Known::Nothing);
+            } else {
+                tracing::warn!(lane = id, "a lane whose name is no text is left alone");
+            }
         }
         self.listed = true;
         Ok(())
@@ -135,6 +141,7 @@ impl Lanes {
 
     fn add(&mut self, id: i64, queue: Arc<str>, kind: Arc<str>, known: Known) -> usize {
         let index = self.list.len();
+        self.read_up_to = self.read_up_to.max(id);
         self.by_name.insert((Arc::clone(&queue), Arc::clone(&kind)), index);
         self.by_id.insert(id, index);
         self.list.push(Lane { id, queue, kind, heads: VecDeque::new(), known, open_to: None });

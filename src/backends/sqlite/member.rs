@@ -6,12 +6,13 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use rusqlite::{ErrorCode, OptionalExtension};
+use rusqlite::{ErrorCode, OptionalExtension, Row};
 
 use super::core::Core;
 use super::damaged;
 use super::errors::not_stored;
 use super::finish::finish;
+use super::row::text;
 use super::seats::{self, Beats, Life};
 use crate::backend::Rescued;
 use crate::error::Error;
@@ -132,7 +133,27 @@ pub(super) fn give_back_doubts(core: &mut Core) -> Result<(), Error> {
 
 struct Other {
     worker: i64,
-    seat: Option<(String, String, i64)>,
+    seat: Option<Told>,
+}
+
+/// What the row of a process says of it. Where another program has damaged it, its lock and its lease alone
+/// tell whether it lives.
+struct Told {
+    stem: String,
+    boot: Option<String>,
+    beat: i64,
+}
+
+impl Told {
+    fn is_of_another_boot(&self) -> bool {
+        self.boot.as_ref().is_some_and(|boot| *boot != seats::boot())
+    }
+}
+
+/// Reads `file, boot, beat` from this column on.
+fn told(row: &Row<'_>, first: usize) -> rusqlite::Result<Told> {
+    let (stem, boot) = (text(row, first).unwrap_or_default(), text(row, first + 1));
+    Ok(Told { stem, boot, beat: row.get(first + 2)? })
 }
 
 /// The owners of running tasks, but for this one.
@@ -158,10 +179,8 @@ fn others(core: &Core, owner: i64) -> Result<Vec<Other>, Error> {
     {
         after = worker;
         if worker != owner {
-            let seat = seat
-                .query_row([worker], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-                .optional()
-                .map_err(not_stored)?;
+            let seat =
+                seat.query_row([worker], |row| told(row, 0)).optional().map_err(not_stored)?;
             found.push(Other { worker, seat });
         }
     }
@@ -175,19 +194,19 @@ enum Verdict {
 }
 
 fn judge(other: &Other, folder: &Path, beats: &mut Beats) -> Verdict {
-    let Some((stem, boot, beat)) = &other.seat else {
+    let Some(told) = &other.seat else {
         return Verdict::Dead { charged: false, stem: None, why: "its process had left" };
     };
-    let stem = Some(stem.clone());
-    if *boot != seats::boot() {
+    let stem = Some(told.stem.clone());
+    if told.is_of_another_boot() {
         return Verdict::Dead { charged: false, stem, why: "the machine was restarted" };
     }
     match seats::look(folder, stem.as_deref().unwrap_or_default()) {
         Life::Dead => Verdict::Dead { charged: true, stem, why: "its process died" },
-        Life::Alive if beats.is_stale(other.worker, *beat) => {
+        Life::Alive if beats.is_stale(other.worker, told.beat) => {
             Verdict::Dead { charged: true, stem, why: "its process hung for 30 s" }
         }
-        Life::Unknown if beats.is_stale(other.worker, *beat) => {
+        Life::Unknown if beats.is_stale(other.worker, told.beat) => {
             Verdict::Dead { charged: false, stem, why: "its lease was not renewed for 30 s" }
         }
         Life::Alive | Life::Unknown => Verdict::Leave,
@@ -248,22 +267,22 @@ fn sweep(
     ended: &mut Vec<String>,
 ) -> Result<(), Error> {
     // Served by `litework_worker_live`.
-    let rows: Vec<(i64, String, String)> = core
+    let rows: Vec<(i64, Told)> = core
         .conn
-        .prepare_cached("SELECT id, file, boot FROM litework_worker WHERE left_at IS NULL")
+        .prepare_cached("SELECT id, file, boot, beat FROM litework_worker WHERE left_at IS NULL")
         .and_then(|mut read| {
-            let rows = read.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            let rows = read.query_map([], |row| Ok((row.get(0)?, told(row, 1)?)))?;
             rows.collect()
         })
         .map_err(not_stored)?;
     let known: HashSet<String> =
-        rows.iter().map(|(_, stem, _)| stem.clone()).chain(ended.iter().cloned()).collect();
+        rows.iter().map(|(_, told)| told.stem.clone()).chain(ended.iter().cloned()).collect();
     seats::sweep(folder, &known);
     damaged::sweep(core, now)?;
-    for (worker, stem, boot) in rows {
-        if boot != seats::boot() || seats::look(folder, &stem) == Life::Dead {
+    for (worker, told) in rows {
+        if told.is_of_another_boot() || seats::look(folder, &told.stem) == Life::Dead {
             leave(core, now, worker)?;
-            ended.push(stem);
+            ended.push(told.stem);
         }
     }
     Ok(())

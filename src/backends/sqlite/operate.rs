@@ -262,6 +262,8 @@ fn delete(core: &mut Core, now: Timestamp, id: TaskId, state: State) -> Result<(
         as_it_ended = query::by_row(&core.conn, row).ok().flatten();
     }
     core.effects.gone.insert(row, as_it_ended);
+    // Its flow is not to succeed for its being gone.
+    edges::lose(&core.conn, row)?;
     prune::remove_parts(&core.conn, &[row])?;
     let newest: i64 = core
         .conn

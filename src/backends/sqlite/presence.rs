@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 use rusqlite::{Connection, Row};
 
 use super::query::ReadError;
+use super::row::text;
 use super::seats::{self, Life};
 use super::{Inner, row};
 use crate::id::TaskId;
@@ -22,7 +23,7 @@ const RUNNING: &str = "SELECT t.id, t.tag, l.kind, t.started_at FROM litework_ta
 /// Those whose process holds its lock, by number.
 pub(super) fn workers(conn: &Connection, inner: &Inner) -> Result<Vec<WorkerRecord>, ReadError> {
     let mut read = conn.prepare_cached(LIVE)?;
-    let found = read.query_map([], |row| Ok((row.get::<_, String>(2)?, worker(row)?)))?;
+    let found = read.query_map([], |row| Ok((text(row, 2).unwrap_or_default(), worker(row)?)))?;
     let found: Vec<(String, WorkerRecord)> = found.collect::<rusqlite::Result<_>>()?;
     let mut live = Vec::new();
     for (stem, worker) in found {
@@ -38,18 +39,19 @@ pub(super) fn workers(conn: &Connection, inner: &Inner) -> Result<Vec<WorkerReco
 }
 
 fn worker(row: &Row<'_>) -> rusqlite::Result<WorkerRecord> {
-    // Lists that another program has damaged are shown as empty.
-    let list = |index| row.get(index).map(|text: String| row::names(&text));
+    // What another program has damaged is shown as empty.
+    let text = |index| text(row, index).unwrap_or_default();
+    let list = |index| row::names(&text(index));
     Ok(WorkerRecord {
         id: row.get(0)?,
-        name: row.get(1)?,
-        boot: row.get(3)?,
-        pid: row.get(4)?,
+        name: text(1),
+        boot: text(3),
+        pid: u32::try_from(row.get::<_, i64>(4)?).unwrap_or_default(),
         threads: usize::try_from(row.get::<_, i64>(5)?).unwrap_or_default(),
         serves: row.get(6)?,
-        kinds: list(7)?,
-        queues: list(8)?,
-        excluded: list(9)?,
+        kinds: list(7),
+        queues: list(8),
+        excluded: list(9),
         since: Timestamp::clamped(row.get(10)?),
         beats: row.get::<_, i64>(11)?.unsigned_abs(),
         running: Vec::new(),
@@ -62,7 +64,7 @@ fn running(conn: &Connection, worker: i64) -> rusqlite::Result<Vec<RunningTask>>
     let found = read.query_map((worker, most), |row| {
         Ok(RunningTask {
             id: TaskId::new(row.get(0)?, row.get(1)?),
-            kind: row.get(2)?,
+            kind: text(row, 2).unwrap_or_default(),
             started_at: Timestamp::clamped(row.get::<_, Option<i64>>(3)?.unwrap_or_default()),
         })
     })?;

@@ -448,11 +448,15 @@ pub(super) fn after(conn: &Connection, id: TaskId) -> Read<Vec<TaskRecord>> {
 pub(super) fn runners(conn: &Connection, queue: &str, kind: &str) -> Read<Vec<(i64, String)>> {
     let mut read = conn.prepare_cached(
         "SELECT id, file FROM litework_worker WHERE left_at IS NULL AND serves = 1 \
-         AND EXISTS (SELECT 1 FROM json_each(kinds) WHERE value = ?1) \
-         AND (queues = '[]' OR EXISTS (SELECT 1 FROM json_each(queues) WHERE value = ?2)) \
-         AND NOT EXISTS (SELECT 1 FROM json_each(excluded) WHERE value = ?2)",
+         AND EXISTS (SELECT 1 FROM json_each(CASE WHEN json_valid(kinds) THEN kinds END) \
+           WHERE value = ?1) \
+         AND (queues = '[]' OR EXISTS (SELECT 1 FROM \
+           json_each(CASE WHEN json_valid(queues) THEN queues END) WHERE value = ?2)) \
+         AND NOT EXISTS (SELECT 1 FROM \
+           json_each(CASE WHEN json_valid(excluded) THEN excluded END) WHERE value = ?2)",
     )?;
-    let rows = read.query_map([kind, queue], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = read
+        .query_map([kind, queue], |row| Ok((row.get(0)?, row::text(row, 1).unwrap_or_default())))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 

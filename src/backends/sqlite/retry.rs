@@ -107,6 +107,7 @@ pub(super) fn batch(core: &mut Core, now: Timestamp, id: TaskId) -> Result<u64, 
         return Ok(0);
     }
     let mut open = BTreeSet::from_iter(members);
+    edges::forgive(&core.conn, id.row())?;
     reopen_batch(core, now, id.row(), &mut open)?;
     let count = go_on(core, now, open)?;
     core.lanes.forget();

@@ -113,7 +113,7 @@ pub(super) fn task(row: &Row<'_>) -> Result<TaskRecord, Error> {
         crashes: cells.get(14, "crashes")?,
         snoozes: cells.get(15, "snoozes")?,
         worker: cells.get(16, "worker")?,
-        worker_name: cells.get(26, "name")?,
+        worker_name: text(row, 26),
         cancel_requested: cells.get(17, "cancel_requested")?,
         stuck: cells.get(18, "stuck")?,
         at_most_once: cells.get(19, "at_most_once")?,
@@ -163,7 +163,7 @@ pub(super) fn attempt(row: &Row<'_>, task: i64) -> Result<AttemptRecord, Error> 
         started_at: cells.time(2, "started_at")?,
         finished_at: cells.time(3, "finished_at")?,
         worker: cells.get(4, "worker")?,
-        worker_name: cells.get(6, "name")?,
+        worker_name: text(row, 6),
         error: cells.json(5, "report")?,
     })
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::errors::{is_decode_error, not_stored};
+use super::row::text;
 use crate::error::Error;
 use crate::gate::{Limits, Rate};
 use crate::rule::{Admits, Limited, Rule, Scope};
@@ -100,7 +101,9 @@ impl Rules {
         let mut read = conn.prepare_cached(RUNNING)?;
         let mut rows = read.query([])?;
         while let Some(row) = rows.next()? {
-            let (queue, kind): (String, String) = (row.get(0)?, row.get(1)?);
+            // What has no name is limited by no rule.
+            let (queue, kind) =
+                (text(row, 0).unwrap_or_default(), text(row, 1).unwrap_or_default());
             for known in self.of(&queue, &kind) {
                 known.running += 1;
             }
@@ -196,8 +199,7 @@ pub(super) fn differ(conn: &Connection, limits: &[(Scope, Limits)]) -> rusqlite:
         let found = read
             .query_row((scope.word(), scope.name()), |row| {
                 let edited = row.get::<_, Option<i64>>(4)?.is_some();
-                let rate = rate(row.get(1)?, row.get(2)?, row.get(3)?);
-                Ok((edited, Limits { max_running: row.get(0)?, rate }))
+                Ok((edited, Limits { max_running: number(row, 0), rate: rate(row, 1) }))
             })
             .optional()?;
         let (edited, found) = found.unwrap_or_default();
@@ -266,10 +268,9 @@ pub(super) fn limits(conn: &Connection) -> rusqlite::Result<Vec<Limited>> {
     let mut rows = read.query([])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let (scope, name): (String, String) = (row.get(0)?, row.get(1)?);
+        let (Some(scope), Some(name)) = (text(row, 0), text(row, 1)) else { continue };
         let scope = if scope == "queue" { Scope::Queue(name) } else { Scope::Kind(name) };
-        let rate = rate(row.get(3)?, row.get(4)?, row.get(5)?);
-        let limits = Limits { max_running: row.get(2)?, rate };
+        let limits = Limits { max_running: number(row, 2), rate: rate(row, 3) };
         let edited_at = row.get::<_, Option<i64>>(6)?.map(Timestamp::clamped);
         found.push(Limited { scope, limits, edited_at });
     }
@@ -282,22 +283,27 @@ fn scoped(row: &Row<'_>) -> rusqlite::Result<(String, String, Rule)> {
     Ok((row.get(0)?, row.get(1)?, rule(row)?))
 }
 
-/// A rate that is not in its range is none.
+/// A number or a rate that is not in its range is none.
 fn rule(row: &Row<'_>) -> rusqlite::Result<Rule> {
-    let rate = rate(row.get(4)?, row.get(5)?, row.get(6)?);
     let moment = |at| row.get::<_, Option<i64>>(at).map(|ms| ms.map(Timestamp::clamped));
     Ok(Rule {
         paused_at: moment(2)?,
-        max_running: row.get(3)?,
-        rate,
+        max_running: number(row, 3),
+        rate: rate(row, 4),
         next_at: row.get(7)?,
         closed_until: moment(8)?,
         edited_at: None,
     })
 }
 
-/// A rate as it stands in the file.
-fn rate(count: Option<u32>, period_ms: Option<i64>, burst: Option<u32>) -> Option<Rate> {
-    let period = Duration::from_millis(u64::try_from(period_ms?).ok()?);
-    Rate::per(count?, period).burst(burst.unwrap_or(1)).check().ok()
+/// A rate as it stands in the file, in three columns from this one on.
+fn rate(row: &Row<'_>, first: usize) -> Option<Rate> {
+    let period_ms = row.get::<_, Option<i64>>(first + 1).ok().flatten()?;
+    let period = Duration::from_millis(u64::try_from(period_ms).ok()?);
+    let burst = number(row, first + 2).unwrap_or(1);
+    Rate::per(number(row, first)?, period).burst(burst).check().ok()
+}
+
+fn number(row: &Row<'_>, column: usize) -> Option<u32> {
+    row.get(column).ok().flatten()
 }

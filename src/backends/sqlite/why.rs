@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::query::{self, ReadError};
-use super::row::ties_of;
+use super::row::{text, ties};
 use super::{Inner, presence, rules};
 use crate::backend::LaneName;
 use crate::gate::Gate;
@@ -63,12 +63,14 @@ pub(super) fn facts(
     let Some(task) = query::get(conn, id)? else { return Ok(None) };
     let place = conn
         .prepare_cached(PLACE)?
-        .query_row((id.row(), id.tag()), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .query_row((id.row(), id.tag()), |found| {
+            Ok((found.get(0)?, text(found, 1), ties(found, 2)))
+        })
         .optional()?;
     let Some((rank, wait_key, ties)) = place else { return Ok(None) };
     let mut facts = Facts {
         rules: rules::stored(conn)?,
-        gate: gate(conn, now, wait_key, ties_of(ties).gate)?,
+        gate: gate(conn, now, wait_key, ties.gate)?,
         parents: parents(conn, id)?,
         workers: presence::workers(conn, inner)?,
         ahead: 0,
@@ -103,7 +105,7 @@ fn gate(
         let mut rows = read.query([&key])?;
         while let Some(row) = rows.next()? {
             let since = Timestamp::clamped(row.get::<_, Option<i64>>(2)?.unwrap_or(0));
-            let held = ties_of(row.get(3)?).gate.unwrap_or(Gate::TURN);
+            let held = ties(row, 3).gate.unwrap_or(Gate::TURN);
             if held.is_held(since, now) {
                 blocker.held_by(TaskId::new(row.get(0)?, row.get(1)?), held, since);
             }
@@ -115,8 +117,9 @@ fn gate(
 /// Number, queue and kind of each lane.
 fn lanes(conn: &Connection) -> rusqlite::Result<Vec<(i64, LaneName)>> {
     let mut read = conn.prepare_cached(LANES)?;
-    let found = read.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
-    found.collect()
+    let found = read.query_map([], |row| Ok((row.get(0)?, text(row, 1).zip(text(row, 2)))))?;
+    // One whose name is no text is a lane of nothing.
+    found.filter_map(|lane| lane.map(|(id, name)| Some((id, name?))).transpose()).collect()
 }
 
 /// Ready tasks that go before a place, in the lanes that are open, of the processes that take it.
