@@ -142,9 +142,11 @@ pub enum Error {
         reason: Reason,
     },
     /// The time given to wait has passed.
-    #[error("timeout: nothing happened within {} ms", .after.as_millis())]
+    #[error("timeout: task {id} has not ended within {} ms; it goes on", .after.as_millis())]
     #[non_exhaustive]
     Timeout {
+        /// The task.
+        id: TaskId,
         /// How long was waited.
         after: Duration,
     },

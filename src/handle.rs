@@ -204,7 +204,7 @@ impl<T> Handle<T> {
                 check_may_wait()?;
             }
             match change.wait(until.saturating_duration_since(looked)) {
-                None => return Err(Error::Timeout { after: timeout }),
+                None => return Err(Error::Timeout { id: self.id, after: timeout }),
                 Some(Heard::Something) => {
                     self.let_pass((looked + FOREIGN_READ_EVERY).min(until))?;
                 }
@@ -275,7 +275,7 @@ impl<T: Signature> Handle<T> {
     /// `spawn_blocking`.
     ///
     /// # Errors
-    /// `timeout`; `failed`, `cancelled`, `skipped` when the task ended without a value;
+    /// `timeout`, which ends only the wait; `failed`, `cancelled`, `skipped` when the task ended without a value;
     /// `bad_json` when the value does not fit the return type; `reentrant` in the body of the task
     /// itself, and in a receiver of events where the task has not ended; `not_found`, `storage`; `closed` once the client was shut down and the task has not
     /// ended by then.

@@ -47,6 +47,10 @@ use crate::task::{Call, Signature};
 /// let out = Resize { path: "cat.png".into(), width: 640 }.run(&Context::detached());
 /// assert_eq!(out.unwrap(), "cat.png at 640");
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no task's arguments",
+    note = "a `#[task]` function is enqueued as `name::with(arguments)`"
+)]
 pub trait Task: Serialize + DeserializeOwned + Send + 'static {
     /// The stable name, 1–64 of `A–Z a–z 0–9 . _ -`. Stored with every task.
     const NAME: &'static str;

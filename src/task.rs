@@ -34,6 +34,10 @@ const TRACE_BYTES_MAX: usize = 128;
 
 /// The part of a task that enqueuing needs. Implement [`Task`](crate::Task) instead where the body
 /// is in the same program: it brings this along.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no task's arguments",
+    note = "a `#[task]` function is enqueued as `name::with(arguments)`"
+)]
 pub trait Signature: Serialize + DeserializeOwned + Send + 'static {
     /// The stable name, 1–64 of `A–Z a–z 0–9 . _ -`. Stored with every task.
     const NAME: &'static str;
@@ -130,6 +134,10 @@ impl<T: Signature> TaskRef for T {
 }
 
 /// What can be enqueued: a [`Call`], or just the arguments.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be enqueued",
+    note = "a `#[task]` function is enqueued as `name::with(arguments)`"
+)]
 pub trait IntoCall {
     /// The task that is called.
     type Task: Signature;

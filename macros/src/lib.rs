@@ -60,6 +60,9 @@ use proc_macro::TokenStream;
 /// | `rate` | an expression of type `Rate`: how many of its kind start in a period | any number |
 /// | `max_running` | how many of its kind run at once in all processes, 1 to 1,000,000 | any number |
 ///
+/// `rate_per_key`, `follow` and `needs` are said in code, where the task is registered:
+/// `.register(Definition::from(shrink).with(|options| options.needs(…)))`; the first two also on a call.
+///
 /// # Parameters
 ///
 /// The context comes first, as `&Context` under any name, or not at all. The others are stored as

@@ -55,6 +55,9 @@ const OTHER_WORDS: [(&str, &str); 15] = [
     ("rate_limit", "rate"),
 ];
 
+/// Options that are said in code, and whether a call may say them too.
+const IN_CODE: [(&str, bool); 3] = [("rate_per_key", true), ("follow", true), ("needs", false)];
+
 /// What `#[task(…)]` says.
 #[derive(Default)]
 pub(crate) struct Options {
@@ -263,6 +266,13 @@ fn duration(span: &Span) -> TokenStream {
 }
 
 fn unknown_key(key: &Ident, word: &str) -> syn::Error {
+    if let Some((_, on_call)) = IN_CODE.iter().find(|(other, _)| *other == word) {
+        let also = if *on_call { format!(", or on a call: `.{word}(…)`") } else { String::new() };
+        let place =
+            format!("`.register(Definition::from(name).with(|options| options.{word}(…)))`");
+        let text = format!("`{word}` is said where the task is registered: {place}{also}");
+        return syn::Error::new(key.span(), text);
+    }
     let other = OTHER_WORDS.iter().find(|(other, _)| *other == word).map(|(_, key)| *key);
     let hint = match other.or_else(|| values::nearest(word, &KEYS)) {
         Some(known) => format!("did you mean `{known}`? "),

@@ -96,4 +96,13 @@ fn none_running() {}
 #[task(lock = "one")]
 fn other_word() {}
 
+#[task(rate_per_key = "host/{host}")]
+fn said_in_code(host: String) {}
+
+#[task(follow = "tidy_up")]
+fn followed() {}
+
+#[task(needs = "durable")]
+fn needy() {}
+
 fn main() {}
