@@ -449,24 +449,6 @@ mod tests {
 
     #[test]
     fn a_batch_may_be_repeated_if_its_refused_item_may() {
-        #[test]
-        fn an_unknown_kind_is_told_what_to_write() {
-            let told = |kind: &str, nearest: &[&str]| {
-                let nearest = nearest.iter().map(|&name| name.to_owned()).collect();
-                Error::UnknownKind { kind: kind.to_owned(), nearest }.to_string()
-            };
-            assert_eq!(
-                told("shrink", &[]),
-                "unknown_kind: \"shrink\" is not registered; `.register(shrink)` on the builder, or \
-             `.declare::<shrink>()` where another program runs it"
-            );
-            assert_eq!(
-                told("shrnk", &["shrink"]),
-                "unknown_kind: \"shrnk\" is not registered; did you mean shrink?"
-            );
-            assert!(told("mail.send", &[]).contains("`.register(..)` on the builder"));
-        }
-
         let busy = || Error::NotStored { reason: "busy".to_owned(), source: None };
         assert!(busy().is_retryable() && busy().at(7).is_retryable());
         assert!(!Error::Closed.is_retryable() && !Error::Closed.at(0).is_retryable());

@@ -431,6 +431,7 @@ pub struct ScheduleRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::timing::Bounds;
     use serde_json::json;
     use std::time::Duration;
 
@@ -438,17 +439,17 @@ mod tests {
         Timestamp::clamped(ms)
     }
 
-    fn map(value: Value) -> Map<String, Value> {
+    fn map(value: &Value) -> Map<String, Value> {
         value.as_object().cloned().unwrap_or_default()
     }
 
     #[test]
     fn what_people_say_goes_before_what_code_says_key_by_key() {
         let code =
-            map(json!({"times": 3, "ends_at": "x", "options": {"queue": "a", "priority": 1}}));
-        let edits = map(json!({"times": 4, "ends_at": null, "options": {"priority": 2}}));
+            map(&json!({"times": 3, "ends_at": "x", "options": {"queue": "a", "priority": 1}}));
+        let edits = map(&json!({"times": 4, "ends_at": null, "options": {"priority": 2}}));
         let all = merged(&code, &edits);
-        assert_eq!(all, map(json!({"times": 4, "options": {"queue": "a", "priority": 2}})));
+        assert_eq!(all, map(&json!({"times": 4, "options": {"queue": "a", "priority": 2}})));
         let mut differences = Vec::new();
         compare(&code, &edits, &mut differences);
         let said: Vec<_> =
@@ -464,7 +465,7 @@ mod tests {
     #[test]
     fn a_slot_that_has_fired_is_passed_over_when_its_time_comes_again() {
         let timing = Timing::Every { interval: Duration::from_secs(10) };
-        let slots = timing.slots(at(0), Default::default(), false).expect("in range");
+        let slots = timing.slots(at(0), Bounds::default(), false).expect("in range");
         let mut standing = Standing::default();
         for slot in [20_000, 30_000, 40_000] {
             standing.note_fired(at(slot), slot > 20_000);

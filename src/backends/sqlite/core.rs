@@ -43,7 +43,6 @@ const HELD: &str = "SELECT 1 FROM litework_task \
 
 /// What a transaction did, to be told after its commit.
 #[derive(Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is told to others by itself")]
 pub(super) struct Effects {
     /// Work was stored that may be claimed or becomes due.
     pub(super) work: bool,
@@ -82,6 +81,7 @@ impl From<Option<Timestamp>> for NextDue {
 }
 
 /// The write connection and what is known of the file through it.
+#[expect(clippy::struct_excessive_bools, reason = "each is known by itself")]
 pub(super) struct Core {
     pub(super) conn: Connection,
     pub(super) lanes: Lanes,
