@@ -93,7 +93,9 @@ fn by_slot(tasks: &[TaskRecord]) -> BTreeMap<String, BTreeMap<Timestamp, usize>>
 fn a_thousand_slots_fire_once_each_in_two_processes_that_are_killed() {
     let field = Field::default();
     let mut children = [start(&field, SCHEDULES, &[]), start(&field, SCHEDULES, &[])];
-    children.iter_mut().for_each(|child| drop(child.expect("ready")));
+    for child in &mut children {
+        child.expect("ready");
+    }
     for kill in 0..KILLS {
         let child = &mut children[usize::from(kill % 2 == 1)];
         wait_for(&field, child, (kill + 1) * SLOTS / KILLS);

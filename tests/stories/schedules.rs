@@ -144,7 +144,7 @@ fn a_task_of_a_schedule_is_told_like_any_other() {
         let kinds = [EventKind::Enqueued, EventKind::Succeeded];
         let client = builder
             .on(kinds, move |_client, event| {
-                into.lock().unwrap().push((event.what, event.kind.to_string()))
+                into.lock().unwrap().push((event.what, event.kind.to_string()));
             })
             .open()
             .unwrap();

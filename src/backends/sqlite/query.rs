@@ -194,18 +194,7 @@ fn conditions(filter: &Filter) -> (Vec<String>, Vec<Box<dyn ToSql>>) {
         );
         values.extend([Box::new(ids.clone()) as Box<dyn ToSql>, Box::new(ids)]);
     }
-    let moments = [
-        ("t.enqueued_at >= ?", filter.created_after),
-        ("t.enqueued_at < ?", filter.created_before),
-        ("t.finished_at >= ?", filter.finished_after),
-        ("t.finished_at < ?", filter.finished_before),
-    ];
-    for (clause, moment) in moments {
-        if let Some(moment) = moment {
-            clauses.push(clause.to_owned());
-            values.push(Box::new(moment.as_millis()));
-        }
-    }
+    add_moments(filter, &mut clauses, &mut values);
     if let Some(text) = &filter.error {
         clauses.push(
             "instr((SELECT CASE WHEN json_valid(report) THEN report ->> '$.message' END \
@@ -221,6 +210,21 @@ fn conditions(filter: &Filter) -> (Vec<String>, Vec<Box<dyn ToSql>>) {
         values.extend([batch.row(), batch.tag()].map(|number| Box::new(number) as Box<dyn ToSql>));
     }
     (clauses, values)
+}
+
+fn add_moments(filter: &Filter, clauses: &mut Vec<String>, values: &mut Vec<Box<dyn ToSql>>) {
+    let moments = [
+        ("t.enqueued_at >= ?", filter.created_after),
+        ("t.enqueued_at < ?", filter.created_before),
+        ("t.finished_at >= ?", filter.finished_after),
+        ("t.finished_at < ?", filter.finished_before),
+    ];
+    for (clause, moment) in moments {
+        if let Some(moment) = moment {
+            clauses.push(clause.to_owned());
+            values.push(Box::new(moment.as_millis()));
+        }
+    }
 }
 
 /// `WHERE …`, or nothing.
