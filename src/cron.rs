@@ -24,7 +24,7 @@ use check::{DayRule, Fields, numbers};
 /// A slot is looked for this far ahead: 30 years, which is more than the 28 in which days of the month, leap days
 /// and weekdays come round.
 const AHEAD: TimeDelta = TimeDelta::days(30 * 366);
-/// No change of clocks repeats more than this.
+/// No change of clocks repeats more than this, nor does another follow it so soon.
 const REPEAT_MAX: Duration = Duration::from_secs(26 * 60 * 60);
 /// The calendar repeats after 400 years, days of the week included.
 const CYCLE_YEARS: i32 = 400;
@@ -60,7 +60,7 @@ const SECOND: TimeDelta = TimeDelta::seconds(1);
 ///
 /// - An expression whose hour field is every hour keeps pace: it is due at every moment whose local time matches,
 ///   so in both passes of a repeated hour, and not for times that are skipped.
-/// - Any other is due once for each local time that matches, as in Hangfire and Cronos: of a time that comes twice, the
+/// - Any other is due once for each local time that matches, as fixed times are in Cronos and Hangfire: of a time that comes twice, the
 ///   first time; for one that is skipped, at the first moment after the gap. Two that fall on one moment are one.
 ///
 /// ```
@@ -228,7 +228,7 @@ impl Cron {
     }
 
     /// A local time up to which all was due by this moment: what clocks show or, in the second pass of a repeated
-    /// time, the end of what is repeated.
+    /// time, the end of what is repeated, which need not be gone through again.
     fn behind(&self, moment: Timestamp) -> NaiveDateTime {
         let local = floor(self.zone.local(moment));
         match self.zone.instants_of(local) {

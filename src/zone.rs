@@ -14,8 +14,12 @@ use crate::near::{did_you_mean, nearest};
 use crate::time::Timestamp;
 use crate::written::{Written, moment_at};
 
-/// No clock is further from UTC than this, nor is one set back or forward by more.
+/// No clock is further from UTC than this, nor is one set back or forward by more. Since 1970 none was set forward by
+/// more than a day or back by more than 7 hours, and never twice within 6 days.
 const SHIFT_MAX_S: i64 = 26 * 60 * 60;
+
+/// No name in the database is as long, so that nothing longer looks like one.
+const NAME_BYTES_MAX: usize = 40;
 
 /// A zone of the IANA time zone database, such as `Europe/Berlin`.
 ///
@@ -167,6 +171,7 @@ fn names_near(name: &str) -> Vec<String> {
     };
     match known().find(is_same).or_else(|| known().find(is_city)) {
         Some(known) => vec![known.to_owned()],
+        None if name.len() > NAME_BYTES_MAX => Vec::new(),
         None => nearest(name, known()),
     }
 }
@@ -232,6 +237,7 @@ mod tests {
             let error = bad.parse::<Zone>().expect_err(bad);
             assert!(error.code() == "unknown_zone" && error.to_string().len() < 600, "{error}");
         }
+        assert!(TZ_VARIANTS.iter().all(|zone| zone.name().len() <= NAME_BYTES_MAX));
     }
 
     #[test]

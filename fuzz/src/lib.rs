@@ -5,8 +5,8 @@ use std::cell::RefCell;
 
 use arbitrary::{Arbitrary, Unstructured};
 use litework::{
-    Client, Context, Cron, Cursor, Durability, Error, Filter, Mode, Pending, Result, SPAN_MAX, Task,
-    TaskId, Timestamp, Zone, parse_duration,
+    Client, Context, Cron, Cursor, Durability, Error, Filter, Mode, Pending, Result, SPAN_MAX,
+    Task, TaskId, Timestamp, Zone, parse_duration,
 };
 use rusqlite::types::Value;
 use serde::{Deserialize, Serialize};
@@ -123,7 +123,9 @@ pub fn cron(data: &[u8]) {
     }
     for moment in [text.parse::<Timestamp>(), zone.moment(&text)] {
         match moment {
-            Ok(moment) => assert_eq!(moment.to_string().parse::<Timestamp>().expect("its text"), moment),
+            Ok(moment) => {
+                assert_eq!(moment.to_string().parse::<Timestamp>().expect("its text"), moment)
+            }
             Err(error) => is_told(&error),
         }
     }
