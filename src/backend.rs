@@ -379,7 +379,8 @@ pub(crate) trait Backend: Operate + Calendar + 'static {
 
     /// Lets those go on that wait at a gate which nobody holds any more: its lock has expired, another
     /// program has changed the rows, or those who may pass next may not be able to start, as their queue is
-    /// paused or nobody serves their kind. Writes nothing where all is well.
+    /// paused or nobody serves their kind. Writes nothing where all is well. One look is at some thousand keys;
+    /// the next goes on behind them.
     fn open_gates(&self, now: Timestamp) -> Result<(), Error>;
 
     /// Cancels a task that has not started, or asks a running one to stop; a batch, with its members.

@@ -87,10 +87,11 @@ impl Exclusive {
         self
     }
 
-    /// Holds the lock for at most this long, 1 ms to 100 years (`out_of_range`), though it still runs;
-    /// those that wait notice within some 10 s. From then on two may run, so what they write outside
-    /// should carry the number of [`Context::fence`](crate::Context::fence), which grows with each
-    /// holder. Default: as long as it runs.
+    /// Holds the lock for at most this long, 1 ms to 100 years (`out_of_range`), though it still runs.
+    /// Those that wait notice within some 10 s where a pool lives, and with the next
+    /// [`run_pending`](crate::Client::run_pending); where tasks wait at more than 2,000 keys, each look is at
+    /// the next 2,000. From then on two may run, so what they write outside should carry the number of
+    /// [`Context::fence`](crate::Context::fence), which grows with each holder. Default: as long as it runs.
     ///
     /// ```
     /// # use litework::{Client, Context, Exclusive, Result, task};

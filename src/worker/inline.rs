@@ -375,6 +375,16 @@ impl Inline {
         Ok(())
     }
 
+    /// What a pool's keeper does by and by: what could not be stored, what others have left behind, gates that
+    /// nobody holds, and what ended long ago.
+    fn look_after(&self, owner: i64) -> Result<(), Error> {
+        self.flush_unkept()?;
+        self.backend.rescue(self.clock.now(), owner)?;
+        self.backend.open_gates(self.clock.now())?;
+        self.prune();
+        Ok(())
+    }
+
     /// Removes a slice of what ended long ago, where that is due. Whatever ended in callers until now
     /// counts: nobody else looks after their file.
     fn prune(&self) {
@@ -518,9 +528,7 @@ impl PendingRunner for Inline {
 
     fn run_pending(&self, pending: &Pending) -> Result<Ran, Error> {
         let mut caller = self.pending_caller(pending)?;
-        self.flush_unkept()?;
-        self.backend.rescue(self.clock.now(), caller.owner())?;
-        self.prune();
+        self.look_after(caller.owner())?;
         let mut ran = Ran::default();
         loop {
             let left = self.take_inbox()?;

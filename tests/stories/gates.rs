@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use litework::{
-    Builder, Call, Client, Context, Error, Exclusive, Failure, Filter, Handle, Limit, Limits, Rate,
-    Reason, Result, Scope, State, TaskRef, task,
+    Builder, Call, Client, Context, Error, Exclusive, Failure, Filter, Handle, Limit, Limits,
+    Pending, Rate, Reason, Result, Scope, State, TaskRef, task,
 };
 
-use crate::common::{Gate, LONG, Lab, Log, Runs, eventually};
+use crate::common::{Gate, Keeps, LONG, Lab, Log, Place, Runs, eventually};
 use crate::under_way::begin;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -151,6 +151,29 @@ fn an_expired_lock_is_taken_though_its_holder_runs_on() {
             assert!(first < second, "the number tells who came later: {first:?} {second:?}");
         });
     });
+}
+
+/// A pool looks by itself, though only every 10 s; in the caller nothing runs later.
+#[test]
+fn who_cannot_start_keeps_a_lock_from_nobody_where_the_program_says_when_to_run() {
+    for keeps in [Keeps::Memory, Place::file(Runs::RunPending).keeps] {
+        for drains in [false, true] {
+            let lab = Lab::new(Place { keeps, runs: Runs::RunPending });
+            let (log, gate) = (Log::default(), Gate::default());
+            let client = client(&lab, &log, &gate);
+            client.pause(&Scope::queue("shut")).unwrap();
+            let locked = |word| quick::with(word).exclusive(Exclusive::lock("door").wait());
+            client.enqueue(locked("first").queue("shut")).unwrap();
+            let second = client.enqueue(locked("second")).unwrap();
+            assert_eq!(second.refresh().unwrap().reason, Some(Reason::Lock));
+            if drains {
+                lab.settle(&client);
+            } else {
+                client.run_pending(&Pending::all()).unwrap();
+            }
+            assert_eq!(log.words(), ["second"], "{}", lab.place);
+        }
+    }
 }
 
 #[test]

@@ -365,16 +365,25 @@ fn copies_of_many_pass_over_rows_that_are_damaged() {
     let lab = Lab::new(crate::common::Place::file(Runs::RunPending));
     let clerk = clerk(&lab);
     let handles = clerk.enqueue_many(["a", "b", "c", "d"].map(send::with)).unwrap();
+    let locked = |to: &str| send::with(to).exclusive(Exclusive::lock(format!("at {to}")).wait());
+    let bound = clerk.enqueue_many(["f", "g", "h"].map(locked)).unwrap();
     let stranger = rusqlite::Connection::open(lab.path()).unwrap();
     stranger.pragma_update(None, "ignore_check_constraints", true).unwrap();
     stranger
         .execute_batch(
             "UPDATE litework_task SET priority = 120 WHERE id = 1;
-             UPDATE litework_task SET arguments = 'no JSON' WHERE id = 3;",
+             UPDATE litework_task SET arguments = 'no JSON' WHERE id = 3;
+             UPDATE litework_task SET ties = CAST(x'ff' AS TEXT) WHERE id = 5;
+             UPDATE litework_task SET ties = '{' WHERE id = 6;
+             UPDATE litework_task SET wait_key = CAST(x'ff' AS TEXT) WHERE id = 7;",
         )
         .unwrap();
+    for (handle, column) in bound.iter().zip(["ties", "ties", "wait_key"]) {
+        let refused = clerk.edit_as_copy(handle.id(), |edit| edit.argument("to", "e")).unwrap_err();
+        assert!(refused.to_string().contains(column) && refused.code() == "bad_row", "{refused}");
+    }
     let done = clerk.bulk(&Filter::new()).edit_as_copy(|edit| edit.argument("to", "e")).unwrap();
-    assert_eq!((done.done, done.left), (2, 2));
+    assert_eq!((done.done, done.left), (2, 5));
     for handle in [&handles[1], &handles[3]] {
         assert_eq!(handle.refresh().unwrap().state, State::Cancelled);
     }

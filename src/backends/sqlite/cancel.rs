@@ -6,7 +6,7 @@ use super::core::{Core, NextDue};
 use super::edges::{self, CancelledBatch};
 use super::ends;
 use super::errors::not_stored;
-use super::row::ties_of;
+use super::row::{text, ties_of};
 use crate::backend::Cancelled;
 use crate::error::Error;
 use crate::id::TaskId;
@@ -14,7 +14,8 @@ use crate::state::{Reason, State};
 use crate::time::Timestamp;
 
 /// Served by the primary key.
-const STATE: &str = "SELECT state, ties FROM litework_task WHERE id = ?1 AND tag = ?2";
+const STATE: &str =
+    "SELECT state, ties, ties IS NOT NULL FROM litework_task WHERE id = ?1 AND tag = ?2";
 
 /// Served by the primary key.
 const REQUEST: &str = "UPDATE litework_task SET cancel_requested = 1 WHERE id = ?1";
@@ -34,16 +35,15 @@ pub(super) fn cancel_for(
     id: TaskId,
     reason: Reason,
 ) -> Result<Cancelled, Error> {
-    let found: Option<(String, Option<String>)> = core
+    let found: Option<(String, Option<String>, bool)> = core
         .conn
         .prepare_cached(STATE)
         .and_then(|mut read| {
-            let found = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+            let found = |row: &Row<'_>| Ok((row.get(0)?, text(row, 1), row.get(2)?));
             read.query_row((id.row(), id.tag()), found).optional()
         })
         .map_err(not_stored)?;
-    let (state, ties) = found.ok_or_else(|| Error::not_found(id))?;
-    let concerns_others = ties.is_some();
+    let (state, ties, concerns_others) = found.ok_or_else(|| Error::not_found(id))?;
     let sums = ties_of(ties).sums;
     match State::from_word(&state) {
         Some(State::Running) => {

@@ -673,6 +673,28 @@ mod tests {
     }
 
     #[test]
+    fn copies_pass_by_what_was_damaged_after_it_was_read() {
+        let bench = Bench::new();
+        let ids = bench.store(3, NOW);
+        let copies: Vec<_> = ids.iter().map(|id| (id.row(), Some(task(NOW)))).collect();
+        bench.damage("attempts_max = -3", ids[1]);
+        let done = bench.engine.replace_each(at(NOW), &Filter::new(), &copies);
+        let (tally, _) = done.expect("it answers");
+        assert_eq!((tally.done, tally.left), (2, 1));
+    }
+
+    #[test]
+    fn people_may_end_what_is_tied_by_no_text() {
+        for deed in [Deed::Cancel, Deed::Delete] {
+            let bench = Bench::new();
+            let ids = bench.store(2, NOW);
+            bench.damage("ties = CAST(x'ff' AS TEXT)", ids[0]);
+            bench.engine.act(at(NOW), ids[0], deed).expect("it is done");
+            ready_after(&bench, &ids[1..]);
+        }
+    }
+
+    #[test]
     fn a_number_that_can_grow_no_more_ends_its_row() {
         let bench = Bench::new();
         let ids = bench.store(1, NOW);

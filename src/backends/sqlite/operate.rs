@@ -12,7 +12,7 @@ use super::core::{Core, NextDue};
 use super::enqueue::Insert;
 use super::errors::{is_damaged_row, not_stored};
 use super::retry::{self, allow_again};
-use super::row::ties_of;
+use super::row::{text, ties_of};
 use super::{
     Sqlite, blocks, cancel, edges, ends, member, presence, prune, query, rules, unique, why, wipe,
 };
@@ -39,7 +39,8 @@ const SLICE: Duration = Duration::from_millis(if cfg!(test) { 3_600_000 } else {
 
 /// Served by the primary key.
 const FOUND: &str = "SELECT state, reason, priority, due_at, enqueued_at, expires_at, attempt, \
-     attempts_max, lane, ties, batch IS NOT NULL FROM litework_task WHERE id = ?1 AND tag = ?2";
+     attempts_max, lane, ties, batch IS NOT NULL, ties IS NOT NULL FROM litework_task \
+     WHERE id = ?1 AND tag = ?2";
 
 /// Served by the primary key.
 const RETRY: &str = "UPDATE litework_task SET state = 'ready', reason = NULL, finished_at = NULL, \
@@ -116,7 +117,7 @@ fn read(core: &Core, id: TaskId) -> Result<Before, Error> {
                     attempt: row.get(6)?,
                     attempts_max: row.get(7)?,
                     lane: row.get(8)?,
-                    ties: row.get::<_, Option<String>>(9)?.map(|text| ties_of(Some(text))),
+                    ties: row.get::<_, bool>(11)?.then(|| ties_of(text(row, 9))),
                     is_member: row.get(10)?,
                 })
             })
@@ -351,8 +352,8 @@ fn act_thoroughly(
     answer
 }
 
-/// Stores a task in the place of another.
-fn replace(core: &mut Core, now: Timestamp, id: TaskId, new: &mut [Insert]) -> Result<(), Error> {
+/// The state of a task of which a copy may be stored.
+fn copyable(core: &Core, id: TaskId) -> Result<State, Error> {
     let before = read(core, id)?;
     let awaited = before.ties.as_ref().is_some_and(|ties| ties.awaited);
     let copied = Copied {
@@ -363,11 +364,18 @@ fn replace(core: &mut Core, now: Timestamp, id: TaskId, new: &mut [Insert]) -> R
         is_member: before.is_member,
         is_awaited: awaited && edges::is_awaited(&core.conn, id.row())?,
     };
-    if let Some(refusal) = copied.refusal() {
-        return Err(refusal);
-    }
+    copied.refusal().map_or(Ok(before.state), Err)
+}
+
+/// Stores a task in the place of another that has this state.
+fn put_in_place(
+    core: &mut Core,
+    now: Timestamp,
+    (id, state): (TaskId, State),
+    new: &mut [Insert],
+) -> Result<(), Error> {
     blocks::store_all(core, new)?;
-    if !before.state.is_final() && before.state != State::Running {
+    if !state.is_final() && state != State::Running {
         let cancelled = cancel::cancel(core, now, id)?;
         debug_assert_eq!(cancelled, Cancelled::Now, "it has not started");
     }
@@ -389,10 +397,16 @@ fn replace_each(
         }
         slice.seen += 1;
         let found = query::still_passes(&core.conn, filter, *row).map_err(not_stored)?;
-        match (found, copy) {
-            (None, _) => {}
-            (Some(_), None) => slice.left += 1,
-            (Some(id), Some(copy)) => slice.count_copy(replace_by_copy(core, now, id, copy))?,
+        let (Some(id), Some(copy)) = (found, copy) else {
+            slice.left += u64::from(found.is_some());
+            continue;
+        };
+        match copyable(core, id) {
+            Err(error) if is_damaged_row(&error) && !core.lost_transaction() => slice.left += 1,
+            state => {
+                let stored = state.and_then(|state| replace_by_copy(core, now, (id, state), copy));
+                slice.count_copy(stored)?;
+            }
         }
     }
     Ok(slice)
@@ -401,12 +415,12 @@ fn replace_each(
 fn replace_by_copy(
     core: &mut Core,
     now: Timestamp,
-    id: TaskId,
+    (id, state): (TaskId, State),
     copy: &NewTask,
 ) -> Result<TaskId, Error> {
     // Nobody offers a place for it, so the slice's own level holds.
     let mut new = [Insert::new(copy.clone(), now, None, Durability::Normal)];
-    replace(core, now, id, &mut new).map_err(Error::of_one)?;
+    put_in_place(core, now, (id, state), &mut new).map_err(Error::of_one)?;
     let [new] = new;
     Ok(new.into_stored()?.id)
 }
@@ -480,8 +494,12 @@ impl Operate for Sqlite {
     fn replace(&self, now: Timestamp, id: TaskId, with: NewTask) -> Result<(Stored, Over), Error> {
         let mut new = [Insert::new(with, now, None, self.durability)];
         let level = new[0].level();
-        let replaced =
-            self.transaction(level, |core| telling(core, |core| replace(core, now, id, &mut new)));
+        let replaced = self.transaction(level, |core| {
+            telling(core, |core| {
+                let state = copyable(core, id)?;
+                put_in_place(core, now, (id, state), &mut new)
+            })
+        });
         let ((), over) = replaced.map_err(Error::of_one)?;
         let [new] = new;
         Ok((new.into_stored()?, over))

@@ -8,8 +8,8 @@ use std::time::Duration;
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 
-use super::row::ties_of;
-use super::{row, schema};
+use super::row::{self, Cells};
+use super::schema;
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::id::TaskId;
@@ -347,39 +347,41 @@ const TEMPLATE: &str = "SELECT l.kind, l.queue, t.priority, max(t.due_at, t.enqu
      coalesce(t.arguments, (SELECT body FROM litework_payload WHERE id = t.id * 2)) \
      FROM litework_task t JOIN litework_lane l ON l.id = t.lane WHERE t.id = ?1 AND t.tag = ?2";
 
-/// A task as it would be stored anew.
+/// A task as it would be stored anew; one that cannot be read is none, rather than a part of one.
 pub(super) fn template(conn: &Connection, id: TaskId) -> Read<Option<NewTask>> {
-    let moment = |ms: Option<i64>| ms.map(Timestamp::clamped);
     let mut read = conn.prepare_cached(TEMPLATE)?;
-    let found = read.query_row((id.row(), id.tag()), |row| {
-        let (kind, queue): (String, String) = (row.get(0)?, row.get(1)?);
-        Ok(NewTask {
-            kind: kind.into(),
-            queue: queue.into(),
-            priority: row.get(2)?,
-            due_at: Timestamp::clamped(row.get(3)?),
-            expires_at: moment(row.get(4)?),
-            attempts_max: row.get(5)?,
-            at_most_once: row.get(6)?,
-            arguments: row.get::<_, Option<String>>(14)?.unwrap_or_default(),
-            key: None,
-            tags: row.get(8)?,
-            meta: row.get(9)?,
-            options: row.get(10)?,
-            quota: Quota::default(),
-            extra: Extra {
-                owner: row.get(7)?,
-                name: row.get(11)?,
-                wait_key: row.get(12)?,
-                ties: ties_of(row.get(13)?),
-                ..Extra::default()
-            }
-            .of_copy(),
-            ledger: None,
-            trace: None,
-        })
-    });
-    Ok(found.optional()?)
+    let mut rows = read.query((id.row(), id.tag()))?;
+    let found = rows.next()?.map(|row| copied(&Cells { row, id: id.row() }));
+    found.transpose().map_err(ReadError::Ours)
+}
+
+fn copied(cells: &Cells<'_>) -> Result<NewTask, Error> {
+    let (kind, queue): (String, String) = (cells.get(0, "kind")?, cells.get(1, "queue")?);
+    let extra = Extra {
+        owner: cells.get(7, "owner")?,
+        name: cells.get(11, "name")?,
+        wait_key: cells.get(12, "wait_key")?,
+        ties: cells.json(13, "ties")?,
+        ..Extra::default()
+    };
+    Ok(NewTask {
+        kind: kind.into(),
+        queue: queue.into(),
+        priority: cells.get(2, "priority")?,
+        due_at: Timestamp::clamped(cells.get(3, "due_at")?),
+        expires_at: cells.get::<Option<i64>>(4, "expires_at")?.map(Timestamp::clamped),
+        attempts_max: cells.get(5, "attempts_max")?,
+        at_most_once: cells.get(6, "at_most_once")?,
+        arguments: cells.get::<Option<String>>(14, "arguments")?.unwrap_or_default(),
+        key: None,
+        tags: cells.get(8, "tags")?,
+        meta: cells.get(9, "meta")?,
+        options: cells.get(10, "options")?,
+        quota: Quota::default(),
+        extra: extra.of_copy(),
+        ledger: None,
+        trace: None,
+    })
 }
 
 /// What [`prior`] reads.

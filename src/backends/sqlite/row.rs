@@ -27,13 +27,13 @@ pub(super) const COLUMNS: &str = "t.id, t.tag, l.kind, l.queue, t.state, t.reaso
 pub(super) const FROM: &str = "litework_task t LEFT JOIN litework_lane l ON l.id = t.lane";
 
 /// Reads one cell, naming the row and the column when it does not hold what it should.
-struct Cells<'a> {
-    row: &'a Row<'a>,
-    id: i64,
+pub(super) struct Cells<'a> {
+    pub(super) row: &'a Row<'a>,
+    pub(super) id: i64,
 }
 
 impl Cells<'_> {
-    fn get<T: FromSql>(&self, index: usize, column: &'static str) -> Result<T, Error> {
+    pub(super) fn get<T: FromSql>(&self, index: usize, column: &'static str) -> Result<T, Error> {
         self.row.get(index).map_err(|error| {
             let reason = match error {
                 rusqlite::Error::IntegralValueOutOfRange(_, found) => {
@@ -62,7 +62,7 @@ impl Cells<'_> {
         self.time(index, column)?.ok_or_else(|| self.bad(column, "it is NULL"))
     }
 
-    fn json<T: serde::de::DeserializeOwned + Default>(
+    pub(super) fn json<T: serde::de::DeserializeOwned + Default>(
         &self,
         index: usize,
         column: &'static str,

@@ -21,9 +21,7 @@ use crate::worker::book::Ends;
 impl Stepper for Inline {
     fn gather(&self) -> Result<bool, Error> {
         let caller = self.pending_caller(&Pending::all())?;
-        self.flush_unkept()?;
-        self.backend.rescue(self.clock.now(), caller.visit.owner)?;
-        self.prune();
+        self.look_after(caller.visit.owner)?;
         self.fire_schedules()?;
         Ok(self.take_inbox()? == Left::HeldBack)
     }
