@@ -143,3 +143,20 @@ fn quickstart_names_a_file_it_cannot_count_and_counts_the_rest() {
     assert!(table.contains("  files                 1001\n"), "{table}");
     assert!(table.contains("  words                 2002\n"), "{table}");
 }
+
+#[test]
+fn the_examples_say_what_they_take() {
+    let run = |name: &str, argument: &str| {
+        let output = Command::new(example(name)).arg(argument).output().unwrap();
+        let told = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(told).unwrap())
+    };
+    for name in ["worker", "ledger", "quickstart"] {
+        let (ended_well, told) = run(name, "--help");
+        assert!(ended_well && told.starts_with(&format!("usage: {name} [")), "{told}");
+    }
+    for (name, argument) in [("ledger", "abc"), ("worker", "--now"), ("quickstart", "--now")] {
+        let (ended_well, told) = run(name, argument);
+        assert!(!ended_well && told.contains(argument) && told.contains("usage: "), "{told}");
+    }
+}
