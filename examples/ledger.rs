@@ -11,6 +11,8 @@ use std::time::Duration;
 use litework::sqlite::{ClientExt, ContextExt, WriteError};
 use litework::{Client, Context, Filter, Mode, Result, State, task};
 
+const USAGE: &str = "usage: ledger [PAYMENTS], a whole number, 400 unless it is said";
+
 /// Asks the bank, which takes a moment, and books what it says.
 #[task(attempts = 20)]
 pub fn pay(ctx: &Context, number: i64, cents: i64) -> Result<i64> {
@@ -52,7 +54,15 @@ fn main() -> Result<()> {
     {
         return work(Path::new(path));
     }
-    let payments = arguments.first().map_or(Ok(400), |text| text.parse())?;
+    let payments = match arguments.as_slice() {
+        [] => 400,
+        [word] if word == "--help" || word == "-h" => {
+            println!("{USAGE}");
+            return Ok(());
+        }
+        [number] => number.parse().map_err(|_| format!("{number:?} is no number; {USAGE}"))?,
+        _ => Err(USAGE)?,
+    };
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("shop.db");
     let tasks = open(&path, Mode::Enqueue)?;

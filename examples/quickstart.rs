@@ -12,10 +12,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use litework::{Client, Handle, Result, Signature, task};
 use serde::{Deserialize, Serialize};
 
+const USAGE: &str = "usage: quickstart [--inline] [FOLDER]";
 const THREADS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Tasks sent in one transaction; a folder may hold more than one call takes.
 const CHUNK: usize = 1_000;
+/// The same where they run before the call returns, so that the bar moves.
+const CHUNK_INLINE: usize = 16;
 
 /// What one file holds, or all of them together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,8 +78,11 @@ fn main() -> Result<()> {
             .unwrap_or(ProgressStyle::default_bar()),
     );
     let mut handles = Vec::with_capacity(files.len());
-    for chunk in files.chunks(CHUNK) {
+    for chunk in files.chunks(if inline { CHUNK_INLINE } else { CHUNK }) {
         handles.extend(tasks.enqueue_many(chunk.iter().map(|path| count::with(path.clone())))?);
+        if inline {
+            bar.inc(chunk.len() as u64); // they have run
+        }
     }
     let (totals, failed) = collect(&files, &handles, &bar);
     let took = began.elapsed();
@@ -88,7 +94,7 @@ fn main() -> Result<()> {
     let tasks_run = if handles.len() == 1 { "task" } else { "tasks" };
     let millis = took.as_secs_f64() * 1e3;
     println!("{} {tasks_run} {who} in {millis:.1} ms: {rate} tasks/s", handles.len());
-    println!("queue file: {}", queue.display());
+    println!("queue file, which stays: {}", queue.display());
     tasks.shutdown(Duration::from_secs(10))?;
     if failed > 0 {
         Err(format!("{failed} files could not be counted"))?;
@@ -104,7 +110,7 @@ fn collect<T: Signature<Output = Counts>>(
 ) -> (Counts, usize) {
     let mut totals = Counts::default();
     let mut failed = 0;
-    for (path, handle) in files.iter().zip(handles) {
+    for (number, (path, handle)) in (1..).zip(files.iter().zip(handles)) {
         match handle.wait(PATIENCE) {
             Ok(counts) => totals = totals.add(counts),
             Err(error) => {
@@ -112,7 +118,7 @@ fn collect<T: Signature<Output = Counts>>(
                 bar.suspend(|| eprintln!("{}: {error}", path.display()));
             }
         }
-        bar.inc(1);
+        bar.set_position(bar.position().max(number));
     }
     (totals, failed)
 }
@@ -138,11 +144,15 @@ fn arguments() -> Result<(bool, PathBuf)> {
     for argument in std::env::args_os().skip(1) {
         match argument.to_str() {
             Some("--inline") => inline = true,
+            Some("--help" | "-h") => {
+                println!("{USAGE}");
+                std::process::exit(0);
+            }
             Some(flag) if flag.starts_with('-') => {
-                Err(format!("unknown flag {flag}; usage: quickstart [--inline] [FOLDER]"))?;
+                Err(format!("unknown flag {flag}; {USAGE}"))?;
             }
             _ if folder.is_none() => folder = Some(PathBuf::from(argument)),
-            _ => return Err("one folder at most; usage: quickstart [--inline] [FOLDER]")?,
+            _ => Err(format!("one folder at most; {USAGE}"))?,
         }
     }
     let own = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"));

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use litework::{Client, Context, Filter, Result, State, task};
 
+const USAGE: &str = "usage: worker [QUEUE_FILE [SECONDS_A_TASK]]";
 const THREADS: usize = 2;
 const TASKS: usize = 6;
 /// How long running tasks may go on after the first Ctrl-C.
@@ -30,7 +31,10 @@ fn convert(ctx: &Context, picture: &str, seconds: u64) -> Result<String> {
 }
 
 fn main() -> Result<()> {
-    let (queue, seconds) = arguments()?;
+    let Some((queue, seconds)) = arguments()? else {
+        println!("{USAGE}");
+        return Ok(());
+    };
     let interrupted = interrupts()?;
     let tasks = Client::builder(&queue).register(convert).workers(THREADS).open()?;
     if unfinished(&tasks)? == 0 {
@@ -74,17 +78,21 @@ fn unfinished(tasks: &Client) -> Result<u64> {
     Ok(tasks.count(&filter)?)
 }
 
-/// `[QUEUE_FILE [SECONDS_A_TASK]]`: `worker.db` in the temporary folder, and 3 s.
-fn arguments() -> Result<(PathBuf, u64)> {
-    const USAGE: &str = "usage: worker [QUEUE_FILE [SECONDS_A_TASK]]";
-    let mut given = std::env::args_os().skip(1);
+/// `[QUEUE_FILE [SECONDS_A_TASK]]`: `worker.db` in the temporary folder, and 3 s. None where help is asked for.
+fn arguments() -> Result<Option<(PathBuf, u64)>> {
+    let mut given = std::env::args_os().skip(1).peekable();
+    match given.peek().and_then(|first| first.to_str()) {
+        Some("--help" | "-h") => return Ok(None),
+        Some(flag) if flag.starts_with('-') => Err(format!("unknown flag {flag}; {USAGE}"))?,
+        _ => {}
+    }
     let queue = given.next().map_or_else(|| std::env::temp_dir().join("worker.db"), PathBuf::from);
     let seconds = match given.next() {
         None => 3,
         Some(text) => text.to_str().and_then(|text| text.parse().ok()).ok_or(USAGE)?,
     };
     match given.next() {
-        None => Ok((queue, seconds)),
+        None => Ok(Some((queue, seconds))),
         Some(_) => Err(USAGE)?,
     }
 }

@@ -363,7 +363,7 @@ impl Context {
     }
 
     /// A place in the body that a test may make it panic at, with
-    /// [`testing::panic_at`](crate::testing::panic_at): to see that what comes before it is not done twice.
+    /// `testing::panic_at`: to see that what comes before it is not done twice.
     /// Does nothing otherwise, and costs nothing without the feature `testing`.
     ///
     /// ```

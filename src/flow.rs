@@ -133,7 +133,7 @@ pub(crate) fn before_ended(id: TaskId, name: &str, state: State) -> Report {
 pub(crate) struct FirstFailure {
     /// What people call it, else its kind.
     pub(crate) name: String,
-    pub(crate) reason: Option<Reason>,
+    pub(crate) reason: Reason,
     pub(crate) error: Option<Report>,
 }
 
@@ -147,8 +147,7 @@ pub(crate) fn members_ended(sum: &Sum, first: Option<FirstFailure>) -> Report {
     let mut report = Report::new("parent", message);
     if let Some(FirstFailure { name, reason, error }) = first {
         // One that has expired has no error.
-        let word = || reason.unwrap_or(Reason::Error).as_str().to_owned();
-        let error = error.unwrap_or_else(|| Report { message: word(), ..Report::default() });
+        let error = error.unwrap_or_else(|| Report::new(reason.as_str(), reason.as_str()));
         report.causes = vec![format!("member {name:?}: {}", error.message)];
         report.causes.extend(error.causes);
     }

@@ -69,8 +69,8 @@
 //! | `sqlite` | yes | the engine that keeps a file |
 //! | `bundled` | yes | `SQLite` compiled in; without it the system's, 3.51.3 or newer |
 //! | `macros` | yes | `#[task]` |
-//! | `inventory` | no | [`Builder::register_all`]: every `#[task]` without naming it |
-//! | `tokio` | no | `async fn` tasks; [`Client::enqueue_async`]; awaiting without blocking a runtime |
+//! | `inventory` | no | `Builder::register_all`: every `#[task]` without naming it |
+//! | `tokio` | no | `async fn` tasks; `Client::enqueue_async`; awaiting without blocking a runtime |
 //! | `cron` | no | schedules by cron expression and time zone |
 //! | `testing` | no | a kit for tests: a clock moved by hand, draining, assertions, faults |
 //!

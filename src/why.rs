@@ -272,6 +272,7 @@ fn say(cause: &Cause, until: Option<Timestamp>, now: Timestamp) -> String {
         }
         Cause::Ahead { tasks: 1 } => "1 ready task goes before it".to_owned(),
         Cause::Ahead { tasks } => format!("{tasks} ready tasks go before it"),
+        Cause::Busy { threads: 1 } => "it is the next, and the one thread is busy".to_owned(),
         Cause::Busy { threads } => format!("it is the next, and all {threads} threads are busy"),
         Cause::Next => "it is about to be started".to_owned(),
     }

@@ -186,3 +186,20 @@ fn routine_work_fires_and_makes_up_for_what_was_missed() {
     let missed: u64 = words[3].parse().unwrap();
     assert!((17_279..17_300).contains(&missed), "a day of slots that are 5 s apart: {words:?}");
 }
+
+#[test]
+fn the_examples_say_what_they_take() {
+    let run = |name: &str, argument: &str| {
+        let output = Command::new(example(name)).arg(argument).output().unwrap();
+        let told = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(told).unwrap())
+    };
+    for name in ["worker", "ledger", "quickstart"] {
+        let (ended_well, told) = run(name, "--help");
+        assert!(ended_well && told.starts_with(&format!("usage: {name} [")), "{told}");
+    }
+    for (name, argument) in [("ledger", "abc"), ("worker", "--now"), ("quickstart", "--now")] {
+        let (ended_well, told) = run(name, argument);
+        assert!(!ended_well && told.contains(argument) && told.contains("usage: "), "{told}");
+    }
+}

@@ -327,6 +327,19 @@ fn is_still_running(client: &Client, id: TaskId) {
     assert_eq!((task.state, task.attempt, task.crashes), (State::Running, 1, 0), "{attempts:?}");
 }
 
+/// No promise of its own: a program that goes on with a file that was removed keeps its -wal and -shm, and
+/// whoever makes a new file of the name beside them is told so.
+#[test]
+fn a_new_file_beside_the_log_of_one_that_was_removed_is_refused() {
+    let field = Field::default();
+    let mut child = deeds::pool(&field, &[does("wait")]);
+    child.expect("at body");
+    std::fs::remove_file(field.db()).unwrap();
+    let error = builder(&field).mode(Mode::Hold).open().unwrap_err();
+    assert_eq!(error.code(), "cannot_open");
+    assert!(error.to_string().ends_with("then remove the -wal and -shm that it left"), "{error}");
+}
+
 /// Nothing happens for this long; the parent only listens.
 fn quiet(child: &mut Child, seconds: u64) {
     child.listen_for(Duration::from_secs(seconds));

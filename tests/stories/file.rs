@@ -116,9 +116,8 @@ fn nothing_is_stored_in_a_file_that_was_moved_or_removed() {
 #[test]
 fn a_pool_ends_without_its_file() {
     let lab = Lab::pool();
-    let client = lab.builder().register(double).open().unwrap();
-    let handle = client.enqueue(double::with(21)).unwrap();
-    assert_eq!(handle.wait(LONG).unwrap(), 42);
+    let client = lab.builder().register(double).serve(["none"]).open().unwrap();
+    store(&client);
     std::fs::remove_file(lab.path()).unwrap();
     assert!(refused_at_last(&client).starts_with("file_replaced: "));
     assert_eq!(client.shutdown(LONG).unwrap_err().code(), "file_replaced");

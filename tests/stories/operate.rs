@@ -235,6 +235,8 @@ fn more_threads_run_more_at_a_time_and_fewer_end_when_their_bodies_have() {
     let handles = office.client.enqueue_many((0..4).map(|n| hold::with(format!("{n}")))).unwrap();
     office.gate.wait_for(1);
     assert_eq!(office.log.len(), 1, "one thread, one body");
+    let next = office.client.why(handles[1].id()).unwrap();
+    assert_eq!(next.text, "it is the next, and the one thread is busy");
     let last = handles.last().unwrap().id();
     let ahead = office.client.why(last).unwrap().cause;
     assert_eq!(ahead, Cause::Ahead { tasks: 2 });

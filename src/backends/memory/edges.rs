@@ -312,7 +312,7 @@ impl Book {
             .finished_at
             .and_then(|ended_at| self.tasks.get(&first.id.row())?.error_at(ended_at));
         let name = first.name.clone().unwrap_or_else(|| first.kind.clone());
-        Some(FirstFailure { name, reason: first.reason, error })
+        Some(FirstFailure { name, reason: first.reason.unwrap_or(Reason::Error), error })
     }
 
     fn is_ignored(&self, row: i64) -> bool {

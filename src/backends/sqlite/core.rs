@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -13,8 +13,8 @@ use rusqlite::Connection;
 use super::checkpoint::{self, Need};
 use super::errors::{is_busy, not_stored};
 use super::gates::{self, Fences, Freed};
-use super::holding::{FileKey, file_key};
 use super::lanes::Lanes;
+use super::place::Place;
 use super::rules::Rules;
 use super::schema;
 use super::tags::Tags;
@@ -33,9 +33,6 @@ const NEIGHBOUR_HELD: Duration = Duration::from_millis(2);
 const NEIGHBOUR_PAUSE_MAX: Duration = Duration::from_millis(20);
 /// How long after a foreign commit others are taken to be active.
 const NEIGHBOUR_ACTIVE: Duration = Duration::from_secs(1);
-
-/// It is looked whether the path still leads to the open file at most this often.
-const PATH_LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Served by the primary key; the rest of the condition is the fence.
 const HELD: &str = "SELECT 1 FROM litework_task \
@@ -104,13 +101,7 @@ pub(super) struct Core {
     pub(super) doubts: Vec<Doubt>,
     /// How long whoever has the connection now has waited for it.
     pub(super) waited: Duration,
-    path: PathBuf,
-    /// Which file was opened.
-    key: Option<FileKey>,
-    /// When the path was last looked at.
-    path_looked_at: Instant,
-    /// Whether it led to another file then.
-    replaced: bool,
+    pub(super) place: Place,
     level: Durability,
     data_version: i64,
     /// Whether `min_writer` was read since another connection last committed.
@@ -141,10 +132,7 @@ impl Core {
             tags: Tags::default(),
             doubts: Vec::new(),
             waited: Duration::ZERO,
-            key: file_key(&path),
-            path,
-            path_looked_at: Instant::now(),
-            replaced: false,
+            place: Place::of(path),
             level,
             data_version: -1,
             version_checked: false,
@@ -200,9 +188,7 @@ impl Core {
             self.execute("COMMIT").map_err(not_stored)?;
         }
         self.be_a_good_neighbour();
-        if self.replaced || self.path_looked_at.elapsed() >= PATH_LOOK_EVERY {
-            self.check_path()?;
-        }
+        self.place.check_now_and_then()?;
         let level = if fault::planted("sync_off") { Durability::Normal } else { level };
         if level != self.level {
             schema::set_synchronous(&self.conn, level).map_err(not_stored)?;
@@ -211,23 +197,6 @@ impl Core {
         let waited = std::mem::take(&mut self.waited);
         schema::after_waiting(waited, || self.execute("BEGIN IMMEDIATE")).map_err(not_stored)?;
         self.notice_foreign_commits().inspect_err(|_| self.roll_back())
-    }
-
-    /// Refuses to go on once the path no longer leads to the file that is open: `SQLite` would write to the
-    /// removed one as before, where nobody finds it.
-    pub(super) fn check_path(&mut self) -> Result<(), Error> {
-        self.path_looked_at = Instant::now();
-        let was_replaced = self.replaced;
-        self.replaced = leads_elsewhere(&self.path, self.key);
-        if !self.replaced {
-            return Ok(());
-        }
-        let reason = "it is no longer the file that was opened; restart this program";
-        let error = schema::bad_file("file_replaced", &self.path, reason, None);
-        if !was_replaced {
-            tracing::error!(%error, "the queue file was moved or removed; nothing is stored any more");
-        }
-        Err(error)
     }
 
     fn commit(&mut self) -> Result<(), Error> {
@@ -261,7 +230,7 @@ impl Core {
     fn keep_log_short(&mut self) {
         match self.checkpoint.need() {
             Need::Nothing => {}
-            Need::Helper => self.checkpoint.start(&self.path),
+            Need::Helper => self.checkpoint.start(self.place.path()),
             Need::Writer => checkpoint::passive(&self.conn),
         }
     }
@@ -279,10 +248,10 @@ impl Core {
 
     /// After an I/O error the connection is not trusted; a fresh one replaces it where possible.
     fn reopen(&mut self) {
-        if leads_elsewhere(&self.path, self.key) {
+        if self.place.leads_elsewhere() {
             return;
         }
-        if let Ok(conn) = schema::connect(&self.path, false) {
+        if let Ok(conn) = schema::connect(self.place.path(), false) {
             checkpoint::install(&conn);
             self.conn = conn;
             self.level = Durability::Full;
@@ -430,7 +399,7 @@ impl Core {
             self.foreign_at = Some(Instant::now());
             self.foreign_seen = true;
         }
-        schema::check_version(&self.conn, &self.path)?;
+        schema::check_version(&self.conn, self.place.path())?;
         self.version_checked = true;
         Ok(())
     }
@@ -467,14 +436,6 @@ impl Core {
         if !active || self.held >= NEIGHBOUR_HELD {
             self.held = Duration::ZERO;
         }
-    }
-}
-
-/// Whether there is another file at the path, or none. A path that cannot be looked at says nothing.
-fn leads_elsewhere(path: &Path, opened: Option<FileKey>) -> bool {
-    match file_key(path) {
-        Some(found) => opened != Some(found),
-        None => matches!(path.try_exists(), Ok(false)),
     }
 }
 

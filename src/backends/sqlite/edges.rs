@@ -75,13 +75,13 @@ pub(super) const AGAINST: &str = "SELECT count(*) FILTER (WHERE state = 'failed'
      AND CASE WHEN json_valid(ties) THEN json_extract(ties, '$.ignored') END IS NOT 1";
 
 /// The member that was the first to fail for a reason of its own; one whose failures are ignored only
-/// where there is no other. Served by `litework_task_batch`.
-pub(super) const FIRST_FAILURE: &str = "SELECT coalesce(t.name, (SELECT kind FROM litework_lane WHERE id = t.lane)), \
-     t.reason, (SELECT report FROM litework_error WHERE task = t.id AND report IS NOT NULL \
+/// where there is no other: 2^48 is later than any moment. Served by `litework_task_batch`.
+pub(super) const FIRST_FAILURE: &str = "SELECT \
+     min((CASE WHEN json_valid(t.ties) THEN json_extract(t.ties, '$.ignored') END IS 1) * 281474976710656 \
+     + t.finished_at), coalesce(t.name, (SELECT kind FROM litework_lane WHERE id = t.lane)), t.reason, \
+     (SELECT report FROM litework_error WHERE task = t.id AND report IS NOT NULL \
      AND finished_at = t.finished_at ORDER BY id DESC LIMIT 1) FROM litework_task t \
-     WHERE t.batch = ?1 AND t.state = 'failed' AND t.reason IS NOT 'parent' \
-     ORDER BY CASE WHEN json_valid(t.ties) THEN json_extract(t.ties, '$.ignored') END IS 1, \
-     t.finished_at, t.id LIMIT 1";
+     WHERE t.batch = ?1 AND t.state = 'failed' AND t.reason IS NOT 'parent'";
 
 /// Members of a batch that were deleted. Served by the primary key.
 const LOST: &str = "SELECT CASE WHEN json_valid(ties) THEN json_extract(ties, '$.lost') END \
@@ -422,12 +422,16 @@ pub(super) fn sum_up(conn: &Connection, now: Timestamp, batch: i64) -> Result<bo
 
 fn first_failure(conn: &Connection, batch: i64) -> rusqlite::Result<Option<FirstFailure>> {
     let mut read = conn.prepare_cached(FIRST_FAILURE)?;
-    let found = read.query_row([batch], |row| {
-        let error = text(row, 2).and_then(|report| serde_json::from_str(&report).ok());
-        let reason = text(row, 1).and_then(|word| Reason::from_word(&word));
-        Ok(FirstFailure { name: text(row, 0).unwrap_or_default(), reason, error })
-    });
-    found.optional()
+    read.query_row([batch], |row| {
+        // The other columns are those of the row with the least; without any row it is NULL.
+        if row.get::<_, Option<i64>>(0)?.is_none() {
+            return Ok(None);
+        }
+        let error = text(row, 3).and_then(|report| serde_json::from_str(&report).ok());
+        let reason = text(row, 2).and_then(|word| Reason::from_word(&word));
+        let reason = reason.unwrap_or(Reason::Error);
+        Ok(Some(FirstFailure { name: text(row, 1).unwrap_or_default(), reason, error }))
+    })
 }
 
 /// The members of a batch that have ended by its cancel, and those that were asked to stop.

@@ -29,6 +29,7 @@ mod member;
 mod mounts;
 mod operate;
 mod payload;
+mod place;
 mod presence;
 mod promote;
 mod prune;

@@ -240,6 +240,14 @@ fn sort_error(path: &Path, error: rusqlite::Error) -> Attempt {
                           mounted read-only, or it was just removed";
             Attempt::Refused(bad_file("cannot_open", path, reason, Some(error.into())))
         }
+        Some(ErrorCode::SystemIoFailure) => {
+            // The -wal and -shm of another file, which its program goes on to use, look like this.
+            let reason = format!(
+                "it cannot be opened: {error}; if a file of this name was moved or removed while a program had \
+                 it open, end that program, then remove the -wal and -shm that it left"
+            );
+            Attempt::Refused(bad_file("cannot_open", path, reason, Some(error.into())))
+        }
         _ => {
             let reason = format!("it cannot be opened: {error}");
             Attempt::Refused(bad_file("cannot_open", path, reason, Some(error.into())))

@@ -395,7 +395,7 @@ impl Turn<'_> {
 
     /// Refuses to go on once the file was moved or removed.
     pub(super) fn check_path(&mut self) -> Result<(), Error> {
-        self.core.check_path()
+        self.core.place.check()
     }
 
     /// Runs `body` in a transaction of its own and tells the world after its commit.
