@@ -35,6 +35,7 @@
 //! - **Enqueue**: [`Client::enqueue`] one [`Call`], [`Client::enqueue_many`], a [`Flow`] of tasks that wait
 //!   for each other, or through a transaction with the traits of `litework::sqlite`; other languages write
 //!   to its `inbox`.
+//!   A [`Schedule`] makes a call again and again; [`guide::schedules`] explains it.
 //! - **Run**: [`Context`] in the body; [`Failure`] as its verdict.
 //! - **Watch**: [`Handle::wait`] or `.await`; [`Client::get`], [`Client::list`]; [`Builder::on`].
 //!

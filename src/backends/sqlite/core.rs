@@ -78,7 +78,6 @@ impl From<Option<Timestamp>> for NextDue {
 }
 
 /// The write connection and what is known of the file through it.
-#[expect(clippy::struct_excessive_bools, reason = "each is known by itself")]
 pub(super) struct Core {
     pub(super) conn: Connection,
     pub(super) lanes: Lanes,
