@@ -574,8 +574,9 @@ fn what_cannot_be_a_key_is_refused_and_named() {
 
 /// Unique by its arguments.
 #[task(unique)]
-fn scan(folder: &str) -> usize {
-    folder.len()
+fn scan(ctx: &Context, folder: &str) -> Result<()> {
+    ctx.state::<Log>()?.note(folder);
+    Ok(())
 }
 
 /// Written as an array, so its arguments have no names.
