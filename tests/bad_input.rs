@@ -1770,6 +1770,47 @@ const ROWS: &[Row] = &[
         ),
     ),
     Row(
+        38,
+        "a duration that is none",
+        Refuses(
+            Lab::durations,
+            "bad_duration: duration is \"5x\"; a unit (ms, s, m, h or d) is needed at character 2, as in \"1h30m\"\n\
+         bad_duration: duration is \"-1s\"; a whole number is needed at character 1, as in \"1h30m\"\n\
+         bad_duration: duration is \"1e9h\"; a unit (ms, s, m, h or d) is needed at character 2, as in \"1h30m\"\n\
+         bad_duration: duration is \"\"; a whole number is needed at character 1, as in \"1h30m\"\n\
+         bad_duration: duration is \"5 m\"; a unit (ms, s, m, h or d) is needed at character 2, as in \"1h30m\"\n\
+         out_of_range: duration is \"99999999999999999999s\"; 0 to 100 years\n\
+         out_of_range: duration is \"40000d\"; 0 to 100 years",
+        ),
+    ),
+    Row(
+        39,
+        "a time that is none, or that no clock shows, or shows twice",
+        Refuses(
+            Lab::times,
+            "bad_time: time is \"2026-03-29T02:30:00\"; it has no zone; write it as 2026-03-29T02:30:00Z or with an offset, as 2026-03-29T02:30:00+01:00\n\
+         bad_time: time is \"2026-02-30T00:00:00Z\"; there is no day 30 in 2026-02; write it as 2026-03-29T02:30:00Z or with an offset, as 2026-03-29T02:30:00+01:00\n\
+         bad_time: time is \"2026-03-29T24:61:00Z\"; there is no hour 24; write it as 2026-03-29T02:30:00Z or with an offset, as 2026-03-29T02:30:00+01:00\n\
+         bad_time: time is \"2026-06-30T23:59:60Z\"; 60 is a leap second, which this clock does not count; write it as 2026-03-29T02:30:00Z or with an offset, as 2026-03-29T02:30:00+01:00\n\
+         bad_time: time is \"1969-12-31T23:59:59Z\"; it lies outside the years 1970 to 9999; write it as 2026-03-29T02:30:00Z or with an offset, as 2026-03-29T02:30:00+01:00\n\
+         bad_time: time is \"tomorrow\"; the year in 4 digits is needed at character 1; write it as 2026-03-29T02:30:00Z or with an offset, as 2026-03-29T02:30:00+01:00\n\
+         bad_time: time is \"2026-03-29 02:30\"; in Europe/Berlin clocks skip it: write 2026-03-29T01:59:59+01:00 or 2026-03-29T03:00:00+02:00\n\
+         bad_time: time is \"2026-10-25 02:30\"; in Europe/Berlin it comes twice: write 2026-10-25T02:30:00+02:00 or 2026-10-25T02:30:00+01:00",
+        ),
+    ),
+    Row(
+        40,
+        "a zone that is none",
+        Refuses(
+            Lab::zones,
+            "unknown_zone: time zone is \"Mars/X\"; a name of the IANA time zone database (2025b), such as Europe/Berlin\n\
+         unknown_zone: time zone is \"\"; a name of the IANA time zone database (2025b), such as Europe/Berlin\n\
+         unknown_zone: time zone is \"../../etc\"; a name of the IANA time zone database (2025b), such as Europe/Berlin\n\
+         unknown_zone: time zone is \"europe/berlin\"; a name of the IANA time zone database (2025b), such as Europe/Berlin; did you mean Europe/Berlin?\n\
+         unknown_zone: time zone is \"Europe/Berlim\"; a name of the IANA time zone database (2025b), such as Europe/Berlin; did you mean Europe/Berlin or Europe/Dublin or Europe/Jersey?",
+        ),
+    ),
+    Row(
         45,
         "words in the environment that mean nothing",
         Refuses(
@@ -1815,47 +1856,6 @@ const ROWS: &[Row] = &[
             "unknown key `threads`; did you mean `threads_for`? at line 1 column 24\n\
          unknown variant `Pool`, expected one of `pool`, `inline`, `enqueue`, `hold` at line 1 column 14\n\
          invalid type: string \"4\", expected usize at line 1 column 14",
-        ),
-    ),
-    Row(
-        38,
-        "a duration that is none",
-        Refuses(
-            Lab::durations,
-            "bad_duration: duration is \"5x\"; a unit (ms, s, m, h or d) is needed at character 2, as in \"1h30m\"\n\
-         bad_duration: duration is \"-1s\"; a whole number is needed at character 1, as in \"1h30m\"\n\
-         bad_duration: duration is \"1e9h\"; a unit (ms, s, m, h or d) is needed at character 2, as in \"1h30m\"\n\
-         bad_duration: duration is \"\"; a whole number is needed at character 1, as in \"1h30m\"\n\
-         bad_duration: duration is \"5 m\"; a unit (ms, s, m, h or d) is needed at character 2, as in \"1h30m\"\n\
-         out_of_range: duration is \"99999999999999999999s\"; 0 to 100 years\n\
-         out_of_range: duration is \"40000d\"; 0 to 100 years",
-        ),
-    ),
-    Row(
-        39,
-        "a time that is none, or that no clock shows, or shows twice",
-        Refuses(
-            Lab::times,
-            "bad_time: time is \"2026-03-29T02:30:00\"; it has no zone; write it as 2026-03-29T02:30:00Z or with an offset, as 2026-03-29T02:30:00+01:00\n\
-         bad_time: time is \"2026-02-30T00:00:00Z\"; there is no day 30 in 2026-02; write it as 2026-03-29T02:30:00Z or with an offset, as 2026-03-29T02:30:00+01:00\n\
-         bad_time: time is \"2026-03-29T24:61:00Z\"; there is no hour 24; write it as 2026-03-29T02:30:00Z or with an offset, as 2026-03-29T02:30:00+01:00\n\
-         bad_time: time is \"2026-06-30T23:59:60Z\"; 60 is a leap second, which this clock does not count; write it as 2026-03-29T02:30:00Z or with an offset, as 2026-03-29T02:30:00+01:00\n\
-         bad_time: time is \"1969-12-31T23:59:59Z\"; it lies outside the years 1970 to 9999; write it as 2026-03-29T02:30:00Z or with an offset, as 2026-03-29T02:30:00+01:00\n\
-         bad_time: time is \"tomorrow\"; the year in 4 digits is needed at character 1; write it as 2026-03-29T02:30:00Z or with an offset, as 2026-03-29T02:30:00+01:00\n\
-         bad_time: time is \"2026-03-29 02:30\"; in Europe/Berlin clocks skip it: write 2026-03-29T01:59:59+01:00 or 2026-03-29T03:00:00+02:00\n\
-         bad_time: time is \"2026-10-25 02:30\"; in Europe/Berlin it comes twice: write 2026-10-25T02:30:00+02:00 or 2026-10-25T02:30:00+01:00",
-        ),
-    ),
-    Row(
-        40,
-        "a zone that is none",
-        Refuses(
-            Lab::zones,
-            "unknown_zone: time zone is \"Mars/X\"; a name of the IANA time zone database (2025b), such as Europe/Berlin\n\
-         unknown_zone: time zone is \"\"; a name of the IANA time zone database (2025b), such as Europe/Berlin\n\
-         unknown_zone: time zone is \"../../etc\"; a name of the IANA time zone database (2025b), such as Europe/Berlin\n\
-         unknown_zone: time zone is \"europe/berlin\"; a name of the IANA time zone database (2025b), such as Europe/Berlin; did you mean Europe/Berlin?\n\
-         unknown_zone: time zone is \"Europe/Berlim\"; a name of the IANA time zone database (2025b), such as Europe/Berlin; did you mean Europe/Berlin or Europe/Dublin or Europe/Jersey?",
         ),
     ),
     Row(
