@@ -16,6 +16,7 @@ mod desk;
 pub(crate) mod doors;
 mod due;
 mod edges;
+mod ending;
 mod ends;
 mod enqueue;
 mod errors;
