@@ -118,9 +118,16 @@ pub(crate) trait Calendar: Send + Sync {
     ) -> Result<(), Error>;
 
     /// Runs this as one look; what it would change is lost or refused.
-    fn look(&self, look: &mut dyn FnMut(&mut dyn Agenda) -> Result<(), Error>)
-    -> Result<(), Error>;
+    fn look(&self, look: Look<'_>) -> Result<(), Error>;
+
+    /// The same for whoever looks often, or while the store is being opened: what it needs is there already.
+    fn glance(&self, look: Look<'_>) -> Result<(), Error> {
+        self.look(look)
+    }
 }
+
+/// What is looked at.
+pub(crate) type Look<'a> = &'a mut dyn FnMut(&mut dyn Agenda) -> Result<(), Error>;
 
 /// [`Calendar::change`] with an answer.
 pub(crate) fn change<R>(
@@ -275,6 +282,19 @@ pub(crate) fn ended(
 /// The task of a slot runs again.
 pub(crate) fn reopened(agenda: &mut dyn Agenda, slot: &Slot) -> Result<(), Error> {
     agenda.end_slot(slot.schedule, slot.at, None)
+}
+
+/// [`Calendar::glance`] with an answer.
+pub(crate) fn glance<R>(
+    calendar: &(impl Calendar + ?Sized),
+    mut look: impl FnMut(&mut dyn Agenda) -> Result<R, Error>,
+) -> Result<R, Error> {
+    let mut answer = None;
+    calendar.glance(&mut |agenda| {
+        answer = Some(look(agenda)?);
+        Ok(())
+    })?;
+    answer.ok_or(Error::Closed)
 }
 
 /// A slot as it is noted.

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use crate::error::Error;
 use crate::key::Pattern;
 use crate::range::{Range, SPAN};
-use crate::retry::millis_opt;
+use crate::retry::{RETRY_DELAY_MAX, millis_opt};
 use crate::state::Reason;
 use crate::time::Timestamp;
 
@@ -91,7 +91,9 @@ impl Exclusive {
     /// Those that wait notice within some 10 s where a pool lives, and with the next
     /// [`run_pending`](crate::Client::run_pending); where tasks wait at more than 2,000 keys, each look is at
     /// the next 2,000. From then on two may run, so what they write outside should carry the number of
-    /// [`Context::fence`](crate::Context::fence), which grows with each holder. Default: as long as it runs.
+    /// [`Context::fence`](crate::Context::fence), which grows with each holder. The span
+    /// goes by the wall clock, as processes have no other in common: a clock that is set forward ends the hold
+    /// early, and one that is set back ends it late. Default: as long as it runs.
     ///
     /// ```
     /// # use litework::{Client, Context, Exclusive, Result, task};
@@ -218,8 +220,22 @@ impl Rate {
         i64::try_from(step).unwrap_or(i64::MAX)
     }
 
+    /// When the rate is even again. A moment further off than all starts of a period was noted by a clock that
+    /// has been set back since, and says nothing.
+    fn even_at(self, next_at: i64, now: Timestamp) -> i64 {
+        let most = self.step().saturating_mul(i64::from(self.count.max(1)));
+        let latest = now.as_millis().saturating_mul(1_000).saturating_add(most);
+        if next_at > latest { 0 } else { next_at }
+    }
+
+    /// No task is put off by it beyond this moment, unless the clock has been set back since.
+    pub(crate) fn latest_due(self, now: Timestamp) -> Timestamp {
+        now.after(Duration::from_millis(self.period_ms).max(RETRY_DELAY_MAX))
+    }
+
     /// When the next start is admitted, where the rate is even again at `next_at` (microseconds).
-    pub(crate) fn opens_at(self, next_at: i64) -> Timestamp {
+    pub(crate) fn opens_at(self, next_at: i64, now: Timestamp) -> Timestamp {
+        let next_at = self.even_at(next_at, now);
         let early = self.step().saturating_mul(i64::from(self.burst.max(1)) - 1);
         // Rounded up, so that a start is never early.
         let opens = next_at.saturating_sub(early).max(0);
@@ -228,8 +244,15 @@ impl Rate {
 
     /// When the rate is even again after a start at this moment.
     pub(crate) fn after_start(self, next_at: i64, now: Timestamp) -> i64 {
+        let next_at = self.even_at(next_at, now);
         next_at.max(now.as_millis().saturating_mul(1_000)).saturating_add(self.step())
     }
+}
+
+/// Until when something is closed. What is further off than anybody may close it was said by a clock that has
+/// been set back since.
+pub(crate) fn closed(until: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    until.filter(|until| *until <= now.after(RETRY_DELAY_MAX)).unwrap_or(Timestamp::MIN)
 }
 
 /// What holds for all tasks of a queue or of a kind together, in all processes; see
@@ -417,7 +440,7 @@ mod tests {
             let rate = Rate::per(count, Duration::from_millis(period_ms));
             let (mut now, mut next_at, mut starts) = (1_000_i64, 0_i64, Vec::new());
             for wait in waits {
-                now = (now + wait).max(rate.opens_at(next_at).as_millis());
+                now = (now + wait).max(rate.opens_at(next_at, Timestamp::clamped(now)).as_millis());
                 next_at = rate.after_start(next_at, Timestamp::clamped(now));
                 starts.push(now);
             }
@@ -435,12 +458,25 @@ mod tests {
             let rate = Rate::per(count, Duration::from_secs(60)).burst(burst);
             let now = Timestamp::clamped(1_000_000);
             let (mut next_at, mut at_once) = (0, 0);
-            while rate.opens_at(next_at) <= now && at_once < 100 {
+            while rate.opens_at(next_at, now) <= now && at_once < 100 {
                 next_at = rate.after_start(next_at, now);
                 at_once += 1;
             }
             prop_assert_eq!(at_once, burst);
         }
+    }
+
+    #[test]
+    fn what_a_clock_said_that_was_set_back_since_shuts_nothing() {
+        let (now, later) = (Timestamp::clamped(1_000_000), Timestamp::clamped(9_000_000_000_000));
+        let rate = Rate::per(3, Duration::from_secs(1)).burst(3);
+        let next_at = rate.after_start(rate.after_start(0, later), later);
+        assert_eq!(rate.opens_at(next_at, later), later, "one more may start");
+        assert!(rate.opens_at(next_at, now) <= now);
+        assert_eq!(rate.after_start(next_at, now), rate.after_start(0, now));
+        assert_eq!(closed(Some(later), now), Timestamp::MIN);
+        let said = now.after(RETRY_DELAY_MAX);
+        assert_eq!(closed(Some(said), now), said);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! A rule decides whether a task of its queue or kind may start; no task is ever written for it.
 
 use crate::error::Error;
-use crate::gate::{Limits, Rate};
+use crate::gate::{Limits, Rate, closed};
 use crate::options::check_name;
 use crate::time::Timestamp;
 
@@ -128,8 +128,8 @@ impl Rule {
         if self.paused_at.is_some() || self.max_running.is_some_and(|max| running >= max) {
             return Admits::No(None);
         }
-        let even = self.rate.map_or(Timestamp::MIN, |rate| rate.opens_at(self.next_at));
-        let opens_at = even.max(self.closed_until.unwrap_or(Timestamp::MIN));
+        let even = self.rate.map_or(Timestamp::MIN, |rate| rate.opens_at(self.next_at, now));
+        let opens_at = even.max(closed(self.closed_until, now));
         if opens_at > now { Admits::No(Some(opens_at)) } else { Admits::Yes }
     }
 

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::key::{Pattern, no_argument};
 use crate::range::SPAN;
 use crate::retry::millis;
+use crate::state::State;
 use crate::time::Timestamp;
 
 /// Bytes of a key that is made from arguments as they are.
@@ -434,6 +435,9 @@ pub(crate) struct Claim {
     pub(crate) delay: Option<Duration>,
 }
 
+/// A clock that is set back by no more takes no span away.
+const CLOCK_SLACK: Duration = Duration::from_secs(3_600);
+
 /// How long a stored task keeps its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -442,6 +446,17 @@ pub(crate) enum Held {
     End,
     /// Up to this moment, in milliseconds, whatever becomes of it.
     Until(i64),
+}
+
+impl Held {
+    /// Whether the key is free for others. A span that was said more than an hour later than it is now was said
+    /// by a clock that has been set back since, and would last until that time comes again.
+    pub(crate) fn is_over(self, state: State, said_at: Timestamp, now: Timestamp) -> bool {
+        match self {
+            Self::Until(moment) => moment <= now.as_millis() || said_at > now.after(CLOCK_SLACK),
+            Self::Start | Self::End => state.is_final(),
+        }
+    }
 }
 
 /// What becomes of a call that meets a task with its key.

@@ -8,7 +8,7 @@ use super::memory::Memory;
 use crate::backend::{
     Backend, Cancelled, Exchanged, LaneName, Offer, Operate, Over, Picked, Rescued,
 };
-use crate::calendar::{Agenda, Calendar, Maker};
+use crate::calendar::{Calendar, Look, Maker};
 use crate::deed::{Deed, Done, Tally};
 use crate::error::Error;
 use crate::filter::Filter;
@@ -238,10 +238,7 @@ impl Calendar for Spy {
         self.inner.change(work)
     }
 
-    fn look(
-        &self,
-        look: &mut dyn FnMut(&mut dyn Agenda) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    fn look(&self, look: Look<'_>) -> Result<(), Error> {
         count(&self.looks);
         self.inner.look(look)
     }

@@ -1,7 +1,7 @@
 //! Contract: schedules that are due make their tasks.
 
 use super::{
-    Agenda, Calendar, Known, Maker, Prepare, SLICE, change, look, may_fire, next_free, noted,
+    Agenda, Calendar, Known, Maker, Prepare, SLICE, change, glance, may_fire, next_free, noted,
     passed, set_next, still_open,
 };
 use crate::error::Error;
@@ -50,7 +50,7 @@ pub(crate) fn next_due(
     now: Timestamp,
     known: &Known,
 ) -> Result<Seen, Error> {
-    look(calendar, |agenda| {
+    glance(calendar, |agenda| {
         // First, so that a change that comes meanwhile is looked at again.
         let edition = agenda.edition()?;
         let set_back = !agenda.planned_after(now.after(SET_BACK), known, 1)?.is_empty();

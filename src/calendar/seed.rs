@@ -1,7 +1,7 @@
 //! Contract: schedules that code declares are stored when the file does not have them, and follow the code
 //! as far as no person has changed them.
 
-use super::{Agenda, Calendar, change, look, may_fire, plan, set_next};
+use super::{Agenda, Calendar, change, glance, may_fire, plan, set_next};
 use crate::error::Error;
 use crate::schedule::{Entry, Terms};
 use crate::time::Timestamp;
@@ -24,7 +24,7 @@ pub(crate) fn seed(
     program: &str,
     seeds: &[Seed],
 ) -> Result<(), Error> {
-    let differs = look(calendar, |agenda| {
+    let differs = glance(calendar, |agenda| {
         for seed in seeds {
             let Some(entry) = seeded(agenda, seed)? else { return Ok(true) };
             if differs(&entry, program, seed) || has_stalled(agenda, &entry)? {

@@ -1,10 +1,11 @@
 //! Sending a call twice makes one task, and a batch is stored as a whole or not at all.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use litework::{Context, Error, Filter, Result, task};
+use litework::{Context, Error, Failure, Filter, Rate, Result, Unique, task};
 
-use crate::common::{Lab, Log};
+use crate::common::{Lab, Log, eventually};
 
 crate::everywhere! {
     the_same_key_gives_the_same_task,
@@ -19,6 +20,7 @@ crate::everywhere! {
     a_queue_that_a_refused_batch_named_first_can_be_used_afterwards,
     a_key_twice_in_a_batch_is_one_task,
     an_empty_batch_is_nothing,
+    a_clock_that_has_shown_a_wrong_year_shuts_nothing,
 }
 
 #[task]
@@ -35,6 +37,35 @@ fn bill(order: i64) -> i64 {
 #[task]
 fn prices(list: HashMap<String, u32>) -> u32 {
     list.into_values().sum()
+}
+
+/// Asks for a pause at first.
+#[task]
+fn ask(ctx: &Context, host: &str) -> Result<()> {
+    let log = ctx.state::<Log>()?;
+    log.note(host);
+    if log.len() == 1 { Err(Failure::rate_limited(Duration::from_secs(1))) } else { Ok(()) }
+}
+
+fn a_clock_that_has_shown_a_wrong_year_shuts_nothing(lab: &Lab) {
+    let client = lab.builder().register(bill).register(ask).state(Log::default()).open().unwrap();
+    let (start, hour) = (lab.now(), Duration::from_secs(3_600));
+    let rated = || bill::with(7).rate_per_key("bills", Rate::per(1, hour));
+    let once = || bill::with(8).unique(Unique::arguments().within(hour));
+    lab.clock.set(start.after(hour * 24 * 365 * 10));
+    lab.wait(&client, &client.enqueue(rated()).unwrap()).unwrap();
+    let first = client.enqueue(once()).unwrap();
+    lab.wait(&client, &first).unwrap();
+    let asks = || client.enqueue(ask::with("a").queue("calls")).unwrap();
+    let limited = asks();
+    lab.settle(&client);
+    eventually("its queue is closed", || limited.refresh().unwrap().snoozes == 1);
+    lab.clock.set(start);
+    lab.wait(&client, &client.enqueue(rated()).unwrap()).unwrap();
+    let again = client.enqueue(once()).unwrap();
+    assert!(!again.is_existing());
+    assert!(client.enqueue(once()).unwrap().is_existing());
+    lab.wait(&client, &asks()).unwrap();
 }
 
 fn client(lab: &Lab, log: &Log) -> litework::Client {

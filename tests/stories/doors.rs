@@ -106,6 +106,28 @@ fn a_kind_first_named_in_a_transaction_that_failed_can_be_used_afterwards() {
 }
 
 #[test]
+fn write_keeps_nothing_when_its_body_ends_the_transaction() {
+    Lab::each_way(|lab| {
+        let client = client(lab, &Log::default());
+        let conn = theirs(lab);
+        for sql in ["COMMIT", "ROLLBACK", "ROLLBACK; BEGIN IMMEDIATE"] {
+            let answer = client.write(|tx| {
+                tx.connection().execute("INSERT INTO orders VALUES (7)", [])?;
+                tx.enqueue(ship::with(7))?;
+                let ended = tx.connection().execute_batch(sql);
+                assert_eq!(ended.is_err(), sql == "COMMIT", "{ended:?}");
+                Ok::<_, WriteError>(())
+            });
+            let WriteError::Queue(refused) = answer.unwrap_err() else { panic!("it is ours") };
+            assert_eq!(refused.code(), "not_stored", "{sql}: {refused}");
+            assert_eq!((orders(&conn), tasks(&client)), (0, 0), "{sql}");
+        }
+        client.write(|tx| tx.enqueue(ship::with(8)).map(drop)).unwrap();
+        assert_eq!(tasks(&client), 1);
+    });
+}
+
+#[test]
 fn write_follows_savepoints() {
     Lab::each_way(|lab| {
         let log = Log::default();

@@ -21,6 +21,7 @@ mod tied;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use self::compare::Pair;
 use self::offer::{KINDS, Places, QUEUES, Terms};
@@ -30,7 +31,7 @@ use crate::backends::sqlite::recorder::Edge;
 use crate::error::Error;
 use crate::event::EventKind;
 use crate::follow::Follow;
-use crate::gate::Gate;
+use crate::gate::{Gate, Rate};
 use crate::id::TaskId;
 use crate::options::Durability;
 use crate::outcome::{Outcome, Report};
@@ -331,6 +332,60 @@ fn who_may_not_be_able_to_start_keeps_a_lock_from_nobody_for_long() {
         assert!(claim(engine, 9, Terms::open(1)).is_empty(), "the lock is held");
         end(engine, &claimed[0], Outcome::Succeeded { result: "null".to_owned() });
         assert_eq!(claim(engine, 9, Terms::open(1))[0].id, ids[0], "and then goes on in order");
+    });
+}
+
+#[test]
+fn those_past_one_that_may_not_start_go_on_without_another_look() {
+    let rate = Gate::Rate(Rate::per(1, Duration::from_millis(1)));
+    for gate in [Gate::TURN, Gate::Limit { max: 1 }, rate] {
+        on_both(|engine| {
+            let gated = |kind: &str| {
+                let ties = Ties { gate: Some(gate), ..Ties::default() };
+                let wait_key = Some("a".to_owned());
+                let extra = Extra { wait_key, ties, ..Extra::default() };
+                NewTask { extra: Some(Box::new(extra)), ..task(kind) }
+            };
+            let ids = store(engine, vec![gated(KINDS[0]), gated(KINDS[1]), gated(KINDS[1])]);
+            let scope = Scope::kind(KINDS[0]);
+            engine.pause(&scope, Some(at(5))).expect("it is paused");
+            assert!(claim(engine, 6, Terms::open(1)).is_empty(), "the first has the place");
+            engine.open_gates(at(7)).expect("it answers");
+            let mut ran = Vec::new();
+            for now in 8..20 {
+                if now == 15 {
+                    assert_eq!(ran, ids[1..], "{gate:?}");
+                    engine.pause(&scope, None).expect("it is resumed");
+                }
+                for claimed in claim(engine, now, Terms::open(1)) {
+                    ran.push(claimed.id);
+                    end(engine, &claimed, Outcome::Succeeded { result: "null".to_owned() });
+                }
+            }
+            assert_eq!(ran, [ids[1], ids[2], ids[0]], "{gate:?}");
+        });
+    }
+}
+
+#[test]
+fn what_a_rate_has_put_off_by_a_clock_that_was_set_back_since_goes_on_with_the_next() {
+    on_both(|engine| {
+        let rate = Gate::Rate(Rate::per(1, Duration::from_millis(10)));
+        let ties = Ties { gate: Some(rate), ..Ties::default() };
+        let extra = Extra { wait_key: Some("a".to_owned()), ties, ..Extra::default() };
+        let gated = || NewTask { extra: Some(Box::new(extra.clone())), ..task(KINDS[0]) };
+        let wrong = 10 * 365 * 24 * 3_600_000;
+        let early = engine.enqueue(at(wrong), vec![gated(), gated()], None).expect("stored");
+        assert_eq!(claim(engine, wrong, Terms::open(1))[0].id, early[0].id);
+        let ids = store(engine, vec![gated(), gated()]);
+        let mut ran = Vec::new();
+        for now in 20..80 {
+            engine.open_gates(at(now)).expect("it answers");
+            ran.extend(claim(engine, now, Terms::open(1)).iter().map(|task| (now, task.id)));
+        }
+        let order = [ids[0], early[1].id, ids[1]];
+        assert_eq!(ran.iter().map(|(_, id)| *id).collect::<Vec<_>>(), order);
+        assert!(ran.windows(2).all(|two| two[1].0 >= two[0].0 + 10), "{ran:?}");
     });
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Book, Memory};
 use crate::backend::Cancelled;
-use crate::calendar::{Agenda, Calendar, Known, Maker};
+use crate::calendar::{Agenda, Calendar, Known, Look, Maker};
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::record::{NewTask, Stored};
@@ -229,10 +229,7 @@ impl Calendar for Memory {
         self.with(|book| work(book))
     }
 
-    fn look(
-        &self,
-        look: &mut dyn FnMut(&mut dyn Agenda) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    fn look(&self, look: Look<'_>) -> Result<(), Error> {
         self.with(|book| look(book))
     }
 }

@@ -434,7 +434,7 @@ impl Book {
         }
         let unique = self.tasks.get(&row).and_then(|task| task.extra.as_ref()?.ties.unique.clone());
         if let Some(unique) = unique.filter(|unique| !matches!(unique.held, Held::Until(_))) {
-            if self.is_taken(row, &unique.key) {
+            if self.taken_by(now, row, &unique.key).is_some() {
                 return false;
             }
             self.ties.kept.unique.insert(unique.key, row);

@@ -31,7 +31,7 @@ impl Book {
             return Ok(Finished { state: State::Succeeded, reason: None, due_at: None });
         }
         let key = self.key_let_go(row);
-        let superseded = key.as_ref().is_some_and(|key| self.ties.kept.unique.contains_key(key));
+        let superseded = key.as_ref().is_some_and(|key| self.taken_by(now, row, key).is_some());
         let crashed = u32::from(matches!(end.outcome, Outcome::Crashed { .. }));
         let spent = Spent {
             attempt,

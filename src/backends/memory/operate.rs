@@ -107,7 +107,7 @@ impl Book {
     }
 
     fn retry(&mut self, now: Timestamp, row: i64) -> Result<(), Error> {
-        self.take_key_again(row)?;
+        self.take_key_again(now, row)?;
         let step_ms = self.step_ms;
         let waits = self.stand_behind(row);
         self.edit(row, |task| {
@@ -137,15 +137,14 @@ impl Book {
     }
 
     /// A retried task is the only one of its unique key again, or is not retried.
-    fn take_key_again(&mut self, row: i64) -> Result<(), Error> {
+    fn take_key_again(&mut self, now: Timestamp, row: i64) -> Result<(), Error> {
         let extra = self.tasks.get(&row).and_then(|task| task.extra.as_ref());
         let unique = extra.and_then(|extra| extra.ties.unique.clone());
         let Some(unique) = unique.filter(|unique| !matches!(unique.held, Held::Until(_))) else {
             return Ok(());
         };
-        let other = self.ties.kept.unique.get(&unique.key).filter(|other| **other != row);
-        if let Some(other) = other.and_then(|other| self.tasks.get(other)) {
-            return Err(Error::NotUnique { existing: other.record.id });
+        if let Some(existing) = self.taken_by(now, row, &unique.key) {
+            return Err(Error::NotUnique { existing });
         }
         self.ties.kept.unique.insert(unique.key, row);
         Ok(())

@@ -9,7 +9,7 @@ use super::{Book, put};
 use crate::calendar;
 use crate::deed::Standing;
 use crate::error::Error;
-use crate::gate::{Gate, Limits, Rate};
+use crate::gate::{Gate, Limits, Rate, closed};
 use crate::id::TaskId;
 use crate::record::{NewTask, Stored, TaskRecord};
 use crate::rule::{Admits, Rule, Scope};
@@ -64,10 +64,16 @@ impl Ties {
         }
     }
 
-    fn opens_at(&self, key: &str, rate: Rate) -> Timestamp {
+    fn opens_at(&self, now: Timestamp, key: &str, rate: Rate) -> Timestamp {
         let (next_at, closed_until) = self.kept.rates.get(key).copied().unwrap_or_default();
-        rate.opens_at(next_at).max(closed_until)
+        rate.opens_at(next_at, now).max(closed(Some(closed_until), now))
     }
+}
+
+/// Whether the unique key of a task is free for others.
+fn is_over(task: &Task, now: Timestamp) -> bool {
+    let unique = task.extra.as_ref().and_then(|extra| extra.ties.unique.as_ref());
+    unique.is_none_or(|key| key.held.is_over(task.record.state, task.record.enqueued_at, now))
 }
 
 impl Book {
@@ -92,10 +98,16 @@ impl Book {
         u32::try_from(self.holders(key, state, now).count()).unwrap_or(u32::MAX)
     }
 
+    /// Whether one is scheduled by its rate.
+    fn put_off(&self, key: &str, rate: Rate, now: Timestamp) -> bool {
+        let latest = rate.latest_due(now);
+        self.holders(key, State::Scheduled, now).any(|task| task.record.due_at <= latest)
+    }
+
     /// Whether a task that is about to start may.
     pub(super) fn pass(&self, now: Timestamp, key: &str, gate: Gate) -> Pass {
         if let Gate::Rate(rate) = gate {
-            let opens_at = self.ties.opens_at(key, rate);
+            let opens_at = self.ties.opens_at(now, key, rate);
             return if opens_at > now { Pass::Later(opens_at) } else { Pass::Open };
         }
         let mut holders = self.holders(key, State::Running, now).map(|task| task.record.id);
@@ -113,7 +125,7 @@ impl Book {
         let waiting = self.ties.waiting.get(key).is_some_and(|waiting| !waiting.is_empty());
         let ready = self.count(key, State::Ready, now);
         let before = match gate {
-            Gate::Rate(_) => waiting || ready > 0 || self.count(key, State::Scheduled, now) > 0,
+            Gate::Rate(rate) => waiting || ready > 0 || self.put_off(key, rate, now),
             Gate::Lock { wait: false, .. } => false,
             Gate::Lock { .. } | Gate::Limit { .. } => {
                 self.count(key, State::Running, now) + ready >= gate.places()
@@ -138,26 +150,40 @@ impl Book {
         }
     }
 
-    /// Lets those that wait at a gate go on, as far as there are places.
+    /// Lets those that wait at a gate go on, as far as there are places; where only those stand before them that
+    /// may not be able to start, the first that could.
     pub(super) fn release(&mut self, now: Timestamp, key: &str) {
+        let mut is_first = true;
         loop {
             let first = self.ties.waiting.get(key).and_then(|waiting| waiting.first());
             let Some((_, row)) = first.copied() else { return };
             let gate = self.tasks.get(&row).and_then(|task| task.extra.as_ref()?.ties.gate);
             let gate = gate.unwrap_or(Gate::TURN);
-            let taken = self.count(key, State::Ready, now)
-                + match gate {
-                    Gate::Rate(_) => self.count(key, State::Scheduled, now),
-                    _ => self.count(key, State::Running, now),
-                };
-            if taken >= gate.places() {
-                return;
-            }
+            let ready = self.count(key, State::Ready, now);
+            let is_free = match gate {
+                Gate::Rate(rate) => ready == 0 && !self.put_off(key, rate, now),
+                _ => ready + self.count(key, State::Running, now) < gate.places(),
+            };
+            let next = if is_free {
+                Some(row)
+            } else {
+                self.next_past(now, key, gate).filter(|_| is_first)
+            };
+            let Some(row) = next else { return };
             self.effects.work = true;
-            if let Pass::Later(opens_at) = self.pass(now, key, gate) {
+            let gate = self.tasks.get(&row).and_then(|task| task.extra.as_ref()?.ties.gate);
+            let opens = match gate {
+                Some(gate @ Gate::Rate(_)) => self.pass(now, key, gate),
+                _ => Pass::Open,
+            };
+            if let Pass::Later(opens_at) = opens {
                 return self.postpone(row, opens_at);
             }
             self.pass_next(row);
+            if !is_free {
+                return;
+            }
+            is_first = false;
         }
     }
 
@@ -170,15 +196,18 @@ impl Book {
         });
     }
 
-    /// The first that waits at a gate at which there is a place, and is of another lane than all that may
-    /// pass next: theirs may be shut.
-    fn next_past(&self, now: Timestamp, key: &str) -> Option<i64> {
-        let first = |row: &i64| self.tasks.get(row);
+    /// The first that waits at a gate of which nobody who runs takes a place, and is of another lane than all
+    /// that may pass next: theirs may be shut.
+    fn next_past(&self, now: Timestamp, key: &str, gate: Gate) -> Option<i64> {
         let waiting = self.ties.waiting.get(key)?;
-        let gate = waiting.first().and_then(|(_, row)| first(row)?.extra.as_ref()?.ties.gate);
-        let gate = gate.unwrap_or(Gate::TURN);
-        let is_full = self.count(key, State::Running, now) >= gate.places();
-        if is_full || matches!(gate, Gate::Rate(_)) {
+        if let Gate::Rate(rate) = gate {
+            let latest = rate.latest_due(now);
+            let mut put_off = self.holders(key, State::Scheduled, now);
+            let far_off = put_off.find(|task| task.record.due_at > latest);
+            if far_off.is_some() || self.put_off(key, rate, now) {
+                return far_off.map(|task| task.record.id.row());
+            }
+        } else if self.count(key, State::Running, now) >= gate.places() {
             return None;
         }
         let lined_up: Vec<_> =
@@ -275,14 +304,8 @@ impl Book {
         let Some(claim) = new.claim().cloned() else { return Ok(None) };
         let Some(row) = self.ties.kept.unique.get(&claim.key).copied() else { return Ok(None) };
         let Some(task) = self.tasks.get(&row) else { return Ok(None) };
-        let held = task.extra.as_ref().and_then(|extra| Some(extra.ties.unique.as_ref()?.held));
         let state = task.record.state;
-        let is_over = match held {
-            Some(Held::Until(moment)) => moment <= now.as_millis(),
-            Some(Held::Start | Held::End) => state.is_final(),
-            None => true,
-        };
-        if is_over {
+        if is_over(task, now) {
             self.ties.kept.unique.remove(&claim.key);
             return Ok(None);
         }
@@ -357,9 +380,11 @@ impl Book {
         self.ties.kept.unique.insert(claim.key.clone(), row);
     }
 
-    /// Whether another task has a key by now.
-    pub(super) fn is_taken(&self, row: i64, key: &str) -> bool {
-        self.ties.kept.unique.get(key).is_some_and(|holder| *holder != row)
+    /// The other task that has a key by now.
+    pub(super) fn taken_by(&self, now: Timestamp, row: i64, key: &str) -> Option<TaskId> {
+        let other = self.ties.kept.unique.get(key).filter(|holder| **holder != row)?;
+        let other = self.tasks.get(other).filter(|task| !is_over(task, now))?;
+        Some(other.record.id)
     }
 
     /// Ends a task that has found its lock held.
@@ -423,14 +448,7 @@ impl Book {
     pub(super) fn open_gates(&mut self, now: Timestamp) {
         let keys: Vec<String> = self.ties.waiting.keys().cloned().collect();
         for key in keys {
-            let waiting = |book: &Self| book.ties.waiting.get(&key).map_or(0, BTreeSet::len);
-            let before = waiting(self);
             self.release(now, &key);
-            if waiting(self) == before
-                && let Some(row) = self.next_past(now, &key)
-            {
-                self.pass_next(row);
-            }
         }
     }
 
@@ -440,11 +458,11 @@ impl Book {
         let gate = task.extra.as_ref().and_then(|extra| extra.gate());
         if let Some((key, Gate::Rate(_))) = gate {
             let state = self.ties.kept.rates.entry(key.to_owned()).or_default();
-            state.1 = state.1.max(until);
+            state.1 = closed(Some(state.1), until).max(until);
         } else {
             let scope = Scope::queue(&*task.lane.0);
             let rule = self.ties.kept.rules.entry(scope).or_default();
-            rule.closed_until = rule.closed_until.max(Some(until));
+            rule.closed_until = Some(closed(rule.closed_until, until).max(until));
         }
     }
 }

@@ -308,14 +308,6 @@ impl Core {
         self.note_freed(freed)
     }
 
-    /// The same past those that may not be able to start.
-    pub(super) fn release_past(&mut self, now: Timestamp, key: &str) -> Result<(), Error> {
-        let next = gates::next_past(&self.conn, now, key)?;
-        let freed = next.iter().map(|next| gates::go_on(&self.conn, now, key, next, self.step_ms));
-        let freed = freed.collect::<Result<_, _>>()?;
-        self.note_freed(freed)
-    }
-
     /// Remembers what may go on.
     pub(super) fn note_freed(&mut self, freed: Vec<Freed>) -> Result<(), Error> {
         for freed in freed {

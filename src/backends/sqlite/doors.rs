@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use super::core::Core as WriteCore;
 
+use super::ending::Ending;
 use super::ends;
 use super::errors::{is_busy, not_stored};
 use super::finish::finish;
@@ -68,7 +69,9 @@ pub trait ClientExt {
     ///
     /// # Errors
     /// What `body` returns, and the errors of an enqueue. `Ok` means that the transaction was
-    /// committed; on an error nothing of it was stored, unless the code is `unknown_outcome`.
+    /// committed; on an error nothing of it was stored, unless the code is `unknown_outcome`. A COMMIT inside
+    /// of `body` fails and takes everything back, and one that has ended the transaction is answered
+    /// `not_stored`.
     fn write<R, E: From<Error>>(
         &self,
         body: impl FnOnce(&mut Write<'_>) -> Result<R, E>,
@@ -438,9 +441,11 @@ impl ClientExt for Client {
     ) -> Result<R, E> {
         self.hub.check_open()?;
         let answer = in_transaction(self, None, |write| {
+            let ending = Ending::watch(write.connection()).map_err(Refused::Ours)?;
             let answer = body(write);
             write.core.wrote_around();
-            answer.map_err(Refused::Theirs)
+            let value = answer.map_err(Refused::Theirs)?;
+            ending.check().map(|()| value).map_err(Refused::Ours)
         });
         answer.map_err(Refused::into_theirs)
     }
@@ -508,9 +513,12 @@ fn complete<R: Serialize, E>(
         // First, so that a body that holds nothing any more is not called.
         check_lease(write.core, completing.hold.id, completing.hold.lease)
             .map_err(Refused::Ours)?;
+        let ending = Ending::watch(write.connection()).map_err(Refused::Ours)?;
         let answer = body(write);
         write.core.wrote_around();
         let value = answer.map_err(Refused::Theirs)?;
+        ending.check().map_err(Refused::Ours)?;
+        drop(ending);
         let stored = end_with(write, completing, &value).map_err(Refused::Ours)?;
         Ok((value, stored))
     });

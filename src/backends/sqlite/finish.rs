@@ -273,7 +273,7 @@ fn settle_row(
     // One that has let its key go takes it again, to start again.
     let key = key.filter(|key| key.held == Held::Start).map(|key| key.key.clone());
     if let Some(key) = &key {
-        before.spent.superseded = unique::is_taken(&core.conn, row, key)?;
+        before.spent.superseded = unique::is_taken(&core.conn, now, row, key)?;
     }
     let change = settle(before.spent, outcome, &finish.retry, now, finish.chance);
     if !change.state.admits(change.reason) {

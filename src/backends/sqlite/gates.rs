@@ -11,9 +11,10 @@ use super::errors::{is_decode_error, not_stored};
 use super::row::{text, ties};
 use crate::error::Error;
 use crate::fault;
-use crate::gate::{Gate, Rate};
+use crate::gate::{Gate, Rate, closed};
 use crate::id::TaskId;
 use crate::options::{PRIORITY_MAX, PRIORITY_MIN};
+use crate::retry::RETRY_DELAY_MAX;
 use crate::state::rank;
 use crate::time::Timestamp;
 
@@ -49,22 +50,35 @@ pub(super) const BEFORE_RATE: &str = "SELECT EXISTS (SELECT 1 FROM litework_task
      OR EXISTS (SELECT 1 FROM litework_task \
      WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'waiting') \
      OR EXISTS (SELECT 1 FROM litework_task \
-     WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'scheduled' AND reason = 'rate')";
+     WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'scheduled' AND reason = 'rate' \
+     AND due_at <= ?2)";
 
 /// Whether a rate has its next. Two look-ups, as one with OR reads all that wait. Served by
 /// `litework_task_gate`.
 pub(super) const LINED_UP_RATE: &str = "SELECT EXISTS (SELECT 1 FROM litework_task \
      WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'ready') \
      OR EXISTS (SELECT 1 FROM litework_task \
-     WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'scheduled' AND reason = 'rate')";
+     WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'scheduled' AND reason = 'rate' \
+     AND due_at <= ?2)";
+
+/// Whether one is scheduled by its rate. Served by `litework_task_gate`.
+pub(super) const PUT_OFF: &str = "SELECT EXISTS (SELECT 1 FROM litework_task \
+     WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'scheduled' AND reason = 'rate' \
+     AND due_at <= ?2)";
+
+/// One that a rate has put off further than it can, as the clock was set back since. Served by
+/// `litework_task_gate`.
+pub(super) const FAR_OFF: &str = "SELECT id, lane, rank, priority, ties FROM litework_task \
+     WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'scheduled' AND reason = 'rate' \
+     AND due_at > ?2 LIMIT 1";
 
 /// Those that wait, in order. Served by `litework_task_gate`.
 pub(super) const WAITING: &str = "SELECT id, lane, rank, priority, ties FROM litework_task \
      WHERE wait_key = ?1 AND finished_at IS NULL AND state = 'waiting' ORDER BY rank, id";
 
 /// Served by the primary key.
-const PROMOTE: &str =
-    "UPDATE litework_task SET state = 'ready', reason = NULL WHERE id = ?1 AND state = 'waiting'";
+const PROMOTE: &str = "UPDATE litework_task SET state = 'ready', reason = NULL \
+     WHERE id = ?1 AND (state = 'waiting' OR reason = 'rate')";
 
 /// Served by the primary key.
 const POSTPONE: &str = "UPDATE litework_task SET state = 'scheduled', reason = 'rate', due_at = ?2, \
@@ -86,9 +100,10 @@ const GATE: &str = "SELECT wait_key, ties FROM litework_task WHERE id = ?1";
 
 const CLOSE: &str = "INSERT INTO litework_rule (scope, name, closed_until) VALUES (?1, ?2, ?3) \
      ON CONFLICT (scope, name) DO UPDATE \
-     SET closed_until = max(coalesce(closed_until, 0), excluded.closed_until)";
+     SET closed_until = CASE WHEN closed_until BETWEEN excluded.closed_until AND excluded.closed_until + ?4 \
+     THEN closed_until ELSE excluded.closed_until END";
 
-/// Served by the primary key of `litework_meta`. The next numbers. A count that another program has removed or damaged begins anew at the time of day in
+/// The next numbers. A count that another program has removed or damaged begins anew at the time of day in
 /// milliseconds, which no count has come to that grew by itself.
 const RESERVE: &str = "INSERT INTO litework_meta (name, value) VALUES ('fence', ?1 + ?2) \
      ON CONFLICT (name) DO UPDATE SET value = ?2 + CASE \
@@ -182,7 +197,7 @@ pub(super) fn pass(
     }
     match gate {
         Gate::Rate(rate) => {
-            let opens_at = opens_at(conn, key, rate)?;
+            let opens_at = opens_at(conn, now, key, rate)?;
             Ok(if opens_at > now { Pass::Later(opens_at) } else { Pass::Open })
         }
         Gate::Limit { max } => {
@@ -204,7 +219,7 @@ pub(super) fn pass_new(
     gate: Gate,
 ) -> Result<Pass, Error> {
     let before = match gate {
-        Gate::Rate(_) => exists(conn, BEFORE_RATE, key)?,
+        Gate::Rate(rate) => exists(conn, BEFORE_RATE, key, rate.latest_due(now))?,
         // It is skipped only if it finds the lock held when it starts.
         Gate::Lock { wait: false, .. } => false,
         gate => !has_place(conn, now, key, gate)?,
@@ -243,19 +258,19 @@ fn count(conn: &Connection, sql: &str, key: &str, max: u32) -> Result<u32, Error
         .map_err(not_stored)
 }
 
-fn exists(conn: &Connection, sql: &str, key: &str) -> Result<bool, Error> {
+fn exists(conn: &Connection, sql: &str, key: &str, latest: Timestamp) -> Result<bool, Error> {
     conn.prepare_cached(sql)
-        .and_then(|mut read| read.query_row([key], |row| row.get(0)))
+        .and_then(|mut read| read.query_row((key, latest.as_millis()), |row| row.get(0)))
         .map_err(not_stored)
 }
 
 /// When the rate of a key admits the next start.
-fn opens_at(conn: &Connection, key: &str, rate: Rate) -> Result<Timestamp, Error> {
+fn opens_at(conn: &Connection, now: Timestamp, key: &str, rate: Rate) -> Result<Timestamp, Error> {
     let (next_at, closed_until) = rate_state(conn, key)?;
-    Ok(rate.opens_at(next_at).max(closed_until))
+    Ok(rate.opens_at(next_at, now).max(closed(closed_until, now)))
 }
 
-fn rate_state(conn: &Connection, key: &str) -> Result<(i64, Timestamp), Error> {
+fn rate_state(conn: &Connection, key: &str) -> Result<(i64, Option<Timestamp>), Error> {
     let found = conn
         .prepare_cached(RATE_KEY)
         .and_then(|mut read| {
@@ -263,7 +278,7 @@ fn rate_state(conn: &Connection, key: &str) -> Result<(i64, Timestamp), Error> {
         })
         .map_err(not_stored)?;
     let (next_at, closed_until) = found.unwrap_or((0, None));
-    Ok((next_at, Timestamp::clamped(closed_until.unwrap_or(0))))
+    Ok((next_at, closed_until.map(Timestamp::clamped)))
 }
 
 /// Notes that a task has passed its gate: moves a rate on, and numbers the holder of a lock.
@@ -303,7 +318,9 @@ pub(super) fn close(
             Some(key) => ("key", key),
             None => ("queue", queue),
         };
-        conn.prepare_cached(CLOSE)?.execute((scope, name, until.as_millis()))
+        // What is further off than anybody may say was said by a clock that has been set back since.
+        let longest = i64::try_from(RETRY_DELAY_MAX.as_millis()).unwrap_or(i64::MAX);
+        conn.prepare_cached(CLOSE)?.execute((scope, name, until.as_millis(), longest))
     };
     close().map(drop).map_err(not_stored)
 }
@@ -350,16 +367,19 @@ pub(super) struct Next {
     pub(super) rank: i64,
     priority: i8,
     gate: Gate,
+    /// Others may pass before it, if they can start.
+    past: bool,
 }
 
 impl Next {
     /// Whether it has its place, as soon as it is known to be ready.
     pub(super) fn has_place(&self) -> bool {
-        !matches!(self.gate, Gate::Rate(_))
+        !self.past && !matches!(self.gate, Gate::Rate(_))
     }
 }
 
-/// Those that may go on, as far as there are places.
+/// Those that may go on, as far as there are places; where only those stand before them that may not be able to
+/// start, the first that could.
 pub(super) fn next(conn: &Connection, now: Timestamp, key: &str) -> Result<Vec<Next>, Error> {
     let mut read = conn.prepare_cached(WAITING).map_err(not_stored)?;
     let mut rows = read.query([key]).map_err(not_stored)?;
@@ -369,7 +389,7 @@ pub(super) fn next(conn: &Connection, now: Timestamp, key: &str) -> Result<Vec<N
         let next = waits(row).map_err(not_stored)?;
         let is_free = match next.gate {
             Gate::Lock { .. } => has_place(conn, now, key, next.gate)?,
-            Gate::Rate(_) => !exists(conn, LINED_UP_RATE, key)?,
+            Gate::Rate(rate) => !exists(conn, LINED_UP_RATE, key, rate.latest_due(now))?,
             Gate::Limit { max } => {
                 // Counted once; each that goes on takes one place more.
                 let before = taken.map_or_else(|| count(conn, TAKEN, key, max), Ok)?;
@@ -379,10 +399,14 @@ pub(super) fn next(conn: &Connection, now: Timestamp, key: &str) -> Result<Vec<N
         };
         // Limits of one key may differ from call to call.
         let alone = !matches!(next.gate, Gate::Limit { .. });
-        if is_free {
-            found.push(next);
+        if !is_free {
+            if found.is_empty() {
+                found.extend(past(conn, now, key, next.gate)?);
+            }
+            break;
         }
-        if alone || !is_free {
+        found.push(next);
+        if alone {
             break;
         }
     }
@@ -394,7 +418,7 @@ fn waits(row: &Row<'_>) -> rusqlite::Result<Next> {
     // What cannot be a priority is found out when the row is written.
     let priority = row.get::<_, i64>(3)?.clamp(PRIORITY_MIN.into(), PRIORITY_MAX.into());
     let priority = i8::try_from(priority).unwrap_or_default();
-    Ok(Next { row: row.get(0)?, lane: row.get(1)?, rank: row.get(2)?, priority, gate })
+    Ok(Next { row: row.get(0)?, lane: row.get(1)?, rank: row.get(2)?, priority, gate, past: false })
 }
 
 /// Makes it ready, or schedules it for the moment at which its rate admits it.
@@ -406,7 +430,7 @@ pub(super) fn go_on(
     step_ms: i64,
 ) -> Result<Freed, Error> {
     if let Gate::Rate(rate) = next.gate {
-        let opens_at = opens_at(conn, key, rate)?;
+        let opens_at = opens_at(conn, now, key, rate)?;
         if opens_at > now {
             let rank = rank(opens_at, next.priority, step_ms);
             let values = (next.row, opens_at.as_millis(), rank);
@@ -445,10 +469,10 @@ pub(super) fn forgotten(
 ) -> Result<Forgotten, Error> {
     let mut found = Forgotten::default();
     for _ in 0..KEYS_MAX {
-        let next = conn.prepare_cached(NEXT_KEY).and_then(|mut next| {
+        let waiting = conn.prepare_cached(NEXT_KEY).and_then(|mut next| {
             next.query_row([&*last], |row| Ok((row.get::<_, String>(0), row.get(1)?))).optional()
         });
-        let key = match next.map_err(not_stored)? {
+        let key = match waiting.map_err(not_stored)? {
             None => {
                 last.clear();
                 break;
@@ -461,7 +485,7 @@ pub(super) fn forgotten(
             }
             Some((Err(error), _)) => return Err(not_stored(error)),
         };
-        if !next_past(conn, now, &key)?.is_empty() {
+        if !next(conn, now, &key)?.is_empty() {
             found.keys.push(key.clone());
         }
         *last = key;
@@ -479,21 +503,30 @@ fn same_key(conn: &Connection, row: i64) -> Result<Vec<i64>, Error> {
         .map_err(not_stored)
 }
 
-/// Those that may go on, or else the first that could, past those that may pass next and are of other lanes.
-pub(super) fn next_past(conn: &Connection, now: Timestamp, key: &str) -> Result<Vec<Next>, Error> {
-    let found = next(conn, now, key)?;
-    if !found.is_empty() {
-        return Ok(found);
+/// The first that could go on past those that may pass next and are of other lanes, where no place is taken by
+/// one that runs. Should they be able to start after all, the claim asks again, and one of them waits once more.
+fn past(conn: &Connection, now: Timestamp, key: &str, gate: Gate) -> Result<Option<Next>, Error> {
+    let is_free = match gate {
+        Gate::Rate(rate) => {
+            let latest = rate.latest_due(now);
+            let far_off = conn
+                .prepare_cached(FAR_OFF)
+                .and_then(|mut read| read.query_row((key, latest.as_millis()), waits).optional())
+                .map_err(not_stored)?;
+            if far_off.is_some() {
+                return Ok(far_off);
+            }
+            !exists(conn, PUT_OFF, key, latest)?
+        }
+        Gate::Limit { max } => count(conn, RUNNING, key, max)? < max,
+        Gate::Lock { .. } => holder(conn, now, key)?.is_none(),
+    };
+    if !is_free {
+        return Ok(None);
     }
-    let first = |sql: &str| {
-        let found = conn.prepare_cached(sql)?.query_row([key], waits).optional();
-        found.map(|found| found.into_iter().collect::<Vec<_>>())
-    };
-    let waiting = first(WAITING).map_err(not_stored)?;
-    let is_free = match waiting.first().map(|first| first.gate) {
-        None | Some(Gate::Rate(_)) => false,
-        Some(Gate::Limit { max }) => count(conn, RUNNING, key, max)? < max,
-        Some(Gate::Lock { .. }) => holder(conn, now, key)?.is_none(),
-    };
-    if is_free { first(PAST).map_err(not_stored) } else { Ok(found) }
+    let found = conn
+        .prepare_cached(PAST)
+        .and_then(|mut read| read.query_row([key], waits).optional())
+        .map_err(not_stored)?;
+    Ok(found.map(|next| Next { past: true, ..next }))
 }

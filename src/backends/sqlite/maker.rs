@@ -8,7 +8,7 @@ use super::enqueue::Insert;
 use super::errors::not_stored;
 use super::{Sqlite, cancel};
 use crate::backend::{Backend, Cancelled};
-use crate::calendar::{Agenda, Calendar, Maker};
+use crate::calendar::{self, Agenda, Calendar, Maker};
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::options::Durability;
@@ -81,10 +81,13 @@ impl Calendar for Sqlite {
         Ok(())
     }
 
-    fn look(
-        &self,
-        look: &mut dyn FnMut(&mut dyn Agenda) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    fn look(&self, look: calendar::Look<'_>) -> Result<(), Error> {
         self.read("schedules", |conn| Ok(look(&mut Look { conn })?))
+    }
+
+    fn glance(&self, look: calendar::Look<'_>) -> Result<(), Error> {
+        self.check_usable()?;
+        let turn = self.inner.writer.turn()?;
+        turn.look(|conn| Ok(look(&mut Look { conn })))?
     }
 }

@@ -15,6 +15,7 @@ mod damaged;
 pub(crate) mod doors;
 mod due;
 mod edges;
+mod ending;
 mod ends;
 mod enqueue;
 mod errors;
@@ -478,7 +479,7 @@ impl Backend for Sqlite {
                 turn.transaction(self.durability, |core| {
                     let mut damaged = found.damaged.iter();
                     damaged.try_for_each(|row| damaged::end(core, *row, now))?;
-                    found.keys.iter().try_for_each(|key| core.release_past(now, key))
+                    found.keys.iter().try_for_each(|key| core.release(now, key))
                 })?;
             }
             if last.is_empty() && found.damaged.is_empty() {

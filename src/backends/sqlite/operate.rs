@@ -159,7 +159,7 @@ fn retry(core: &mut Core, now: Timestamp, id: TaskId, before: &Before) -> Result
     if before.sums() {
         return retry::batch(core, now, id).map(drop);
     }
-    take_key_again(core, row, before)?;
+    take_key_again(core, now, row, before)?;
     let rank = rank(now, before.priority, core.step_ms);
     let attempts = (before.attempt, before.attempts_max);
     let attempts_max = allow_again(&core.conn, now, row, attempts)?;
@@ -206,12 +206,12 @@ fn end_batch(core: &mut Core, now: Timestamp, id: TaskId, deed: Deed) -> Result<
 }
 
 /// A retried task is the only one of its unique key again, or is not retried.
-fn take_key_again(core: &Core, row: i64, before: &Before) -> Result<(), Error> {
+fn take_key_again(core: &Core, now: Timestamp, row: i64, before: &Before) -> Result<(), Error> {
     let unique = before.ties.as_ref().and_then(|ties| ties.unique.as_ref());
     let Some(unique) = unique.filter(|unique| !matches!(unique.held, Held::Until(_))) else {
         return Ok(());
     };
-    match unique::taken_by(&core.conn, row, &unique.key)? {
+    match unique::taken_by(&core.conn, now, row, &unique.key)? {
         Some(existing) => Err(Error::NotUnique { existing }),
         None => unique::take_again(&core.conn, row, &unique.key),
     }

@@ -170,7 +170,7 @@ fn run_again(core: &Core, now: Timestamp, row: i64) -> Result<bool, Error> {
     let ties = ties(&core.conn, row)?;
     let key = ties.unique.filter(|unique| !matches!(unique.held, Held::Until(_)));
     if let Some(unique) = key {
-        if unique::is_taken(&core.conn, row, &unique.key)? {
+        if unique::is_taken(&core.conn, now, row, &unique.key)? {
             return Ok(false);
         }
         unique::take_again(&core.conn, row, &unique.key)?;

@@ -16,11 +16,11 @@ use crate::record::{NewTask, Stored};
 use crate::state::{Reason, State, rank};
 use crate::ties::Extra;
 use crate::time::Timestamp;
-use crate::unique::{Claim, Held, OnConflict, Replace};
+use crate::unique::{Claim, OnConflict, Replace};
 
 /// Served by `litework_task_unique`.
 pub(super) const HOLDER: &str = "SELECT id, tag, state, due_at, priority, ties, lane, arguments IS NULL, \
-     wait_key, reason FROM litework_task WHERE unique_key = ?1";
+     wait_key, reason, enqueued_at FROM litework_task WHERE unique_key = ?1";
 
 /// Served by the primary key.
 const LET_GO: &str = "UPDATE litework_task SET unique_key = NULL WHERE id = ?1";
@@ -66,6 +66,7 @@ struct Holder {
     state: State,
     reason: Option<Reason>,
     due_at: Timestamp,
+    enqueued_at: Timestamp,
     priority: i8,
     lane: i64,
     has_payload: bool,
@@ -75,11 +76,8 @@ struct Holder {
 impl Holder {
     /// Whether its key is free for others.
     fn is_over(&self, now: Timestamp) -> bool {
-        match self.extra.ties.unique.as_ref().map(|key| key.held) {
-            Some(Held::Until(moment)) => moment <= now.as_millis(),
-            Some(Held::Start | Held::End) => self.state.is_final(),
-            None => true,
-        }
+        let unique = self.extra.ties.unique.as_ref();
+        unique.is_none_or(|key| key.held.is_over(self.state, self.enqueued_at, now))
     }
 }
 
@@ -132,6 +130,7 @@ fn holder(conn: &Connection, key: &str) -> Result<Option<Holder>, Error> {
                     state: state.and_then(|word| State::from_word(&word)).unwrap_or(State::Failed),
                     reason: reason.as_deref().and_then(Reason::from_word),
                     due_at: Timestamp::clamped(row.get(3)?),
+                    enqueued_at: Timestamp::clamped(row.get(10)?),
                     priority: row.get(4)?,
                     lane: row.get(6)?,
                     has_payload: row.get(7)?,
@@ -275,13 +274,28 @@ pub(super) fn let_go(conn: &Connection, row: i64) -> Result<(), Error> {
 }
 
 /// The other task that has a key by now.
-pub(super) fn taken_by(conn: &Connection, row: i64, key: &str) -> Result<Option<TaskId>, Error> {
-    Ok(holder(conn, key)?.map(|holder| holder.id).filter(|id| id.row() != row))
+pub(super) fn taken_by(
+    conn: &Connection,
+    now: Timestamp,
+    row: i64,
+    key: &str,
+) -> Result<Option<TaskId>, Error> {
+    let other = holder(conn, key)?.filter(|holder| holder.id.row() != row);
+    let Some(other) = other else { return Ok(None) };
+    if other.is_over(now) {
+        return let_go(conn, other.id.row()).map(|()| None);
+    }
+    Ok(Some(other.id))
 }
 
 /// Whether another task has a key by now.
-pub(super) fn is_taken(conn: &Connection, row: i64, key: &str) -> Result<bool, Error> {
-    taken_by(conn, row, key).map(|other| other.is_some())
+pub(super) fn is_taken(
+    conn: &Connection,
+    now: Timestamp,
+    row: i64,
+    key: &str,
+) -> Result<bool, Error> {
+    taken_by(conn, now, row, key).map(|other| other.is_some())
 }
 
 /// A task that has let its key go has to start again.
