@@ -351,7 +351,7 @@ fn runs_that_follow_each_other_keep_their_pauses(lab: &Lab) {
     let good = Schedule::after_finish("tick", MINUTE, tick::with("t"));
     let bad = Schedule::after_finish("fail", MINUTE, fail::with()).pause_after_error(HOUR);
     let client = bench.open([good, bad]);
-    bench.advance(&client, SECOND);
+    bench.advance(&client, Duration::ZERO);
     let next = |name| client.schedules().get(name).unwrap().next_at;
     assert_eq!(next("tick"), Some(lab.now().after(MINUTE)));
     assert_eq!(next("fail"), Some(lab.now().after(HOUR)));
@@ -687,7 +687,7 @@ fn a_schedule_asked_for_twice_runs_twice(lab: &Lab) {
 fn an_edit_of_what_follows_its_end_does_not_run_it_at_once(lab: &Lab) {
     let bench = Bench::new(lab);
     let client = bench.open([Schedule::after_finish("tick", HOUR, tick::with("t"))]);
-    bench.advance(&client, SECOND);
+    bench.advance(&client, Duration::ZERO);
     let ended = lab.now();
     bench.advance(&client, 10 * MINUTE);
     let edited =
