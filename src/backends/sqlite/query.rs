@@ -8,7 +8,7 @@ use std::time::Duration;
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 
-use super::row::ties_of;
+use super::errors::is_decode_error;
 use super::{row, schema};
 use crate::error::Error;
 use crate::filter::Filter;
@@ -361,8 +361,8 @@ pub(super) fn template(conn: &Connection, id: TaskId) -> Read<Option<NewTask>> {
             extra: Extra {
                 owner: row.get(7)?,
                 name: row.get(11)?,
-                wait_key: row.get(12)?,
-                ties: ties_of(row.get(13)?),
+                wait_key: row::text(row, 12),
+                ties: row::ties(row, 13),
                 ..Extra::default()
             }
             .of_copy(),
@@ -370,7 +370,15 @@ pub(super) fn template(conn: &Connection, id: TaskId) -> Read<Option<NewTask>> {
             trace: None,
         })
     });
-    Ok(found.optional()?)
+    match found {
+        Err(error) if is_decode_error(&error) => {
+            // Told by its column, where a record has that too.
+            get(conn, id)?;
+            let (row, reason) = (id.row(), error.to_string());
+            Err(Error::BadRow { row, column: "options", reason }.into())
+        }
+        found => Ok(found.optional()?),
+    }
 }
 
 /// What [`prior`] reads.
