@@ -9,7 +9,7 @@ use crate::handle::Handle;
 use crate::handle::off_runtime;
 use crate::hub::{Calling, Hub};
 use crate::json;
-use crate::key::check_key;
+use crate::key::check_idempotency_key;
 use crate::quota::Quota;
 use crate::record::{NewTask, TaskRecord};
 use crate::ties::{Extra, Ref, Ties};
@@ -164,7 +164,7 @@ impl Hub {
             names.push(name);
         }
         if let Some(key) = key {
-            check_key("idempotency key", &key)?;
+            check_idempotency_key(&key)?;
             let batch = Batch::new(members, Some(print(&tasks[1..])));
             tasks[0].arguments = json::encode(&batch, self.limits)?;
             tasks[0].key = Some(key);

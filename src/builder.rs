@@ -574,15 +574,15 @@ impl Builder {
             life: Life::default(),
         });
         // What a dead process left behind comes back before anything new is stored.
-        hub.backend.rescue(hub.clock.now(), 0)?;
-        hub.backend.declare(&self.declared(&hub.catalog))?;
-        hub.backend.open_gates(hub.clock.now())?;
+        hub.backend.rescue(hub.clock.now(), 0).map_err(Error::of_open)?;
+        hub.backend.declare(&self.declared(&hub.catalog)).map_err(Error::of_open)?;
+        hub.backend.open_gates(hub.clock.now()).map_err(Error::of_open)?;
         if let Some(schedules) = schedules {
-            seeds::store(&hub, schedules)?;
+            seeds::store(&hub, schedules).map_err(Error::of_open)?;
         }
-        self.start(&hub, registry)?;
+        self.start(&hub, registry).map_err(Error::of_open)?;
         if mode != Mode::Pool {
-            intake::take_at_open(&hub)?;
+            intake::take_at_open(&hub).map_err(Error::of_open)?;
         }
         Ok(Client::open(hub))
     }

@@ -294,6 +294,16 @@ impl Error {
             .unwrap_or_else(|report| Err(Self::Storage { reason: report.message, source: None }))
     }
 
+    /// What it means to one who opens a client, and stores no call that could be sent again.
+    pub(crate) fn of_open(self) -> Self {
+        match self {
+            Self::Unknown { reason, source } => {
+                Self::Storage { reason: format!("the file was not opened: {reason}"), source }
+            }
+            error => error,
+        }
+    }
+
     pub(crate) fn invalid(
         code: &'static str,
         place: impl Into<String>,

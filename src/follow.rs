@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::error::Error;
 use crate::event::{EventKind, EventRecord};
 use crate::gate::{Gate, Rate};
+use crate::key::EVENT_PREFIX;
 use crate::outcome::{Report, cut_characters};
 use crate::state::Reason;
 
@@ -104,7 +105,7 @@ impl Follow {
 
 /// What the keys of those begin with that follow a task.
 pub(crate) fn key_prefix(task: &str) -> String {
-    if task.is_empty() { "event/".to_owned() } else { format!("event/{task}/") }
+    if task.is_empty() { EVENT_PREFIX.to_owned() } else { format!("{EVENT_PREFIX}{task}/") }
 }
 
 /// The id of an end: that of the task, and which of its runs it was.

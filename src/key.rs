@@ -111,6 +111,21 @@ pub(crate) fn check_key(place: &str, key: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// How the idempotency keys of those begin that follow an end; nobody else's may.
+pub(crate) const EVENT_PREFIX: &str = "event/";
+
+/// The idempotency key of a call or a flow, in its range.
+pub(crate) fn check_idempotency_key(key: &str) -> Result<(), Error> {
+    let place = "idempotency key";
+    check_key(place, key)?;
+    if key.starts_with(EVENT_PREFIX) {
+        let allowed =
+            "a key that does not begin with `event/`, as those of tasks that follow others do";
+        return Err(Error::invalid("bad_key", place, key, allowed));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::gate::{Exclusive, Limit, Rate};
 use crate::id::TaskId;
 use crate::json::{self, JsonError, JsonLimits};
-use crate::key::check_key;
+use crate::key::check_idempotency_key;
 use crate::options::Options;
 use crate::retry::Retry;
 use crate::ties::{Links, Policy};
@@ -484,7 +484,7 @@ impl CallOptions {
     /// The key, in its range.
     pub(crate) fn checked_key(&self) -> Result<Option<&str>, Error> {
         let key = self.key.as_deref();
-        key.map_or(Ok(()), |key| check_key("idempotency key", key))?;
+        key.map_or(Ok(()), check_idempotency_key)?;
         Ok(key)
     }
 

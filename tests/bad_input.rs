@@ -1016,6 +1016,14 @@ const ROWS: &[Row] = &[
         ),
     ),
     Row(
+        19,
+        "a key like those of tasks that follow an end",
+        Refuses(
+            |lab| lab.enqueue(echo(1).key("event/mine")),
+            "bad_key: idempotency key is \"event/mine\"; a key that does not begin with `event/`, as those of tasks that follow others do",
+        ),
+    ),
+    Row(
         20,
         "the same key with other arguments",
         Is(
@@ -1541,6 +1549,18 @@ const ROWS: &[Row] = &[
         Refuses(
             |lab| lab.open(lab.dir.path(), |b| b),
             "not_a_queue_file: <dir>: it is a directory",
+        ),
+    ),
+    Row(
+        31,
+        "a path that is SQLite's word for something else",
+        Refuses(
+            |lab| {
+                let open = |path: &str| lab.open(Path::new(path), |b| b);
+                [open(":memory:"), open("file:a.db?mode=memory")].join("\n")
+            },
+            "not_a_queue_file: :memory:: it is SQLite's word for something else than a file; give the path of one, or use `Client::in_memory`\n\
+         not_a_queue_file: file:a.db?mode=memory: it is SQLite's word for something else than a file; give the path of one, or use `Client::in_memory`",
         ),
     ),
     Row(

@@ -695,6 +695,25 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_for_a_damaged_row_is_told_which_and_where() {
+        for (column, change) in [
+            ("options", "options = CAST(x'ff' AS TEXT)"),
+            ("tags", "tags = CAST(x'ff' AS TEXT)"),
+            ("attempts_max", "attempts_max = -3"),
+        ] {
+            let bench = Bench::new();
+            let id = bench.store(1, NOW)[0];
+            bench.damage(change, id);
+            let copied = bench.engine.template(id).expect_err("it cannot be copied");
+            let Error::BadRow { row, column: told, .. } = copied else { panic!("{copied:?}") };
+            assert_eq!((row, told), (id.row(), column));
+            let why = bench.engine.facts(at(NOW), id);
+            let code = why.map_err(|error| error.code()).err();
+            assert_eq!(code, (column != "options").then_some("bad_row"), "{column}");
+        }
+    }
+
+    #[test]
     fn a_number_that_can_grow_no_more_ends_its_row() {
         let bench = Bench::new();
         let ids = bench.store(1, NOW);

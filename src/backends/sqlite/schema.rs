@@ -337,6 +337,12 @@ pub(super) fn set_synchronous(conn: &Connection, level: Durability) -> rusqlite:
 
 /// A regular file with one name, or nothing yet. A link would give one file two journals.
 pub(super) fn check_path(path: &Path) -> Result<(), Error> {
+    let text = path.to_string_lossy();
+    if text == ":memory:" || text.starts_with("file:") {
+        let reason = "it is SQLite's word for something else than a file; give the path of one, or use \
+                      `Client::in_memory`";
+        return Err(bad_file("not_a_queue_file", path, reason, None));
+    }
     let meta = match std::fs::symlink_metadata(path) {
         Ok(meta) => meta,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
