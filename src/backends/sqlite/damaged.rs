@@ -368,13 +368,11 @@ mod tests {
                 let ids: Vec<_> = (0..3).map(|_| enqueue(&bench, at_gate(gate))).collect();
                 let waiter = enqueue(&bench, after(&ids[1..2]));
                 bench.damage(change, ids[1]);
-                let mut now = NOW;
                 let mut finishes = Vec::new();
-                for _ in 0..9 {
+                for now in NOW..NOW + 9 {
                     let done = bench.exchange(now, &finishes);
                     assert!(done.finished.iter().all(Result::is_ok), "{gate:?}, {change}");
                     finishes = done.claimed.iter().map(success).collect();
-                    now += 1;
                 }
                 assert_eq!(open(&bench), 0, "{gate:?}, {change}");
                 assert_eq!(bench.states(&[ids[2]]), [(State::Succeeded, None)]);
