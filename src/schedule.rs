@@ -10,7 +10,6 @@ mod entry;
 use std::fmt;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeZone};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -26,7 +25,7 @@ use crate::range::{Range, SPAN};
 use crate::state::State;
 use crate::task::{AnyCall, CallOptions, Due, IntoCall};
 use crate::ties::check_task_name;
-use crate::time::Timestamp;
+use crate::time::{AsMoment, Timestamp};
 use crate::timing::{Bounds, Slots, Timing};
 
 /// How late a run may be and still count as on time, where a schedule says nothing of it.
@@ -179,13 +178,9 @@ impl Schedule {
     /// At this moment, from 1970 to 9999 (`time_out_of_range`), and never again. One that had passed when the
     /// schedule was stored does not fire, unless it is within [`grace`](Self::grace).
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
-    pub fn once<C: IntoCall, Z: TimeZone>(
-        name: impl Into<String>,
-        at: DateTime<Z>,
-        call: C,
-    ) -> Self {
+    pub fn once<C: IntoCall>(name: impl Into<String>, at: impl AsMoment, call: C) -> Self {
         // What is out of range is told when the schedule is stored.
-        let ms = at.timestamp_millis();
+        let ms = at.as_unix_millis();
         let moment = Timestamp::from_millis(ms);
         let mut schedule = Self::new(name, Timing::Once { at: moment.unwrap_or_default() }, call);
         schedule.terms.bad_moment = moment.is_none().then_some(ms);
@@ -229,14 +224,14 @@ impl Schedule {
 
     /// No slot is before this moment; an interval is counted from it, and it is its first slot.
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
-    pub fn starting<Z: TimeZone>(self, at: DateTime<Z>) -> Self {
-        self.terms(|terms| terms.starts_at = terms.moment(at.timestamp_millis()))
+    pub fn starting(self, at: impl AsMoment) -> Self {
+        self.terms(|terms| terms.starts_at = terms.moment(at.as_unix_millis()))
     }
 
     /// No slot is after this moment.
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
-    pub fn ending<Z: TimeZone>(self, at: DateTime<Z>) -> Self {
-        self.terms(|terms| terms.ends_at = terms.moment(at.timestamp_millis()))
+    pub fn ending(self, at: impl AsMoment) -> Self {
+        self.terms(|terms| terms.ends_at = terms.moment(at.as_unix_millis()))
     }
 
     /// It has ended when it has made so many tasks, 1 to 1,000,000,000 (`out_of_range`), those not counted
@@ -308,7 +303,11 @@ impl Schedule {
         }
         refuse_unfit(&call.with)?;
         let CallOptions { options, owner, tags, meta, links, .. } = call.with;
-        terms.arguments = Some(parsed(&(call.encode)(limits)?));
+        let arguments = (call.encode)(limits)?;
+        // Those of a type without fields are `null`, which takes the same as none.
+        let arguments = if arguments == "null" { "{}" } else { &arguments };
+        let arguments = json::check_object(arguments.as_bytes(), limits)?;
+        terms.arguments = Some(serde_json::from_str(arguments).unwrap_or_default());
         terms.options = options;
         terms.owner = owner;
         terms.tags = tags.into_iter().map(Into::into).collect();
@@ -316,11 +315,6 @@ impl Schedule {
         terms.task_name = links.and_then(|links| links.name);
         Ok(terms)
     }
-}
-
-/// Arguments were encoded as the object that they are.
-fn parsed(arguments: &str) -> Map<String, Value> {
-    serde_json::from_str(arguments).unwrap_or_default()
 }
 
 /// Refuses what makes no sense for a call that is made again and again.

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeZone};
 use serde_json::Value;
 
 use super::entry::Entry;
@@ -12,7 +11,7 @@ use crate::error::Error;
 use crate::options::Options;
 use crate::task::Due;
 use crate::ties::check_task_name;
-use crate::time::Timestamp;
+use crate::time::{AsMoment, Timestamp};
 use crate::timing::Timing;
 
 /// What a schedule is to be from now on; see [`Schedules::edit`](crate::Schedules::edit). What is not said
@@ -74,8 +73,8 @@ impl ScheduleEdit {
 
     /// See [`Schedule::once`](crate::Schedule::once).
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
-    pub fn once<Z: TimeZone>(mut self, at: DateTime<Z>) -> Self {
-        let at = self.terms.moment(at.timestamp_millis()).unwrap_or_default();
+    pub fn once(mut self, at: impl AsMoment) -> Self {
+        let at = self.terms.moment(at.as_unix_millis()).unwrap_or_default();
         self.timing(Timing::Once { at })
     }
 
@@ -86,14 +85,14 @@ impl ScheduleEdit {
 
     /// See [`Schedule::starting`](crate::Schedule::starting).
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
-    pub fn starting<Z: TimeZone>(self, at: DateTime<Z>) -> Self {
-        self.terms(|terms| terms.starts_at = terms.moment(at.timestamp_millis()))
+    pub fn starting(self, at: impl AsMoment) -> Self {
+        self.terms(|terms| terms.starts_at = terms.moment(at.as_unix_millis()))
     }
 
     /// See [`Schedule::ending`](crate::Schedule::ending).
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
-    pub fn ending<Z: TimeZone>(self, at: DateTime<Z>) -> Self {
-        self.terms(|terms| terms.ends_at = terms.moment(at.timestamp_millis()))
+    pub fn ending(self, at: impl AsMoment) -> Self {
+        self.terms(|terms| terms.ends_at = terms.moment(at.as_unix_millis()))
     }
 
     /// It has no end.
