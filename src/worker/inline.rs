@@ -10,6 +10,7 @@
 //! handed back, and `run_pending` returns what it did until then.
 
 mod caller;
+mod gather;
 #[cfg(feature = "testing")]
 mod step;
 
@@ -33,20 +34,17 @@ use crate::hub::Stepper;
 use crate::hub::{Hub, Pending, PendingRunner, Ran, Runner, Stopped, Stops};
 use crate::id::TaskId;
 use crate::inside;
-use crate::intake::{self, Left};
+use crate::intake::Left;
 use crate::mode::Mode;
 use crate::outcome::Outcome;
 use crate::record::{Claimed, Finish, Finished, Member};
 use crate::registry::Registry;
 use crate::retry::Retry;
 use crate::state::{Reason, State};
-use crate::ticker::Ticker;
 use crate::time::{Clock, Timestamp};
 
 /// Tasks within tasks run in place down to this depth.
 const DEPTH_MAX: u32 = 32;
-/// A call of `run_pending` removes what ended long ago for about this long, and goes on in the next.
-const PRUNE_FOR: Duration = Duration::from_millis(20);
 /// Attempts follow each other in place for at most this long.
 const IN_PLACE: Duration = Duration::from_secs(10);
 
@@ -375,24 +373,6 @@ impl Inline {
         Ok(())
     }
 
-    /// What a pool's keeper does by and by: what could not be stored, what others have left behind, gates that
-    /// nobody holds, and what ended long ago.
-    fn look_after(&self, owner: i64) -> Result<(), Error> {
-        self.flush_unkept()?;
-        self.backend.rescue(self.clock.now(), owner)?;
-        self.backend.open_gates(self.clock.now())?;
-        self.prune();
-        Ok(())
-    }
-
-    /// Removes a slice of what ended long ago, where that is due. Whatever ended in callers until now
-    /// counts: nobody else looks after their file.
-    fn prune(&self) {
-        if let Some(hub) = self.hub.upgrade() {
-            hub.pruner.work_for(PRUNE_FOR);
-        }
-    }
-
     /// What `run_pending` offers: one place at a time.
     fn pending_caller(&self, pending: &Pending) -> Result<Arc<Caller>, Error> {
         self.caller(Some(Selected { only: pending.only.clone(), except: pending.except.clone() }))
@@ -544,25 +524,6 @@ impl PendingRunner for Inline {
 }
 
 impl Inline {
-    /// Makes the tasks of schedules that are due.
-    pub(super) fn fire_schedules(&self) -> Result<(), Error> {
-        let Some(hub) = self.hub.upgrade().filter(|_| !self.minder.is_draining()) else {
-            return Ok(());
-        };
-        let mut ticker = Ticker::new(&hub);
-        ticker.tick(&hub, true)?;
-        while !ticker.is_done(&hub) && !self.minder.is_draining() {
-            ticker.tick(&hub, true)?;
-        }
-        Ok(())
-    }
-
-    /// Makes tasks of what programs in other languages have written.
-    fn take_inbox(&self) -> Result<Left, Error> {
-        let Some(hub) = self.hub.upgrade() else { return Ok(Left::Nothing) };
-        intake::take_all(&hub, || !self.minder.is_draining())
-    }
-
     /// Runs what is due, until nothing more is.
     fn run_due(
         &self,
