@@ -397,7 +397,7 @@ fn a_process_that_was_idle_for_long_is_not_taken_for_hung() {
 
 /// G4: while another program holds the write lock, nobody can renew, which says nothing of him.
 #[test]
-#[ignore = "needs 60 s"]
+#[ignore = "needs 40 s"]
 fn a_process_that_waits_for_a_long_transaction_of_others_is_not_taken_for_hung() {
     let field = Field::default();
     let mut child = deeds::pool(&field, &[does("wait")]);
