@@ -8,6 +8,7 @@ use super::Book;
 use super::task::LaneName;
 use super::ties::Pass;
 use crate::backend::{Offer, Picked, Room};
+use crate::gate::Gate;
 use crate::id::TaskId;
 use crate::record::Claimed;
 use crate::rule::Admits;
@@ -199,6 +200,10 @@ impl Book {
         }
         let Some((key, gate)) = gate else { return };
         let fence = self.passed(now, &key, gate);
+        if matches!(gate, Gate::Rate(_)) {
+            // The next of its rate is to be scheduled.
+            self.aside.push(row);
+        }
         if let Some(extra) = self.tasks.get_mut(&row).and_then(|task| task.extra.as_mut()) {
             extra.fence = fence;
         }
@@ -241,8 +246,6 @@ impl Book {
             task.record.stuck = false;
             found = Found::Task(Box::new(task.claimed(owner, now)));
         });
-        // The next of its rate is to be scheduled.
-        self.aside.push(row);
         found
     }
 }
