@@ -22,8 +22,17 @@ pub(crate) enum Notice {
     Foreign,
     /// Somebody in this process asked the running task of this row to stop.
     Cancel(i64),
+    /// An end has made room in a limited queue or kind; the pool of this number has looked already.
+    Room(i64),
     /// The clock was moved by hand.
     Clock,
+}
+
+impl Notice {
+    /// This process committed work, or only room for it in which this pool has looked already.
+    pub(crate) fn of_work(looked: Option<i64>) -> Self {
+        looked.map_or(Self::Work, Self::Room)
+    }
 }
 
 /// What a waiter hears.

@@ -371,7 +371,7 @@ impl Listener for Minder {
                     self.wake.notify_one();
                 }
             }
-            Notice::Work | Notice::Clock => {}
+            Notice::Work | Notice::Room(_) | Notice::Clock => {}
         }
     }
 }

@@ -143,6 +143,11 @@ impl Pool {
         self.places().map(|places| places.owner)
     }
 
+    /// The number of the owner, without its lock.
+    pub(super) fn number(&self) -> i64 {
+        self.number.load(Ordering::SeqCst)
+    }
+
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -422,7 +427,7 @@ impl Pool {
         let Some(first) = claimed.first() else { return };
         // They were claimed for one number. When it was given up meanwhile, or the pool stops, it is
         // too late to begin them.
-        let late = first.lease.owner != self.number.load(Ordering::SeqCst);
+        let late = first.lease.owner != self.number();
         if late || state.phase != Phase::Running {
             let now = self.clock.now();
             state.counts.handed_back += claimed.len();

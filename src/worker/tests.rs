@@ -20,6 +20,7 @@ use crate::client::Client;
 use crate::context::{Context, States, StopReason};
 use crate::error::Error;
 use crate::event::EventKind;
+use crate::gate::{Exclusive, Limits};
 use crate::hub::{Pending, PendingRunner, Ran, Runner, Stops};
 use crate::id::TaskId;
 use crate::mishap::{WriteFault, WritePoint};
@@ -27,6 +28,7 @@ use crate::mode::Mode;
 use crate::outcome::{Outcome, Report, Result as TaskResult};
 use crate::record::{Finish, Member, NewTask};
 use crate::registry::{Definition, Registry, Task};
+use crate::rule::Scope;
 use crate::state::State;
 use crate::watch::Notice;
 
@@ -526,6 +528,38 @@ fn a_pool_and_its_callers_run_no_two_tasks_with_a_crash_on_record_side_by_side()
         assert!(pool.wait_idle(Instant::now() + LONG));
         pool.leave().expect("it ends");
     });
+}
+
+/// One runs at a time, and each end is what lets the next one start.
+#[test]
+fn the_commit_that_ends_a_task_starts_the_next_and_no_other_commit_looks_for_it() {
+    const TASKS: usize = 40;
+    for locked in [true, false] {
+        let place = Place::new();
+        let pool = place.start(2).expect("it starts");
+        let door = || Exclusive::lock("door").wait();
+        let call = || if locked { Hold.call().exclusive(door()) } else { Hold.call() };
+        if !locked {
+            let one = Limits::none().max_running(1);
+            place.client.set_limits(&Scope::kind("hold"), one).expect("it is set");
+        }
+        let handles = place.client.enqueue_many((0..TASKS).map(|_| call())).expect("stored");
+        place.gate.wait_for(1);
+        eventually("the other thread is idle", || {
+            let state = pool.state();
+            state.idle == 1 && !state.pumping && !state.work
+        });
+        let before = place.spy.exchanges.load(Ordering::SeqCst);
+        place.gate.open();
+        for handle in handles {
+            handle.wait(LONG).expect("it runs");
+        }
+        let exchanges = place.spy.exchanges.load(Ordering::SeqCst) - before;
+        assert!(exchanges < TASKS * 3 / 2, "{exchanges} for {TASKS} tasks, locked: {locked}");
+        pool.drain();
+        assert!(pool.wait_idle(Instant::now() + LONG));
+        pool.leave().expect("it ends");
+    }
 }
 
 #[test]

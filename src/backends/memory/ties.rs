@@ -152,7 +152,7 @@ impl Book {
             if taken >= gate.places() {
                 return;
             }
-            self.effects.work = true;
+            self.effects.work |= matches!(gate, Gate::Rate(_));
             if let Pass::Later(opens_at) = self.pass(now, key, gate) {
                 return self.postpone(row, opens_at);
             }
@@ -162,7 +162,7 @@ impl Book {
 
     fn pass_next(&mut self, row: i64) {
         self.may_start = true;
-        self.effects.work = true;
+        self.let_go_on.push(row);
         self.edit(row, |task| {
             task.record.state = State::Ready;
             task.record.reason = None;

@@ -42,6 +42,10 @@ const HELD: &str = "SELECT 1 FROM litework_task \
 pub(super) struct Effects {
     /// Work was stored that may be claimed or becomes due.
     pub(super) work: bool,
+    /// An end has made room in a limited queue or kind.
+    pub(super) room: bool,
+    /// Whose claim has left nothing behind.
+    pub(super) looked: Option<i64>,
     /// Running tasks that were asked to stop.
     pub(super) cancel: Vec<i64>,
     /// Rows whose waiters are to be woken.
@@ -329,7 +333,7 @@ impl Core {
     /// Where a rule limits how many run, an end makes room for a task that somebody was refused.
     pub(super) fn note_places(&mut self) -> Result<(), Error> {
         if !self.effects.work && !self.effects.changed.is_empty() {
-            self.effects.work = self.rules.limit_running(&self.conn)?;
+            self.effects.room = self.rules.limit_running(&self.conn)?;
         }
         Ok(())
     }

@@ -278,6 +278,7 @@ impl Sqlite {
                 let mut unwritten = ends::settle_for_claim(core, offer)?;
                 promote::promote(core, now, offer, &mut unwritten)?;
                 (done.claimed, done.more) = claim::claim(core, now, unwritten, offer)?;
+                core.effects.looked = (!done.more).then(|| offer.owner());
                 let due_at = due::next_due(core)?;
                 done.next_due = due_at.into_iter().chain(core.rules.opens_at()).min();
             }
