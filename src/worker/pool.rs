@@ -59,7 +59,7 @@ pub(crate) struct Pool {
     pub(super) slots: Slots,
     /// How many threads there are to be.
     pub(super) threads: AtomicUsize,
-    /// Held by who changes that number.
+    /// Held by who changes that number, or joins with it.
     pub(super) resizing: Mutex<()>,
     /// Rows that were asked to stop, as last read.
     pub(super) cancels: Mutex<HashSet<i64>>,
@@ -103,6 +103,8 @@ impl Pool {
 
     /// Becomes an owner, as it does again after it was given up as hung.
     pub(super) fn join(&self) -> Result<i64, Error> {
+        // Its places are to be as many as the threads it has told of.
+        let _one = self.resizing.lock().unwrap_or_else(PoisonError::into_inner);
         let member = Member {
             name: self.config.name.clone(),
             threads: self.threads(),

@@ -309,6 +309,38 @@ fn what_was_handed_over_under_a_number_that_was_given_up_is_run_all_the_same() {
 }
 
 #[test]
+fn a_pool_that_joins_again_while_it_is_resized_has_the_new_number_of_threads() {
+    let place = Place::new();
+    let pool = place.start(2).expect("it starts");
+    let (resized, resizing) = (Arc::new(Mutex::new(None)), Arc::clone(&pool));
+    let later = Arc::clone(&resized);
+    let on_join = move || {
+        // At once where nothing keeps it from that, else as soon as it may.
+        let is_free = resizing.resizing.try_lock().is_ok();
+        let thread = std::thread::spawn(move || resizing.resize_to(4).expect("more"));
+        if is_free {
+            thread.join().expect("it does not panic");
+        } else {
+            *later.lock().expect("not poisoned") = Some(thread);
+        }
+    };
+    *place.spy.on_join.lock().expect("not poisoned") = Some(Box::new(on_join));
+    pool.join().expect("memory is never busy");
+    let later = resized.lock().expect("not poisoned").take();
+    if let Some(thread) = later {
+        thread.join().expect("it does not panic");
+    }
+    let places = pool.places().expect("it has joined");
+    assert_eq!((pool.threads(), places.room()), (4, 4));
+    let threads: Vec<usize> =
+        place.spy.workers().expect("it answers").iter().map(|worker| worker.threads).collect();
+    assert_eq!(threads.last(), Some(&4));
+    pool.drain();
+    assert!(pool.wait_idle(Instant::now() + LONG));
+    pool.leave().expect("it ends");
+}
+
+#[test]
 fn a_request_to_stop_is_remembered_until_the_store_no_longer_has_it() {
     let place = Place::new();
     let pool = place.start(1).expect("it starts");
