@@ -14,7 +14,7 @@ use crate::id::TaskId;
 use crate::presence::{RUNNING_SHOWN_MAX, RunningTask, WorkerRecord};
 use crate::record::{NewTask, Stored, TaskRecord};
 use crate::rule::{Limited, Paused, Rule, Scope};
-use crate::state::{Reason, State, rank};
+use crate::state::{State, rank};
 use crate::time::Timestamp;
 use crate::unique::Held;
 use crate::why::{AHEAD_MAX, Blocker, Facts};
