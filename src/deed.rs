@@ -213,12 +213,13 @@ impl Standing {
         // Its own time had come before its rate gave it a later one.
         let paced = self.reason == Some(Reason::Rate) && matches!(self.gate, Some(Gate::Rate(_)));
         let due_at = if paced && !what.due { now } else { own };
-        let later = due_at > now;
+        // What is ready, or waits at its gate, has been due before, also where the clock was set back since.
+        let later = due_at > now && (what.due || self.state == State::Scheduled);
         let state = if !later && other_gate {
             None
         } else if !later && paced {
             return stay(self.due_at);
-        } else if later && (what.due || other_gate || self.state == State::Ready) {
+        } else if later && (what.due || other_gate) {
             Some(Deed::moved_to(self.state, self.reason, true))
         } else if self.state == State::Scheduled && what.due {
             // What is due by now is found by the next claim, in its order.
@@ -242,6 +243,36 @@ mod tests {
         assert_eq!(Deed::allowance(10, once, 5), 15);
         assert_eq!(Deed::allowance(6, once, 5), 11, "cancelled early: the rest is not saved up");
         assert_eq!(Deed::allowance(0, 1, 0), 1);
+    }
+
+    #[test]
+    fn what_was_due_is_not_put_off_by_other_arguments_where_the_clock_was_set_back() {
+        let [before, now] = [10, 5].map(Timestamp::clamped);
+        let what = Replace { arguments: true, due: false, priority: false };
+        let waits = (State::Waiting, Some(Reason::Lock));
+        for (state, reason) in [(State::Ready, None), waits] {
+            let stands = Standing { state, reason, due_at: before, gate: Some(Gate::TURN) };
+            let after = stands.replaced(what, (now, now), false);
+            assert_eq!((after.due_at, after.state), (before, Some((state, reason))));
+            let after = stands.replaced(what, (now, now), true);
+            assert_eq!(
+                (after.state, after.leaves_gate),
+                (None, true),
+                "it begins at the other gate"
+            );
+            let what = Replace { due: true, ..what };
+            let after = stands.replaced(what, (before, now), false);
+            assert_eq!(
+                after.state,
+                Some((State::Scheduled, Some(Reason::Delayed))),
+                "as it is asked to"
+            );
+        }
+        let scheduled = (State::Scheduled, Some(Reason::Delayed));
+        let (state, reason) = scheduled;
+        let stands = Standing { state, reason, due_at: before, gate: None };
+        assert_eq!(stands.replaced(what, (now, now), false).state, Some(scheduled));
+        assert_eq!(stands.replaced(what, (now, now), true).state, Some(scheduled));
     }
 
     #[test]

@@ -24,8 +24,17 @@ pub(crate) enum Notice {
     Cancel(i64),
     /// A schedule was changed in this process, or has another next slot.
     Schedules,
+    /// An end has made room in a limited queue or kind; the pool of this number has looked already.
+    Room(i64),
     /// The clock was moved by hand.
     Clock,
+}
+
+impl Notice {
+    /// This process committed work, or only room for it in which this pool has looked already.
+    pub(crate) fn of_work(looked: Option<i64>) -> Self {
+        looked.map_or(Self::Work, Self::Room)
+    }
 }
 
 /// What a waiter hears.

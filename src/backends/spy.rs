@@ -1,8 +1,8 @@
 //! Tests only: the engine in memory, which counts what it is asked and refuses what it is told to.
 
 use std::any::Any;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::memory::Memory;
 use crate::backend::{
@@ -48,7 +48,11 @@ pub(crate) struct Spy {
     pub(crate) panics: AtomicUsize,
     /// The owner's lease was taken away.
     pub(crate) given_up: AtomicBool,
+    /// Called once, while an owner joins.
+    pub(crate) on_join: Mutex<Option<OnJoin>>,
 }
+
+pub(crate) type OnJoin = Box<dyn FnOnce() + Send>;
 
 fn count(counter: &AtomicUsize) {
     counter.fetch_add(1, Ordering::SeqCst);
@@ -98,6 +102,10 @@ impl Backend for Spy {
 
     fn join(&self, now: Timestamp, member: &Member) -> Result<i64, Error> {
         count(&self.joined);
+        let on_join = self.on_join.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(on_join) = on_join {
+            on_join();
+        }
         self.inner.join(now, member)
     }
 

@@ -59,9 +59,12 @@ impl Pool {
 
 impl Listener for Pool {
     fn notice(&self, notice: Notice) {
+        if notice == Notice::Room(self.number()) {
+            return;
+        }
         let mut state = self.state();
         match notice {
-            Notice::Work | Notice::Foreign | Notice::Clock => {
+            Notice::Work | Notice::Room(_) | Notice::Foreign | Notice::Clock => {
                 state.work = true;
                 if state.idle > 0 {
                     self.wake.notify_one();
@@ -81,7 +84,7 @@ impl Listener for Pool {
         match notice {
             Notice::Foreign => self.keeper.foreign(holding),
             Notice::Clock => self.keeper.ring(),
-            Notice::Work | Notice::Cancel(_) | Notice::Schedules => {}
+            Notice::Work | Notice::Room(_) | Notice::Cancel(_) | Notice::Schedules => {}
         }
     }
 }

@@ -59,7 +59,7 @@ pub(crate) struct Pool {
     pub(super) slots: Slots,
     /// How many threads there are to be.
     pub(super) threads: AtomicUsize,
-    /// Held by who changes that number.
+    /// Held by who changes that number, or joins with it.
     pub(super) resizing: Mutex<()>,
     /// Rows that were asked to stop, as last read.
     pub(super) cancels: Mutex<HashSet<i64>>,
@@ -103,6 +103,8 @@ impl Pool {
 
     /// Becomes an owner, as it does again after it was given up as hung.
     pub(super) fn join(&self) -> Result<i64, Error> {
+        // Its places are to be as many as the threads it has told of.
+        let _one = self.resizing.lock().unwrap_or_else(PoisonError::into_inner);
         let member = Member {
             name: self.config.name.clone(),
             threads: self.threads(),
@@ -141,6 +143,11 @@ impl Pool {
 
     pub(super) fn owner(&self) -> Option<i64> {
         self.places().map(|places| places.owner)
+    }
+
+    /// The number of the owner, without its lock.
+    pub(super) fn number(&self) -> i64 {
+        self.number.load(Ordering::SeqCst)
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -438,7 +445,7 @@ impl Pool {
         let Some(first) = claimed.first() else { return };
         // They were claimed for one number. When it was given up meanwhile, or the pool stops, it is
         // too late to begin them.
-        let late = first.lease.owner != self.number.load(Ordering::SeqCst);
+        let late = first.lease.owner != self.number();
         if late || state.phase != Phase::Running {
             let now = self.clock.now();
             state.counts.handed_back += claimed.len();

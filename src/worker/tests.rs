@@ -20,6 +20,7 @@ use crate::client::Client;
 use crate::context::{Context, States, StopReason};
 use crate::error::Error;
 use crate::event::EventKind;
+use crate::gate::{Exclusive, Limits};
 use crate::hub::{Pending, PendingRunner, Ran, Runner, Stops};
 use crate::id::TaskId;
 use crate::mishap::{WriteFault, WritePoint};
@@ -27,6 +28,7 @@ use crate::mode::Mode;
 use crate::outcome::{Outcome, Report, Result as TaskResult};
 use crate::record::{Finish, Member, NewTask};
 use crate::registry::{Definition, Registry, Task};
+use crate::rule::Scope;
 use crate::state::State;
 use crate::watch::Notice;
 
@@ -307,6 +309,38 @@ fn what_was_handed_over_under_a_number_that_was_given_up_is_run_all_the_same() {
 }
 
 #[test]
+fn a_pool_that_joins_again_while_it_is_resized_has_the_new_number_of_threads() {
+    let place = Place::new();
+    let pool = place.start(2).expect("it starts");
+    let (resized, resizing) = (Arc::new(Mutex::new(None)), Arc::clone(&pool));
+    let later = Arc::clone(&resized);
+    let on_join = move || {
+        // At once where nothing keeps it from that, else as soon as it may.
+        let is_free = resizing.resizing.try_lock().is_ok();
+        let thread = std::thread::spawn(move || resizing.resize_to(4).expect("more"));
+        if is_free {
+            thread.join().expect("it does not panic");
+        } else {
+            *later.lock().expect("not poisoned") = Some(thread);
+        }
+    };
+    *place.spy.on_join.lock().expect("not poisoned") = Some(Box::new(on_join));
+    pool.join().expect("memory is never busy");
+    let later = resized.lock().expect("not poisoned").take();
+    if let Some(thread) = later {
+        thread.join().expect("it does not panic");
+    }
+    let places = pool.places().expect("it has joined");
+    assert_eq!((pool.threads(), places.room()), (4, 4));
+    let threads: Vec<usize> =
+        place.spy.workers().expect("it answers").iter().map(|worker| worker.threads).collect();
+    assert_eq!(threads.last(), Some(&4));
+    pool.drain();
+    assert!(pool.wait_idle(Instant::now() + LONG));
+    pool.leave().expect("it ends");
+}
+
+#[test]
 fn a_request_to_stop_is_remembered_until_the_store_no_longer_has_it() {
     let place = Place::new();
     let pool = place.start(1).expect("it starts");
@@ -546,6 +580,38 @@ fn a_pool_and_its_callers_run_no_two_tasks_with_a_crash_on_record_side_by_side()
         assert!(pool.wait_idle(Instant::now() + LONG));
         pool.leave().expect("it ends");
     });
+}
+
+/// One runs at a time, and each end is what lets the next one start.
+#[test]
+fn the_commit_that_ends_a_task_starts_the_next_and_no_other_commit_looks_for_it() {
+    const TASKS: usize = 40;
+    for locked in [true, false] {
+        let place = Place::new();
+        let pool = place.start(2).expect("it starts");
+        let door = || Exclusive::lock("door").wait();
+        let call = || if locked { Hold.call().exclusive(door()) } else { Hold.call() };
+        if !locked {
+            let one = Limits::none().max_running(1);
+            place.client.set_limits(&Scope::kind("hold"), one).expect("it is set");
+        }
+        let handles = place.client.enqueue_many((0..TASKS).map(|_| call())).expect("stored");
+        place.gate.wait_for(1);
+        eventually("the other thread is idle", || {
+            let state = pool.state();
+            state.idle == 1 && !state.pumping && !state.work
+        });
+        let before = place.spy.exchanges.load(Ordering::SeqCst);
+        place.gate.open();
+        for handle in handles {
+            handle.wait(LONG).expect("it runs");
+        }
+        let exchanges = place.spy.exchanges.load(Ordering::SeqCst) - before;
+        assert!(exchanges < TASKS * 3 / 2, "{exchanges} for {TASKS} tasks, locked: {locked}");
+        pool.drain();
+        assert!(pool.wait_idle(Instant::now() + LONG));
+        pool.leave().expect("it ends");
+    }
 }
 
 #[test]

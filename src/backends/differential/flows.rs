@@ -3,6 +3,7 @@
 use super::offer::{KINDS, Terms};
 use super::{at, claim, end, get, on_both, report, store, task};
 use crate::backend::Backend;
+use crate::deed::Deed;
 use crate::id::TaskId;
 use crate::outcome::Outcome;
 use crate::record::{Claimed, NewTask};
@@ -97,11 +98,29 @@ fn a_task_outside_of_a_flow_that_is_run_again_takes_the_flow_along() {
         let ids = store(engine, vec![batch(), member(&[Ref::Task(first)])]);
         fail(engine, &claim_all(engine, 5)[0]);
         assert_eq!(state(engine, ids[1]), DOOMED);
-        engine.act(at(8), first, crate::deed::Deed::Retry).expect("it answers");
+        engine.act(at(8), first, Deed::Retry).expect("it answers");
         assert_eq!([ids[0], ids[1]].map(|id| state(engine, id)), [WAITS; 2]);
         let claimed = claim_all(engine, 9);
         assert_eq!(rows(&claimed), [first]);
         succeed(engine, &claimed[0]);
         assert_eq!(rows(&claim_all(engine, 9)), [ids[1]]);
+    });
+}
+
+#[test]
+fn what_had_ended_before_another_came_is_not_waited_for_when_it_is_run_again_and_may_be_copied() {
+    on_both(|engine| {
+        let first = store(engine, vec![task(KINDS[0])])[0];
+        succeed(engine, &claim_all(engine, 5)[0]);
+        let later = NewTask { due_at: at(100), ..task(KINDS[0]) };
+        let later = store(engine, vec![later])[0];
+        let both = after(&[Ref::Task(first), Ref::Task(later)], Extra::default());
+        let waits = store(engine, vec![both])[0];
+        engine.act(at(8), first, Deed::Retry).expect("it answers");
+        let copy = engine.template(first).expect("it answers").expect("it is there");
+        engine.replace(at(8), first, copy.clone()).expect("nobody waits for it");
+        let refused = engine.replace(at(8), later, copy).expect_err("somebody waits for it");
+        assert_eq!(refused.code(), "linked");
+        assert_eq!(state(engine, waits), WAITS);
     });
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::compare::Pair;
 use super::offer::{KINDS, Places, Terms};
-use super::{at, claim, end, on_both, report, store, task};
+use super::{at, claim, end, locked, on_both, report, store, task};
 use crate::backend::{Backend, Offer};
 use crate::gate::Limits;
 use crate::outcome::Outcome;
-use crate::record::{NewTask, Stored};
+use crate::record::{Finish, NewTask, Stored};
 use crate::rule::Scope;
 use crate::state::Reason;
 use crate::watch::Notice;
@@ -80,4 +80,37 @@ fn what_nobody_may_start_twice_and_its_owner_has_left_frees_its_place() {
     pair.ask(|engine, _| engine.leave(at(6), 1).expect("it answers"));
     assert_eq!(pair.rung(), [vec![Notice::Work], vec![Notice::Work]]);
     pair.ask(|engine, _| assert_eq!(claim(engine, 7, Terms::open(2)).len(), 1));
+}
+
+/// The bells that a commit rings which ends one task and claims for a pool with so many places.
+fn rung_by_exchange(limited: bool, places: usize) -> [Vec<Notice>; 2] {
+    let pair = Pair::open();
+    let held = pair.ask(|engine, _| {
+        if limited {
+            one_at_a_time(engine);
+        }
+        let new = || if limited { task(KINDS[0]) } else { locked(KINDS[0]) };
+        store(engine, vec![new(), new(), new()]);
+        claim(engine, 5, Terms { places: 1, ..Terms::open(1) }).remove(0)
+    });
+    pair.rung();
+    pair.ask(|engine, which| {
+        let task = &held[which];
+        let success = Outcome::Succeeded { result: "1".to_owned() };
+        let plain = Finish::plain(task.id, task.lease, task.started_at, at(7), success);
+        let end = Finish { tied: task.is_tied(), ..plain };
+        let offer = Places::new(Terms { places, ..Terms::open(1) });
+        let done = engine.exchange(at(7), &[end], Some(&*offer)).expect("it answers");
+        assert_eq!(done.claimed.len(), places.min(1));
+    });
+    pair.rung()
+}
+
+#[test]
+fn a_commit_that_starts_what_it_has_let_go_on_calls_nobody_who_has_looked() {
+    assert_eq!(rung_by_exchange(false, 9), [vec![], vec![]]);
+    assert_eq!(rung_by_exchange(false, 0), [vec![Notice::Work], vec![Notice::Work]]);
+    // Other pools of the process may serve other kinds of the same rule.
+    assert_eq!(rung_by_exchange(true, 9), [vec![Notice::Room(1)], vec![Notice::Room(1)]]);
+    assert_eq!(rung_by_exchange(true, 0), [vec![Notice::Work], vec![Notice::Work]]);
 }

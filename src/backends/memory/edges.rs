@@ -491,6 +491,16 @@ impl Book {
             || batch.is_some_and(|batch| is_open(&batch) || is_awaited(batch))
     }
 
+    /// Whether a task waits for this one.
+    pub(super) fn is_awaited(&self, row: i64) -> bool {
+        let waits = |row: &i64| {
+            let reason = self.tasks.get(row).and_then(|task| task.record.reason);
+            reason == Some(Reason::Parents)
+        };
+        let mut after = self.edges.after.get(&row).into_iter().flatten();
+        after.any(|(after, edge)| edge.is_open && waits(after))
+    }
+
     pub(super) fn is_batch(&self, row: i64) -> bool {
         let extra = self.tasks.get(&row).and_then(|task| task.extra.as_ref());
         extra.is_some_and(|extra| extra.ties.sums)

@@ -92,6 +92,10 @@ struct Book {
     left_gates: BTreeMap<String, Timestamp>,
     /// Whether an end has let a task go on that waited for it, since this was last asked.
     may_start: bool,
+    /// Those that have got a place of a lock or a limit in this call; the same call may have claimed them.
+    let_go_on: Vec<i64>,
+    /// Whose claim has left nothing behind in this call.
+    looked: Option<i64>,
     /// Those that had ended when they were stored, and that others follow.
     stillborn: Vec<(Timestamp, i64)>,
     schedules: Schedules,
@@ -150,13 +154,16 @@ impl Memory {
         let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = body(&mut book);
         book.open_left_gates();
+        let let_go_on = std::mem::take(&mut book.let_go_on);
         let mut effects = std::mem::take(&mut book.effects);
+        effects.work |= let_go_on.iter().any(|row| book.is_ready(*row));
         // An end makes room for a task that somebody was refused.
-        effects.work |= !effects.changed.is_empty() && book.limits_running();
+        let room = !effects.changed.is_empty() && book.limits_running();
+        let looked = book.looked.take();
         drop(book);
         self.signal.changed(effects.changed);
-        if effects.work {
-            self.signal.ring(Notice::Work);
+        if effects.work || room {
+            self.signal.ring(Notice::of_work(looked.filter(|_| !effects.work)));
         }
         if effects.schedules {
             self.signal.ring(Notice::Schedules);
@@ -189,10 +196,15 @@ impl Book {
             self.open_left_gates();
             // What has been let go on by these ends has not been looked at.
             done.more |= self.may_start;
+            self.looked = (!done.more).then(|| offer.owner());
             done.next_due = self.next_due();
         }
         done.ended.extend_from_slice(&self.effects.changed[told..]);
         done
+    }
+
+    fn is_ready(&self, row: i64) -> bool {
+        self.tasks.get(&row).is_some_and(|task| task.record.state == State::Ready)
     }
 
     fn by_id(&self, id: TaskId) -> Option<&Task> {

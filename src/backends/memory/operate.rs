@@ -15,7 +15,7 @@ use crate::id::TaskId;
 use crate::presence::{RUNNING_SHOWN_MAX, RunningTask, WorkerRecord};
 use crate::record::{NewTask, Stored, TaskRecord};
 use crate::rule::{Limited, Paused, Rule, Scope};
-use crate::state::{Reason, State, rank};
+use crate::state::{State, rank};
 use crate::time::Timestamp;
 use crate::unique::Held;
 use crate::why::{AHEAD_MAX, Blocker, Facts};
@@ -168,7 +168,6 @@ impl Book {
     /// The state of a task that may be copied.
     fn may_be_copied(&self, id: TaskId) -> Result<State, Error> {
         let task = self.by_id(id).ok_or_else(|| Error::not_found(id))?;
-        let after = self.after(id);
         let TaskRecord { state, reason, .. } = task.record;
         let copied = Copied {
             id,
@@ -176,7 +175,7 @@ impl Book {
             reason,
             ties: task.extra.as_ref().map(|extra| &extra.ties),
             is_member: task.record.batch.is_some(),
-            is_awaited: after.iter().any(|waiter| waiter.reason == Some(Reason::Parents)),
+            is_awaited: self.is_awaited(id.row()),
         };
         copied.refusal().map_or(Ok(state), Err)
     }

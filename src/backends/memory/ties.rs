@@ -170,12 +170,12 @@ impl Book {
                 self.next_past(now, key, gate).filter(|_| is_first)
             };
             let Some(row) = next else { return };
-            self.effects.work = true;
             let gate = self.tasks.get(&row).and_then(|task| task.extra.as_ref()?.ties.gate);
             let opens = match gate {
                 Some(gate @ Gate::Rate(_)) => self.pass(now, key, gate),
                 _ => Pass::Open,
             };
+            self.effects.work |= !is_free || matches!(gate, Some(Gate::Rate(_)));
             if let Pass::Later(opens_at) = opens {
                 return self.postpone(row, opens_at);
             }
@@ -189,7 +189,7 @@ impl Book {
 
     fn pass_next(&mut self, row: i64) {
         self.may_start = true;
-        self.effects.work = true;
+        self.let_go_on.push(row);
         self.edit(row, |task| {
             task.record.state = State::Ready;
             task.record.reason = None;

@@ -94,17 +94,17 @@ pub(super) fn claim(
     unwritten: Unwritten,
     offer: &dyn Offer,
 ) -> Result<(Vec<Claimed>, bool), Error> {
-    let Core { conn, lanes, rules, fences, effects, step_ms, .. } = core;
+    let Core { conn, lanes, rules, fences, step_ms, .. } = core;
     let mut claimed = Vec::new();
     rules.prepare(conn)?;
     let mut taking = Claimer::new(conn, fences, now, unwritten, offer, *step_ms)?;
-    let answer = taking.take_best(lanes, rules, &mut claimed, &mut effects.changed);
+    let answer = taking.take_best(lanes, rules, &mut claimed);
     let answer = answer.and_then(|more| {
-        taking.write(&claimed, &mut effects.changed)?;
+        taking.write(&claimed)?;
         rules.write(conn)?;
         Ok(more)
     });
-    let Aside { passed_over, left, damaged, postponed } = taking.aside();
+    let Aside { passed_over, ended, left, damaged, postponed, left_ready } = taking.aside();
     for lane in passed_over {
         lanes.forget_heads(lane);
     }
@@ -113,19 +113,16 @@ pub(super) fn claim(
             core.note_due(moment);
         }
         core.may_start = false;
+        core.effects.work |= left_ready;
+        core.effects.changed.extend(ended);
         damaged.into_iter().try_for_each(|row| damaged::left(core, row, now))?;
         left.into_iter().try_for_each(|row| ends::left(core, now, row))?;
         ends::settle(core)?;
         // What has been let go on by these ends has not been looked at.
         Ok(more || core.may_start)
     });
-    match answer {
-        Ok(more) => Ok((claimed, more)),
-        Err(error) => {
-            undo(offer, &claimed);
-            Err(error)
-        }
-    }
+    let more = answer.inspect_err(|_| undo(offer, &claimed))?;
+    Ok((claimed, more))
 }
 
 /// Claims one task by name, if it is due and the offer has room.
@@ -225,12 +222,16 @@ struct Place<'a> {
 struct Aside {
     /// Lanes with a row that was left where it is.
     passed_over: Vec<usize>,
+    /// Rows that it has ended.
+    ended: Vec<i64>,
     /// Rows whose start or end concerns others.
     left: Vec<i64>,
-    /// Rows that it has ended, as they could not be read.
+    /// Those of the ended that could not be read.
     damaged: Vec<i64>,
     /// Moments to which rates have put tasks off.
     postponed: Vec<Timestamp>,
+    /// Whether one that has come from its gate is left for others.
+    left_ready: bool,
 }
 
 /// The statements of one claim.
@@ -283,12 +284,13 @@ impl<'a> Claimer<'a> {
     }
 
     /// Writes what is only remembered yet, so that the file can be read.
-    fn write(&mut self, claimed: &[Claimed], ended: &mut Vec<i64>) -> Result<(), Error> {
+    fn write(&mut self, claimed: &[Claimed]) -> Result<(), Error> {
         self.mark_running(claimed)?;
         let unwritten = std::mem::take(&mut self.unwritten);
-        let mut refused = make_ready(self.conn, self.now, &unwritten)?;
+        self.aside.left_ready |= unwritten.values().any(|state| *state == State::Waiting);
+        let refused = make_ready(self.conn, self.now, &unwritten)?;
         self.aside.damaged.extend(&refused);
-        ended.append(&mut refused);
+        self.aside.ended.extend(refused);
         Ok(())
     }
 
@@ -324,7 +326,6 @@ impl<'a> Claimer<'a> {
         lanes: &mut Lanes,
         rules: &mut Rules,
         claimed: &mut Vec<Claimed>,
-        ended: &mut Vec<i64>,
     ) -> Result<bool, Error> {
         let mut best = BinaryHeap::new();
         let mut crowded = false;
@@ -363,7 +364,7 @@ impl<'a> Claimer<'a> {
                         self.mark_running(claimed)?;
                     }
                 }
-                Found::Ended => ended.push(head.1),
+                Found::Ended => self.aside.ended.push(head.1),
                 Found::HeldBack => {}
                 Found::Crowded => {
                     lanes.put_back(lane, head);
@@ -376,7 +377,7 @@ impl<'a> Claimer<'a> {
                 }
                 Found::Gone | Found::Suspect => self.aside.passed_over.push(lane),
             }
-            if let Some(next) = self.next_head(lanes, lane, head, claimed, ended)? {
+            if let Some(next) = self.next_head(lanes, lane, head, claimed)? {
                 best.push(Reverse((self.offer.turn_of(&queue), next, lane)));
             }
         }
@@ -390,11 +391,10 @@ impl<'a> Claimer<'a> {
         lane: usize,
         head: Head,
         claimed: &[Claimed],
-        ended: &mut Vec<i64>,
     ) -> Result<Option<Head>, Error> {
         if lanes.must_be_read(lane) {
             // What was taken must not be found again, and what is due must be found.
-            self.write(claimed, ended)?;
+            self.write(claimed)?;
         }
         if self.aside.passed_over.contains(&lane) {
             return lanes.head_after(self.conn, lane, head).map_err(not_stored);
@@ -518,13 +518,11 @@ impl<'a> Claimer<'a> {
         let has_place = has_place && !self.overtaken.contains(key);
         let pass =
             if has_place { Pass::Open } else { gates::pass(self.conn, self.now, key, gate)? };
+        if pass == Pass::Open && self.free && !has_place {
+            self.overtaken.insert(key.to_owned());
+        }
         match pass {
-            Pass::Open if self.free => {
-                if !has_place {
-                    self.overtaken.insert(key.to_owned());
-                }
-                Ok(None)
-            }
+            Pass::Open if self.free => Ok(None),
             Pass::Open => Ok(Some(Found::Crowded)),
             Pass::Held(holder) if gate.skips() => {
                 self.unwritten.remove(&row);

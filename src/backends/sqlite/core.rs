@@ -45,6 +45,10 @@ pub(super) struct Effects {
     pub(super) work: bool,
     /// The next slot of a schedule may be another.
     pub(super) schedules: bool,
+    /// An end has made room in a limited queue or kind.
+    pub(super) room: bool,
+    /// Whose claim has left nothing behind.
+    pub(super) looked: Option<i64>,
     /// Running tasks that were asked to stop.
     pub(super) cancel: Vec<i64>,
     /// Rows whose waiters are to be woken.
@@ -332,7 +336,7 @@ impl Core {
     /// Where a rule limits how many run, an end makes room for a task that somebody was refused.
     pub(super) fn note_places(&mut self) -> Result<(), Error> {
         if !self.effects.work && !self.effects.changed.is_empty() {
-            self.effects.work = self.rules.limit_running(&self.conn)?;
+            self.effects.room = self.rules.limit_running(&self.conn)?;
         }
         Ok(())
     }

@@ -79,14 +79,13 @@ pub(super) fn settle_for_claim(core: &mut Core, offer: &dyn Offer) -> Result<Unw
     let mut unwritten = Unwritten::new();
     while let Some((key, now)) = core.left_gates.pop_first() {
         for next in gates::next(&core.conn, now, &key)? {
-            let Core { conn, lanes, effects, step_ms, .. } = core;
+            let Core { conn, lanes, step_ms, .. } = core;
             let lane = lanes.by_id(conn, next.lane).map_err(not_stored)?;
             let lane = lane.filter(|_| next.has_place());
             let is_whole = lane.map_or(Ok(false), |lane| lanes.is_whole(conn, lane, offer));
             if let (Some(lane), true) = (lane, is_whole.map_err(not_stored)?) {
                 unwritten.insert(next.row, State::Waiting);
                 lanes.note_ready(lane, (next.rank, next.row));
-                effects.work = true;
             } else {
                 let freed = gates::go_on(conn, now, &key, &next, *step_ms)?;
                 core.note_freed(vec![freed])?;

@@ -59,7 +59,7 @@ mod writer;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, TryLockError, Weak};
 use std::time::Instant;
 
 pub(crate) use schema::Settings;
@@ -285,6 +285,7 @@ impl Sqlite {
                 let mut unwritten = ends::settle_for_claim(core, offer)?;
                 promote::promote(core, now, offer, &mut unwritten)?;
                 (done.claimed, done.more) = claim::claim(core, now, unwritten, offer)?;
+                core.effects.looked = (!done.more).then(|| offer.owner());
                 let due_at = due::next_due(core)?;
                 done.next_due = due_at.into_iter().chain(core.rules.opens_at()).min();
             }
@@ -471,7 +472,12 @@ impl Backend for Sqlite {
         if self.inner.writer.turn()?.check_path().is_err() {
             return Ok(());
         }
-        let mut last = self.inner.last_gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = match self.inner.last_gate.try_lock() {
+            Ok(last) => last,
+            Err(TryLockError::Poisoned(last)) => last.into_inner(),
+            // Somebody is looking; to wait for all his turns would hold up a keeper's leases.
+            Err(TryLockError::WouldBlock) => return Ok(()),
+        };
         for _ in 0..gates::LOOKS {
             let mut turn = self.inner.writer.turn()?;
             let found = turn.look(|conn| Ok(gates::forgotten(conn, now, &mut last)))??;

@@ -3,6 +3,7 @@
 use rusqlite::Connection;
 
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use super::errors::not_stored;
 use super::*;
@@ -346,4 +347,16 @@ fn a_claim_that_fails_keeps_no_place_of_a_task_that_has_crashed() {
     assert!(!offer.taken.load(Ordering::SeqCst));
     bench.run("DROP TRIGGER full");
     assert_eq!(claim().expect("it answers").claimed.len(), 1);
+}
+
+#[test]
+fn who_is_to_look_at_the_gates_waits_for_nobody_who_does() {
+    let bench = Bench::new();
+    let inner = Arc::clone(&bench.engine.inner);
+    let looking = inner.last_gate.lock().expect("not poisoned");
+    let other = Sqlite { inner: Arc::clone(&inner), durability: Durability::Normal };
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || tell.send(other.open_gates(at(NOW)).is_ok()));
+    assert_eq!(told.recv_timeout(Duration::from_secs(20)), Ok(true));
+    drop(looking);
 }

@@ -121,8 +121,9 @@ impl Writer {
         let foreign = std::mem::take(&mut core.foreign_seen);
         let effects = std::mem::take(&mut core.effects);
         self.signal.changed(effects.changed);
-        if effects.work {
-            self.signal.ring(Notice::Work);
+        if effects.work || effects.room {
+            let looked = effects.looked.filter(|_| !effects.work);
+            self.signal.ring(Notice::of_work(looked));
         }
         if effects.schedules {
             self.signal.ring(Notice::Schedules);
