@@ -114,7 +114,7 @@ struct Lane {
 }
 
 /// What a call did, to be told after the lock is let go.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Effects {
     work: bool,
     cancel: Vec<i64>,
