@@ -82,6 +82,10 @@ impl TiesOption {
 
 /// The arguments of these names. They were encoded, or checked, as the object that they are.
 fn given(arguments: &str, wants: impl Fn(&str) -> bool) -> Map<String, Value> {
+    /// By itself a `Cow` is always read as a text of its own.
+    #[derive(Deserialize)]
+    struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
     struct Wanted<W>(W);
 
     impl<'de, W: Fn(&str) -> bool> Visitor<'de> for Wanted<W> {
@@ -93,7 +97,7 @@ fn given(arguments: &str, wants: impl Fn(&str) -> bool) -> Map<String, Value> {
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut wanted = Map::new();
-            while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+            while let Some(Name(name)) = map.next_key()? {
                 if (self.0)(&name) {
                     wanted.insert(name.into_owned(), map.next_value()?);
                 } else {
@@ -359,5 +363,27 @@ impl Extra {
     /// Whether it waits for others, or is summed up.
     pub(crate) fn is_linked(&self) -> bool {
         self.member_of.is_some() || !self.after.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[test]
+    fn names_are_looked_at_where_they_stand_and_only_what_is_wanted_is_taken() {
+        let arguments = r#"{"to":"ada","\u0061":[1],"width":7}"#;
+        let text = arguments.as_bytes().as_ptr_range();
+        let seen = RefCell::new(Vec::new());
+        let found = given(arguments, |name| {
+            seen.borrow_mut().push((name.to_owned(), text.contains(&name.as_ptr())));
+            name == "a"
+        });
+        assert_eq!(Value::Object(found), serde_json::json!({"a": [1]}));
+        let seen: Vec<(String, bool)> = seen.into_inner();
+        let expected = [("to", true), ("a", false), ("width", true)];
+        assert_eq!(seen, expected.map(|(name, borrowed)| (name.to_owned(), borrowed)));
     }
 }

@@ -30,6 +30,7 @@ use crate::backend::{Backend, STEPS_MAX};
 use crate::backends::sqlite::recorder::Edge;
 use crate::error::Error;
 use crate::event::EventKind;
+use crate::filter::Filter;
 use crate::follow::Follow;
 use crate::gate::{Gate, Rate};
 use crate::id::TaskId;
@@ -425,6 +426,38 @@ fn a_claim_says_that_more_can_start_where_something_follows_an_expiry() {
         let follows = engine.followers(id).expect("it answers");
         assert_eq!(claim(engine, 7, Terms::open(1))[0].id, follows[0]);
     });
+}
+
+/// Lanes of a file or of a memory at most.
+const LANES_MAX: usize = 1_000;
+
+#[test]
+fn copies_of_many_are_one_commit_also_where_the_lanes_run_out() {
+    let pair = Pair::open();
+    let ids = pair.ask(|engine, _| {
+        let kinds = (1..LANES_MAX).map(|number| format!("k{number}"));
+        let stored = engine.enqueue(at(5), kinds.map(|kind| task(&kind)).collect(), None);
+        stored.expect("stored").into_iter().map(|task| task.id).collect::<Vec<_>>()
+    });
+    let waiters = pair.wait_for(&[[ids[0][0], ids[1][0]], [ids[0][1], ids[1][1]]]);
+    pair.rung();
+    pair.ask(|engine, which| {
+        let copies: Vec<_> = ["new", "newer"]
+            .iter()
+            .zip(&ids[which])
+            .map(|(kind, id)| (id.row(), Some(task(kind))))
+            .collect();
+        let refused = engine.replace_each(at(6), &Filter::new(), &copies);
+        assert_eq!(refused.expect_err("one lane is left").code(), "overloaded");
+        for id in &ids[which][..2] {
+            assert_eq!(get(engine, *id).state, State::Ready);
+        }
+        let count = engine.count(&Filter::new(), u64::MAX).expect("it answers");
+        assert_eq!(count, ids[which].len() as u64);
+        let again = engine.replace_each(at(6), &Filter::new(), &copies[1..]);
+        assert_eq!(again.expect("the lane is free again").0.done, 1);
+    });
+    pair.check_signals(&waiters);
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! Enqueue: all tasks of a call or none, stored scheduled, ready, or already running.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use super::edges::{self, Bond};
 use super::task::{Start, Task};
-use super::ties::Pass;
+use super::ties::{Kept, Pass};
 use super::{Book, Effects, Lane};
 use crate::backend::{Offer, Room, queue_full, too_many_lanes};
 use crate::error::Error;
@@ -22,6 +22,16 @@ use crate::unique::Held;
 /// Lanes at most, as in a file.
 const LANES_MAX: usize = 1_000;
 
+/// What a call has come to until now, apart from its tasks.
+struct SoFar {
+    kept: Kept,
+    effects: Effects,
+    unsummed: BTreeSet<i64>,
+    left_gates: BTreeMap<String, Timestamp>,
+    let_go_on: Vec<i64>,
+    stillborn: Vec<(Timestamp, i64)>,
+}
+
 impl Book {
     pub(super) fn next_row(&self) -> i64 {
         self.tasks.last_key_value().map_or(0, |(row, _)| *row).max(self.cleared) + 1
@@ -33,34 +43,79 @@ impl Book {
         tasks: Vec<NewTask>,
         offer: Option<&dyn Offer>,
     ) -> Result<Vec<Stored>, Error> {
-        let first_row = self.next_row();
-        let many = tasks.len() > 1;
-        let kept = many.then(|| self.ties.kept.clone());
-        self.before = many.then(Vec::new);
         let ledger = tasks.first().and_then(|task| task.ledger.clone());
-        let mut stored = Vec::with_capacity(tasks.len());
-        for (index, task) in tasks.into_iter().enumerate() {
-            let is_batch = task.is_batch();
-            match self.insert(now, task, offer, &stored) {
-                Ok(one) if is_batch && one.existing => {
-                    self.before = None;
-                    return Ok(vec![one]);
-                }
-                Ok(one) => stored.push(one),
-                Err(error) => {
-                    self.undo(first_row, offer);
-                    self.ties.kept = kept.unwrap_or_else(|| std::mem::take(&mut self.ties.kept));
-                    return Err(if many { error.at(index) } else { error });
-                }
-            }
-        }
-        self.before = None;
+        let stored = if tasks.len() > 1 {
+            self.as_a_whole(offer, |book| book.store_each(now, tasks, offer))?
+        } else {
+            let first_row = self.next_row();
+            let stored = self.store_each(now, tasks, offer);
+            stored.inspect_err(|_| self.take_out(first_row, offer)).map_err(Error::of_one)?
+        };
         if let Some(ledger) = ledger {
             for new in stored.iter().filter(|stored| !stored.existing) {
                 self.note(&*ledger, now, new);
             }
         }
         Ok(stored)
+    }
+
+    /// Those before the first that is refused stay.
+    fn store_each(
+        &mut self,
+        now: Timestamp,
+        tasks: Vec<NewTask>,
+        offer: Option<&dyn Offer>,
+    ) -> Result<Vec<Stored>, Error> {
+        let mut stored = Vec::with_capacity(tasks.len());
+        for (index, task) in tasks.into_iter().enumerate() {
+            let is_batch = task.is_batch();
+            let one = self.insert(now, task, offer, &stored).map_err(|error| error.at(index))?;
+            if is_batch && one.existing {
+                return Ok(vec![one]);
+            }
+            stored.push(one);
+        }
+        Ok(stored)
+    }
+
+    /// Does something as a whole or not at all, as one commit does.
+    pub(super) fn as_a_whole<R>(
+        &mut self,
+        offer: Option<&dyn Offer>,
+        body: impl FnOnce(&mut Self) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let (first_row, so_far) = (self.next_row(), self.so_far());
+        self.before = Some(Vec::new());
+        let answer = body(self);
+        let before = self.before.take().unwrap_or_default();
+        if answer.is_err() {
+            for task in before.into_iter().rev() {
+                self.edit(task.record.id.row(), |changed| *changed = task);
+            }
+            self.take_out(first_row, offer);
+            self.go_back(so_far);
+        }
+        answer
+    }
+
+    fn so_far(&self) -> SoFar {
+        SoFar {
+            kept: self.ties.kept.clone(),
+            effects: self.effects.clone(),
+            unsummed: self.unsummed.clone(),
+            left_gates: self.left_gates.clone(),
+            let_go_on: self.let_go_on.clone(),
+            stillborn: self.stillborn.clone(),
+        }
+    }
+
+    fn go_back(&mut self, to: SoFar) {
+        self.ties.kept = to.kept;
+        self.effects = to.effects;
+        self.unsummed = to.unsummed;
+        self.left_gates = to.left_gates;
+        self.let_go_on = to.let_go_on;
+        self.stillborn = to.stillborn;
     }
 
     fn note(&self, ledger: &dyn Ledger, now: Timestamp, new: &Stored) {
@@ -75,10 +130,7 @@ impl Book {
     }
 
     /// Takes out all that was inserted from this row on.
-    fn undo(&mut self, first_row: i64, offer: Option<&dyn Offer>) {
-        for task in self.before.take().into_iter().flatten().rev() {
-            self.edit(task.record.id.row(), |changed| *changed = task);
-        }
+    fn take_out(&mut self, first_row: i64, offer: Option<&dyn Offer>) {
         for task in self.tasks.split_off(&first_row).into_values() {
             self.index(&task, false);
             if let Some(key) = &task.record.key {
@@ -90,9 +142,6 @@ impl Book {
         }
         self.lanes.retain(|_, lane| lane.first_row < first_row);
         self.edges.undo(first_row);
-        self.unsummed.clear();
-        self.stillborn.clear();
-        self.effects = Effects::default();
     }
 
     pub(super) fn insert(

@@ -117,7 +117,7 @@ struct Lane {
 }
 
 /// What a call did, to be told after the lock is let go.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Effects {
     work: bool,
     /// The next slot of a schedule may be another.

@@ -106,6 +106,27 @@ impl Book {
         stored.into_iter().next().ok_or(Error::Closed)
     }
 
+    fn put_each_in_place(
+        &mut self,
+        now: Timestamp,
+        filter: &Filter,
+        copies: &[(i64, Option<NewTask>)],
+    ) -> Result<Tally, Error> {
+        let mut slice = Tally { seen: copies.len(), ..Tally::default() };
+        for (row, copy) in copies {
+            let task = self.tasks.get(row).filter(|task| filter.passes(&task.record));
+            match (task.map(|task| task.record.id), copy) {
+                (None, _) => {}
+                (Some(_), None) => slice.left += 1,
+                (Some(id), Some(copy)) => {
+                    let stored = self.put_in_place(now, id, copy.clone());
+                    slice.count_copy(stored.map(|stored| stored.id))?;
+                }
+            }
+        }
+        Ok(slice)
+    }
+
     fn retry(&mut self, now: Timestamp, row: i64) -> Result<(), Error> {
         self.take_key_again(now, row)?;
         let step_ms = self.step_ms;
@@ -338,19 +359,7 @@ impl Operate for Memory {
     ) -> Result<(Tally, Over), Error> {
         self.with(|book| {
             book.telling(now, |book| {
-                let mut slice = Tally { seen: copies.len(), ..Tally::default() };
-                for (row, copy) in copies {
-                    let task = book.tasks.get(row).filter(|task| filter.passes(&task.record));
-                    match (task.map(|task| task.record.id), copy) {
-                        (None, _) => {}
-                        (Some(_), None) => slice.left += 1,
-                        (Some(id), Some(copy)) => {
-                            let stored = book.put_in_place(now, id, copy.clone());
-                            slice.count_copy(stored.map(|stored| stored.id))?;
-                        }
-                    }
-                }
-                Ok(slice)
+                book.as_a_whole(None, |book| book.put_each_in_place(now, filter, copies))
             })
         })
     }
