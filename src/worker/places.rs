@@ -32,7 +32,8 @@ pub(crate) struct PoolConfig {
     pub(crate) stuck_after: Option<Duration>,
     /// How long a finish waits for company; none: 5 ms.
     pub(crate) finish_delay: Option<Duration>,
-    /// How often it looks for work that nobody runs; none: every 30 s.
+    /// How long it waits before it asks for a look at work that nobody runs; none: 30 s. Whoever asks, the
+    /// client looks at most every 30 s.
     pub(crate) look_every: Option<Duration>,
 }
 
