@@ -122,15 +122,49 @@ pub(crate) trait Offer: Send + Sync {
 #[derive(Debug, Default)]
 pub(crate) struct SuspectPlace(AtomicBool);
 
-impl SuspectPlace {
-    /// Takes it, if it is free.
-    pub(crate) fn take(&self) -> bool {
-        !self.0.swap(true, Ordering::SeqCst)
+/// What one runner has of that place. Dropped, it gives it back.
+#[derive(Debug)]
+pub(crate) struct SuspectHold {
+    place: Arc<SuspectPlace>,
+    taken: AtomicBool,
+}
+
+impl SuspectHold {
+    pub(crate) fn new(place: Arc<SuspectPlace>) -> Self {
+        Self { place, taken: AtomicBool::new(false) }
     }
 
-    /// Gives it back; only who has taken it may.
+    /// Takes the place, if it is free.
+    pub(crate) fn take(&self) -> bool {
+        let taken = !self.place.0.swap(true, Ordering::SeqCst);
+        self.taken.fetch_or(taken, Ordering::SeqCst);
+        taken
+    }
+
+    /// Gives it back, if it is taken here.
     pub(crate) fn give_back(&self) {
-        self.0.store(false, Ordering::SeqCst);
+        if self.taken.swap(false, Ordering::SeqCst) {
+            self.place.0.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// The place as it was taken here, for another to give back; none where it was not.
+    pub(crate) fn hand_over(&self) -> Option<Self> {
+        let taken = self.taken.swap(false, Ordering::SeqCst);
+        let place = Arc::clone(&self.place);
+        taken.then(|| Self { place, taken: AtomicBool::new(true) })
+    }
+
+    /// Takes over what was taken there.
+    pub(crate) fn adopt(&self, from: &Self) {
+        let taken = from.taken.swap(false, Ordering::SeqCst);
+        self.taken.fetch_or(taken, Ordering::SeqCst);
+    }
+}
+
+impl Drop for SuspectHold {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }
 

@@ -15,7 +15,7 @@ mod gather;
 mod step;
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ use super::book::Ends;
 use super::minder::Minder;
 use super::{given_back, tell_lost};
 use crate::attempt::{self, Ended};
-use crate::backend::{Backend, Exchanged, Offer, Picked, SuspectPlace, next_view};
+use crate::backend::{Backend, Exchanged, Offer, Picked, SuspectHold, SuspectPlace, next_view};
 use crate::catalog::Catalog;
 use crate::client::Client;
 use crate::error::Error;
@@ -133,8 +133,7 @@ impl Inline {
             registry: Arc::clone(&self.registry),
             pending,
             taken: AtomicUsize::new(0),
-            suspect: Arc::clone(&self.suspect),
-            has_suspect: AtomicBool::new(false),
+            suspect: SuspectHold::new(Arc::clone(&self.suspect)),
         }))
     }
 

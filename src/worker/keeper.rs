@@ -99,7 +99,8 @@ impl Keeper {
         timers.into_iter().flatten().min()
     }
 
-    /// Looks after locks that have expired, which nobody tells of.
+    /// Looks after gates of which nobody tells: locks that have expired, and such as only those keep shut who
+    /// may not be able to start.
     fn open_gates(&mut self, pool: &Pool) {
         if self.looked_at_gates.elapsed() < RENEW_EVERY {
             return;

@@ -1,11 +1,11 @@
 //! Claim: what a pool offers to the engine: places for tasks, counted without a lock.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::backend::{Offer, Room, SuspectPlace, next_view};
+use crate::backend::{Offer, Room, SuspectHold, SuspectPlace, next_view};
 use crate::registry::Registry;
 
 /// Work held beyond the free threads: at most this much run time of one kind …
@@ -32,7 +32,8 @@ pub(crate) struct PoolConfig {
     pub(crate) stuck_after: Option<Duration>,
     /// How long a finish waits for company; none: 5 ms.
     pub(crate) finish_delay: Option<Duration>,
-    /// How often it looks for work that nobody runs; none: every 30 s.
+    /// How long it waits before it asks for a look at work that nobody runs; none: 30 s. Whoever asks, the
+    /// client looks at most every 30 s.
     pub(crate) look_every: Option<Duration>,
 }
 
@@ -45,9 +46,9 @@ pub(super) struct Places {
     /// How many were held when the last claim found no room.
     full_at: AtomicUsize,
     bytes: AtomicUsize,
-    suspect: Arc<SuspectPlace>,
-    /// Whether that place is taken in the name of these.
-    has_suspect: AtomicBool,
+    /// What was claimed for places that nobody offers any more is not run, nor what was in line there; so it is
+    /// given back with these.
+    suspect: SuspectHold,
     registry: Arc<Registry>,
     queues: Vec<String>,
     exclude: Vec<String>,
@@ -72,8 +73,7 @@ impl Places {
             held: AtomicUsize::new(0),
             full_at: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
-            suspect,
-            has_suspect: AtomicBool::new(false),
+            suspect: SuspectHold::new(suspect),
             registry,
             queues: config.queues.clone(),
             exclude: config.exclude.clone(),
@@ -123,8 +123,7 @@ impl Places {
 
     /// Takes over the place of a suspect whose body goes on.
     pub(super) fn adopt_suspect(&self, from: &Self) {
-        let taken = from.has_suspect.swap(false, Ordering::SeqCst);
-        self.has_suspect.fetch_or(taken, Ordering::SeqCst);
+        self.suspect.adopt(&from.suspect);
     }
 
     /// Counts a body that occupies a thread already.
@@ -203,15 +202,11 @@ impl Offer for Places {
     }
 
     fn reserve_suspect(&self) -> bool {
-        let taken = self.suspect.take();
-        self.has_suspect.fetch_or(taken, Ordering::SeqCst);
-        taken
+        self.suspect.take()
     }
 
     fn release_suspect(&self) {
-        if self.has_suspect.swap(false, Ordering::SeqCst) {
-            self.suspect.give_back();
-        }
+        self.suspect.give_back();
     }
 
     fn release(&self, queue: &str, bytes: usize) {
@@ -244,13 +239,6 @@ impl Offer for Places {
             let stride = self.stride(queue);
             self.turns.lock().unwrap_or_else(PoisonError::into_inner).charge(queue, stride);
         }
-    }
-}
-
-impl Drop for Places {
-    /// What was claimed for places that nobody offers any more is not run, nor what was in line there.
-    fn drop(&mut self) {
-        self.release_suspect();
     }
 }
 

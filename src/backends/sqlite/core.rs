@@ -336,7 +336,7 @@ impl Core {
     /// Where a rule limits how many run, an end makes room for a task that somebody was refused.
     pub(super) fn note_places(&mut self) -> Result<(), Error> {
         if !self.effects.work && !self.effects.changed.is_empty() {
-            self.effects.room = self.rules.limit_running(&self.conn)?;
+            self.effects.room = self.rules.limits_running(&self.conn)?;
         }
         Ok(())
     }

@@ -288,8 +288,10 @@ impl Sqlite {
                 core.effects.looked = (!done.more).then(|| offer.owner());
                 let due_at = due::next_due(core)?;
                 done.next_due = due_at.into_iter().chain(core.rules.opens_at()).min();
+            } else {
+                // A claim has done so at its end.
+                ends::settle(core)?;
             }
-            ends::settle(core)?;
             done.ended.extend_from_slice(&core.effects.changed[told..]);
             Ok(())
         };

@@ -62,11 +62,11 @@ impl Rules {
     /// Reads what a transaction needs that is going to start tasks.
     pub(super) fn prepare(&mut self, conn: &Connection) -> Result<(), Error> {
         self.opens_at = None;
-        if self.limit_running(conn)? { self.count(conn).map_err(not_stored) } else { Ok(()) }
+        if self.limits_running(conn)? { self.count(conn).map_err(not_stored) } else { Ok(()) }
     }
 
     /// Whether any limits how many run, so that the end of one may let another start.
-    pub(super) fn limit_running(&mut self, conn: &Connection) -> Result<bool, Error> {
+    pub(super) fn limits_running(&mut self, conn: &Connection) -> Result<bool, Error> {
         if !self.known {
             self.read(conn).map_err(not_stored)?;
         }

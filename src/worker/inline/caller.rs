@@ -1,9 +1,9 @@
 //! Run: what an inline caller offers, and what it has in hand then.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::backend::{Offer, Room, SuspectPlace};
+use crate::backend::{Offer, Room, SuspectHold};
 use crate::catalog::Catalog;
 use crate::record::Claimed;
 use crate::registry::Registry;
@@ -21,9 +21,7 @@ pub(super) struct Caller {
     pub(super) pending: Option<Selected>,
     /// How many places are taken.
     pub(super) taken: AtomicUsize,
-    pub(super) suspect: Arc<SuspectPlace>,
-    /// Whether that place is taken in this caller's name.
-    pub(super) has_suspect: AtomicBool,
+    pub(super) suspect: SuspectHold,
 }
 
 pub(super) struct Selected {
@@ -34,14 +32,8 @@ pub(super) struct Selected {
 impl Caller {
     /// The place of a suspect that was claimed, to be given back when its body has ended.
     pub(super) fn alone(&self, task: &Claimed, signal: &Arc<Signal>) -> Option<Alone> {
-        let taken = task.crashes > 0 && self.has_suspect.swap(false, Ordering::SeqCst);
-        taken.then(|| Alone { place: Arc::clone(&self.suspect), signal: Arc::clone(signal) })
-    }
-}
-
-impl Drop for Caller {
-    fn drop(&mut self) {
-        self.release_suspect();
+        let place = if task.crashes > 0 { self.suspect.hand_over() } else { None };
+        Some(Alone { place: place?, signal: Arc::clone(signal) })
     }
 }
 
@@ -77,15 +69,11 @@ impl Offer for Caller {
     fn weigh(&self, _bytes: usize) {}
 
     fn reserve_suspect(&self) -> bool {
-        let taken = self.suspect.take();
-        self.has_suspect.fetch_or(taken, Ordering::SeqCst);
-        taken
+        self.suspect.take()
     }
 
     fn release_suspect(&self) {
-        if self.has_suspect.swap(false, Ordering::SeqCst) {
-            self.suspect.give_back();
-        }
+        self.suspect.give_back();
     }
 
     fn release(&self, _queue: &str, _bytes: usize) {
@@ -107,7 +95,7 @@ pub(super) struct InHand {
 
 /// The place of a suspect, until it is dropped.
 pub(super) struct Alone {
-    place: Arc<SuspectPlace>,
+    place: SuspectHold,
     signal: Arc<Signal>,
 }
 
