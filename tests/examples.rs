@@ -13,6 +13,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use child::{Child, Field};
 use litework::{Client, Filter, Mode, State};
@@ -182,8 +183,10 @@ fn routine_work_fires_and_makes_up_for_what_was_missed() {
     child.expect("schedules in ");
     let client = Client::builder(field.db()).mode(Mode::Hold).open().unwrap();
     let missed = |name: &str| client.schedules().get(name).unwrap().missed_slots;
+    let until = Instant::now() + child::PATIENCE;
     while missed("tidy") == 0 || missed("report") == 0 {
-        child.listen_for(std::time::Duration::from_millis(20));
+        assert!(Instant::now() < until, "missed: {}, {}", missed("tidy"), missed("report"));
+        child.listen_for(Duration::from_millis(20));
     }
     // A day of slots that are 5 s apart; those of an expression are counted up to a bound.
     assert!((17_270..17_300).contains(&missed("tidy")), "{}", missed("tidy"));

@@ -64,6 +64,7 @@ everywhere! {
     a_slot_that_is_older_than_the_grace_is_late,
     a_year_of_sleep_makes_no_storm,
     a_clock_that_is_set_brings_neither_double_nor_silence,
+    a_schedule_that_a_wrong_clock_has_stored_keeps_pace_by_the_right_one,
     code_seeds_and_people_decide,
     a_schedule_of_another_name_stays_the_same,
     an_edit_never_makes_up_for_the_past,
@@ -232,6 +233,25 @@ fn a_clock_that_is_set_brings_neither_double_nor_silence(lab: &Lab) {
     });
     bench.advance(&client, MINUTE);
     assert_eq!(bench.log.words().last().map(String::as_str), Some("t@420"));
+}
+
+/// As of a device whose clock is put right by the network some seconds after its programs have started.
+fn a_schedule_that_a_wrong_clock_has_stored_keeps_pace_by_the_right_one(lab: &Lab) {
+    let right = lab.now();
+    lab.clock.set(right.after(10 * YEAR));
+    let bench = Bench::new(lab);
+    let client = bench.open([every(MINUTE)]);
+    lab.clock.set(right);
+    lab.settle(&client);
+    eventually("the next slot is found anew", || {
+        lab.settle(&client);
+        get(&client).next_at.is_some_and(|next| next <= right.after(MINUTE))
+    });
+    for runs in 1..4 {
+        bench.advance(&client, MINUTE);
+        assert_eq!(get(&client).runs, runs);
+    }
+    assert_eq!(get(&client).missed_slots, 0);
 }
 
 fn code_seeds_and_people_decide(lab: &Lab) {
