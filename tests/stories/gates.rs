@@ -153,8 +153,7 @@ fn an_expired_lock_is_taken_though_its_holder_runs_on() {
     });
 }
 
-/// Only where the program says when to run: a pool looks by itself, though only every 10 s, and in the caller
-/// nothing runs later.
+/// Only where the program says when: a pool looks by itself, every 10 s, and in the caller nothing runs later.
 #[test]
 fn who_cannot_start_keeps_a_lock_from_nobody_where_the_program_says_when_to_run() {
     for keeps in [Keeps::Memory, Place::file(Runs::RunPending).keeps] {

@@ -60,7 +60,6 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, TryLockError, Weak};
-use std::time::Instant;
 
 pub(crate) use schema::Settings;
 
@@ -560,14 +559,7 @@ impl Backend for Sqlite {
 
     fn prune(&self, walk: &mut Walk) -> Result<(), Error> {
         self.inner.check_pid()?;
-        let before = self.inner.writer.transactions();
-        // Who writes now and then writes again; at first it is not known.
-        let known = walk.others.filter(|(transactions, _)| *transactions == before);
-        let seen = known.map_or_else(Instant::now, |(_, seen)| seen);
-        walk.busy = seen.elapsed() < prune::OTHERS_ACTIVE;
-        let wrote = self.prune_slice(walk)?;
-        walk.others = Some((before + wrote, seen));
-        Ok(())
+        self.prune_beside_others(walk)
     }
 
     fn newest_moment(&self) -> Result<Option<Timestamp>, Error> {

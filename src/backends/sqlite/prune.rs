@@ -26,7 +26,7 @@ const SLICE: Duration = Duration::from_millis(2);
 /// The same while others write.
 const SLICE_BUSY: Duration = Duration::from_micros(100);
 /// How long others are taken to be writing after they were seen to.
-pub(super) const OTHERS_ACTIVE: Duration = Duration::from_millis(100);
+const OTHERS_ACTIVE: Duration = Duration::from_millis(100);
 /// Rows that are read at a time.
 const PAGE: usize = 1_000;
 /// Rows that are removed by one set of statements.
@@ -107,8 +107,20 @@ enum Found {
 }
 
 impl Sqlite {
+    /// The next slice, a smaller one while others write.
+    pub(super) fn prune_beside_others(&self, walk: &mut Walk) -> Result<(), Error> {
+        let before = self.inner.writer.transactions();
+        // Who writes now and then writes again; at first it is not known.
+        let known = walk.others.filter(|(transactions, _)| *transactions == before);
+        let seen = known.map_or_else(Instant::now, |(_, seen)| seen);
+        walk.busy = seen.elapsed() < OTHERS_ACTIVE;
+        let wrote = self.prune_slice(walk)?;
+        walk.others = Some((before + wrote, seen));
+        Ok(())
+    }
+
     /// The next slice; says how many commits it took.
-    pub(super) fn prune_slice(&self, walk: &mut Walk) -> Result<u64, Error> {
+    fn prune_slice(&self, walk: &mut Walk) -> Result<u64, Error> {
         let found = self.read("what has ended", |conn| find(conn, walk))?;
         let now = walk.now;
         let commit = |body: &mut dyn FnMut(&mut Core) -> Result<(), Error>| {

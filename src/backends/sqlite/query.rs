@@ -150,6 +150,14 @@ pub(super) fn attempts(conn: &Connection, id: TaskId) -> Read<Vec<AttemptRecord>
     Ok(attempts)
 }
 
+/// Whether a task has a tag; damaged ones are none.
+const TAGGED: &str = "EXISTS (SELECT 1 FROM json_each(CASE WHEN json_valid(t.tags) THEN t.tags END) \
+     WHERE value = ?)";
+
+/// Whether a text is in that of the newest error; in a damaged one is none.
+const FAILED_WITH: &str = "instr((SELECT CASE WHEN json_valid(report) THEN report ->> '$.message' END \
+     FROM litework_error WHERE task = t.id AND report IS NOT NULL ORDER BY id DESC LIMIT 1), ?) > 0";
+
 /// The conditions of a filter: texts with parameters, never with values in them.
 fn conditions(filter: &Filter) -> (Vec<String>, Vec<Box<dyn ToSql>>) {
     // But for the newest, where it was emptied in the place of being deleted.
@@ -171,11 +179,7 @@ fn conditions(filter: &Filter) -> (Vec<String>, Vec<Box<dyn ToSql>>) {
         }
     }
     if let Some(tag) = &filter.tag {
-        clauses.push(
-            "EXISTS (SELECT 1 FROM json_each(CASE WHEN json_valid(t.tags) THEN t.tags END) \
-             WHERE value = ?)"
-                .to_owned(),
-        );
+        clauses.push(TAGGED.to_owned());
         values.push(Box::new(tag.clone()));
     }
     if let Some(owner) = &filter.owner {
@@ -196,12 +200,7 @@ fn conditions(filter: &Filter) -> (Vec<String>, Vec<Box<dyn ToSql>>) {
     }
     add_moments(filter, &mut clauses, &mut values);
     if let Some(text) = &filter.error {
-        clauses.push(
-            "instr((SELECT CASE WHEN json_valid(report) THEN report ->> '$.message' END \
-             FROM litework_error WHERE task = t.id \
-             AND report IS NOT NULL ORDER BY id DESC LIMIT 1), ?) > 0"
-                .to_owned(),
-        );
+        clauses.push(FAILED_WITH.to_owned());
         values.push(Box::new(text.clone()));
     }
     if let Some(batch) = filter.batch {
