@@ -161,6 +161,45 @@ fn slots_are_those_that_another_program_has_worked_out() {
     assert!(different.is_empty(), "{} differ:\n{}", different.len(), different.join("\n"));
 }
 
+/// The local time of a moment in a zone, as if it were one of UTC.
+fn local(zone: Zone, moment: Timestamp) -> Timestamp {
+    let zone: chrono_tz::Tz = zone.name().parse().unwrap();
+    let local = moment.to_chrono().with_timezone(&zone).naive_local();
+    Timestamp::from_millis(local.and_utc().timestamp_millis()).unwrap()
+}
+
+/// A sixth field makes each slot two, but for those that clocks skip: these are due together, once, as the gap
+/// ends. The slots without it are those that were compared above.
+#[test]
+fn seconds_follow_the_minutes_through_every_change_of_clocks() {
+    let half = 30_000;
+    let mut skipped = 0;
+    for Stored { zone, .. } in stored() {
+        for expression in ["30 2 * * *", "0 0 * * *", "15,45 1-3 * * *", "15 * * * *"] {
+            let minutes = Cron::new(expression).unwrap().zone(zone);
+            let seconds = Cron::new(&format!("0,30 {expression}")).unwrap().zone(zone);
+            // Whether it is a time that the expression names, by clocks that never change.
+            let names = Cron::new(expression).unwrap();
+            let (first, end) = (new_year(2008), new_year(2012));
+            let mut at = Timestamp::from_millis(first.as_millis() - 1).unwrap();
+            while let Some(slot) = minutes.next_after(at).filter(|slot| *slot < end) {
+                assert_eq!(seconds.next_after(at), Some(slot), "{seconds:?}");
+                at = slot;
+                let shown = local(zone, slot).as_millis();
+                let before = Timestamp::from_millis(shown - 1).unwrap();
+                if names.next_after(before).is_some_and(|named| named.as_millis() == shown) {
+                    let second = Timestamp::from_millis(slot.as_millis() + half).unwrap();
+                    assert_eq!(seconds.next_after(at), Some(second), "{seconds:?}");
+                    at = second;
+                } else {
+                    skipped += 1;
+                }
+            }
+        }
+    }
+    assert!(skipped > 50, "{skipped} slots are skipped times");
+}
+
 /// The database is named by year and letter, the package by year and number.
 #[test]
 fn the_zones_of_the_other_program_are_those_of_this_one() {
