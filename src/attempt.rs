@@ -89,6 +89,7 @@ pub(crate) fn run(client: &Client, registry: &Registry, prepared: &Prepared) -> 
     let _in_span = span.enter();
     let mut kept = None;
     let mut with_it = Vec::new();
+    let mut said = None;
     let outcome = match (&prepared.handler, &prepared.bad_options) {
         (_, Some(error)) => bad_row(format!("options: {error}")),
         (None, None) => Outcome::GivenBack,
@@ -102,7 +103,9 @@ pub(crate) fn run(client: &Client, registry: &Registry, prepared: &Prepared) -> 
             if let Completion::Stored { ended, .. } = &mut completion {
                 with_it = std::mem::take(ended);
             }
-            complete(task, outcome, completion, &mut kept)
+            let outcome = complete(task, outcome, completion, &mut kept);
+            said = ctx.end_of_speech(matches!(outcome, Outcome::Succeeded { .. }));
+            outcome
         }
     };
     let finish = Finish {
@@ -117,6 +120,7 @@ pub(crate) fn run(client: &Client, registry: &Registry, prepared: &Prepared) -> 
         durability: prepared.options.durability,
         stuck: false,
         tied: task.is_tied(),
+        said,
     };
     if let Some(came_to) = kept {
         client.hub.hooks.ended_by_itself(&finish, came_to);

@@ -41,6 +41,7 @@ use crate::pruner::{self, Pruner};
 use crate::quota::Quotas;
 use crate::registry::{Definition, Layer, Next, Registry};
 use crate::schedule::Schedule;
+use crate::scribe::Scribe;
 use crate::task::TaskRef;
 use crate::time::{Clock, SystemClock};
 use crate::unserved::Warner;
@@ -552,6 +553,7 @@ impl Builder {
         };
         let plan = std::mem::take(&mut self.prunes);
         let (engine, clock) = (Arc::clone(&backend), Arc::clone(&self.clock));
+        let scribe = Scribe::new(&backend, Arc::clone(&self.clock));
         self.check_listeners()?;
         let listeners = std::mem::take(&mut self.listeners);
         let (trace, schedules) = (self.trace.take(), self.schedules.take());
@@ -560,6 +562,7 @@ impl Builder {
             trace,
             backend,
             pruner: Arc::new(Pruner::new(engine, clock, plan, catalog.kept())),
+            scribe,
             catalog: Arc::new(catalog),
             clock: Arc::clone(&self.clock),
             limits: self.limits,

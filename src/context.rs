@@ -1,17 +1,19 @@
 //! Run: what a task body may see and do.
 
 mod completion;
+mod speaking;
 mod steps;
 
 use std::any::{Any, TypeId, type_name};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 #[cfg(feature = "sqlite")]
 pub(crate) use self::completion::Completing;
 pub(crate) use self::completion::{Completion, Hold, Output};
+pub use self::speaking::Reporter;
 
 use crate::client::Client;
 use crate::error::Error;
@@ -21,6 +23,7 @@ use crate::inside;
 use crate::json::JsonLimits;
 use crate::outcome::{Failure, Result};
 use crate::record::Claimed;
+use crate::scribe::Voice;
 use crate::slot::Slot;
 use crate::task::IntoCall;
 
@@ -87,7 +90,7 @@ impl Token {
 
 /// What an attempt has stored so far.
 #[derive(Debug, Default)]
-struct Progress {
+struct Kept {
     /// Steps that are under way or done.
     steps: BTreeSet<String>,
     completion: Completion,
@@ -141,7 +144,11 @@ pub struct Context {
     token: Arc<Token>,
     states: Arc<States>,
     hold: Option<Hold>,
-    progress: Mutex<Progress>,
+    kept: Mutex<Kept>,
+    /// How many steps it has, where its arguments tell.
+    steps: Option<u64>,
+    /// None while it has said nothing.
+    voice: OnceLock<Arc<Voice>>,
 }
 
 impl std::fmt::Debug for Context {
@@ -176,7 +183,9 @@ impl Context {
             token,
             states,
             hold: Some(hold),
-            progress: Mutex::default(),
+            kept: Mutex::default(),
+            steps: task.extra.as_ref().and_then(|extra| extra.ties.steps),
+            voice: OnceLock::new(),
         }
     }
 
@@ -211,7 +220,9 @@ impl Context {
             token: Arc::default(),
             states: Arc::default(),
             hold: None,
-            progress: Mutex::default(),
+            kept: Mutex::default(),
+            steps: None,
+            voice: OnceLock::new(),
         }
     }
 
@@ -388,13 +399,13 @@ impl Context {
         self.client.as_ref().map_or_else(JsonLimits::default, |client| client.hub.limits)
     }
 
-    fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The attempt may go on storing: its finishing transaction has not begun.
-    fn check_goes_on(&self, progress: &Progress) -> Result<(), Error> {
-        if !matches!(progress.completion, Completion::None) {
+    fn check_goes_on(&self, kept: &Kept) -> Result<(), Error> {
+        if !matches!(kept.completion, Completion::None) {
             return Err(Error::Reentrant {
                 what: "the finishing transaction of this attempt has begun",
                 instead: "do it before, or inside with what the transaction offers, and return the value",

@@ -27,6 +27,7 @@ use crate::outcome::Outcome;
 use crate::pruner::Pruner;
 use crate::quota::Quotas;
 use crate::record::{Claimed, Finished, NewTask, Stored};
+use crate::scribe::Scribe;
 use crate::state::State;
 use crate::task::{Call, CallOptions, Signature, checked_trace, trace_id};
 use crate::ties::{Before, Extra, Links};
@@ -280,6 +281,7 @@ pub(crate) struct Hub {
     pub(crate) suspect: Arc<SuspectPlace>,
     pub(crate) life: Life,
     pub(crate) pruner: Arc<Pruner>,
+    pub(crate) scribe: Arc<Scribe>,
     pub(crate) warner: Warner,
 }
 

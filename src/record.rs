@@ -2,6 +2,7 @@
 //!
 //! Plain data, no behaviour. The public records say of each field who sets it and who clears it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::gate::Gate;
 use crate::id::TaskId;
 use crate::options::Durability;
 use crate::outcome::{Outcome, Report};
+use crate::progress::{LogLine, Progress};
 use crate::quota::Quota;
 use crate::retry::Retry;
 use crate::slot::Slot;
@@ -373,6 +375,17 @@ pub(crate) struct NewStep<'a> {
     pub(crate) durability: Option<Durability>,
 }
 
+/// What one attempt has said, on its way into the store. Said twice it is kept once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) id: TaskId,
+    pub(crate) lease: Lease,
+    /// None where only lines are new.
+    pub(crate) progress: Option<Progress>,
+    /// Oldest first.
+    pub(crate) lines: VecDeque<LogLine>,
+}
+
 /// The end of one attempt, on its way into the store.
 #[derive(Debug, Clone)]
 pub(crate) struct Finish {
@@ -390,6 +403,8 @@ pub(crate) struct Finish {
     pub(crate) tied: bool,
     /// What is told of it after its commit; none where nobody would hear.
     pub(crate) about: Option<Box<About>>,
+    /// What the attempt has said and is not known to be kept.
+    pub(crate) said: Option<Box<Said>>,
 }
 
 impl Finish {
@@ -414,6 +429,7 @@ impl Finish {
             stuck: false,
             tied: false,
             about: None,
+            said: None,
         }
     }
 }

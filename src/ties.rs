@@ -261,6 +261,9 @@ pub(crate) struct Ties {
     /// The key of its gate, at which it does not stand before those that it waits for have ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) held_key: Option<String>,
+    /// How many steps it will have, as its arguments tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) steps: Option<u64>,
     /// What is stored when it ends.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) follow: Vec<Follow>,
@@ -331,7 +334,12 @@ impl Extra {
             owner: self.owner.clone(),
             name: self.name.clone(),
             wait_key: self.wait_key.clone().filter(|_| gate.is_some()),
-            ties: Ties { gate, follow: self.ties.follow.clone(), ..Ties::default() },
+            ties: Ties {
+                gate,
+                follow: self.ties.follow.clone(),
+                steps: self.ties.steps,
+                ..Ties::default()
+            },
             ..Self::default()
         };
         let plain = copy.owner.is_none() && copy.name.is_none() && copy.ties.are_none();

@@ -17,12 +17,14 @@ use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::mishap::Mishaps;
 use crate::presence::WorkerRecord;
+use crate::progress::{LogLine, Progress};
 use crate::record::{
-    AttemptRecord, Cursor, Finish, Lease, Member, NewStep, NewTask, Page, Prior, StepRecord,
+    AttemptRecord, Cursor, Finish, Lease, Member, NewStep, NewTask, Page, Prior, Said, StepRecord,
     Stored, TaskRecord,
 };
 use crate::retention::Walk;
 use crate::rule::{Limited, Paused, Scope};
+use crate::telling::Telling;
 use crate::time::Timestamp;
 use crate::watch::Signal;
 use crate::why::Facts;
@@ -249,6 +251,20 @@ impl Calendar for Spy {
     fn look(&self, look: Look<'_>) -> Result<(), Error> {
         count(&self.looks);
         self.inner.look(look)
+    }
+}
+
+impl Telling for Spy {
+    fn tell(&self, now: Timestamp, said: &[Said]) -> Result<(), Error> {
+        self.inner.tell(now, said)
+    }
+
+    fn progress(&self, id: TaskId) -> Result<Option<Progress>, Error> {
+        self.inner.progress(id)
+    }
+
+    fn log(&self, id: TaskId, most: usize) -> Result<Vec<LogLine>, Error> {
+        self.inner.log(id, most)
     }
 }
 

@@ -73,15 +73,15 @@ impl Context {
             let allowed = format!("{}, as the task returns", hold.output.name);
             return Err(Error::invalid("wrong_output", "return type", output.name, allowed));
         }
-        let mut progress = self.progress();
-        self.check_goes_on(&progress)?;
-        progress.completion = Completion::UnderWay;
+        let mut kept = self.kept();
+        self.check_goes_on(&kept)?;
+        kept.completion = Completion::UnderWay;
         Ok(Completing { ctx: self, client, hold, came_to: Completion::None })
     }
 
     /// What became of the finishing transaction.
     pub(crate) fn take_completion(&self) -> Completion {
-        std::mem::take(&mut self.progress().completion)
+        std::mem::take(&mut self.kept().completion)
     }
 }
 
@@ -98,12 +98,12 @@ impl Completing<'_> {
     pub(crate) fn success(&self, now: Timestamp, result: String) -> Finish {
         let Hold { id, lease, started_at, durability, tied, .. } = self.hold;
         let plain = Finish::plain(id, lease, started_at, now, Outcome::Succeeded { result });
-        Finish { durability, tied, ..plain }
+        Finish { durability, tied, said: self.ctx.last_words(), ..plain }
     }
 }
 
 impl Drop for Completing<'_> {
     fn drop(&mut self) {
-        self.ctx.progress().completion = std::mem::take(&mut self.came_to);
+        self.ctx.kept().completion = std::mem::take(&mut self.came_to);
     }
 }

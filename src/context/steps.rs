@@ -155,12 +155,12 @@ impl Context {
 
     fn begin_step<'a>(&'a self, name: &'a str) -> Result<Step<'a>, Error> {
         check_name("bad_name", "step", name)?;
-        let mut progress = self.progress();
-        self.check_goes_on(&progress)?;
+        let mut kept = self.kept();
+        self.check_goes_on(&kept)?;
         if let (Some(StopReason::LeaseLost), Some(hold)) = (self.stop_reason(), self.hold) {
             return Err(Error::LeaseLost { id: hold.id, attempt: hold.lease.attempt });
         }
-        if !progress.steps.insert(name.to_owned()) {
+        if !kept.steps.insert(name.to_owned()) {
             let allowed = "a name that this attempt has not used; in a loop put the number into it";
             return Err(Error::invalid("duplicate_step", "step", name, allowed));
         }
@@ -222,7 +222,7 @@ impl Step<'_> {
 impl Drop for Step<'_> {
     fn drop(&mut self) {
         if !self.made {
-            self.ctx.progress().steps.remove(self.name);
+            self.ctx.kept().steps.remove(self.name);
         }
     }
 }

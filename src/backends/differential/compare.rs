@@ -156,6 +156,8 @@ impl Pair {
             Ok(attempts)
         });
         self.agree("steps", |engine, which| engine.steps(id[which]));
+        self.agree("progress", |engine, which| engine.progress(id[which]));
+        self.agree("a log", |engine, which| engine.log(id[which], 3));
         self.agree("what comes after it", |engine, which| {
             Ok(engine.after(id[which])?.into_iter().map(blanked).collect::<Vec<_>>())
         });

@@ -3,6 +3,7 @@
 //! Everything is drawn from one seed, so a history can be told again. The log says what was done.
 
 mod deeds;
+mod saying;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::filter::Filter;
 use crate::id::TaskId;
 use crate::outcome::{Outcome, Report};
 use crate::quota::Quota;
-use crate::record::{Claimed, Finish, Lease, Member, NewStep, NewTask};
+use crate::record::{Claimed, Finish, Lease, Member, NewStep, NewTask, Said};
 use crate::retention::{Keep, Prune, Retention, Step, Walk};
 use crate::retry::Retry;
 use crate::state::{Reason, State};
@@ -130,7 +131,7 @@ impl<'a> History<'a> {
 
     fn step(&mut self) {
         // Where tasks are to meet at gates, nobody else comes in between.
-        let kinds = if self.plot.gates { 40 } else { 66 };
+        let kinds = if self.plot.gates { 40 } else { 67 };
         match self.rng.u8(0..kinds) {
             0..16 => {
                 // Plain ones that come together are written together, also where limits count them.
@@ -161,6 +162,7 @@ impl<'a> History<'a> {
             63 if self.rng.bool() => self.replace_many(),
             63 => self.replace(),
             64 => self.pause(),
+            65 => self.say(),
             _ => self.ask_why(),
         }
     }
@@ -359,6 +361,7 @@ impl<'a> History<'a> {
             Retry::exponential(Duration::from_millis(2), Duration::from_millis(9))
         };
         let retry = Arc::new(retry);
+        let said = self.one_in(3).then(|| self.words(&held[1]));
         Some(held.map(|task| Finish {
             id: task.id,
             lease: Lease { attempt: task.lease.attempt + later, ..task.lease },
@@ -371,6 +374,8 @@ impl<'a> History<'a> {
             stuck,
             tied: task.is_tied(),
             about: None,
+            said:
+                said.clone().map(|said| Box::new(Said { id: task.id, lease: task.lease, ..said })),
         }))
     }
 

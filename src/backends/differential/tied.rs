@@ -61,7 +61,11 @@ pub(super) fn extra(rng: &mut Rng, now: Timestamp) -> Option<Box<Extra>> {
         extra.wait_key = Some(format!("{name}:{key}"));
         extra.ties.gate = Some(gate);
     }
-    let plain = extra.claim.is_none() && extra.wait_key.is_none() && extra.owner.is_none();
+    extra.ties.steps = (rng.u8(0..4) == 0).then(|| rng.u64(0..9));
+    let plain = extra.claim.is_none()
+        && extra.wait_key.is_none()
+        && extra.owner.is_none()
+        && extra.ties.steps.is_none();
     (!plain).then(|| Box::new(extra))
 }
 

@@ -189,6 +189,7 @@ impl Book {
             self.hold_key(&claim, row);
         }
         let is_batch = new.is_batch();
+        let steps = new.extra.as_ref().and_then(|extra| extra.ties.steps);
         let mut task = Task::new(now, new, id, rank, start);
         task.record.batch = batch;
         let claimed = match start {
@@ -203,6 +204,9 @@ impl Book {
         self.index(&task, true);
         self.tasks.insert(row, task);
         self.join(now, row, &bonds);
+        if let Some(steps) = steps {
+            self.expect_steps(now, row, steps);
+        }
         if over && is_followed {
             self.stillborn.push((now, row));
         }

@@ -14,8 +14,16 @@ use crate::state::{Reason, State};
 use crate::time::Timestamp;
 
 impl Book {
-    /// Records one finish, if its lease still holds.
+    /// Records one finish, if its lease still holds, and what was said last.
     pub(super) fn finish(&mut self, now: Timestamp, end: &Finish) -> Result<Finished, Error> {
+        let finished = self.finish_alone(now, end)?;
+        if let Some(said) = &end.said {
+            self.keep_said(now, said);
+        }
+        Ok(finished)
+    }
+
+    fn finish_alone(&mut self, now: Timestamp, end: &Finish) -> Result<Finished, Error> {
         let Lease { row, attempt, .. } = end.lease;
         let Some(task) = self.tasks.get(&row).filter(|task| task.is_held_by(end.lease)) else {
             return self.finish_again(end);

@@ -17,6 +17,7 @@ mod operate;
 mod prune;
 mod steps;
 mod task;
+mod telling;
 mod ties;
 #[cfg(test)]
 mod tests;
@@ -124,6 +125,8 @@ struct Effects {
     schedules: bool,
     cancel: Vec<i64>,
     changed: Vec<i64>,
+    /// Rows of which something was said.
+    told: Vec<i64>,
     /// What was deleted; what had not ended before, as it ended.
     gone: HashMap<i64, Option<TaskRecord>>,
 }
@@ -134,6 +137,7 @@ impl Effects {
         self.schedules |= more.schedules;
         self.cancel.extend(more.cancel);
         self.changed.extend(more.changed);
+        self.told.extend(more.told);
         self.gone.extend(more.gone);
     }
 }
@@ -162,6 +166,7 @@ impl Memory {
         let looked = book.looked.take();
         drop(book);
         self.signal.changed(effects.changed);
+        self.signal.changed(effects.told);
         if effects.work || room {
             self.signal.ring(Notice::of_work(looked.filter(|_| !effects.work)));
         }

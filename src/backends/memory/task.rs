@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
+use super::telling::Told;
 use crate::id::TaskId;
 use crate::outcome::{Outcome, Report};
 use crate::quota::Quota;
@@ -38,6 +39,7 @@ pub(super) struct Task {
     attempts: Vec<AttemptRecord>,
     /// By name: what each came to, and when that was stored.
     pub(super) steps: BTreeMap<String, (String, Timestamp)>,
+    pub(super) told: Told,
 }
 
 /// Where a new task begins.
@@ -109,10 +111,18 @@ impl Task {
             // It does not stand at its gate before those that it waits for have ended.
             extra.wait_key = None;
         }
-        let (attempts, steps) = (Vec::new(), BTreeMap::new());
-        let (retried_at, retried) = (0, 0);
-        let mut task =
-            Self { record, lane, rank, options, extra, retried_at, retried, attempts, steps };
+        let mut task = Self {
+            record,
+            lane,
+            rank,
+            options,
+            extra,
+            retried_at: 0,
+            retried: 0,
+            attempts: Vec::new(),
+            steps: BTreeMap::new(),
+            told: Told::default(),
+        };
         if let Start::Skipped { holder, reason } = start {
             task.record_untried(now, already_running(holder, reason));
         }

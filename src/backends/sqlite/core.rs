@@ -53,6 +53,8 @@ pub(super) struct Effects {
     pub(super) cancel: Vec<i64>,
     /// Rows whose waiters are to be woken.
     pub(super) changed: Vec<i64>,
+    /// Rows of which something was said; the same is done for these.
+    pub(super) told: Vec<i64>,
     /// What was deleted; what had not ended before, as it ended.
     pub(super) gone: HashMap<i64, Option<TaskRecord>>,
 }

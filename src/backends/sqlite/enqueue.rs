@@ -16,6 +16,7 @@ use super::errors::not_stored;
 use super::gates::{self, Pass};
 use super::payload::{INLINE_BYTES_MAX, INSERT_PAYLOAD};
 use super::skip::record_skip;
+use super::telling;
 use super::unique::{self, Met};
 use crate::backend::{Offer, Room};
 use crate::error::Error;
@@ -293,6 +294,9 @@ impl Insert {
         }
         if let Some(bonds) = &self.bonds {
             bonds.store(conn, placed.row, self.now)?;
+        }
+        if let Some(steps) = self.task.extra.as_ref().and_then(|extra| extra.ties.steps) {
+            telling::expect(conn, self.now, placed.row, steps).map_err(not_stored)?;
         }
         Ok(placed)
     }

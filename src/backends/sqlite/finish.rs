@@ -15,6 +15,7 @@ use super::ends;
 use super::errors::{is_damaged_row, not_stored};
 use super::payload::{INLINE_BYTES_MAX, INSERT_PAYLOAD};
 use super::row::ties_of;
+use super::telling;
 use super::unique;
 use crate::error::Error;
 use crate::fault;
@@ -106,7 +107,10 @@ fn finish_each(
 
 /// Whether it is a success that stands in the task's row.
 fn can_be_in_block(finish: &Finish) -> bool {
-    !finish.tied && inline_result(finish).is_some() && !fault::planted("fence_off")
+    !finish.tied
+        && finish.said.is_none()
+        && inline_result(finish).is_some()
+        && !fault::planted("fence_off")
 }
 
 /// The return value of a success, if it stands in the task's row.
@@ -181,9 +185,23 @@ pub(super) fn finish(
         outcome => settle_row(core, now, finish, outcome),
     };
     match answer {
+        Ok(finished) => keep_said(core, now, finish).map(|()| Ok(finished)),
         Err(error) if core.lost_transaction() => Err(error),
         Err(error) if is_damaged_row(&error) => end_damaged(core, now, finish, error),
         answer => Ok(answer),
+    }
+}
+
+/// Keeps what was said last. What cannot be kept takes the end with it only with the transaction.
+fn keep_said(core: &mut Core, now: Timestamp, finish: &Finish) -> Result<(), Error> {
+    let Some(said) = &finish.said else { return Ok(()) };
+    match telling::keep(core, now, said) {
+        Err(error) if core.lost_transaction() => Err(error),
+        Err(error) => {
+            tracing::warn!(id = %finish.id, %error, "what the task said last could not be kept");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
     }
 }
 

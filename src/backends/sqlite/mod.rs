@@ -46,6 +46,7 @@ mod skip;
 mod steps;
 mod stored;
 mod tags;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod unique;

@@ -61,11 +61,13 @@ const IS_FREE: &str = "SELECT 1 FROM litework_task t WHERE t.id = ?1 AND t.finis
 /// What hangs on tasks: their payloads, the records of their attempts, their steps, their edges. Each is given
 /// the rows as a JSON list. Served by the primary key of each table, by `litework_error_task` and by
 /// `litework_edge_after`.
-const REMOVE_PARTS: [&str; 5] = [
+const REMOVE_PARTS: [&str; 7] = [
     "DELETE FROM litework_payload WHERE id IN (SELECT value * 2 FROM json_each(?1) \
      UNION ALL SELECT value * 2 + 1 FROM json_each(?1))",
     "DELETE FROM litework_error WHERE task IN (SELECT value FROM json_each(?1))",
     "DELETE FROM litework_step WHERE task IN (SELECT value FROM json_each(?1))",
+    "DELETE FROM litework_progress WHERE task IN (SELECT value FROM json_each(?1))",
+    "DELETE FROM litework_log WHERE task IN (SELECT value FROM json_each(?1))",
     "DELETE FROM litework_edge WHERE before IN (SELECT value FROM json_each(?1))",
     "DELETE FROM litework_edge WHERE after IN (SELECT value FROM json_each(?1))",
 ];

@@ -118,6 +118,33 @@ CREATE TABLE litework_step (
   PRIMARY KEY (task, name)
 ) STRICT, WITHOUT ROWID;
 
+-- How far a task has come: src/progress.rs. Of a batch, the sums of its members.
+CREATE TABLE litework_progress (
+  task      INTEGER PRIMARY KEY,
+  revision  INTEGER NOT NULL,                       -- grows with each write
+  attempt   INTEGER NOT NULL,                       -- that said it; 0: none yet
+  done      INTEGER NOT NULL,
+  total     INTEGER,
+  unit      TEXT,
+  stage     TEXT,
+  message   TEXT,                                   -- for the user
+  told_at   INTEGER NOT NULL,
+  since     INTEGER,                                -- when the attempt said first how much is done …
+  came_from INTEGER,                                -- … how much that was …
+  samples   INTEGER NOT NULL                        -- … and how often it has said more
+) STRICT;
+
+-- What tasks log, the newest lines of each attempt.
+CREATE TABLE litework_log (
+  task    INTEGER NOT NULL,
+  attempt INTEGER NOT NULL,
+  number  INTEGER NOT NULL,                         -- in the attempt, from 1
+  at      INTEGER NOT NULL,
+  level   TEXT    NOT NULL,                         -- info, warning, error
+  text    TEXT    NOT NULL,
+  PRIMARY KEY (task, attempt, number)
+) STRICT, WITHOUT ROWID;
+
 -- Arguments (2 * task) and results (2 * task + 1) over 2 KiB, so that claim and finish never
 -- rewrite them.
 CREATE TABLE litework_payload (

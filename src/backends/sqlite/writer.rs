@@ -121,6 +121,7 @@ impl Writer {
         let foreign = std::mem::take(&mut core.foreign_seen);
         let effects = std::mem::take(&mut core.effects);
         self.signal.changed(effects.changed);
+        self.signal.changed(effects.told);
         if effects.work || effects.room {
             let looked = effects.looked.filter(|_| !effects.work);
             self.signal.ring(Notice::of_work(looked));

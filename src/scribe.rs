@@ -1,0 +1,256 @@
+//! Run: keeps what bodies say while they run, without letting them wait for it.
+//!
+//! A body changes a [`Voice`] in memory. The scribe, one thread of a client, writes what is new: of each task
+//! at most twice a second, and of all tasks that are due in one commit. It is started by the first word and
+//! sleeps while there is nothing to write. What was said last goes with the end of the attempt, so
+//! that it is never lost to a word that comes later.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use crate::backend::Backend;
+use crate::error::Error;
+use crate::id::TaskId;
+use crate::outcome::cut_characters;
+use crate::progress::{LOG_LINES_MAX, LogLevel, LogLine, MESSAGE_MAX, Progress};
+use crate::record::{Lease, Said};
+use crate::time::{Clock, Timestamp};
+
+/// What one task says is written at most this often.
+const WRITE_EVERY: Duration = Duration::from_millis(500);
+
+/// A voice, and when to write what it says.
+type Waiting = (Instant, Arc<Voice>);
+
+/// Writes for all tasks of a client.
+pub(crate) struct Scribe {
+    backend: Weak<dyn Backend>,
+    clock: Arc<dyn Clock>,
+    line: OnceLock<Sender<Waiting>>,
+}
+
+impl Scribe {
+    pub(crate) fn new(backend: &Arc<dyn Backend>, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self { backend: Arc::downgrade(backend), clock, line: OnceLock::new() })
+    }
+
+    /// A voice for one attempt, whose total may be known from its arguments.
+    pub(crate) fn voice(
+        self: &Arc<Self>,
+        id: TaskId,
+        lease: Lease,
+        total: Option<u64>,
+    ) -> Arc<Voice> {
+        let at = Some(Place { scribe: Arc::clone(self), id, lease });
+        Arc::new(Voice::new(at, lease.attempt, total))
+    }
+
+    fn write_later(&self, at: Instant, voice: Arc<Voice>) {
+        let line = self.line.get_or_init(|| {
+            let (sender, receiver) = crossbeam_channel::unbounded();
+            let (backend, clock) = (Weak::clone(&self.backend), Arc::clone(&self.clock));
+            // Without the thread what was said is kept with the end of the attempt.
+            let _started = std::thread::Builder::new()
+                .name("litework-scribe".into())
+                .spawn(move || write(&receiver, &backend, &*clock));
+            sender
+        });
+        let _no_thread = line.send((at, voice));
+    }
+}
+
+/// The life of the thread: it ends with its client. Whoever waits here holds on to the other end of the line.
+fn write(line: &Receiver<Waiting>, backend: &Weak<dyn Backend>, clock: &dyn Clock) {
+    let mut waiting: Vec<Waiting> = Vec::new();
+    loop {
+        let heard = match waiting.iter().map(|(at, _)| *at).min() {
+            None => line.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(at) => line.recv_deadline(at),
+        };
+        match heard {
+            Ok(one) => waiting.push(one),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let now = Instant::now();
+        let (due, later): (Vec<_>, Vec<_>) = waiting.drain(..).partition(|(at, _)| *at <= now);
+        waiting = later;
+        if due.is_empty() {
+            continue;
+        }
+        let Some(backend) = backend.upgrade() else { return };
+        let said: Vec<Said> = due.iter().filter_map(|(_, voice)| voice.begin(now)).collect();
+        if said.is_empty() {
+            continue;
+        }
+        match Error::caught(|| backend.tell(clock.now(), &said)) {
+            Ok(()) => due.iter().for_each(|(_, voice)| voice.kept(&said)),
+            Err(error) => {
+                tracing::warn!(%error, "what tasks say could not be kept; trying again");
+                due.iter().for_each(|(_, voice)| voice.say_again());
+            }
+        }
+    }
+}
+
+/// Whose voice it is.
+struct Place {
+    scribe: Arc<Scribe>,
+    id: TaskId,
+    lease: Lease,
+}
+
+/// What one attempt says.
+pub(crate) struct Voice {
+    /// None without a queue.
+    place: Option<Place>,
+    attempt: u32,
+    speech: Mutex<Speech>,
+}
+
+struct Speech {
+    progress: Progress,
+    /// Not all of it is written.
+    is_new: bool,
+    /// Lines that are not known to be written.
+    lines: VecDeque<LogLine>,
+    lines_ever: u64,
+    /// The thread will come to it.
+    queued: bool,
+    written_at: Option<Instant>,
+    /// The attempt has ended, and its end tells the rest.
+    over: bool,
+}
+
+impl Voice {
+    fn new(place: Option<Place>, attempt: u32, total: Option<u64>) -> Self {
+        let speech = Speech {
+            progress: Progress::of_attempt(attempt, total),
+            is_new: false,
+            lines: VecDeque::new(),
+            lines_ever: 0,
+            queued: false,
+            written_at: None,
+            over: false,
+        };
+        Self { place, attempt, speech: Mutex::new(speech) }
+    }
+
+    /// A voice that only its own body hears.
+    pub(crate) fn detached() -> Arc<Self> {
+        Arc::new(Self::new(None, 1, None))
+    }
+
+    fn speech(&self) -> MutexGuard<'_, Speech> {
+        self.speech.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.place.as_ref().map_or_else(Timestamp::default, |place| place.scribe.clock.now())
+    }
+
+    /// What has been said until now, written or not.
+    pub(crate) fn progress(&self) -> Progress {
+        self.speech().progress.clone()
+    }
+
+    /// Lines that are not known to be written; all of them without a queue.
+    pub(crate) fn lines(&self) -> Vec<LogLine> {
+        self.speech().lines.iter().cloned().collect()
+    }
+
+    /// Says more of how far it has come.
+    pub(crate) fn change(self: &Arc<Self>, change: impl FnOnce(&mut Progress, Timestamp)) {
+        let now = self.now();
+        let mut speech = self.speech();
+        change(&mut speech.progress, now);
+        speech.progress.told_at = now;
+        speech.is_new = true;
+        self.ask_to_write(&mut speech);
+    }
+
+    /// Adds a line to the log of the task.
+    pub(crate) fn log(self: &Arc<Self>, level: LogLevel, text: &str) {
+        let at = self.now();
+        let text = cut_characters(text, MESSAGE_MAX);
+        let mut speech = self.speech();
+        speech.lines_ever += 1;
+        let line = LogLine { attempt: self.attempt, number: speech.lines_ever, at, level, text };
+        speech.lines.push_back(line);
+        if speech.lines.len() > LOG_LINES_MAX {
+            speech.lines.pop_front();
+        }
+        self.ask_to_write(&mut speech);
+    }
+
+    fn ask_to_write(self: &Arc<Self>, speech: &mut Speech) {
+        let Some(place) = self.place.as_ref().filter(|_| !speech.queued && !speech.over) else {
+            return;
+        };
+        speech.queued = true;
+        let now = Instant::now();
+        let at = speech.written_at.map_or(now, |at| now.max(at + WRITE_EVERY));
+        place.scribe.write_later(at, Arc::clone(self));
+    }
+
+    /// What is to be written now.
+    fn begin(&self, now: Instant) -> Option<Said> {
+        let mut speech = self.speech();
+        speech.queued = false;
+        let said = self.unwritten(&speech).filter(|_| !speech.over)?;
+        speech.is_new = false;
+        speech.written_at = Some(now);
+        Some(said)
+    }
+
+    fn unwritten(&self, speech: &Speech) -> Option<Said> {
+        let Place { id, lease, .. } = *self.place.as_ref()?;
+        let progress = speech.is_new.then(|| speech.progress.clone());
+        let some = progress.is_some() || !speech.lines.is_empty();
+        some.then(|| Said { id, lease, progress, lines: speech.lines.clone() })
+    }
+
+    /// Of what was written, the lines need not be written again.
+    fn kept(&self, said: &[Said]) {
+        let Some(place) = &self.place else { return };
+        let own = said.iter().find(|said| said.lease == place.lease);
+        let Some(last) = own.and_then(|said| said.lines.back()) else { return };
+        let mut speech = self.speech();
+        while speech.lines.front().is_some_and(|line| line.number <= last.number) {
+            speech.lines.pop_front();
+        }
+    }
+
+    fn say_again(self: &Arc<Self>) {
+        let mut speech = self.speech();
+        speech.is_new = true;
+        self.ask_to_write(&mut speech);
+    }
+
+    /// What goes with an end of the attempt that is about to be written. More may still be said, if it fails.
+    pub(crate) fn last_words(&self, succeeded: bool) -> Option<Box<Said>> {
+        let mut speech = self.speech();
+        fill(&mut speech, succeeded);
+        self.unwritten(&speech).map(Box::new)
+    }
+
+    /// The same where the attempt has ended: from here on nothing is written but that.
+    pub(crate) fn end(&self, succeeded: bool) -> Option<Box<Said>> {
+        let said = self.last_words(succeeded);
+        self.speech().over = true;
+        said
+    }
+}
+
+/// Whoever has succeeded has done all of it.
+fn fill(speech: &mut Speech, succeeded: bool) {
+    if let Some(total) = speech.progress.total.filter(|_| succeeded)
+        && speech.progress.done < total
+    {
+        speech.progress.done = total;
+        speech.is_new = true;
+    }
+}
