@@ -176,7 +176,8 @@ impl Hub {
         let Planned { call, before, is_member, .. } = planned;
         let kind = self.catalog.get(call.kind)?;
         let arguments = (call.encode)(self.limits)?;
-        let mut task = self.prepare_encoded(kind, &call.with, arguments, calling, &before)?;
+        let mut task =
+            self.prepare_captioned(kind, &call.with, (arguments, call.caption), calling, &before)?;
         let ignored = call.with.links.as_ref().is_some_and(|links| links.ignore_failure);
         if ignored && !is_member {
             let allowed = "false for what comes after a flow";

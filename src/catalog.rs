@@ -15,6 +15,7 @@ use crate::near::nearest;
 use crate::options::{Options, Plan, check_name};
 use crate::retry::Retry;
 use crate::route::Routes;
+use crate::task::ReadCaption;
 use crate::ties::{Extra, TiesOption};
 use crate::time::Timestamp;
 
@@ -31,6 +32,7 @@ pub(crate) struct Kind {
     pub(crate) options: Options,
     pub(crate) plan: Plan,
     pub(crate) retry: Arc<Retry>,
+    pub(crate) caption: ReadCaption,
 }
 
 /// A kind as it is shown to people.
@@ -85,7 +87,12 @@ impl Catalog {
     }
 
     /// Adds a kind under its name and its aliases; each name may be taken once.
-    pub(crate) fn add(&mut self, name: &str, options: Options) -> Result<Arc<Kind>, Error> {
+    pub(crate) fn add(
+        &mut self,
+        name: &str,
+        options: Options,
+        caption: ReadCaption,
+    ) -> Result<Arc<Kind>, Error> {
         check_name("bad_name", "task name", name)?;
         if name == BATCH_KIND || options.aliases().iter().any(|alias| alias == BATCH_KIND) {
             let allowed = "any other; tasks of this name stand for flows";
@@ -109,7 +116,7 @@ impl Catalog {
         let retry = Arc::new(options.run_options().retry.clone().unwrap_or_default());
         let aliases: Vec<Arc<str>> =
             options.aliases().iter().map(|alias| (**alias).into()).collect();
-        let kind = Arc::new(Kind { name: Arc::clone(&name), options, plan, retry });
+        let kind = Arc::new(Kind { name: Arc::clone(&name), options, plan, retry, caption });
         for name in std::iter::once(name).chain(aliases) {
             if self.by_name.insert(Arc::clone(&name), Arc::clone(&kind)).is_some() {
                 let allowed = "each name and alias may be used by one task";
@@ -339,12 +346,15 @@ impl Default for Catalog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::Caption;
 
     #[test]
     fn a_misspelt_kind_is_told_its_nearest_names() {
         let mut catalog = Catalog::default();
-        catalog.add("pictures.shrink", Options::new()).expect("new");
-        catalog.add("mail.send", Options::new().alias("mail.post")).expect("new");
+        catalog.add("pictures.shrink", Options::new(), |_| Caption::default()).expect("new");
+        catalog
+            .add("mail.send", Options::new().alias("mail.post"), |_| Caption::default())
+            .expect("new");
         let error = catalog.get("picture.shrink").expect_err("unknown").to_string();
         assert_eq!(
             error,
@@ -358,12 +368,16 @@ mod tests {
         let can = Capabilities { supports_priority: false, ..Capabilities::MEMORY };
         let (none, member) = (Routes::default(), Some("flat".into()));
         let mut catalog = Catalog::new(Vec::new(), none, can, member).expect("nothing to check");
-        let defined = catalog.add("mail.send", Options::new().priority(3)).expect_err("a priority");
+        let defined = catalog
+            .add("mail.send", Options::new().priority(3), |_| Caption::default())
+            .expect_err("a priority");
         assert_eq!(
             defined.to_string(),
             "unsupported: supports_priority of client \"flat\" is false; task mail.send needs it"
         );
-        let kind = catalog.add("mail.send", Options::new().priority(0)).expect("the usual one");
+        let kind = catalog
+            .add("mail.send", Options::new().priority(0), |_| Caption::default())
+            .expect("the usual one");
         let call = |priority| catalog.check_call(&kind, &Options::new(), false, priority);
         assert!(call(0).is_ok());
         assert_eq!(

@@ -206,7 +206,7 @@ impl Client {
         let arguments = json::check_object(arguments, self.hub.limits)?.to_owned();
         let calling = self.hub.calling()?;
         let with = CallOptions::default();
-        let task = self.hub.prepare_encoded(kind, &with, arguments, &calling, &[])?;
+        let task = self.hub.prepare_encoded(kind, &with, arguments, &calling)?;
         let stored = self.store(&calling, vec![task])?;
         stored.first().map_or(Err(Error::Closed), |stored| self.get(stored.id))
     }

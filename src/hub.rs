@@ -29,7 +29,7 @@ use crate::quota::Quotas;
 use crate::record::{Claimed, Finished, NewTask, Stored};
 use crate::scribe::Scribe;
 use crate::state::State;
-use crate::task::{Call, CallOptions, Signature, checked_trace, trace_id};
+use crate::task::{Call, CallOptions, Caption, Signature, checked_trace, trace_id};
 use crate::ties::{Before, Extra, Links};
 use crate::time::{Clock, Timestamp};
 use crate::unserved::Warner;
@@ -432,7 +432,7 @@ impl Hub {
             let allowed = "false, but for members of a flow";
             return Err(Error::invalid("unsupported", "ignore_failure", true, allowed));
         }
-        self.prepare_encoded(kind, &call.with, arguments, calling, &[])
+        self.prepare_captioned(kind, &call.with, (arguments, Caption::of(&call.args)), calling, &[])
     }
 
     /// Whether a call inside a transaction is stored with it.
@@ -442,11 +442,23 @@ impl Hub {
         Ok(call.with.options.over(&kind.options).checked()?.on_commit)
     }
 
+    /// The same for arguments whose type is not at hand.
     pub(crate) fn prepare_encoded(
         &self,
         kind: &Kind,
         with: &CallOptions,
         arguments: String,
+        calling: &Calling,
+    ) -> Result<NewTask, Error> {
+        let caption = (kind.caption)(&arguments);
+        self.prepare_captioned(kind, with, (arguments, caption), calling, &[])
+    }
+
+    pub(crate) fn prepare_captioned(
+        &self,
+        kind: &Kind,
+        with: &CallOptions,
+        (arguments, caption): (String, Caption),
         calling: &Calling,
         before: &[Before],
     ) -> Result<NewTask, Error> {
@@ -469,6 +481,7 @@ impl Hub {
                 Links::default().tie(before, &arguments, extra.get_or_insert_default())?;
             }
         }
+        caption.add_to(&mut extra);
         if let Some(quiet) = extra.as_ref().and_then(|extra| extra.claim.as_ref()?.delay) {
             due_at = due_at.max(now.after(quiet));
         }

@@ -137,5 +137,5 @@ fn prepare(hub: &Hub, row: &InboxRow, now: Timestamp) -> Result<NewTask, Error> 
         None => return Err(json::too_large(row.args_bytes, hub.limits).into()),
     };
     // What this program knows of traces says nothing of a row that another has written.
-    hub.prepare_encoded(kind, &with, arguments, &Calling::untraced(now), &[])
+    hub.prepare_encoded(kind, &with, arguments, &Calling::untraced(now))
 }

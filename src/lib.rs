@@ -265,6 +265,7 @@ pub mod sqlite {
 pub mod __private {
     #[cfg(feature = "inventory")]
     pub use crate::registry::Entry;
+    pub use crate::task::Steps;
     #[cfg(feature = "inventory")]
     pub use inventory;
     pub use serde;

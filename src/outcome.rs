@@ -43,6 +43,9 @@ pub struct Report {
     pub code: Option<String>,
     /// The error's own text.
     pub message: String,
+    /// What the user is told of it, where the task has said so; nothing else of it is meant for users.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_message: Option<String>,
     /// The texts of its causes, nearest first: at most 64, then one that says how many more there are.
     pub causes: Vec<String>,
     /// Data the task attached.
@@ -240,6 +243,31 @@ impl Failure {
     #[must_use]
     pub fn expected(mut self) -> Self {
         self.report.expected = true;
+        self
+    }
+
+    /// What the user is told, in words for people; the error itself is for whoever runs the program.
+    ///
+    /// ```
+    /// # use litework::{Client, Failure, Result, task};
+    /// #[task(attempts = 1)]
+    /// fn import(file: &str) -> Result<()> {
+    ///     std::fs::read(file).map_err(|error| {
+    ///         Failure::give_up(error).for_user("The file is not there any more. Please upload it again.")
+    ///     })?;
+    ///     Ok(())
+    /// }
+    ///
+    /// let tasks = Client::in_memory().register(import).open()?;
+    /// let error = tasks.enqueue(import::with("/no/such/file"))?.refresh()?.error.unwrap();
+    /// let told = error.user_message.as_deref();
+    /// assert_eq!(told, Some("The file is not there any more. Please upload it again."));
+    /// assert!(error.message.contains("No such file"), "{error}");
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    #[must_use]
+    pub fn for_user(mut self, text: impl Into<String>) -> Self {
+        self.report.user_message = Some(cut(text.into()));
         self
     }
 

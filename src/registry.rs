@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::json::{self, JsonError, JsonLimits};
 use crate::options::Options;
 use crate::outcome::{Failure, Result};
-use crate::task::{Call, Signature};
+use crate::task::{Call, Caption, ReadCaption, Signature};
 
 /// A task: a type that is the arguments, with a name, an output and a body.
 ///
@@ -62,6 +62,67 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
         Options::new()
     }
 
+    /// What people call a task with these arguments, where that is not its kind: `Export of Algebra 101`.
+    /// It is stored when the task is enqueued ([`TaskRecord::name`](crate::TaskRecord::name)), unless the call
+    /// gives a name itself. Control characters become blanks, and more than 200 bytes are cut.
+    ///
+    /// ```
+    /// use litework::{Client, Context, Result, Task, task};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Export {
+    ///     course: String,
+    ///     pages: Vec<u32>,
+    /// }
+    ///
+    /// impl Task for Export {
+    ///     const NAME: &'static str = "export";
+    ///     type Output = ();
+    ///
+    ///     fn called(&self) -> Option<String> {
+    ///         Some(format!("Export of {}", self.course))
+    ///     }
+    ///
+    ///     fn steps(&self) -> Option<u64> {
+    ///         Some(self.pages.len() as u64)
+    ///     }
+    ///
+    ///     fn run(self, ctx: &Context) -> Result<()> {
+    ///         for _page in &self.pages {
+    ///             ctx.progress().advance(1);
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// // The same, by the attribute.
+    /// #[task(called = "Import of {course}", steps = pages.len())]
+    /// fn import(ctx: &Context, course: &str, pages: &[u32]) {
+    ///     pages.iter().for_each(|_page| {
+    ///         ctx.progress().advance(1);
+    ///     });
+    /// }
+    ///
+    /// let tasks = Client::in_memory().register(Export::define()).register(import).open()?;
+    /// let export = tasks.enqueue(Export { course: "Algebra 101".into(), pages: vec![1, 2] })?;
+    /// assert_eq!(export.refresh()?.name.as_deref(), Some("Export of Algebra 101"));
+    /// let import = tasks.enqueue(import::with("Algebra 101", [1, 2, 3]))?;
+    /// assert_eq!(import.refresh()?.name.as_deref(), Some("Import of Algebra 101"));
+    /// assert_eq!(import.progress()?.and_then(|progress| progress.total), Some(3));
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    fn called(&self) -> Option<String> {
+        None
+    }
+
+    /// How many steps a task with these arguments has, where they tell: the total of its
+    /// [`Progress`](crate::Progress) from the moment at which it is enqueued. The steps of members are
+    /// added up for their batch. A success is all of them, whatever the body has told.
+    fn steps(&self) -> Option<u64> {
+        None
+    }
+
     /// The body. It may run more than once; `?` means "try again".
     fn run(self, ctx: &Context) -> Result<Self::Output>;
 
@@ -88,6 +149,12 @@ impl<T: Task> Signature for T {
     fn options() -> Options {
         <T as Task>::options()
     }
+    fn called(&self) -> Option<String> {
+        Task::called(self)
+    }
+    fn steps(&self) -> Option<u64> {
+        Task::steps(self)
+    }
 }
 
 /// What went wrong around a body.
@@ -108,6 +175,7 @@ type Body =
 pub struct Definition {
     name: &'static str,
     options: Options,
+    caption: ReadCaption,
     body: Option<(Body, Output)>,
 }
 
@@ -129,12 +197,13 @@ impl Definition {
             json::encode(&output, limits).map_err(BodyError::BadResult)
         });
         let body = Some((body, Output::of::<<T as Task>::Output>()));
-        Self { name: <T as Task>::NAME, options: <T as Task>::options(), body }
+        let caption = Caption::read::<T>;
+        Self { name: <T as Task>::NAME, options: <T as Task>::options(), caption, body }
     }
 
     /// The definition of a task that this program only enqueues.
     pub fn declare<T: Signature>() -> Self {
-        Self { name: T::NAME, options: T::options(), body: None }
+        Self { name: T::NAME, options: T::options(), caption: Caption::read::<T>, body: None }
     }
 
     /// Its name, and the client of a set that it names.
@@ -254,7 +323,7 @@ impl Registry {
     ) -> Result<Self, Error> {
         let mut handlers = HashMap::new();
         for definition in definitions {
-            let kind = catalog.add(definition.name, definition.options)?;
+            let kind = catalog.add(definition.name, definition.options, definition.caption)?;
             let Some((body, output)) = definition.body else { continue };
             let names: Vec<Arc<str>> = std::iter::once(Arc::clone(&kind.name))
                 .chain(kind.options.aliases().iter().map(|alias| Arc::from(&**alias)))

@@ -113,8 +113,13 @@ pub(crate) struct Voice {
 
 struct Speech {
     progress: Progress,
-    /// Not all of it is written.
-    is_new: bool,
+    /// How often it was changed,
+    changes: u64,
+    /// with how many of them it is being written,
+    sent: u64,
+    /// and with how many it is known to be. Until then it goes with the end of the attempt, as that may be
+    /// written first.
+    kept: u64,
     /// Lines that are not known to be written.
     lines: VecDeque<LogLine>,
     lines_ever: u64,
@@ -129,7 +134,9 @@ impl Voice {
     fn new(place: Option<Place>, attempt: u32, total: Option<u64>) -> Self {
         let speech = Speech {
             progress: Progress::of_attempt(attempt, total),
-            is_new: false,
+            changes: 0,
+            sent: 0,
+            kept: 0,
             lines: VecDeque::new(),
             lines_ever: 0,
             queued: false,
@@ -168,7 +175,7 @@ impl Voice {
         let mut speech = self.speech();
         change(&mut speech.progress, now);
         speech.progress.told_at = now;
-        speech.is_new = true;
+        speech.changes += 1;
         self.ask_to_write(&mut speech);
     }
 
@@ -201,33 +208,33 @@ impl Voice {
         let mut speech = self.speech();
         speech.queued = false;
         let said = self.unwritten(&speech).filter(|_| !speech.over)?;
-        speech.is_new = false;
+        speech.sent = speech.changes;
         speech.written_at = Some(now);
         Some(said)
     }
 
     fn unwritten(&self, speech: &Speech) -> Option<Said> {
         let Place { id, lease, .. } = *self.place.as_ref()?;
-        let progress = speech.is_new.then(|| speech.progress.clone());
+        let is_new = speech.changes > speech.kept;
+        let progress = is_new.then(|| speech.progress.clone());
         let some = progress.is_some() || !speech.lines.is_empty();
         some.then(|| Said { id, lease, progress, lines: speech.lines.clone() })
     }
 
-    /// Of what was written, the lines need not be written again.
+    /// What was written need not be written again.
     fn kept(&self, said: &[Said]) {
         let Some(place) = &self.place else { return };
-        let own = said.iter().find(|said| said.lease == place.lease);
-        let Some(last) = own.and_then(|said| said.lines.back()) else { return };
+        let Some(own) = said.iter().find(|said| said.lease == place.lease) else { return };
         let mut speech = self.speech();
+        speech.kept = speech.sent;
+        let Some(last) = own.lines.back() else { return };
         while speech.lines.front().is_some_and(|line| line.number <= last.number) {
             speech.lines.pop_front();
         }
     }
 
     fn say_again(self: &Arc<Self>) {
-        let mut speech = self.speech();
-        speech.is_new = true;
-        self.ask_to_write(&mut speech);
+        self.ask_to_write(&mut self.speech());
     }
 
     /// What goes with an end of the attempt that is about to be written. More may still be said, if it fails.
@@ -251,6 +258,6 @@ fn fill(speech: &mut Speech, succeeded: bool) {
         && speech.progress.done < total
     {
         speech.progress.done = total;
-        speech.is_new = true;
+        speech.changes += 1;
     }
 }

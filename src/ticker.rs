@@ -59,7 +59,7 @@ impl Hub {
         let arguments = terms.arguments_text(self.limits)?;
         let with = terms.call_options();
         let calling = Calling::untraced(now);
-        let mut task = self.prepare_encoded(kind, &with, arguments, &calling, &[])?;
+        let mut task = self.prepare_encoded(kind, &with, arguments, &calling)?;
         // It is bounded by what becomes of overlaps, and refusing it would lose its slot.
         task.quota = crate::quota::Quota::default();
         let extra = task.extra.get_or_insert_default();

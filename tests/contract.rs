@@ -35,6 +35,7 @@ mod contract {
     mod lookup;
     mod operate;
     mod order;
+    mod progress;
     mod prune;
     mod refusals;
     mod reopen;

@@ -180,6 +180,8 @@ impl Task {
     fn task(&self) -> TokenStream {
         let Self { args, name, options, .. } = self;
         let quiet = quiet();
+        let parameters: Vec<&Ident> = self.signature.params.iter().map(|p| &p.name).collect();
+        let caption = options.caption(&parameters);
         let options = options.expand();
         let ident = &self.function.sig.ident;
         let output = &self.signature.output;
@@ -205,6 +207,8 @@ impl Task {
                 fn options() -> ::litework::Options {
                     #options
                 }
+
+                #caption
 
                 fn run(self, #ctx: &::litework::Context) -> ::litework::Result<#value> {
                     ::core::result::Result::Ok(#run)

@@ -42,6 +42,8 @@ use proc_macro::TokenStream;
 /// | `name` | the name under which it is stored: 1 to 64 of `A-Z a-z 0-9 . _ -` | the function's name |
 /// | `aliases` | `["old.name", …]`: names that it was stored under before | none |
 /// | `description` | one line for people | the first paragraph of the documentation |
+/// | `called` | what people call a task with these arguments, as `format!` takes it: `"Export of {course}"`; or an expression of the parameters, which stand there as references | its kind |
+/// | `steps` | how many steps it has: an expression of the parameters such as `pages.len()` | not known |
 /// | `client` | the client of a set that stores its calls, named like a task | as the set routes it |
 /// | `queue` | the queue it waits in, named like a task | `default` |
 /// | `priority` | -100 to 100; higher runs first | 0 |

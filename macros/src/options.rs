@@ -10,10 +10,12 @@ use syn::{Expr, Ident, LitBool, LitStr, Token};
 use crate::values::{self, Span, YEAR_MS};
 
 /// Every key, in the order in which the documentation lists them.
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 22] = [
     "name",
     "aliases",
     "description",
+    "called",
+    "steps",
     "client",
     "queue",
     "priority",
@@ -37,7 +39,10 @@ const KEYS: [&str; 20] = [
 const LADDER_MAX: usize = 64;
 
 /// Words that one may expect for the same thing, as other task libraries have them.
-const OTHER_WORDS: [(&str, &str); 15] = [
+const OTHER_WORDS: [(&str, &str); 18] = [
+    ("title", "called"),
+    ("total", "steps"),
+    ("total_steps", "steps"),
     ("alias", "aliases"),
     ("doc", "description"),
     ("max_attempts", "attempts"),
@@ -64,6 +69,8 @@ pub(crate) struct Options {
     pub(crate) name: Option<LitStr>,
     pub(crate) aliases: Vec<LitStr>,
     pub(crate) description: Option<String>,
+    called: Option<Value>,
+    steps: Option<Expr>,
     client: Option<LitStr>,
     queue: Option<LitStr>,
     priority: Option<i64>,
@@ -156,6 +163,8 @@ impl Options {
             "name" => self.name = Some(values::read_name("name", input)?),
             "aliases" => self.aliases = read_aliases(input)?,
             "description" => self.description = Some(input.parse::<LitStr>()?.value()),
+            "called" => self.called = Some(input.parse()?),
+            "steps" => self.steps = Some(input.parse()?),
             "client" => self.client = Some(values::read_name("client", input)?),
             "queue" => self.queue = Some(values::read_name("queue", input)?),
             "priority" => self.priority = Some(values::read_number(word, input, -100..=100)?),
@@ -232,6 +241,35 @@ impl Options {
                 #(.rate(#rate))*
                 #(.max_running(#max_running))*
         }
+    }
+
+    /// The methods that tell of a call by its arguments, each of which stands there by its name.
+    pub(crate) fn caption(&self, parameters: &[&Ident]) -> TokenStream {
+        let quiet = crate::arguments::quiet();
+        let bind = quote!(let Self { #(#parameters),* } = self;);
+        let called = self.called.iter().map(|called| {
+            let name = match called {
+                Value::Pattern(text) => quote!(::std::format!(#text)),
+                Value::Expr(value) => quote!(::core::convert::Into::into(#value)),
+            };
+            quote! {
+                #quiet
+                fn called(&self) -> ::core::option::Option<::std::string::String> {
+                    #bind
+                    ::core::option::Option::Some(#name)
+                }
+            }
+        });
+        let steps = self.steps.iter().map(|steps| {
+            quote! {
+                #quiet
+                fn steps(&self) -> ::core::option::Option<u64> {
+                    #bind
+                    ::core::option::Option::Some(::litework::__private::Steps::count(&(#steps)))
+                }
+            }
+        });
+        quote!(#(#called)* #(#steps)*)
     }
 
     /// Keys that are made from arguments name those of the function.
