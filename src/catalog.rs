@@ -15,9 +15,9 @@ use crate::near::nearest;
 use crate::options::{Options, Plan, check_name};
 use crate::retry::Retry;
 use crate::route::Routes;
-use crate::task::ReadCaption;
 use crate::ties::{Extra, TiesOption};
 use crate::time::Timestamp;
+use crate::untyped::ReadCaption;
 
 /// The kind whose tasks tell of failures.
 pub(crate) const NOTICE: &str = "litework.notice";
@@ -346,7 +346,7 @@ impl Default for Catalog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::task::Caption;
+    use crate::untyped::Caption;
 
     #[test]
     fn a_misspelt_kind_is_told_its_nearest_names() {

@@ -15,8 +15,9 @@ use crate::error::Error;
 use crate::id::TaskId;
 use crate::outcome::Report;
 use crate::state::{Reason, State};
-use crate::task::{AnyCall, IntoCall, Signature};
+use crate::task::{IntoCall, Signature};
 use crate::ties::{Before, Policy, Ref, check_after, check_task_name};
+use crate::untyped::AnyCall;
 
 /// Members of a flow, at most.
 ///

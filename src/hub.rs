@@ -29,10 +29,11 @@ use crate::quota::Quotas;
 use crate::record::{Claimed, Finished, NewTask, Stored};
 use crate::scribe::Scribe;
 use crate::state::State;
-use crate::task::{Call, CallOptions, Caption, Signature, checked_trace, trace_id};
+use crate::task::{Call, CallOptions, Signature, checked_trace, trace_id};
 use crate::ties::{Before, Extra, Links};
 use crate::time::{Clock, Timestamp};
 use crate::unserved::Warner;
+use crate::untyped::Caption;
 
 /// What [`Client::shutdown`](crate::Client::shutdown) came to, over all that ran: the pool, callers
 /// in mode `inline`, and `run_pending`.

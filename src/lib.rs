@@ -138,6 +138,7 @@ mod options;
 mod rule;
 mod route;
 mod task;
+mod untyped;
 mod schedule;
 mod flow;
 mod quota;
@@ -265,7 +266,7 @@ pub mod sqlite {
 pub mod __private {
     #[cfg(feature = "inventory")]
     pub use crate::registry::Entry;
-    pub use crate::task::Steps;
+    pub use crate::untyped::Steps;
     #[cfg(feature = "inventory")]
     pub use inventory;
     pub use serde;

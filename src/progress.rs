@@ -84,8 +84,8 @@ impl Progress {
     /// ```
     pub fn percent(&self) -> Option<u8> {
         let (done, total) = (u128::from(self.done), u128::from(self.total?));
-        let percent = if total == 0 { 100 } else { (done * 100 / total).min(100) };
-        u8::try_from(percent).ok()
+        let percent = (done * 100).checked_div(total).unwrap_or(100);
+        u8::try_from(percent.min(100)).ok()
     }
 
     /// How long it still takes, at the speed of this attempt until now. None where that is a guess: without

@@ -16,7 +16,8 @@ use crate::error::Error;
 use crate::json::{self, JsonError, JsonLimits};
 use crate::options::Options;
 use crate::outcome::{Failure, Result};
-use crate::task::{Call, Caption, ReadCaption, Signature};
+use crate::task::{Call, Signature};
+use crate::untyped::{Caption, ReadCaption};
 
 /// A task: a type that is the arguments, with a name, an output and a body.
 ///

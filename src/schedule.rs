@@ -23,10 +23,11 @@ use crate::json::{self, JsonLimits};
 use crate::options::Options;
 use crate::range::{Range, SPAN};
 use crate::state::State;
-use crate::task::{AnyCall, CallOptions, Due, IntoCall};
+use crate::task::{CallOptions, Due, IntoCall};
 use crate::ties::check_task_name;
 use crate::time::{AsMoment, Timestamp};
 use crate::timing::{Bounds, Slots, Timing};
+use crate::untyped::AnyCall;
 
 /// How late a run may be and still count as on time, where a schedule says nothing of it.
 pub(crate) const GRACE_DEFAULT: Duration = Duration::from_secs(60);

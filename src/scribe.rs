@@ -87,10 +87,16 @@ fn write(line: &Receiver<Waiting>, backend: &Weak<dyn Backend>, clock: &dyn Cloc
             continue;
         }
         match Error::caught(|| backend.tell(clock.now(), &said)) {
-            Ok(()) => due.iter().for_each(|(_, voice)| voice.kept(&said)),
+            Ok(()) => {
+                for (_, voice) in &due {
+                    voice.kept(&said);
+                }
+            }
             Err(error) => {
                 tracing::warn!(%error, "what tasks say could not be kept; trying again");
-                due.iter().for_each(|(_, voice)| voice.say_again());
+                for (_, voice) in &due {
+                    voice.say_again();
+                }
             }
         }
     }

@@ -152,8 +152,7 @@ impl Book {
         items: &[Stored],
     ) -> Result<Stored, Error> {
         let bonds = self.bonds(&new, items)?;
-        let member_of = new.extra.as_ref().and_then(|extra| extra.member_of);
-        let batch = member_of.and_then(|item| items.get(item)).map(|batch| batch.id);
+        let batch = batch_of(&new, items);
         if let Some(existing) = self.existing(&new)? {
             return Ok(existing);
         }
@@ -201,8 +200,7 @@ impl Book {
         };
         self.effects.work |= matches!(start, Start::Scheduled(_) | Start::Ready);
         let (state, due_at) = (task.record.state, task.record.due_at);
-        self.index(&task, true);
-        self.tasks.insert(row, task);
+        self.put(row, task);
         self.join(now, row, &bonds);
         if let Some(steps) = steps {
             self.expect_steps(now, row, steps);
@@ -215,6 +213,11 @@ impl Book {
             self.unsummed.insert(row);
         }
         Ok(Stored { id, state, due_at, existing: false, claimed })
+    }
+
+    fn put(&mut self, row: i64, task: Task) {
+        self.index(&task, true);
+        self.tasks.insert(row, task);
     }
 
     /// The task that has the key already, if its call was the same.
@@ -310,6 +313,12 @@ impl Book {
                 && self.admit(queue, kind, now) == Admits::Yes
         })
     }
+}
+
+/// The batch that sums it up, one of those of the same call.
+fn batch_of(new: &NewTask, items: &[Stored]) -> Option<TaskId> {
+    let item = new.extra.as_ref()?.member_of?;
+    items.get(item).map(|batch| batch.id)
 }
 
 /// Where a task begins on account of others, before anything else is asked.

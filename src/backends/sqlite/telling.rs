@@ -23,20 +23,17 @@ const COUNTED: &str = "SELECT done, total FROM litework_progress WHERE task = ?1
 /// Served by the primary key.
 const BATCH: &str = "SELECT batch FROM litework_task WHERE id = ?1";
 
-/// Served by the primary key.
 const PUT: &str = "INSERT INTO litework_progress \
      (task, revision, attempt, done, total, unit, stage, message, told_at, since, came_from, samples) \
      VALUES (?1, 1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) \
      ON CONFLICT (task) DO UPDATE SET revision = revision + 1, attempt = ?2, done = ?3, total = ?4, \
      unit = ?5, stage = ?6, message = ?7, told_at = ?8, since = ?9, came_from = ?10, samples = ?11";
 
-/// Served by the primary key.
 const ADD: &str = "INSERT INTO litework_progress (task, revision, attempt, done, total, told_at, samples) \
      VALUES (?1, 1, 0, max(?2, 0), max(?3, 0), ?4, 0) \
      ON CONFLICT (task) DO UPDATE SET revision = revision + 1, done = max(done + ?2, 0), \
      total = max(coalesce(total, 0) + ?3, 0), told_at = max(told_at, ?4)";
 
-/// Served by the primary key.
 const LINE: &str = "INSERT INTO litework_log (task, attempt, number, at, level, text) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (task, attempt, number) DO NOTHING";
 
@@ -51,7 +48,7 @@ const READ: &str = "SELECT p.revision, p.attempt, p.done, p.total, p.unit, p.sta
 /// Served by the primary keys.
 const LINES: &str = "SELECT l.attempt, l.number, l.at, l.level, l.text \
      FROM litework_task t JOIN litework_log l ON l.task = t.id WHERE t.id = ?1 AND t.tag = ?2 \
-     ORDER BY l.attempt DESC, l.number DESC LIMIT ?3";
+     ORDER BY l.attempt DESC, l.number DESC";
 
 impl Telling for Sqlite {
     fn tell(&self, now: Timestamp, said: &[Said]) -> Result<(), Error> {
@@ -187,9 +184,8 @@ fn progress(found: &Row<'_>) -> rusqlite::Result<Progress> {
 }
 
 fn lines(conn: &Connection, id: TaskId, most: usize) -> Result<Vec<LogLine>, ReadError> {
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
     let mut read = conn.prepare_cached(LINES)?;
-    let found = read.query_map((id.row(), id.tag(), most), |found| {
+    let found = read.query_map((id.row(), id.tag()), |found| {
         let level: String = found.get(3)?;
         Ok(LogLine {
             attempt: found.get(0)?,
@@ -200,7 +196,7 @@ fn lines(conn: &Connection, id: TaskId, most: usize) -> Result<Vec<LogLine>, Rea
             text: found.get(4)?,
         })
     })?;
-    let mut lines: Vec<LogLine> = found.collect::<rusqlite::Result<_>>()?;
+    let mut lines: Vec<LogLine> = found.take(most).collect::<rusqlite::Result<_>>()?;
     lines.reverse();
     Ok(lines)
 }
