@@ -24,6 +24,7 @@ use crate::record::{
 };
 use crate::retention::Walk;
 use crate::rule::{Limited, Paused, Scope};
+use crate::shelf::Shelf;
 use crate::telling::Telling;
 use crate::time::Timestamp;
 use crate::watch::Signal;
@@ -347,7 +348,7 @@ pub(crate) trait Operate: Send + Sync {
 }
 
 /// An engine that keeps tasks.
-pub(crate) trait Backend: Operate + Calendar + Telling + 'static {
+pub(crate) trait Backend: Operate + Calendar + Telling + Shelf + 'static {
     /// This engine as itself, for what only one engine can do.
     fn as_any(&self) -> &dyn std::any::Any;
 

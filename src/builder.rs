@@ -20,6 +20,7 @@ use std::time::Duration;
 use self::listen::Listener;
 use self::store::Store;
 pub(crate) use self::variables::variables_of;
+use crate::artifact::ArtifactQuota;
 #[cfg(test)]
 use crate::backend::Backend;
 #[cfg(feature = "sqlite")]
@@ -90,6 +91,7 @@ pub struct Builder {
     prunes: pruner::Plan,
     limits: JsonLimits,
     quotas: Quotas,
+    artifacts: ArtifactQuota,
     queue_limits: HashMap<String, Limits>,
     listeners: Vec<Listener>,
     notice: Option<Notice>,
@@ -133,6 +135,7 @@ impl Builder {
             prunes: pruner::Plan::default(),
             limits: JsonLimits::default(),
             quotas: Quotas::default(),
+            artifacts: ArtifactQuota::default(),
             queue_limits: HashMap::new(),
             listeners: Vec::new(),
             notice: None,
@@ -553,7 +556,6 @@ impl Builder {
         };
         let plan = std::mem::take(&mut self.prunes);
         let (engine, clock) = (Arc::clone(&backend), Arc::clone(&self.clock));
-        let scribe = Scribe::new(&backend, Arc::clone(&self.clock));
         self.check_listeners()?;
         let listeners = std::mem::take(&mut self.listeners);
         let (trace, schedules) = (self.trace.take(), self.schedules.take());
@@ -561,12 +563,13 @@ impl Builder {
             hooks: listen::hooks(hub, listeners),
             trace,
             backend,
+            scribe: Scribe::new(&engine, Arc::clone(&self.clock)),
             pruner: Arc::new(Pruner::new(engine, clock, plan, catalog.kept())),
-            scribe,
             catalog: Arc::new(catalog),
             clock: Arc::clone(&self.clock),
             limits: self.limits,
             quotas: std::mem::take(&mut self.quotas),
+            artifacts: self.artifacts,
             mode,
             program: self.pool.name.as_str().into(),
             path,

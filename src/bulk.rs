@@ -327,6 +327,9 @@ impl Client {
                 break;
             }
         }
+        // What is let go is seen by nobody, and is removed in slices.
+        let now = self.hub.clock.now();
+        while self.hub.backend.sweep_artifacts(now)? {}
         let log_emptied = running.is_empty() && self.hub.backend.wipe()?;
         Ok(Erased { tasks, running, left, log_emptied })
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::artifact::BYTES;
 use crate::error::Error;
 use crate::gate::{RUNNING, Rate};
 use crate::mode::Mode;
@@ -148,6 +149,10 @@ settings! {
         pub max_waiting_each: Option<u64> as plain,
         /// Bytes of the file, 1 MiB to 256 TiB. Only for a queue file.
         pub max_file_bytes: Option<u64> as plain,
+        /// Bytes of one artifact, 1 to 1 TiB.
+        pub max_artifact_bytes: Option<u64> as plain,
+        /// Bytes of all artifacts together, 1 to 1 TiB.
+        pub max_artifacts_bytes: Option<u64> as plain,
         /// The file belongs to the application. Only for a queue file.
         pub application_file: Option<bool> as plain,
         /// Switches an application's file to WAL if it is not. Only for a queue file.
@@ -275,6 +280,12 @@ impl Config {
         }
         if let Some(bytes) = &self.max_file_bytes {
             FILE_BYTES.check(BAD, || at("max_file_bytes"), bytes)?;
+        }
+        if let Some(bytes) = &self.max_artifact_bytes {
+            BYTES.check(BAD, || at("max_artifact_bytes"), bytes)?;
+        }
+        if let Some(bytes) = &self.max_artifacts_bytes {
+            BYTES.check(BAD, || at("max_artifacts_bytes"), bytes)?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Run: what a task body may see and do.
 
 mod completion;
+mod leaving;
 mod speaking;
 mod steps;
 
@@ -13,6 +14,7 @@ use std::time::Instant;
 #[cfg(feature = "sqlite")]
 pub(crate) use self::completion::Completing;
 pub(crate) use self::completion::{Completion, Hold, Output};
+pub use self::leaving::{ArtifactWriter, Leaving};
 pub use self::speaking::Reporter;
 
 use crate::client::Client;

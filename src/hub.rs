@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::stored::ended_unrun;
 use self::stored::note_ran;
+use crate::artifact::ArtifactQuota;
 use crate::backend::{Backend, Offer, SuspectPlace};
 use crate::catalog::{Catalog, Kind};
 use crate::error::Error;
@@ -269,6 +270,7 @@ pub(crate) struct Hub {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limits: JsonLimits,
     pub(crate) quotas: Quotas,
+    pub(crate) artifacts: ArtifactQuota,
     pub(crate) hooks: Arc<Hooks>,
     /// The trace that calls belong to, where the program knows.
     pub(crate) trace: Option<TraceContext>,

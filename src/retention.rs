@@ -348,6 +348,8 @@ pub(crate) enum Step {
     },
     /// Rate keys that nothing goes by any more.
     Rules,
+    /// Artifacts that have expired, or whose tasks are gone.
+    Artifacts,
     /// Space is given back to the disk.
     Space,
     Done,

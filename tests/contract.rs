@@ -26,6 +26,7 @@ use everywhere;
 
 mod contract {
     mod able;
+    mod artifacts;
     mod define;
     mod errors;
     mod flows;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::memory::Memory;
+use crate::artifact::{Artifact, NewArtifact};
 use crate::backend::{
     Backend, Cancelled, Exchanged, LaneName, Offer, Operate, Over, Picked, Rescued,
 };
@@ -24,6 +25,7 @@ use crate::record::{
 };
 use crate::retention::Walk;
 use crate::rule::{Limited, Paused, Scope};
+use crate::shelf::{Author, Shelf};
 use crate::telling::Telling;
 use crate::time::Timestamp;
 use crate::watch::Signal;
@@ -265,6 +267,71 @@ impl Telling for Spy {
 
     fn log(&self, id: TaskId, most: usize) -> Result<Vec<LogLine>, Error> {
         self.inner.log(id, most)
+    }
+}
+
+impl Shelf for Spy {
+    fn put_artifact(
+        &self,
+        now: Timestamp,
+        author: Author,
+        new: &NewArtifact,
+        body: &[u8],
+    ) -> Result<Artifact, Error> {
+        self.inner.put_artifact(now, author, new, body)
+    }
+
+    fn begin_artifact(
+        &self,
+        now: Timestamp,
+        author: Author,
+        new: &NewArtifact,
+    ) -> Result<i64, Error> {
+        self.inner.begin_artifact(now, author, new)
+    }
+
+    fn add_part(
+        &self,
+        author: Author,
+        artifact: i64,
+        new: &NewArtifact,
+        part: &[u8],
+    ) -> Result<(), Error> {
+        self.inner.add_part(author, artifact, new, part)
+    }
+
+    fn end_artifact(
+        &self,
+        now: Timestamp,
+        author: Author,
+        artifact: i64,
+    ) -> Result<Artifact, Error> {
+        self.inner.end_artifact(now, author, artifact)
+    }
+
+    fn give_up_artifact(&self, artifact: i64) -> Result<(), Error> {
+        self.inner.give_up_artifact(artifact)
+    }
+
+    fn artifacts(&self, now: Timestamp, id: TaskId) -> Result<Vec<Artifact>, Error> {
+        self.inner.artifacts(now, id)
+    }
+
+    fn find_artifact(
+        &self,
+        now: Timestamp,
+        id: TaskId,
+        number: u32,
+    ) -> Result<Option<(i64, Artifact)>, Error> {
+        self.inner.find_artifact(now, id, number)
+    }
+
+    fn artifact_part(&self, artifact: i64, place: u32) -> Result<Option<Vec<u8>>, Error> {
+        self.inner.artifact_part(artifact, place)
+    }
+
+    fn sweep_artifacts(&self, now: Timestamp) -> Result<bool, Error> {
+        self.inner.sweep_artifacts(now)
     }
 }
 

@@ -44,6 +44,21 @@ impl Builder {
         self
     }
 
+    /// How large one artifact may be, 1 byte to 1 TiB: see [`Context::artifact`](crate::Context::artifact).
+    /// Default: 256 MiB.
+    pub fn max_artifact_bytes(mut self, bytes: u64) -> Self {
+        self.artifacts.each = bytes;
+        self
+    }
+
+    /// How much all artifacts of the file may take together, 1 byte to 1 TiB: another is refused as
+    /// `overloaded`, and nothing else is. What is removed, by hand, when it expires or with its task, makes room
+    /// again. Default: 1 GiB.
+    pub fn max_artifacts_bytes(mut self, bytes: u64) -> Self {
+        self.artifacts.all = bytes;
+        self
+    }
+
     /// Gives the space of what was removed back to the disk, after each pass and in slices of about
     /// 2 ms. Default: the file keeps its size, and new tasks use the space again, which is quicker.
     ///

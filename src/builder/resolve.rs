@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::Builder;
 use super::store::Store;
+use crate::artifact::{ArtifactQuota, BYTES};
 use crate::catalog::{Catalog, check_allowed};
 use crate::config::{Config, Preset, QueueFor, WEIGHTS};
 use crate::error::Error;
@@ -87,6 +88,9 @@ impl Builder {
         self.quotas.queues.extend(config.max_waiting);
         self.quotas.each_queue = config.max_waiting_each.or(self.quotas.each_queue);
         self.quotas.file_bytes = config.max_file_bytes.or(self.quotas.file_bytes);
+        let ArtifactQuota { each, all } = &mut self.artifacts;
+        *each = config.max_artifact_bytes.unwrap_or(*each);
+        *all = config.max_artifacts_bytes.unwrap_or(*all);
         #[cfg(feature = "sqlite")]
         {
             let settings = &mut self.settings;
@@ -166,6 +170,9 @@ impl Builder {
     }
 
     fn check_quotas(&self) -> Result<(), Error> {
+        let ArtifactQuota { each, all } = &self.artifacts;
+        BYTES.check("out_of_range", || "max_artifact_bytes".to_owned(), each)?;
+        BYTES.check("out_of_range", || "max_artifacts_bytes".to_owned(), all)?;
         let quotas = &self.quotas;
         for queue in quotas.queues.keys() {
             check_name("bad_queue", "queue name", queue)?;

@@ -169,7 +169,7 @@ impl Context {
 }
 
 /// What is wrong with the call stays wrong in later attempts; what stood in its way may not.
-fn failed(error: Error) -> Failure {
+pub(super) fn failed(error: Error) -> Failure {
     let code = error.code();
     let useless = matches!(error, Error::Invalid { .. } | Error::Json(_) | Error::Reentrant { .. });
     let failure = if useless { Failure::give_up(error) } else { Failure::from(error) };

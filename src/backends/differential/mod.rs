@@ -1,7 +1,7 @@
 //! Store: the file and the memory engine give the same answers to the same calls.
 //!
 //! The memory engine is the model: plain enough to be read and believed. Random histories of
-//! enqueues, exchanges, steps, words said, claims by name, cancels, prunes and leaving owners run on both, and after each step
+//! enqueues, exchanges, steps, words said, artifacts, claims by name, cancels, prunes and leaving owners run on both, and after each step
 //! the answers, the places taken of the offer, the bells rung, the waiters woken and the lists must
 //! be equal, and in the file no task may go where the table of states has no edge. What was found this way stands below as tests of their own.
 //!

@@ -131,7 +131,7 @@ impl<'a> History<'a> {
 
     fn step(&mut self) {
         // Where tasks are to meet at gates, nobody else comes in between.
-        let kinds = if self.plot.gates { 40 } else { 67 };
+        let kinds = if self.plot.gates { 40 } else { 68 };
         match self.rng.u8(0..kinds) {
             0..16 => {
                 // Plain ones that come together are written together, also where limits count them.
@@ -163,6 +163,7 @@ impl<'a> History<'a> {
             63 => self.replace(),
             64 => self.pause(),
             65 => self.say(),
+            66 => self.leave_something(),
             _ => self.ask_why(),
         }
     }

@@ -15,6 +15,7 @@ mod finish;
 mod follow;
 mod operate;
 mod prune;
+mod shelf;
 mod steps;
 mod task;
 mod telling;
@@ -29,6 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use self::calendar::Schedules;
 use self::edges::Edges;
+use self::shelf::Kept;
 use self::task::{LaneName, Task};
 use self::ties::Ties;
 use crate::backend::{Backend, Cancelled, Exchanged, Offer, Over, Picked, Rescued, ended_with};
@@ -100,6 +102,9 @@ struct Book {
     /// Those that had ended when they were stored, and that others follow.
     stillborn: Vec<(Timestamp, i64)>,
     schedules: Schedules,
+    /// Artifacts by number.
+    artifacts: BTreeMap<i64, Kept>,
+    artifacts_ever: i64,
     /// How much earlier one point of priority counts.
     step_ms: i64,
 }
@@ -259,6 +264,7 @@ impl Book {
             self.tasks.values().filter(at_rest).map(|task| task.record.id.row()).collect();
         for row in &rows {
             if let Some(task) = self.tasks.remove(row) {
+                self.let_artifacts_go(*row);
                 self.index(&task, false);
                 if let Some(key) = &task.record.key {
                     self.keys.remove(key);

@@ -204,6 +204,7 @@ impl Book {
     fn forget(&mut self, row: i64) {
         self.let_go(row);
         self.cleared = self.cleared.max(row);
+        self.let_artifacts_go(row);
         if let Some(task) = self.tasks.remove(&row) {
             self.index(&task, false);
             self.forget_edges(&task.record);

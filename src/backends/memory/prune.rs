@@ -19,7 +19,13 @@ impl Book {
                 self.look(walk, before);
                 return;
             }
-            Step::Rules | Step::Space | Step::Done => Step::Done,
+            Step::Artifacts => {
+                self.sweep_artifacts(walk.now);
+                Step::Done
+            }
+            Step::Rules if walk.is_dry() => Step::Done,
+            Step::Rules => Step::Artifacts,
+            Step::Space | Step::Done => Step::Done,
         };
     }
 
@@ -67,6 +73,7 @@ impl Book {
     fn remove(&mut self, row: i64) {
         let Some(task) = self.tasks.remove(&row) else { return };
         self.index(&task, false);
+        self.let_artifacts_go(row);
         self.forget_edges(&task.record);
         if let Some(key) = &task.record.key {
             self.keys.remove(key);

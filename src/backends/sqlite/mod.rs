@@ -42,6 +42,7 @@ mod row;
 mod rules;
 mod schema;
 mod seats;
+mod shelf;
 mod skip;
 mod steps;
 mod stored;

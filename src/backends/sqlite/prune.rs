@@ -14,6 +14,7 @@ use super::core::Core;
 use super::damaged;
 use super::errors::not_stored;
 use super::query::ReadError;
+use super::shelf;
 use crate::error::Error;
 use crate::fault;
 use crate::options::Durability;
@@ -61,12 +62,13 @@ const IS_FREE: &str = "SELECT 1 FROM litework_task t WHERE t.id = ?1 AND t.finis
 /// What hangs on tasks: their payloads, the records of their attempts, their steps, their edges. Each is given
 /// the rows as a JSON list. Served by the primary key of each table, by `litework_error_task` and by
 /// `litework_edge_after`.
-const REMOVE_PARTS: [&str; 7] = [
+const REMOVE_PARTS: [&str; 8] = [
     "DELETE FROM litework_payload WHERE id IN (SELECT value * 2 FROM json_each(?1) \
      UNION ALL SELECT value * 2 + 1 FROM json_each(?1))",
     "DELETE FROM litework_error WHERE task IN (SELECT value FROM json_each(?1))",
     "DELETE FROM litework_step WHERE task IN (SELECT value FROM json_each(?1))",
     "DELETE FROM litework_progress WHERE task IN (SELECT value FROM json_each(?1))",
+    shelf::LET_GO_OF_TASKS,
     "DELETE FROM litework_log WHERE task IN (SELECT value FROM json_each(?1))",
     "DELETE FROM litework_edge WHERE before IN (SELECT value FROM json_each(?1))",
     "DELETE FROM litework_edge WHERE after IN (SELECT value FROM json_each(?1))",
@@ -105,6 +107,7 @@ enum Found {
     Damaged(Vec<i64>),
     Old,
     Rules(Vec<String>),
+    Artifacts,
     Space,
 }
 
@@ -143,6 +146,7 @@ impl Sqlite {
                 Ok(commits)
             }
             Found::Rules(names) => commit(&mut |core| remove_rules(core, now, &names)),
+            Found::Artifacts => commit(&mut |core| shelf::sweep(core, now)),
             Found::Space => commit(&mut give_space),
             Found::Old => {
                 let mut removed = Vec::new();
@@ -179,10 +183,17 @@ fn find(conn: &Connection, walk: &mut Walk) -> Read<Found> {
         Step::Rules => {
             let rules = stale_rules(conn, walk.now)?;
             if rules.is_empty() {
-                walk.step = if walk.gives_space { Step::Space } else { Step::Done };
+                walk.step = Step::Artifacts;
                 return Ok(Found::Nothing);
             }
             Ok(Found::Rules(rules))
+        }
+        Step::Artifacts => {
+            if shelf::is_any_gone(conn, walk.now)? {
+                return Ok(Found::Artifacts);
+            }
+            walk.step = if walk.gives_space { Step::Space } else { Step::Done };
+            Ok(Found::Nothing)
         }
         Step::Space => {
             let free: i64 = conn.prepare_cached(FREE_PAGES)?.query_row([], |row| row.get(0))?;

@@ -145,6 +145,33 @@ CREATE TABLE litework_log (
   PRIMARY KEY (task, attempt, number)
 ) STRICT, WITHOUT ROWID;
 
+-- What tasks leave for people: src/artifact.rs.
+CREATE TABLE litework_artifact (
+  id         INTEGER PRIMARY KEY AUTOINCREMENT,     -- never reused, as its parts are numbered by it
+  task       INTEGER NOT NULL,
+  number     INTEGER,                               -- in the task, once it is complete
+  name       TEXT    NOT NULL,
+  kind       TEXT    NOT NULL,                      -- text, url, json, file
+  media_type TEXT    NOT NULL,
+  size       INTEGER NOT NULL DEFAULT 0,
+  parts      INTEGER NOT NULL DEFAULT 0,
+  attempt    INTEGER NOT NULL,
+  state      TEXT    NOT NULL CHECK (state = 'open' OR state = 'ready' OR state = 'gone'),
+  created_at INTEGER NOT NULL,
+  expires_at INTEGER
+) STRICT;
+CREATE INDEX litework_artifact_task        ON litework_artifact (task);
+CREATE UNIQUE INDEX litework_artifact_name ON litework_artifact (task, name) WHERE state = 'ready';
+CREATE INDEX litework_artifact_gone        ON litework_artifact (id)         WHERE state = 'gone';
+CREATE INDEX litework_artifact_expiry      ON litework_artifact (expires_at)
+  WHERE state = 'ready' AND expires_at IS NOT NULL;
+
+-- Parts of artifacts: 4194304 * artifact + place.
+CREATE TABLE litework_part (
+  id   INTEGER PRIMARY KEY,
+  body BLOB NOT NULL
+) STRICT;
+
 -- Arguments (2 * task) and results (2 * task + 1) over 2 KiB, so that claim and finish never
 -- rewrite them.
 CREATE TABLE litework_payload (
