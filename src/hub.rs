@@ -515,7 +515,7 @@ impl Hub {
         let abouts = self.hooks.enqueuing(&mut tasks);
         let mut stored = self.backend.enqueue(now, tasks, offer)?;
         if self.mode == Mode::Enqueue {
-            self.warner.look(&*self.backend, now);
+            self.warner.look(|| self.unserved(now));
         }
         if let Some(abouts) = abouts {
             self.hooks.enqueued(&abouts, &stored, now);

@@ -17,9 +17,13 @@ use crate::slot::Slot;
 use crate::ties::Extra;
 use crate::time::Timestamp;
 use crate::unique::Held;
+use crate::unserved::{Unserved, unserved};
 
 /// After an error it is tried again so much later.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Schedules that are due, of which whoever asks what is unserved is told at most.
+const DUE_SHOWN: usize = 1_000;
 
 /// What is known of the next slot from one look to the next.
 #[derive(Debug)]
@@ -41,6 +45,22 @@ impl Hub {
             kinds: self.catalog.names().collect(),
             cron: cfg!(feature = "cron"),
         }
+    }
+
+    /// What no live process runs, and which schedules nobody fires.
+    pub(crate) fn unserved(&self, now: Timestamp) -> Result<Vec<Unserved>, Error> {
+        // Whether this program can read their timing does not matter to whoever asks.
+        let known = Known { cron: true, ..self.known_schedules() };
+        let due = calendar::look(&*self.backend, |agenda| agenda.due(now, &known, DUE_SHOWN))?;
+        let mut schedules = Vec::with_capacity(due.len());
+        for entry in due {
+            // What cannot be used is told when it fires.
+            let Ok(terms) = entry.terms() else { continue };
+            let kind = self.schedule_kind(&entry)?;
+            let queue = terms.options.named_queue().unwrap_or(&kind.plan.queue).to_owned();
+            schedules.push(((queue, kind.name.to_string()), entry.name));
+        }
+        unserved(&*self.backend, now, schedules)
     }
 
     fn schedule_kind(&self, entry: &Entry) -> Result<&Arc<Kind>, Error> {

@@ -428,6 +428,16 @@ pub struct ScheduleRecord {
     pub created_at: Timestamp,
 }
 
+impl ScheduleRecord {
+    /// Whether nobody has fired it in time: it is on, and its next slot, with its jitter and its grace, has
+    /// passed at this moment, such as [`SystemClock`](crate::SystemClock)'s. Then no pool that knows its kind
+    /// lives, and nobody calls [`Client::run_pending`](crate::Client::run_pending).
+    pub fn is_overdue(&self, now: Timestamp) -> bool {
+        let latest = self.next_at.map(|slot| slot.after(self.jitter).after(self.grace));
+        self.state == ScheduleState::Active && latest.is_some_and(|latest| latest < now)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

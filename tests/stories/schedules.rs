@@ -83,6 +83,39 @@ fn a_schedule_of_a_kind_that_this_program_does_not_know_is_left_to_one_that_does
     });
 }
 
+/// Only where nobody runs anything by himself, and then a pool beside it.
+#[test]
+fn a_schedule_that_nobody_fires_is_overdue_and_unserved() {
+    let lab = Lab::pool();
+    let log = Log::default();
+    let desk = lab.builder().name("story").mode(Mode::Hold).register(tick).state(log.clone());
+    let daily = every("daily", 24 * HOUR);
+    let desk = desk.schedule(every("a", MINUTE)).schedule(daily).open().unwrap();
+    let queue = litework::Scope::queue("default");
+    assert_eq!(desk.unserved().unwrap(), []);
+    lab.clock.advance(MINUTE);
+    let unserved = desk.unserved().unwrap();
+    assert_eq!(unserved.len(), 1);
+    let one = &unserved[0];
+    assert_eq!(
+        (&*one.queue, &*one.kind, &one.schedules[..]),
+        ("default", "tick", &["a".to_owned()][..])
+    );
+    let is_overdue = || desk.schedules().get("a").unwrap().is_overdue(lab.now());
+    assert!(!is_overdue(), "it is within its grace");
+    lab.clock.advance(MINUTE + SECOND);
+    assert!(is_overdue());
+    desk.pause(&queue).unwrap();
+    assert_eq!(desk.unserved().unwrap(), [], "what is paused is not to be run");
+    desk.resume(&queue).unwrap();
+    assert_eq!(desk.run_pending(&Pending::all()).unwrap().succeeded, 1);
+    assert!(!is_overdue());
+    assert_eq!(desk.unserved().unwrap(), []);
+    let _pool = open(&lab, &log, []);
+    lab.clock.advance(MINUTE);
+    assert_eq!(desk.unserved().unwrap(), [], "a pool fires it");
+}
+
 #[test]
 fn a_damaged_schedule_stops_by_itself_and_says_so() {
     Lab::each_way(|lab| {
