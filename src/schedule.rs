@@ -5,6 +5,7 @@
 //! and taken back.
 
 mod edit;
+mod edits;
 mod entry;
 
 use std::fmt;
@@ -14,10 +15,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use self::edit::ScheduleEdit;
+pub use self::edits::Edited;
 #[cfg(feature = "sqlite")]
 pub(crate) use self::entry::Standing;
-pub use self::entry::{Edited, Origin, ScheduleRecord, ScheduleState, SlotRecord};
 pub(crate) use self::entry::{Entry, OpenSlot, SLOTS_KEPT};
+pub use self::entry::{Origin, ScheduleRecord, ScheduleState, SlotRecord};
 use crate::error::Error;
 use crate::json::{self, JsonLimits};
 use crate::options::Options;

@@ -72,6 +72,20 @@ fn no_schedule(name: &str) -> Error {
     Error::invalid("no_schedule", "schedule", shorten(name), allowed)
 }
 
+/// The schedule of this name.
+fn named(agenda: &mut dyn Agenda, name: &str) -> Result<Entry, Error> {
+    if let Some(entry) = agenda.named(name)? {
+        return Ok(entry);
+    }
+    match agenda.seeded(name)? {
+        Some(entry) => {
+            let allowed = format!("{:?}, as somebody has renamed what code calls so", entry.name);
+            Err(Error::invalid("no_schedule", "schedule", shorten(name), allowed))
+        }
+        None => Err(no_schedule(name)),
+    }
+}
+
 fn taken(name: &str) -> Error {
     let allowed = "a name that no other schedule has";
     Error::invalid("duplicate_schedule", "schedule name", name, allowed)
@@ -79,11 +93,7 @@ fn taken(name: &str) -> Error {
 
 /// The schedules of these names, all of them.
 fn found<S: AsRef<str>>(agenda: &mut dyn Agenda, names: &[S]) -> Result<Vec<Entry>, Error> {
-    let find = |name: &S| {
-        let name = name.as_ref();
-        agenda.named(name)?.ok_or_else(|| no_schedule(name))
-    };
-    names.iter().map(find).collect()
+    names.iter().map(|name| named(agenda, name.as_ref())).collect()
 }
 
 fn record(agenda: &mut dyn Agenda, entry: Entry) -> Result<ScheduleRecord, Error> {
@@ -120,7 +130,7 @@ impl Schedules<'_> {
     /// `no_schedule`; `storage` where it cannot be read.
     pub fn get(&self, name: &str) -> Result<ScheduleRecord, Error> {
         calendar::look(&*self.client.hub.backend, |agenda| {
-            let entry = agenda.named(name)?.ok_or_else(|| no_schedule(name))?;
+            let entry = named(agenda, name)?;
             record(agenda, entry)
         })
     }
@@ -140,7 +150,7 @@ impl Schedules<'_> {
             return Err(Error::invalid("out_of_range", "page size", size, "1 to 1000"));
         }
         calendar::look(&*self.client.hub.backend, |agenda| {
-            let entry = agenda.named(name)?.ok_or_else(|| no_schedule(name))?;
+            let entry = named(agenda, name)?;
             agenda.slots(entry.id, before, size)
         })
     }
@@ -154,8 +164,7 @@ impl Schedules<'_> {
         if !(1..=PREVIEW_MAX).contains(&count) {
             return Err(Error::invalid("out_of_range", "slots ahead", count, "1 to 1000"));
         }
-        let named = |agenda: &mut dyn Agenda| agenda.named(name)?.ok_or_else(|| no_schedule(name));
-        let entry = calendar::look(&*self.client.hub.backend, named)?;
+        let entry = calendar::look(&*self.client.hub.backend, |agenda| named(agenda, name))?;
         let (terms, slots) = entry.checked()?;
         let left = terms.times.map_or(u64::MAX, |times| times.saturating_sub(entry.standing.runs));
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(count);
@@ -318,7 +327,7 @@ impl Schedules<'_> {
         self.client.check_open()?;
         self.changed(|maker| {
             let agenda = maker.agenda();
-            let entry = agenda.named(name)?.ok_or_else(|| no_schedule(name))?;
+            let entry = named(agenda, name)?;
             let own = entry.program.as_deref() == Some(&*self.client.hub.program);
             if entry.seed.is_some() && entry.orphaned_at.is_none() && own {
                 let allowed = "one that no code declares, as that would store it again; disable it";
@@ -383,7 +392,7 @@ impl Schedules<'_> {
         self.client.check_open()?;
         self.changed(|maker| {
             let agenda = maker.agenda();
-            let mut entry = agenda.named(name)?.ok_or_else(|| no_schedule(name))?;
+            let mut entry = named(agenda, name)?;
             let before = entry.clone();
             change(&mut entry)?;
             if entry.name != name && agenda.named(&entry.name)?.is_some() {

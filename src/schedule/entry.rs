@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Terms;
+use super::edits::{Edited, compare, merged};
 use crate::error::{Error, shorten};
 use crate::id::TaskId;
 use crate::slot::SlotKind;
@@ -187,7 +188,7 @@ pub(crate) struct Entry {
     pub(crate) cron: bool,
     /// What code says of it, a JSON object.
     pub(crate) code: Option<String>,
-    /// What people say, likewise; `null` takes back what code says.
+    /// What people say, likewise; see [`edits`](super::edits).
     pub(crate) edits: String,
     /// Counts the changes of its timing.
     pub(crate) generation: i64,
@@ -197,62 +198,11 @@ pub(crate) struct Entry {
     pub(crate) standing: Standing,
 }
 
-/// What a person has changed of what code says.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct Edited {
-    /// Of what, such as `timing` or `queue`.
-    pub field: String,
-    /// What code says; `null` where it says nothing.
-    pub code: Value,
-    /// What holds instead; `null` where nothing is to hold.
-    pub edited: Value,
-}
-
-/// Options of the call stand in an object of their own.
-const OPTIONS: &str = "options";
-
 fn object(column: &str, text: &str) -> Result<Map<String, Value>, Error> {
     serde_json::from_str(text).map_err(|error| {
         let allowed = format!("a JSON object as it was stored ({error})");
         Error::invalid("bad_schedule", column, shorten(text), allowed)
     })
-}
-
-/// What people say over what code says: key by key, in the options of the call too.
-fn merged(code: &Map<String, Value>, edits: &Map<String, Value>) -> Map<String, Value> {
-    let mut all = code.clone();
-    for (key, value) in edits {
-        match (value, all.get_mut(key)) {
-            (Value::Null, _) => drop(all.remove(key)),
-            (Value::Object(edits), Some(Value::Object(code))) if key == OPTIONS => {
-                *code = merged(code, edits);
-            }
-            (Value::Object(edits), None) if key == OPTIONS => {
-                let options = merged(&Map::new(), edits);
-                all.insert(key.clone(), Value::Object(options));
-            }
-            _ => drop(all.insert(key.clone(), value.clone())),
-        }
-    }
-    all
-}
-
-fn compare(code: &Map<String, Value>, edits: &Map<String, Value>, into: &mut Vec<Edited>) {
-    let none = Map::new();
-    for (field, edited) in edits {
-        match (edited, code.get(field)) {
-            (Value::Object(edits), code) if field == OPTIONS => {
-                compare(code.and_then(Value::as_object).unwrap_or(&none), edits, into);
-            }
-            (edited, code) => {
-                let code = code.cloned().unwrap_or_default();
-                if *edited != code {
-                    into.push(Edited { field: field.clone(), code, edited: edited.clone() });
-                }
-            }
-        }
-    }
 }
 
 impl Entry {
@@ -320,8 +270,12 @@ impl Entry {
         }
         let grace = terms.grace();
         let mut edited = Vec::new();
+        if let Some(code) = self.seed.as_ref().filter(|seed| **seed != self.name) {
+            let (field, edited_name) = ("name".to_owned(), self.name.clone().into());
+            edited.push(Edited { field, code: code.clone().into(), edited: edited_name });
+        }
         if let (Some(_), Ok(code), Ok(edits)) = (&self.code, self.code(), self.edits()) {
-            compare(&code, &edits, &mut edited);
+            edited.extend(compare(&code, &edits));
         }
         let origin = match self.program {
             Some(program) => Origin::Code { program },
@@ -329,6 +283,7 @@ impl Entry {
         };
         ScheduleRecord {
             name: self.name,
+            code_name: self.seed,
             kind: self.kind,
             state,
             damage,
@@ -368,6 +323,8 @@ impl Entry {
 pub struct ScheduleRecord {
     /// Its name, the only one of that name.
     pub name: String,
+    /// What code calls it; none where no code declares it.
+    pub code_name: Option<String>,
     /// The kind of its tasks.
     pub kind: String,
     /// Whether it fires.
@@ -442,34 +399,10 @@ impl ScheduleRecord {
 mod tests {
     use super::*;
     use crate::timing::Bounds;
-    use serde_json::json;
     use std::time::Duration;
 
     fn at(ms: i64) -> Timestamp {
         Timestamp::clamped(ms)
-    }
-
-    fn map(value: &Value) -> Map<String, Value> {
-        value.as_object().cloned().unwrap_or_default()
-    }
-
-    #[test]
-    fn what_people_say_goes_before_what_code_says_key_by_key() {
-        let code =
-            map(&json!({"times": 3, "ends_at": "x", "options": {"queue": "a", "priority": 1}}));
-        let edits = map(&json!({"times": 4, "ends_at": null, "options": {"priority": 2}}));
-        let all = merged(&code, &edits);
-        assert_eq!(all, map(&json!({"times": 4, "options": {"queue": "a", "priority": 2}})));
-        let mut differences = Vec::new();
-        compare(&code, &edits, &mut differences);
-        let said: Vec<_> =
-            differences.iter().map(|it| (&*it.field, &it.code, &it.edited)).collect();
-        let (three, four, one, two) = (json!(3), json!(4), json!(1), json!(2));
-        let (text, null) = (json!("x"), Value::Null);
-        assert_eq!(
-            said,
-            [("ends_at", &text, &null), ("priority", &one, &two), ("times", &three, &four)]
-        );
     }
 
     #[test]

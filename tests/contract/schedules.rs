@@ -42,6 +42,13 @@ fn fail(ctx: &Context) -> Result<()> {
     Err(Failure::give_up("always"))
 }
 
+/// Notes what it copies.
+#[task]
+fn copy(ctx: &Context, from: &str, to: &str) -> Result<()> {
+    ctx.state::<Log>()?.note(format!("{from} to {to}"));
+    Ok(())
+}
+
 #[task]
 fn hold(ctx: &Context) -> Result<()> {
     ctx.state::<Log>()?.note("held");
@@ -66,6 +73,10 @@ everywhere! {
     a_clock_that_is_set_brings_neither_double_nor_silence,
     a_schedule_that_a_wrong_clock_has_stored_keeps_pace_by_the_right_one,
     code_seeds_and_people_decide,
+    what_is_edited_back_to_what_code_says_is_no_edit,
+    of_what_an_edit_says_twice_the_later_holds,
+    each_argument_is_edited_by_itself,
+    a_name_that_a_person_has_given_is_shown_beside_that_in_code,
     a_schedule_of_another_name_stays_the_same,
     an_edit_never_makes_up_for_the_past,
     a_paused_queue_holds_its_schedules_back,
@@ -290,6 +301,93 @@ fn code_seeds_and_people_decide(lab: &Lab) {
         get(&client).next_at.is_some_and(|next| next > lab.now()),
         "what it missed stays missed"
     );
+}
+
+fn what_is_edited_back_to_what_code_says_is_no_edit(lab: &Lab) {
+    if !lab.keeps_tasks() {
+        return;
+    }
+    let bench = Bench::new(lab);
+    let client = bench.open([every(MINUTE)]);
+    let schedules = client.schedules();
+    schedules.disable("tick").unwrap();
+    assert_eq!(schedules.enable("tick").unwrap().edited, []);
+    schedules.edit("tick", |edit| edit.every(HOUR).queue("q").argument("word", "x")).unwrap();
+    schedules.edit("tick", |edit| edit.grace(SECOND).times(3).overlap(Overlap::Allow)).unwrap();
+    assert_eq!(get(&client).edited.len(), 6);
+    let back =
+        |edit: litework::ScheduleEdit| edit.every(MINUTE).argument("word", "t").grace(MINUTE);
+    schedules.edit("tick", |edit| back(edit).without_times().overlap(Overlap::Skip)).unwrap();
+    let left = get(&client).edited;
+    assert_eq!(left.iter().map(|it| &*it.field).collect::<Vec<_>>(), ["queue"]);
+    client.shutdown(SECOND).unwrap();
+    // So its code, which says something else now, is followed.
+    let client = bench.open([every(2 * MINUTE).enabled(false).times(9)]);
+    let known = get(&client);
+    assert_eq!((known.state, known.times), (ScheduleState::Disabled, Some(9)));
+    assert_eq!(known.timing.unwrap().to_string(), "Every 2m");
+}
+
+fn of_what_an_edit_says_twice_the_later_holds(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let client = bench.open([every(MINUTE)]);
+    let schedules = client.schedules();
+    let (soon, later) = (lab.now().after(HOUR), lab.now().after(2 * HOUR));
+    let edit =
+        |edit: litework::ScheduleEdit| edit.once(later).every(HOUR).ending(soon).without_end();
+    let edited = schedules.edit("tick", |it| edit(it).without_times().times(3)).unwrap();
+    assert_eq!((edited.ends_at, edited.times), (None, Some(3)));
+    assert_eq!(edited.timing.unwrap().to_string(), "Every 1h");
+    let no_moment = lab.now().to_chrono() - 100 * YEAR; // before 1970
+    let edited = schedules.edit("tick", |edit| edit.ending(no_moment).ending(later)).unwrap();
+    assert_eq!(edited.ends_at, Some(later));
+    let edited = schedules.edit("tick", |edit| edit.without_end().ending(soon)).unwrap();
+    assert_eq!(edited.ends_at, Some(soon));
+    let argued = |edit: litework::ScheduleEdit| edit.without_argument("word").argument("word", "x");
+    let edited = schedules.edit("tick", argued).unwrap();
+    assert_eq!(edited.arguments, r#"{"word":"x"}"#);
+    let often = schedules.edit("tick", |edit| edit.frequent().every(SECOND).without_frequent());
+    assert_eq!(often.unwrap_err().code(), "too_frequent");
+}
+
+/// What one argument was edited to goes before what code says of that parameter, and of no other.
+fn each_argument_is_edited_by_itself(lab: &Lab) {
+    if !lab.keeps_tasks() {
+        return;
+    }
+    let bench = Bench::new(lab);
+    let open = |from: &str, to: &str| {
+        let builder = lab.builder().name("bench").register(copy).state(bench.log.clone());
+        let (from, to) = (from.to_owned(), to.to_owned());
+        builder.schedule(Schedule::every("tick", HOUR, copy::with(from, to))).open().unwrap()
+    };
+    let client = open("a", "b");
+    let edited = client.schedules().edit("tick", |edit| edit.argument("from", "x")).unwrap();
+    let fields: Vec<&str> = edited.edited.iter().map(|it| it.field.as_str()).collect();
+    assert_eq!(fields, ["arguments.from"]);
+    client.shutdown(SECOND).unwrap();
+    let client = open("a", "c");
+    assert_eq!(get(&client).arguments, r#"{"from":"x","to":"c"}"#);
+}
+
+fn a_name_that_a_person_has_given_is_shown_beside_that_in_code(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let client = bench.open([every(MINUTE)]);
+    let schedules = client.schedules();
+    assert_eq!(get(&client).code_name.as_deref(), Some("tick"));
+    let renamed = schedules.edit("tick", |edit| edit.rename("tock")).unwrap();
+    assert_eq!(renamed.code_name.as_deref(), Some("tick"));
+    let edited = &renamed.edited[0];
+    assert_eq!(
+        (&*edited.field, &edited.code, &edited.edited),
+        ("name", &"tick".into(), &"tock".into())
+    );
+    let refused = schedules.get("tick").unwrap_err();
+    assert_eq!(refused.code(), "no_schedule");
+    assert!(refused.to_string().contains("\"tock\""), "{refused}");
+    assert!(schedules.disable("tick").unwrap_err().to_string().contains("\"tock\""));
+    let added = schedules.add(every(MINUTE)).unwrap();
+    assert_eq!((added.code_name, added.edited), (None, Vec::new()));
 }
 
 fn a_schedule_of_another_name_stays_the_same(lab: &Lab) {
