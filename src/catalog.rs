@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::event::EventKind;
 use crate::flow::BATCH_KIND;
 use crate::follow::{FOLLOWS_MAX, Follow};
+use crate::json::{JsonError, JsonLimits};
 use crate::near::nearest;
 use crate::options::{Options, Plan, check_name};
 use crate::retry::Retry;
@@ -31,7 +32,12 @@ pub(crate) struct Kind {
     pub(crate) options: Options,
     pub(crate) plan: Plan,
     pub(crate) retry: Arc<Retry>,
+    /// Reads arguments as its body does; none where the body is in another program.
+    pub(crate) rewrite: Option<Rewrite>,
 }
+
+/// Reads arguments as a type, and writes them as that type does.
+pub(crate) type Rewrite = fn(&str, JsonLimits) -> Result<String, JsonError>;
 
 /// A kind as it is shown to people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,8 +90,18 @@ impl Catalog {
         })
     }
 
-    /// Adds a kind under its name and its aliases; each name may be taken once.
+    #[cfg(test)]
     pub(crate) fn add(&mut self, name: &str, options: Options) -> Result<Arc<Kind>, Error> {
+        self.add_with(name, options, None)
+    }
+
+    /// Adds a kind under its name and its aliases; each name may be taken once.
+    pub(crate) fn add_with(
+        &mut self,
+        name: &str,
+        options: Options,
+        rewrite: Option<Rewrite>,
+    ) -> Result<Arc<Kind>, Error> {
         check_name("bad_name", "task name", name)?;
         if name == BATCH_KIND || options.aliases().iter().any(|alias| alias == BATCH_KIND) {
             let allowed = "any other; tasks of this name stand for flows";
@@ -109,7 +125,7 @@ impl Catalog {
         let retry = Arc::new(options.run_options().retry.clone().unwrap_or_default());
         let aliases: Vec<Arc<str>> =
             options.aliases().iter().map(|alias| (**alias).into()).collect();
-        let kind = Arc::new(Kind { name: Arc::clone(&name), options, plan, retry });
+        let kind = Arc::new(Kind { name: Arc::clone(&name), options, plan, retry, rewrite });
         for name in std::iter::once(name).chain(aliases) {
             if self.by_name.insert(Arc::clone(&name), Arc::clone(&kind)).is_some() {
                 let allowed = "each name and alias may be used by one task";

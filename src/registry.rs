@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::catalog::{Catalog, Kind};
+use crate::catalog::{Catalog, Kind, Rewrite};
 use crate::context::{Context, Output, States};
 use crate::error::Error;
 use crate::json::{self, JsonError, JsonLimits};
@@ -109,6 +109,7 @@ pub struct Definition {
     name: &'static str,
     options: Options,
     body: Option<(Body, Output)>,
+    rewrite: Option<Rewrite>,
 }
 
 impl std::fmt::Debug for Definition {
@@ -129,12 +130,13 @@ impl Definition {
             json::encode(&output, limits).map_err(BodyError::BadResult)
         });
         let body = Some((body, Output::of::<<T as Task>::Output>()));
-        Self { name: <T as Task>::NAME, options: <T as Task>::options(), body }
+        let (name, options) = (<T as Task>::NAME, <T as Task>::options());
+        Self { name, options, body, rewrite: Some(rewrite::<T>) }
     }
 
     /// The definition of a task that this program only enqueues.
     pub fn declare<T: Signature>() -> Self {
-        Self { name: T::NAME, options: T::options(), body: None }
+        Self { name: T::NAME, options: T::options(), body: None, rewrite: None }
     }
 
     /// Its name, and the client of a set that it names.
@@ -148,6 +150,11 @@ impl Definition {
         self.options = change(self.options);
         self
     }
+}
+
+/// Arguments as they are written once they have been read.
+fn rewrite<T: Task>(arguments: &str, limits: JsonLimits) -> Result<String, JsonError> {
+    json::encode(&json::decode::<T>(arguments)?, limits)
 }
 
 /// Runs a body inside the layers, outermost first.
@@ -254,7 +261,8 @@ impl Registry {
     ) -> Result<Self, Error> {
         let mut handlers = HashMap::new();
         for definition in definitions {
-            let kind = catalog.add(definition.name, definition.options)?;
+            let (name, options) = (definition.name, definition.options);
+            let kind = catalog.add_with(name, options, definition.rewrite)?;
             let Some((body, output)) = definition.body else { continue };
             let names: Vec<Arc<str>> = std::iter::once(Arc::clone(&kind.name))
                 .chain(kind.options.aliases().iter().map(|alias| Arc::from(&**alias)))

@@ -306,10 +306,11 @@ impl Schedule {
         refuse_unfit(&call.with)?;
         let CallOptions { options, owner, tags, meta, links, .. } = call.with;
         let arguments = (call.encode)(limits)?;
-        // Those of a type without fields are `null`, which takes the same as none.
-        let arguments = if arguments == "null" { "{}" } else { &arguments };
-        let arguments = json::check_object(arguments.as_bytes(), limits)?;
-        terms.arguments = Some(serde_json::from_str(arguments).unwrap_or_default());
+        // Those of a type without fields are `null`, and stay so.
+        if arguments != "null" {
+            let arguments = json::check_object(arguments.as_bytes(), limits)?;
+            terms.arguments = Some(serde_json::from_str(arguments).unwrap_or_default());
+        }
         terms.options = options;
         terms.owner = owner;
         terms.tags = tags.into_iter().map(Into::into).collect();
@@ -535,7 +536,6 @@ impl Terms {
 
     /// The arguments as they are stored with each task.
     pub(crate) fn arguments_text(&self, limits: JsonLimits) -> Result<String, Error> {
-        let none = Map::new();
-        Ok(json::encode(self.arguments.as_ref().unwrap_or(&none), limits)?)
+        Ok(json::encode(&self.arguments, limits)?)
     }
 }

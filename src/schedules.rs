@@ -209,6 +209,7 @@ impl Schedules<'_> {
         })?;
         terms.checked(now)?;
         self.check_call(&entry, &terms, now)?;
+        hub.check_arguments(kind, &terms, &terms.arguments.clone().unwrap_or_default())?;
         self.changed(|maker| {
             let agenda = maker.agenda();
             if agenda.named(&name)?.is_some() {
@@ -224,7 +225,8 @@ impl Schedules<'_> {
     /// missed until now stays missed, and its next slot is the first from now on.
     ///
     /// # Errors
-    /// Those of [`Schedules::add`]; `no_schedule`.
+    /// Those of [`Schedules::add`]; `no_schedule`; `bad_arguments` where the task does not take them, if its body
+    /// is in this program.
     pub fn edit(
         &self,
         name: &str,
@@ -415,6 +417,10 @@ impl Schedules<'_> {
     ) -> Result<(), Error> {
         let terms = entry.terms()?;
         self.check_call(entry, &terms, now)?;
+        let old = before.terms().ok().and_then(|terms| terms.arguments);
+        if old != terms.arguments && self.client.hub.catalog.get(&entry.kind).is_ok() {
+            self.client.hub.check_arguments(&entry.kind, &terms, &old.unwrap_or_default())?;
+        }
         let stood =
             |entry: &Entry| (entry.standing.failing_at.is_some(), entry.standing.damage.is_some());
         let known = before.terms().ok().filter(|_| stood(before) == (stood(entry).0, false));

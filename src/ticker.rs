@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use crate::calendar::{self, Fired, Known};
 use crate::catalog::Kind;
 use crate::error::Error;
@@ -89,6 +91,38 @@ impl Hub {
         let _abouts = self.hooks.enqueuing(&mut listened);
         let [task] = listened;
         Ok(task)
+    }
+
+    /// Refuses arguments that the parameters of the kind do not take, where its body is in this program;
+    /// `known` are parameters that need not be looked for.
+    pub(crate) fn check_arguments(
+        &self,
+        kind: &str,
+        terms: &Terms,
+        known: &Map<String, Value>,
+    ) -> Result<(), Error> {
+        let kind = self.catalog.get(kind)?;
+        let Some(rewrite) = kind.rewrite else { return Ok(()) };
+        let text = terms.arguments_text(self.limits)?;
+        let read = rewrite(&text, self.limits).map_err(|error| {
+            let place = format!("arguments of {}", kind.name);
+            Error::invalid("bad_arguments", place, format_args!("{text}"), error.to_string())
+        })?;
+        let written: Map<String, Value> = serde_json::from_str(&read).unwrap_or_default();
+        let arguments = terms.arguments.iter().flatten();
+        for (name, _) in arguments.filter(|(name, _)| !known.contains_key(*name)) {
+            let mut others = terms.clone();
+            others.arguments.get_or_insert_default().remove(name);
+            // Another name of a parameter is not written, but makes a difference.
+            let without = rewrite(&others.arguments_text(self.limits)?, self.limits);
+            if !written.contains_key(name) && without.as_ref() == Ok(&read) {
+                let names: Vec<&str> = written.keys().map(String::as_str).collect();
+                let allowed = format!("one of: {}", names.join(", "));
+                let place = format!("parameter of {}", kind.name);
+                return Err(Error::invalid("bad_arguments", place, name, allowed));
+            }
+        }
+        Ok(())
     }
 
     /// What a slice has done is told, as of any call and any cancel.

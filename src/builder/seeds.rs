@@ -8,7 +8,7 @@ use crate::calendar::{self, Seed};
 use crate::capability::Capability;
 use crate::error::Error;
 use crate::hub::Hub;
-use crate::schedule::{Entry, SEEDS_MAX, Schedule};
+use crate::schedule::{Entry, SEEDS_MAX, Schedule, Terms};
 use crate::slot::{Slot, SlotKind};
 
 impl Builder {
@@ -71,7 +71,11 @@ pub(super) fn store(hub: &Hub, schedules: Vec<Schedule>) -> Result<(), Error> {
         }
         seeds.push(seed(hub, schedule).map_err(|error| error.in_schedule(&name))?);
     }
-    calendar::seed(&*hub.backend, hub.clock.now(), &hub.program, &seeds)
+    let fits = |terms: &Terms, seed: &Seed| {
+        let known = seed.terms.arguments.clone().unwrap_or_default();
+        hub.check_arguments(&seed.kind, terms, &known).is_ok()
+    };
+    calendar::seed(&*hub.backend, hub.clock.now(), &hub.program, &seeds, &fits)
 }
 
 fn seed(hub: &Hub, schedule: Schedule) -> Result<Seed, Error> {
@@ -84,5 +88,6 @@ fn seed(hub: &Hub, schedule: Schedule) -> Result<Seed, Error> {
     let late = Duration::ZERO;
     let slot = Slot { schedule: 0, name: name.clone(), at: now, late, kind: SlotKind::Due };
     hub.prepare_slot(&entry, &terms, slot, now)?;
+    hub.check_arguments(&kind, &terms, &terms.arguments.clone().unwrap_or_default())?;
     Ok(Seed { name, former, kind, terms })
 }

@@ -16,6 +16,9 @@ pub(crate) struct Seed {
     pub(crate) terms: Terms,
 }
 
+/// Whether the arguments of a schedule go with what code says of them, for a kind of this program.
+pub(crate) type Fits<'a> = &'a dyn Fn(&Terms, &Seed) -> bool;
+
 /// Stores what is new, and notes which schedules of this program are declared no more. Where nothing has
 /// changed it only looks.
 pub(crate) fn seed(
@@ -23,11 +26,15 @@ pub(crate) fn seed(
     now: Timestamp,
     program: &str,
     seeds: &[Seed],
+    fits: Fits<'_>,
 ) -> Result<(), Error> {
     let differs = glance(calendar, |agenda| {
         for seed in seeds {
             let Some(entry) = seeded(agenda, seed)? else { return Ok(true) };
-            if differs(&entry, program, seed) || has_stalled(agenda, &entry)? {
+            if differs(&entry, program, seed)
+                || !misfits(&entry, seed, fits).is_empty()
+                || has_stalled(agenda, &entry)?
+            {
                 return Ok(true);
             }
         }
@@ -39,7 +46,7 @@ pub(crate) fn seed(
     change(calendar, |maker| {
         let agenda = maker.agenda();
         for seed in seeds {
-            put(agenda, now, program, seed)?;
+            put(agenda, now, (program, seed), fits)?;
         }
         for mut entry in orphans(agenda, program, seeds)? {
             entry.orphaned_at = Some(now);
@@ -116,7 +123,29 @@ fn check_owner(entry: &Entry, program: &str, seed: &Seed) -> Result<(), Error> {
     Ok(())
 }
 
-fn put(agenda: &mut dyn Agenda, now: Timestamp, program: &str, seed: &Seed) -> Result<(), Error> {
+/// The parameters whose edited arguments do not go with what code says now.
+fn misfits(entry: &Entry, seed: &Seed, fits: Fits<'_>) -> Vec<String> {
+    let names = entry.edited_parameters();
+    let goes = |keep: &dyn Fn(&String) -> bool| {
+        let mut entry = entry.clone();
+        let others: Vec<String> = names.iter().filter(|name| !keep(name)).cloned().collect();
+        entry.forget_parameters(&others);
+        entry.terms().is_ok_and(|terms| fits(&terms, seed))
+    };
+    if names.is_empty() || entry.terms().is_err() || goes(&|_| true) {
+        return Vec::new();
+    }
+    let alone = |name: &String| goes(&|other| other == name);
+    let (good, bad): (Vec<String>, Vec<String>) = names.iter().cloned().partition(alone);
+    if goes(&|name| good.contains(name)) { bad } else { names }
+}
+
+fn put(
+    agenda: &mut dyn Agenda,
+    now: Timestamp,
+    (program, seed): (&str, &Seed),
+    fits: Fits<'_>,
+) -> Result<(), Error> {
     let code = || serde_json::to_string(&seed.terms.object()).unwrap_or_default();
     let Some(mut entry) = seeded(agenda, seed)? else {
         let entry = Entry {
@@ -133,7 +162,7 @@ fn put(agenda: &mut dyn Agenda, now: Timestamp, program: &str, seed: &Seed) -> R
         return store_new(agenda, entry, now).map(drop);
     };
     let has_stalled = has_stalled(agenda, &entry)?;
-    if !differs(&entry, program, seed) && !has_stalled {
+    if !differs(&entry, program, seed) && misfits(&entry, seed, fits).is_empty() && !has_stalled {
         return Ok(());
     }
     check_owner(&entry, program, seed)?;
@@ -150,6 +179,15 @@ fn put(agenda: &mut dyn Agenda, now: Timestamp, program: &str, seed: &Seed) -> R
     entry.program = Some(program.to_owned());
     entry.kind.clone_from(&seed.kind);
     entry.code = Some(code());
+    let misfits = misfits(&entry, seed, fits);
+    if !misfits.is_empty() {
+        entry.forget_parameters(&misfits);
+        tracing::warn!(
+            schedule = entry.name,
+            parameters = ?misfits,
+            "edited arguments do not go with the code any more, which is followed"
+        );
+    }
     let was_off =
         entry.orphaned_at.take().is_some() || entry.standing.damage.is_some() || has_stalled;
     match settle(agenda, &mut entry, before.filter(|_| !was_off).as_ref(), now) {
@@ -186,6 +224,10 @@ pub(crate) fn store_new(
     // Its number is part of its jitter.
     plan(agenda, &mut entry, (&terms, &slots), now)?;
     agenda.update(&entry)?;
+    if may_fire(&entry, &terms) && entry.standing.next_at.is_none() {
+        let schedule = &*entry.name;
+        tracing::warn!(schedule, "a schedule has no slot ahead, and does not fire");
+    }
     Ok(entry)
 }
 

@@ -231,6 +231,26 @@ pub(super) fn argue(edits: &mut Object, said: Vec<(String, Option<Value>)>) {
     edits.insert(WITHOUT_ARGUMENTS.to_owned(), json!(without));
 }
 
+/// The parameters that people have edited.
+pub(super) fn parameters(edits: &Object) -> Vec<String> {
+    let taken = without(edits).unwrap_or_default();
+    inner(edits, ARGUMENTS)
+        .into_iter()
+        .map(|(name, _)| name)
+        .chain(taken.into_iter().map(str::to_owned))
+        .collect()
+}
+
+/// Takes back what people say of these parameters.
+pub(super) fn forget(edits: &mut Object, names: &[String]) {
+    if let Some(Value::Object(arguments)) = edits.get_mut(ARGUMENTS) {
+        arguments.retain(|name, _| !names.contains(name));
+    }
+    if let Some(Value::Array(without)) = edits.get_mut(WITHOUT_ARGUMENTS) {
+        without.retain(|name| !names.iter().any(|other| name == other));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

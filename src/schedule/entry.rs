@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Terms;
-use super::edits::{Edited, compare, merged};
+use super::edits::{self, Edited, compare, merged};
 use crate::error::{Error, shorten};
 use crate::id::TaskId;
 use crate::slot::SlotKind;
@@ -212,6 +212,18 @@ impl Entry {
 
     pub(crate) fn edits(&self) -> Result<Map<String, Value>, Error> {
         object("what was edited", &self.edits)
+    }
+
+    /// The parameters of which people have edited the arguments.
+    pub(crate) fn edited_parameters(&self) -> Vec<String> {
+        self.edits().map(|edits| edits::parameters(&edits)).unwrap_or_default()
+    }
+
+    /// Takes back what people say of these parameters.
+    pub(crate) fn forget_parameters(&mut self, names: &[String]) {
+        let (Ok(code), Ok(mut edits)) = (self.code(), self.edits()) else { return };
+        edits::forget(&mut edits, names);
+        self.edits = Value::Object(edits::differing(&code, &edits)).to_string();
     }
 
     /// What holds.

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use litework::{
     Client, Context, Failure, Filter, Missed, Origin, Overlap, Reason, Result, Schedule,
-    ScheduleRecord, ScheduleState, Scope, SlotKind, SlotRecord, State, Switch, TaskRecord,
+    ScheduleRecord, ScheduleState, Scope, SlotKind, SlotRecord, State, Switch, Task, TaskRecord,
     Timestamp, Unique, task,
 };
 
-use crate::common::{Gate, Lab, Log, eventually};
+use tracing::Level;
+
+use crate::common::{Events, Gate, Lab, Log, eventually};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -76,6 +78,10 @@ everywhere! {
     what_is_edited_back_to_what_code_says_is_no_edit,
     of_what_an_edit_says_twice_the_later_holds,
     each_argument_is_edited_by_itself,
+    an_argument_that_the_task_does_not_take_is_refused,
+    an_edit_that_does_not_go_with_the_code_any_more_follows_it,
+    a_task_without_parameters_runs_whatever_its_type_is,
+    a_schedule_that_has_no_slot_ahead_is_told_once,
     a_name_that_a_person_has_given_is_shown_beside_that_in_code,
     a_schedule_of_another_name_stays_the_same,
     an_edit_never_makes_up_for_the_past,
@@ -368,6 +374,130 @@ fn each_argument_is_edited_by_itself(lab: &Lab) {
     client.shutdown(SECOND).unwrap();
     let client = open("a", "c");
     assert_eq!(get(&client).arguments, r#"{"from":"x","to":"c"}"#);
+}
+
+fn an_argument_that_the_task_does_not_take_is_refused(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let client = bench.open([every(HOUR)]);
+    let schedules = client.schedules();
+    let made = Schedule::every("made", HOUR, tick::with("m"));
+    schedules.add(made).unwrap();
+    for name in ["tick", "made"] {
+        let refused = |edit: fn(litework::ScheduleEdit) -> litework::ScheduleEdit| {
+            let error = schedules.edit(name, edit).unwrap_err();
+            assert_eq!(error.code(), "bad_arguments", "{error}");
+            error.to_string()
+        };
+        let said = refused(|edit| edit.argument("word", 5));
+        assert!(said.contains("$.word") && said.contains("expected a string"), "{said}");
+        let said = refused(|edit| edit.argument("wrod", "x"));
+        assert!(said.contains("\"wrod\"") && said.contains("word"), "{said}");
+        let said = refused(|edit| edit.without_argument("word"));
+        assert!(said.contains("missing field `word`"), "{said}");
+        let known = schedules.get(name).unwrap();
+        assert!(known.edited.is_empty() && known.arguments.len() == r#"{"word":"t"}"#.len());
+    }
+}
+
+#[task(name = "move")]
+fn move_by_name(ctx: &Context, from: &str, to: &str) -> Result<()> {
+    ctx.state::<Log>()?.note(format!("{from} to {to}"));
+    Ok(())
+}
+
+/// The same in a later version of the program.
+#[task(name = "move")]
+fn move_by_number(ctx: &Context, from: u32, via: &str, size: u32) -> Result<()> {
+    ctx.state::<Log>()?.note(format!("{from} via {via}: {size}"));
+    Ok(())
+}
+
+fn an_edit_that_does_not_go_with_the_code_any_more_follows_it(lab: &Lab) {
+    if !lab.keeps_tasks() {
+        return;
+    }
+    let bench = Bench::new(lab);
+    let builder = || lab.builder().name("bench").state(bench.log.clone());
+    let old = Schedule::every("tick", HOUR, move_by_name::with("a", "b"));
+    let client = builder().register(move_by_name).schedule(old).open().unwrap();
+    let edit =
+        |edit: litework::ScheduleEdit| edit.argument("from", "x").argument("to", "y").every(MINUTE);
+    client.schedules().edit("tick", edit).unwrap();
+    client.shutdown(SECOND).unwrap();
+    let open = || {
+        let new = Schedule::every("tick", HOUR, move_by_number::with(7, "c", 1));
+        builder().register(move_by_number).schedule(new).open().unwrap()
+    };
+    let mut client = None;
+    let said = Events::of(|| client = Some(open()));
+    let client = client.unwrap();
+    assert!(
+        said.iter().any(|(level, text)| *level == Level::WARN && text.contains("followed")),
+        "{said:?}"
+    );
+    let known = get(&client);
+    assert_eq!(known.arguments, r#"{"from":7,"size":1,"via":"c"}"#);
+    assert_eq!(known.edited.iter().map(|it| &*it.field).collect::<Vec<_>>(), ["timing"]);
+    // What goes with it stays.
+    client.schedules().edit("tick", |edit| edit.argument("size", 2)).unwrap();
+    client.shutdown(SECOND).unwrap();
+    let client = open();
+    bench.advance(&client, MINUTE);
+    assert_eq!(bench.log.words(), ["7 via c: 2"]);
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Unit;
+
+impl Task for Unit {
+    const NAME: &'static str = "unit";
+    type Output = ();
+
+    fn run(self, ctx: &Context) -> Result<()> {
+        ctx.state::<Log>()?.note("unit");
+        Ok(())
+    }
+}
+
+#[task]
+fn bare(ctx: &Context) -> Result<()> {
+    ctx.state::<Log>()?.note("bare");
+    Ok(())
+}
+
+fn a_task_without_parameters_runs_whatever_its_type_is(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let builder = lab.builder().register(Unit::define()).register(bare).state(bench.log.clone());
+    let unit = Schedule::every("unit", MINUTE, Unit);
+    let plain = Schedule::every("bare", MINUTE, bare::with());
+    let client = builder.schedule(unit).schedule(plain).open().unwrap();
+    bench.advance(&client, MINUTE);
+    let mut said = bench.log.words();
+    said.sort();
+    assert_eq!(said, ["bare", "unit"]);
+    let refused = client.schedules().edit("unit", |edit| edit.argument("x", 1)).unwrap_err();
+    assert_eq!(refused.code(), "bad_arguments");
+    let edited = client.schedules().edit("unit", |edit| edit.priority(1)).unwrap();
+    assert_eq!(edited.arguments, "{}");
+}
+
+fn a_schedule_that_has_no_slot_ahead_is_told_once(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let past = || Schedule::once("tick", lab.now().to_chrono() - HOUR, tick::with("t"));
+    let warned = |open: &dyn Fn() -> Client| {
+        let mut client = None;
+        let said = Events::of(|| client = Some(open()));
+        let warned = said.into_iter().filter(|(level, _)| *level == Level::WARN);
+        (client.unwrap(), warned.map(|(_, text)| text).collect::<Vec<_>>())
+    };
+    let (client, said) =
+        warned(&|| bench.open([past(), Schedule::every("b", HOUR, tick::with("b"))]));
+    assert_eq!(said, ["a schedule has no slot ahead, and does not fire"]);
+    assert_eq!(get(&client).state, ScheduleState::Ended);
+    client.shutdown(SECOND).unwrap();
+    if lab.keeps_tasks() {
+        assert_eq!(warned(&|| bench.open([past()])).1.len(), 1, "only that the other is orphaned");
+    }
 }
 
 fn a_name_that_a_person_has_given_is_shown_beside_that_in_code(lab: &Lab) {
