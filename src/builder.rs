@@ -24,6 +24,7 @@ pub(crate) use self::variables::variables_of;
 use crate::backend::Backend;
 #[cfg(feature = "sqlite")]
 use crate::backends::sqlite::Settings;
+use crate::calendar::Declared;
 use crate::catalog::{CLIENT_DEFAULT, Catalog};
 use crate::client::Client;
 use crate::config::Config;
@@ -571,6 +572,7 @@ impl Builder {
             pending: OnceLock::new(),
             suspect: Arc::default(),
             warner: Warner::default(),
+            declared: Declared::default(),
             life: Life::default(),
         });
         // What a dead process left behind comes back before anything new is stored.

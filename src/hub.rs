@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 pub(crate) use self::stored::ended_unrun;
 use self::stored::note_ran;
 use crate::backend::{Backend, Offer, SuspectPlace};
+use crate::calendar::Declared;
 use crate::catalog::{Catalog, Kind};
 use crate::error::Error;
 use crate::hook::Hooks;
@@ -281,6 +282,7 @@ pub(crate) struct Hub {
     pub(crate) life: Life,
     pub(crate) pruner: Arc<Pruner>,
     pub(crate) warner: Warner,
+    pub(crate) declared: Declared,
 }
 
 /// The default grace of a client that is dropped without `shutdown`.

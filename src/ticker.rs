@@ -203,6 +203,7 @@ impl Ticker {
             self.held = Some(0);
         }
         self.edition = Some(seen.edition);
+        hub.declared.look(&*hub.backend, seen.edition)?;
         self.next = seen.next;
         if self.held.is_none() && seen.next.is_none_or(|at| at > now) {
             return Ok(0);

@@ -75,7 +75,9 @@ pub(super) fn store(hub: &Hub, schedules: Vec<Schedule>) -> Result<(), Error> {
         let known = seed.terms.arguments.clone().unwrap_or_default();
         hub.check_arguments(&seed.kind, terms, &known).is_ok()
     };
-    calendar::seed(&*hub.backend, hub.clock.now(), &hub.program, &seeds, &fits)
+    calendar::seed(&*hub.backend, hub.clock.now(), &hub.program, &seeds, &fits)?;
+    hub.declared.set(seeds.into_iter().map(|seed| seed.name));
+    Ok(())
 }
 
 fn seed(hub: &Hub, schedule: Schedule) -> Result<Seed, Error> {

@@ -1,6 +1,10 @@
 //! Contract: schedules that code declares are stored when the file does not have them, and follow the code
 //! as far as no person has changed them.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use super::{Agenda, Calendar, change, glance, may_fire, plan, set_next};
 use crate::error::Error;
 use crate::schedule::{Entry, Terms};
@@ -18,6 +22,54 @@ pub(crate) struct Seed {
 
 /// Whether the arguments of a schedule go with what code says of them, for a kind of this program.
 pub(crate) type Fits<'a> = &'a dyn Fn(&Terms, &Seed) -> bool;
+
+/// The schedules that an open client declares, as far as they have not been orphaned by another.
+#[derive(Debug, Default)]
+pub(crate) struct Declared {
+    names: Mutex<BTreeSet<String>>,
+    /// When it was last looked, as the number of a change.
+    looked: AtomicI64,
+}
+
+impl Declared {
+    pub(crate) fn set(&self, names: impl IntoIterator<Item = String>) {
+        self.locked().extend(names);
+    }
+
+    fn locked(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Warns of those that another client has orphaned meanwhile, once of each; looks only after a change, of
+    /// which this is the number.
+    pub(crate) fn look(
+        &self,
+        calendar: &(impl Calendar + ?Sized),
+        edition: i64,
+    ) -> Result<(), Error> {
+        let names: Vec<String> = self.locked().iter().cloned().collect();
+        if self.looked.swap(edition, Ordering::Relaxed) == edition || names.is_empty() {
+            return Ok(());
+        }
+        let orphaned = glance(calendar, |agenda| {
+            let mut orphaned = Vec::new();
+            for name in &names {
+                let entry = agenda.seeded(name)?.filter(|entry| entry.orphaned_at.is_some());
+                orphaned.extend(entry.map(|entry| (name.clone(), entry.name)));
+            }
+            Ok(orphaned)
+        })?;
+        for (name, schedule) in orphaned {
+            if self.locked().remove(&name) {
+                tracing::warn!(
+                    schedule,
+                    "a schedule does not fire any more, as another client of this program's name does not declare it"
+                );
+            }
+        }
+        Ok(())
+    }
+}
 
 /// Stores what is new, and notes which schedules of this program are declared no more. Where nothing has
 /// changed it only looks.

@@ -11,7 +11,7 @@ use litework::{
 };
 use rusqlite::Connection;
 
-use crate::common::{Lab, Log, eventually};
+use crate::common::{Events, Lab, Log, eventually};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -81,6 +81,28 @@ fn a_schedule_of_a_kind_that_this_program_does_not_know_is_left_to_one_that_does
         assert_eq!(other.run_pending(&Pending::all()).unwrap().succeeded, 1);
         assert_eq!(log.words(), ["ours", "theirs"]);
     });
+}
+
+/// Only where this thread fires, as it hears what is said on it.
+#[test]
+fn a_program_whose_schedules_another_of_its_name_orphans_is_told_so_once() {
+    let lab = Lab::inline();
+    let log = Log::default();
+    let client = open(&lab, &log, [every("a", MINUTE), every("b", MINUTE)]);
+    lab.advance(&client, MINUTE);
+    let fewer = open(&lab, &log, [every("a", MINUTE)]);
+    let told = |part: &dyn Fn()| {
+        let said = Events::of(part).into_iter().filter(|(level, _)| *level == tracing::Level::WARN);
+        said.map(|(_, text)| text).collect::<Vec<_>>()
+    };
+    let said = told(&|| lab.advance(&client, MINUTE));
+    assert!(
+        said.len() == 1 && said[0].contains("another client of this program's name"),
+        "{said:?}"
+    );
+    assert_eq!(log.words(), ["a", "b", "a"]);
+    fewer.schedules().disable("a").unwrap();
+    assert_eq!(told(&|| lab.advance(&client, MINUTE)), [""; 0]);
 }
 
 /// Only where nobody runs anything by himself, and then a pool beside it.
