@@ -75,8 +75,8 @@ impl Missed {
 
     fn check(&self) -> Result<(), Error> {
         let Self::All { most, within } = self else { return Ok(()) };
-        CATCH_UP.check("out_of_range", || "late runs at most".to_owned(), most)?;
-        SPAN.check("out_of_range", || "age of late runs".to_owned(), within)
+        CATCH_UP.check("out_of_range", || "`most` of `Missed::all`".to_owned(), most)?;
+        SPAN.check("out_of_range", || "`within` of `Missed::all`".to_owned(), within)
     }
 }
 
@@ -164,7 +164,7 @@ impl Schedule {
         Self::new(name, timing, call)
     }
 
-    /// Each time so much time has passed, 5 s to 100 years (`too_frequent`), counted from
+    /// Each time so much time has passed, 5 s to 100 years (`too_frequent`, `out_of_range`), counted from
     /// [`starting`](Self::starting) or, without that, from when the schedule was stored: the first slot is an
     /// interval later. It does not drift, and keeps its pace whatever clocks do to local time.
     pub fn every<C: IntoCall>(name: impl Into<String>, interval: Duration, call: C) -> Self {
@@ -283,23 +283,25 @@ impl Schedule {
 
     /// What code says of it, with everything in its range.
     pub(crate) fn into_terms(self, limits: JsonLimits) -> Result<Terms, Error> {
-        check_task_name("schedule name", &self.name)?;
-        let place = format!("schedule {}", self.name);
+        check_schedule_name("schedule name", &self.name)?;
+        let former = "former name of the schedule";
+        self.former.iter().try_for_each(|name| check_schedule_name(former, name))?;
         let Self { mut terms, call, zone, .. } = self;
-        let refuse = |allowed: &str, value: &str| {
-            Err(Error::invalid("bad_schedule", place.clone(), value, allowed))
-        };
         match (&mut terms.timing, zone) {
             (Some(Timing::Cron { zone, .. }), Some(named)) => *zone = named,
-            (_, Some(named)) => return refuse("a zone with a cron expression only", &named),
+            (_, Some(named)) => {
+                let allowed = "`zone` goes with `Schedule::cron` only";
+                return Err(Error::invalid("bad_schedule", "zone of the schedule", named, allowed));
+            }
             _ => {}
         }
         match (&mut terms.timing, terms.pause_after_error.take()) {
             (Some(Timing::AfterFinish { pause_after_error, .. }), Some(pause)) => {
                 *pause_after_error = pause;
             }
-            (_, Some(_)) => {
-                return refuse("a schedule that follows the end of its runs", "pause_after_error");
+            (_, Some(pause)) => {
+                let allowed = "`pause_after_error` goes with `Schedule::after_finish` only";
+                return Err(Error::invalid("bad_schedule", "pause after an error", pause, allowed));
             }
             _ => {}
         }
@@ -320,14 +322,32 @@ impl Schedule {
     }
 }
 
+/// Why a schedule needs a client that runs tasks later.
+pub(crate) fn makes_later(name: &str) -> String {
+    format!("schedule {name:?} makes tasks later; leave schedules out here")
+}
+
+/// A name that people can see and type.
+fn check_schedule_name(place: &str, name: &str) -> Result<(), Error> {
+    match check_task_name(place, name) {
+        Ok(()) if !name.trim().is_empty() => Ok(()),
+        _ => {
+            let allowed = "1 to 200 bytes without control characters, not only blanks";
+            Err(Error::invalid("bad_name", place, name, allowed))
+        }
+    }
+}
+
 /// Refuses what makes no sense for a call that is made again and again.
 fn refuse_unfit(with: &CallOptions) -> Result<(), Error> {
     let links = with.links.as_ref();
     let linked = links.is_some_and(|links| {
         !links.after.is_empty() || links.takes.is_some() || links.ignore_failure
     });
+    let when = "none: the schedule says when";
     let unfit = [
-        (with.due != Due::Now, "run_at", "none: the schedule says when"),
+        (matches!(with.due, Due::After(_)), "run_after", when),
+        (matches!(with.due, Due::At(_)), "run_at", when),
         (with.key.is_some(), "key", "none: each slot makes one task; see `unique`"),
         (with.trace.is_some(), "trace", "none: each task is the begin of its own"),
         (linked, "after", "none: a task of a schedule stands by itself"),
@@ -431,13 +451,9 @@ impl Terms {
         let place = |text: &str| text.to_owned();
         if let Some(text) = self.description.as_ref().filter(|it| it.len() > DESCRIPTION_BYTES_MAX)
         {
-            let allowed = "at most 4096 bytes";
-            return Err(Error::invalid(
-                "bad_schedule",
-                "bytes of the description",
-                text.len(),
-                allowed,
-            ));
+            let (bytes, allowed) = (text.len(), "at most 4096 bytes");
+            let value = format_args!("{bytes} bytes");
+            return Err(Error::invalid("bad_schedule", "description", value, allowed));
         }
         if let Some(jitter) = &self.jitter {
             JITTER.check("out_of_range", || place("jitter"), jitter)?;
@@ -451,7 +467,8 @@ impl Terms {
             SPAN.check("out_of_range", || place("grace"), grace)?;
         }
         self.missed.as_ref().map_or(Ok(()), Missed::check)?;
-        for (text, count) in [("times", self.times), ("failures in a row", self.failures_max)] {
+        let stop = ("`stop_after_failures`", self.failures_max);
+        for (text, count) in [("`times`", self.times), stop] {
             count.map_or(Ok(()), |count| COUNT.check("out_of_range", || place(text), &count))?;
         }
         Ok(slots)

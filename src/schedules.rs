@@ -6,7 +6,9 @@ use crate::client::Client;
 use crate::error::{Error, shorten};
 use crate::id::TaskId;
 use crate::record::TaskRecord;
-use crate::schedule::{Entry, Schedule, ScheduleEdit, ScheduleRecord, SlotRecord, Terms};
+use crate::schedule::{
+    Entry, Schedule, ScheduleEdit, ScheduleRecord, SlotRecord, Terms, makes_later,
+};
 use crate::slot::{Slot, SlotKind};
 use crate::time::Timestamp;
 
@@ -204,9 +206,7 @@ impl Schedules<'_> {
             created_at: now,
             ..Entry::default()
         };
-        hub.catalog.require(Capability::Defer, || {
-            "a schedule makes tasks later; leave schedules out here".to_owned()
-        })?;
+        hub.catalog.require(Capability::Defer, || makes_later(&name))?;
         terms.checked(now)?;
         self.check_call(&entry, &terms, now)?;
         hub.check_arguments(kind, &terms, &terms.arguments.clone().unwrap_or_default())?;

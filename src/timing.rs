@@ -34,6 +34,12 @@ fn gaps(frequent: bool) -> &'static Range<Duration> {
     if frequent { &GAP_FREQUENT } else { &GAP }
 }
 
+/// Refuses slots that are too near to each other, or for which nobody waits.
+fn check_gap(frequent: bool, place: &str, gap: Duration) -> Result<(), Error> {
+    let code = if gap > SPAN_MAX { "out_of_range" } else { "too_frequent" };
+    gaps(frequent).check(code, || place.to_owned(), &gap)
+}
+
 /// When a schedule fires.
 ///
 /// `to_string()` is a text for people.
@@ -118,9 +124,7 @@ impl Timing {
         bounds: Bounds,
         frequent: bool,
     ) -> Result<Slots, Error> {
-        let gap = |place: &str, span: &Duration| {
-            gaps(frequent).check("too_frequent", || place.to_owned(), span)
-        };
+        let gap = |place: &str, span: &Duration| check_gap(frequent, place, *span);
         let rule = match self {
             #[cfg(feature = "cron")]
             Self::Cron { expression, zone } => Rule::Cron(Box::new(cron_of(expression, zone)?)),
@@ -178,8 +182,7 @@ impl Slots {
     /// Refuses slots that are too near to each other. Those of an expression are looked at one after the
     /// other, so this is not asked each time.
     pub(crate) fn check_gap(&self, frequent: bool) -> Result<(), Error> {
-        let place = || "interval of the expression".to_owned();
-        self.gap().map_or(Ok(()), |gap| gaps(frequent).check("too_frequent", place, &gap))
+        self.gap().map_or(Ok(()), |gap| check_gap(frequent, "interval of the expression", gap))
     }
 
     /// The first slot after this moment.

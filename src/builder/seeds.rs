@@ -8,7 +8,7 @@ use crate::calendar::{self, Seed};
 use crate::capability::Capability;
 use crate::error::Error;
 use crate::hub::Hub;
-use crate::schedule::{Entry, SEEDS_MAX, Schedule, Terms};
+use crate::schedule::{Entry, SEEDS_MAX, Schedule, Terms, makes_later};
 use crate::slot::{Slot, SlotKind};
 
 impl Builder {
@@ -55,10 +55,8 @@ pub(super) fn store(hub: &Hub, schedules: Vec<Schedule>) -> Result<(), Error> {
             allowed,
         ));
     }
-    if !schedules.is_empty() {
-        hub.catalog.require(Capability::Defer, || {
-            "a schedule makes tasks later; leave schedules out here".to_owned()
-        })?;
+    if let Some(schedule) = schedules.first() {
+        hub.catalog.require(Capability::Defer, || makes_later(&schedule.name))?;
     }
     let (mut names, mut seeds) = (HashSet::new(), Vec::with_capacity(schedules.len()));
     for schedule in schedules {

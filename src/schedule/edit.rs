@@ -7,11 +7,10 @@ use serde_json::{Map, Value, json};
 
 use super::edits::{self, is_cron};
 use super::entry::Entry;
-use super::{Missed, Overlap, Terms};
+use super::{Missed, Overlap, Terms, check_schedule_name};
 use crate::error::Error;
 use crate::options::Options;
 use crate::task::Due;
-use crate::ties::check_task_name;
 use crate::time::{AsMoment, Timestamp};
 use crate::timing::Timing;
 
@@ -248,7 +247,7 @@ impl ScheduleEdit {
                 Some(cron(expression, zone))
             }
             (_, _, zone) => {
-                let allowed = "a zone with a cron expression only";
+                let allowed = "`zone` goes with a cron expression only";
                 let zone = zone.unwrap_or_default();
                 return Err(Error::invalid("bad_schedule", "zone of the schedule", zone, allowed));
             }
@@ -266,7 +265,7 @@ impl ScheduleEdit {
         entry.edits = Value::Object(edits).to_string();
         entry.edited_at = Some(now);
         if let Some(name) = self.name {
-            check_task_name("schedule name", &name)?;
+            check_schedule_name("schedule name", &name)?;
             entry.name = name;
         }
         Ok(())

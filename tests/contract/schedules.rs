@@ -943,3 +943,89 @@ fn an_edit_of_what_follows_its_end_does_not_run_it_at_once(lab: &Lab) {
     assert_eq!(edited.next_at, Some(ended.after(2 * HOUR)));
     assert_eq!(bench.log.len(), 1);
 }
+
+#[test]
+fn what_is_wrong_with_a_schedule_is_told_in_the_words_it_is_written_in() {
+    let lab = Lab::inline();
+    let bench = Bench::new(&lab);
+    let client = bench.open([]);
+    let schedules = client.schedules();
+    let call = || tick::with("t");
+    let hourly = || Schedule::every("s", HOUR, call());
+    let follows = || Schedule::after_finish("s", HOUR, call());
+    let late = |most, within| hourly().missed(Missed::all(most, within));
+    let refused = [
+        (
+            hourly().pause_after_error(HOUR),
+            "bad_schedule: pause after an error is 3600s; `pause_after_error` goes with `Schedule::after_finish` only",
+        ),
+        (
+            Schedule::every("s", 101 * YEAR, call()),
+            "out_of_range: interval is 3185136000s; 5 s to 100 years; `frequent` allows 1 s",
+        ),
+        (
+            follows().pause_after_error(SECOND),
+            "too_frequent: pause after an error is 1s; 5 s to 100 years; `frequent` allows 1 s",
+        ),
+        (
+            Schedule::every("s", HOUR, call().run_after(HOUR)),
+            "unsupported: call of a schedule is \"run_after\"; none: the schedule says when",
+        ),
+        (
+            Schedule::every("s", HOUR, call().run_at(lab.now())),
+            "unsupported: call of a schedule is \"run_at\"; none: the schedule says when",
+        ),
+        (late(0, HOUR), "out_of_range: `most` of `Missed::all` is 0; 1 to 1000"),
+        (
+            late(1, Duration::ZERO),
+            "out_of_range: `within` of `Missed::all` is 0ns; 1 ms to 100 years",
+        ),
+        (
+            hourly().stop_after_failures(0),
+            "out_of_range: `stop_after_failures` is 0; 1 to 1000000000",
+        ),
+        (hourly().times(0), "out_of_range: `times` is 0; 1 to 1000000000"),
+        (
+            hourly().describe("x".repeat(5_000)),
+            "bad_schedule: description is 5000 bytes; at most 4096 bytes",
+        ),
+        (
+            Schedule::every(" \u{a0} ", HOUR, call()),
+            "bad_name: schedule name is \" \\u{a0} \"; 1 to 200 bytes without control characters, not only blanks",
+        ),
+    ];
+    for (schedule, expected) in refused {
+        assert_eq!(schedules.add(schedule).unwrap_err().to_string(), expected);
+    }
+    let builder = lab.builder().register(tick).schedule(hourly().formerly(""));
+    let expected = "schedule \"s\": bad_name: former name of the schedule is \"\"; 1 to 200 bytes without control characters, not only blanks";
+    assert_eq!(builder.open().unwrap_err().to_string(), expected);
+    schedules.add(hourly()).unwrap();
+    let blank = schedules.edit("s", |edit| edit.rename("  ")).unwrap_err();
+    assert_eq!(blank.code(), "bad_name");
+    let immediate = Client::immediate().register(tick).schedule(hourly()).open().unwrap_err();
+    assert!(immediate.to_string().contains("schedule \"s\""), "{immediate}");
+}
+
+#[cfg(feature = "cron")]
+#[test]
+fn a_zone_that_is_none_comes_with_a_word_on_local_time() {
+    let lab = Lab::inline();
+    let bench = Bench::new(&lab);
+    let client = bench.open([]);
+    let daily = || Schedule::cron("s", "0 2 * * *", tick::with("t"));
+    for zone in ["", "Local", "+01:00"] {
+        let said = client.schedules().add(daily().zone(zone)).unwrap_err().to_string();
+        let ends =
+            "name the zone, or ask the computer for its own, as the crate iana-time-zone does";
+        assert!(said.starts_with("unknown_zone: ") && said.ends_with(ends), "{said}");
+    }
+    let zoned = client.schedules().add(every(HOUR).zone("Europe/Berlin")).unwrap_err().to_string();
+    assert_eq!(
+        zoned,
+        "bad_schedule: zone of the schedule is \"Europe/Berlin\"; `zone` goes with `Schedule::cron` only"
+    );
+    client.schedules().add(every(HOUR)).unwrap();
+    let zoned = client.schedules().edit("tick", |edit| edit.zone("Europe/Berlin")).unwrap_err();
+    assert!(zoned.to_string().ends_with("; `zone` goes with a cron expression only"), "{zoned}");
+}
