@@ -245,15 +245,17 @@ pub(crate) fn ended(
     agenda.end_slot(slot.schedule, slot.at, Some((now, state)))?;
     let Some(mut entry) = agenda.entry(slot.schedule)? else { return Ok(()) };
     let before = entry.standing.clone();
+    // Somebody who has asked for a run sees himself what became of it.
+    let counts = state == State::Failed && slot.kind != SlotKind::Manual;
     match state {
-        State::Failed => entry.standing.failures += 1,
+        State::Failed if counts => entry.standing.failures += 1,
         State::Succeeded => entry.standing.failures = 0,
         _ => {}
     }
     // What cannot be read is told when it fires.
     if let Ok(terms) = entry.terms() {
         let failures = entry.standing.failures;
-        if state == State::Failed
+        if counts
             && terms.failures_max.is_some_and(|most| failures >= most)
             && entry.standing.failing_at.is_none()
         {

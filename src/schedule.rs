@@ -266,7 +266,7 @@ impl Schedule {
     }
 
     /// It stops firing when so many tasks in a row have failed for good, 1 to 1,000,000,000 (`out_of_range`),
-    /// until somebody enables it again. Default: it goes on.
+    /// those not counted that people made it make, until somebody enables it again. Default: it goes on.
     pub fn stop_after_failures(self, failures: u64) -> Self {
         self.terms(|terms| terms.failures_max = Some(failures))
     }

@@ -340,7 +340,8 @@ impl Schedules<'_> {
         })
     }
 
-    /// Makes a task now, also where the schedule is switched off. Its slots stay as they are.
+    /// Makes a task now, also where the schedule is switched off or another has not ended. Its slots stay as they
+    /// are, but one that comes while this task runs finds it there ([`Overlap`](crate::Overlap)).
     ///
     /// ```
     /// # use litework::{Client, Schedule, State, task};

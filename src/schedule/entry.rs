@@ -385,7 +385,8 @@ pub struct ScheduleRecord {
     pub missed_slots: u64,
     /// How many slots were skipped, as an earlier task had not ended.
     pub overlapped_slots: u64,
-    /// How many of its tasks have failed for good since the last success.
+    /// How many of its tasks have failed for good since the last success, those not counted that somebody asked
+    /// for.
     pub failures: u64,
     /// Where a person's word goes before that of code.
     pub edited: Vec<Edited>,

@@ -631,6 +631,12 @@ fn failures_in_a_row_stop_it_until_somebody_enables_it(lab: &Lab) {
     let bench = Bench::new(lab);
     let failing = Schedule::every("fail", MINUTE, fail::with()).stop_after_failures(2);
     let client = bench.open([failing]);
+    for _ in 0..3 {
+        client.schedules().run_now("fail").unwrap();
+        bench.advance(&client, Duration::ZERO);
+    }
+    let known = client.schedules().get("fail").unwrap();
+    assert_eq!((known.state, known.failures), (ScheduleState::Active, 0), "people see their own");
     for _ in 0..4 {
         bench.advance(&client, MINUTE);
     }
