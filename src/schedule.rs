@@ -108,6 +108,8 @@ pub enum Overlap {
 /// attempts, expiry, unique key and lock along. Its body reads which slot it is
 /// ([`Context::slot`](crate::Context::slot)).
 ///
+/// [`guide::schedules`](crate::guide::schedules) explains all of it.
+///
 /// Whoever has a pool on the file, or calls [`Client::run_pending`](crate::Client::run_pending), makes the
 /// tasks of the kinds that he knows.
 ///
@@ -179,6 +181,19 @@ impl Schedule {
 
     /// At this moment, from 1970 to 9999 (`time_out_of_range`), and never again. One that had passed when the
     /// schedule was stored does not fire, unless it is within [`grace`](Self::grace).
+    ///
+    /// ```
+    /// # use litework::{Client, Clock, Mode, Schedule, SystemClock, task};
+    /// # use std::time::Duration;
+    /// #[task]
+    /// fn remind(who: &str) {}
+    ///
+    /// let tomorrow = SystemClock.now().after(Duration::from_secs(86_400));
+    /// let reminder = Schedule::once("remind Ada", tomorrow, remind::with("Ada"));
+    /// let tasks = Client::in_memory().mode(Mode::Hold).register(remind).schedule(reminder).open()?;
+    /// assert_eq!(tasks.schedules().get("remind Ada")?.next_at, Some(tomorrow));
+    /// # Ok::<(), litework::Error>(())
+    /// ```
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
     pub fn once<C: IntoCall>(name: impl Into<String>, at: impl AsMoment, call: C) -> Self {
         // What is out of range is told when the schedule is stored.
@@ -195,7 +210,8 @@ impl Schedule {
     }
 
     /// The IANA zone whose local time an expression means, as `Europe/Berlin` (`unknown_zone`). For
-    /// [`cron`](Self::cron) only (`bad_schedule`). Default: UTC.
+    /// [`cron`](Self::cron) only (`bad_schedule`). Default: UTC. There is no word for the computer's own zone, which
+    /// is another on another computer; the crate `iana-time-zone` tells its name.
     #[cfg(feature = "cron")]
     pub fn zone(mut self, name: impl Into<String>) -> Self {
         self.zone = Some(name.into());
@@ -249,8 +265,8 @@ impl Schedule {
         self.terms(|terms| terms.jitter = Some(span))
     }
 
-    /// How late a task may come and still be on time, 1 ms to 100 years (`out_of_range`): a slot that is
-    /// older counts as missed. Default: 1 minute.
+    /// How late a task may come and still be on time, 1 ms to 100 years (`out_of_range`). What becomes of an
+    /// older slot, [`missed`](Self::missed) says. Default: 1 minute.
     pub fn grace(self, span: Duration) -> Self {
         self.terms(|terms| terms.grace = Some(span))
     }

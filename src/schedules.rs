@@ -16,7 +16,8 @@ use crate::time::Timestamp;
 const PREVIEW_MAX: usize = 1_000;
 
 impl Client {
-    /// The schedules of this queue: list them, change them, run them.
+    /// The schedules of this queue: list them, change them, run them;
+    /// [`guide::schedules`](crate::guide::schedules) explains them.
     ///
     /// ```
     /// # use litework::{Client, Mode, Schedule, ScheduleState, task};

@@ -85,11 +85,23 @@ impl Zone {
             LocalResult::None => {
                 let after = self.after_gap(local);
                 let before = Timestamp::clamped(after.as_millis() - 1_000);
-                let [before, after] =
-                    [before, after].map(|at| self.shown(self.local(at), self.offset_at(at)));
+                let [before, after] = [before, after].map(|at| self.show(at));
                 Err(bad(format!("in {self} clocks skip it: write {before} or {after}")))
             }
         }
+    }
+
+    /// What clocks in this zone show at a moment, as RFC 3339 text with its offset.
+    ///
+    /// ```
+    /// # use litework::{Timestamp, Zone};
+    /// let tokyo: Zone = "Asia/Tokyo".parse()?;
+    /// let moment: Timestamp = "2026-06-01T07:00:00Z".parse()?;
+    /// assert_eq!(tokyo.show(moment), "2026-06-01T16:00:00+09:00");
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    pub fn show(self, at: Timestamp) -> String {
+        self.shown(self.local(at), self.offset_at(at))
     }
 
     /// What a clock shows at this moment.

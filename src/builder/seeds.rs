@@ -20,7 +20,7 @@ impl Builder {
     /// what people have changed in the file. One that this program, by its [`name`](Self::name), declares no
     /// more does not fire any more: it is *orphaned*, as soon as a client of that name is opened that declares
     /// others, or none with [`schedules`](Self::schedules). One that says nothing of schedules orphans none.
-    /// See [`Schedule`].
+    /// See [`Schedule`] and [`guide::schedules`](crate::guide::schedules).
     ///
     /// ```
     /// # use litework::{Client, Mode, Schedule, task};
