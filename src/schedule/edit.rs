@@ -75,7 +75,7 @@ impl ScheduleEdit {
         self
     }
 
-    /// Another expression, in the zone that it has; see [`Schedule::cron`](crate::Schedule::cron).
+    /// Another expression, in the zone that it has or that its code names, or in UTC; see [`Schedule::cron`](crate::Schedule::cron).
     #[cfg(feature = "cron")]
     pub fn cron(mut self, expression: impl Into<String>) -> Self {
         self.expression = Some(expression.into());

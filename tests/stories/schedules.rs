@@ -123,6 +123,15 @@ fn a_schedule_that_nobody_fires_is_overdue_and_unserved() {
         (&*one.queue, &*one.kind, &one.schedules[..]),
         ("default", "tick", &["a".to_owned()][..])
     );
+    let clerk = lab.builder().mode(Mode::Enqueue).declare::<tick>().open().unwrap();
+    let said = Events::of(|| {
+        for _ in 0..2 {
+            clerk.enqueue(tick::with("later").run_after(48 * HOUR)).unwrap();
+        }
+    });
+    let warned = said.iter().filter(|(level, _)| *level == tracing::Level::WARN);
+    let warned: Vec<&str> = warned.map(|(_, text)| text.as_str()).collect();
+    assert_eq!(warned, ["schedules are due, and no live process fires them"]);
     let is_overdue = || desk.schedules().get("a").unwrap().is_overdue(lab.now());
     assert!(!is_overdue(), "it is within its grace");
     lab.clock.advance(MINUTE + SECOND);
