@@ -205,7 +205,14 @@ fn next_free(
         return Ok(None);
     }
     let last = agenda.slots(entry.id, Timestamp::MAX, 1)?.pop();
-    let end = last.and_then(|last| Some((last.finished_at?, last.state?)));
+    // A slot that made no task has ended all the same: as one that was skipped, or that nobody missed.
+    let without_task = |last: &SlotRecord| match last.kind {
+        SlotKind::Missed => State::Succeeded,
+        _ => State::Skipped,
+    };
+    let end = last.and_then(|last| {
+        Some((last.finished_at?, last.state.unwrap_or_else(|| without_task(&last))))
+    });
     let after = end.map_or(now, |(at, state)| at.after(terms.pause_after(state)));
     // An end that lies ahead was told by a clock that was set back since.
     let latest =

@@ -301,7 +301,11 @@ fn make(
         None
     } else if slots.are_free() {
         // A task that ended where it began tells nobody of its end.
-        next_free(maker.agenda(), entry, (terms, slots), now)?
+        let next = next_free(maker.agenda(), entry, (terms, slots), now)?;
+        // Never the one that was just handled, or there would be no end of it.
+        let pause = terms.pause_after(State::Succeeded);
+        let is_later = |at: &Timestamp| *at > turn.newest;
+        next.and_then(|at| slots.free(Some(at).filter(is_later).unwrap_or(now.after(pause))))
     } else {
         entry.standing.next_unfired(slots, turn.newest)
     };
