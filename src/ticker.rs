@@ -154,8 +154,10 @@ impl Ticker {
             return Ok(0);
         }
         let prepare =
-            |entry: &Entry, terms: &Terms, slot| hub.prepare_slot(entry, terms, slot, now);
-        let fired = calendar::fire(&*hub.backend, now, &self.known, self.held, &prepare)?;
+            |entry: &Entry, terms: &Terms, slot, now| hub.prepare_slot(entry, terms, slot, now);
+        let clock = &*hub.clock;
+        let fired = calendar::fire(&*hub.backend, clock, &self.known, self.held, &prepare)?;
+        let now = fired.now;
         hub.tell_fired(&fired, now);
         if fired.more {
             self.held = self.held.map(|_| fired.held);
@@ -170,7 +172,7 @@ impl Ticker {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
+    use std::sync::atomic::{AtomicI64, Ordering};
 
     use serde::Deserialize;
     use serde::Serialize;
@@ -179,10 +181,12 @@ mod tests {
     use crate::backends::spy::Spy;
     use crate::client::Client;
     use crate::context::Context;
+    use crate::filter::Filter;
     use crate::mode::Mode;
     use crate::outcome::Result as TaskResult;
     use crate::registry::{Definition, Task};
     use crate::schedule::Schedule;
+    use crate::time::Clock;
 
     #[derive(Serialize, Deserialize)]
     struct Tick {}
@@ -194,6 +198,42 @@ mod tests {
         fn run(self, _ctx: &Context) -> TaskResult<()> {
             Ok(())
         }
+    }
+
+    /// A clock that is moved by hand.
+    #[derive(Default)]
+    struct Hands(AtomicI64);
+
+    impl Clock for Hands {
+        fn now(&self) -> Timestamp {
+            Timestamp::clamped(self.0.load(Ordering::SeqCst))
+        }
+    }
+
+    /// Whoever waits for the lock would else tell of a moment that has passed.
+    #[test]
+    fn the_clock_is_read_when_the_lock_is_held() {
+        let (spy, clock) = (Arc::new(Spy::default()), Arc::new(Hands::default()));
+        let client = Client::in_memory()
+            .engine(Arc::clone(&spy) as _)
+            .clock(Arc::clone(&clock) as Arc<dyn Clock>)
+            .environment([("", ""); 0])
+            .mode(Mode::Hold)
+            .register(Definition::of::<Tick>())
+            .schedule(Schedule::every("tick", Duration::from_secs(60), Tick {}))
+            .open()
+            .expect("nothing is wrong with it");
+        let slot = clock.now().after(Duration::from_secs(60));
+        clock.0.store(slot.as_millis(), Ordering::SeqCst);
+        let waited = Duration::from_secs(90);
+        let others = move || clock.0.store(slot.after(waited).as_millis(), Ordering::SeqCst);
+        *spy.on_change.lock().expect("nobody panics") = Some(Box::new(others));
+        let mut ticker = Ticker::new(&client.hub);
+        assert_eq!(ticker.tick(&client.hub, true).expect("it fires"), 1);
+        let tasks = client.list(&Filter::new(), None, 9).expect("it is there").tasks;
+        let made = tasks[0].slot.as_ref().expect("a schedule made it");
+        assert_eq!((made.at, made.late), (slot.after(Duration::from_secs(60)), waited / 3));
+        assert_eq!(tasks[0].enqueued_at, slot.after(waited));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::schedule::{Entry, Missed, OpenSlot, Overlap, Terms};
 use crate::slot::{Slot, SlotKind};
 use crate::state::State;
 use crate::ties::{Before, Policy, Ref};
-use crate::time::Timestamp;
+use crate::time::{Clock, Timestamp};
 use crate::timing::Slots;
 use std::time::Duration;
 
@@ -22,9 +22,14 @@ const TASKS_MAX: usize = 200;
 /// A clock that shows so much less than it did was set back; less is what clocks are put right by.
 const SET_BACK: Duration = Duration::from_secs(1);
 
+/// Makes the task of a slot at a moment.
+type PrepareAt<'a> = &'a dyn Fn(&Entry, &Terms, Slot, Timestamp) -> Result<NewTask, Error>;
+
 /// What one slice has done.
 #[derive(Debug, Default)]
 pub(crate) struct Fired {
+    /// What the clock showed when the lock was held.
+    pub(crate) now: Timestamp,
     pub(crate) stored: Vec<Stored>,
     /// Rows of tasks that were cancelled for the sake of later ones.
     pub(crate) ended: Vec<i64>,
@@ -64,13 +69,16 @@ pub(crate) fn next_due(
 /// `held`: those that were held back and have a number above this are looked at too.
 pub(crate) fn fire(
     calendar: &(impl Calendar + ?Sized),
-    now: Timestamp,
+    clock: &dyn Clock,
     known: &Known,
     held: Option<i64>,
-    prepare: Prepare<'_>,
+    prepare: PrepareAt<'_>,
 ) -> Result<Fired, Error> {
     change(calendar, |maker| {
-        let mut fired = Fired::default();
+        // Not before: whoever waits for the lock may wait for long.
+        let now = clock.now();
+        let prepare = |entry: &Entry, terms: &Terms, slot| prepare(entry, terms, slot, now);
+        let mut fired = Fired { now, ..Fired::default() };
         let ahead = maker.planned_after(now.after(SET_BACK), known, SLICE)?;
         fired.more = ahead.len() == SLICE;
         for entry in ahead {
@@ -92,7 +100,7 @@ pub(crate) fn fire(
             if entry.standing.held {
                 fired.held = entry.id;
             }
-            fire_one(maker, now, (entry, known), prepare, &mut fired)?;
+            fire_one(maker, now, (entry, known), &prepare, &mut fired)?;
         }
         Ok(fired)
     })
