@@ -73,6 +73,8 @@ pub(crate) trait Agenda {
     fn add(&mut self, entry: &Entry) -> Result<i64, Error>;
     /// Stores what has changed of one.
     fn update(&mut self, entry: &Entry) -> Result<(), Error>;
+    /// Stores what has changed of its standing, and touches nothing else of it.
+    fn update_standing(&mut self, entry: &Entry) -> Result<(), Error>;
     /// Forgets one, with its slots.
     fn remove(&mut self, id: i64) -> Result<(), Error>;
     /// Tells all who wait for the next slot that it may be another.
@@ -100,11 +102,17 @@ pub(crate) trait Maker: Agenda {
     fn store_all(&mut self, now: Timestamp, tasks: Vec<NewTask>) -> Result<Vec<Stored>, Error>;
     /// Cancels a task, or asks it to stop, for the sake of a later one; whether it has ended now.
     fn cancel(&mut self, now: Timestamp, task: TaskId) -> Result<bool, Error>;
+    /// Does this work, and takes back all of it where rows refuse it: then that is the answer. Any other
+    /// error is one of the whole transaction.
+    fn apart(&mut self, work: Apart<'_>) -> Result<Option<Error>, Error>;
     /// Whether the whole transaction is lost, and not only what was refused.
     fn is_lost(&self) -> bool;
     /// The trait that is behind it.
     fn agenda(&mut self) -> &mut dyn Agenda;
 }
+
+/// What is done apart from the rest of a transaction.
+pub(crate) type Apart<'a> = &'a mut dyn FnMut(&mut dyn Maker) -> Result<(), Error>;
 
 /// Makes the task of a slot.
 pub(crate) type Prepare<'a> = &'a dyn Fn(&Entry, &Terms, Slot) -> Result<NewTask, Error>;
@@ -281,7 +289,7 @@ pub(crate) fn ended(
         }
     }
     if entry.standing != before {
-        agenda.update(&entry)?;
+        agenda.update_standing(&entry)?;
     }
     Ok(())
 }

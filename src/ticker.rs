@@ -165,6 +165,10 @@ impl Ticker {
         } else {
             self.held = None;
             self.next = calendar::next_due(&*hub.backend, now, &self.known)?.next;
+            if fired.stuck > 0 {
+                // They stay due.
+                self.next = self.next.max(Some(now.after(AGAIN_AFTER)));
+            }
         }
         Ok(fired.stored.len())
     }

@@ -37,6 +37,8 @@ pub(crate) struct Fired {
     pub(crate) more: bool,
     /// Of those that are held back, the last that was looked at.
     pub(crate) held: i64,
+    /// Schedules that are due, and of which nothing can be stored.
+    pub(crate) stuck: usize,
 }
 
 /// What one look has seen.
@@ -82,7 +84,9 @@ pub(crate) fn fire(
         let ahead = maker.planned_after(now.after(SET_BACK), known, SLICE)?;
         fired.more = ahead.len() == SLICE;
         for entry in ahead {
-            replan(maker.agenda(), entry, now)?;
+            apart(maker, now, &entry, &mut fired, &mut |maker, _| {
+                replan(maker.agenda(), entry.clone(), now)
+            })?;
         }
         let mut due = maker.due(now, known, SLICE)?;
         fired.more |= due.len() == SLICE;
@@ -100,10 +104,36 @@ pub(crate) fn fire(
             if entry.standing.held {
                 fired.held = entry.id;
             }
-            fire_one(maker, now, (entry, known), &prepare, &mut fired)?;
+            apart(maker, now, &entry, &mut fired, &mut |maker, fired| {
+                fire_one(maker, now, (entry.clone(), known), &prepare, fired)
+            })?;
         }
+        // What is stuck comes again and again.
+        fired.more &= fired.stuck < SLICE;
         Ok(fired)
     })
+}
+
+/// Does what concerns one schedule. Where its rows refuse that, it alone is stopped, and what was done of it is
+/// taken back.
+fn apart(
+    maker: &mut dyn Maker,
+    now: Timestamp,
+    entry: &Entry,
+    fired: &mut Fired,
+    work: &mut dyn FnMut(&mut dyn Maker, &mut Fired) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let (stored, ended) = (fired.stored.len(), fired.ended.len());
+    let Some(error) = maker.apart(&mut |maker| work(maker, fired))? else { return Ok(()) };
+    fired.stored.truncate(stored);
+    fired.ended.truncate(ended);
+    let mut entry = entry.clone();
+    damaged(&mut entry, &error.to_string(), now);
+    if let Some(error) = maker.apart(&mut |maker| maker.update_standing(&entry))? {
+        tracing::error!(schedule = entry.name, %error, "a schedule cannot even be stopped");
+        fired.stuck += 1;
+    }
+    Ok(())
 }
 
 /// A clock was set back: the next slot is the first from now on that has not fired, if that is sooner.
@@ -124,7 +154,7 @@ fn replan(agenda: &mut dyn Agenda, mut entry: Entry, now: Timestamp) -> Result<(
         }
         Err(error) => damaged(&mut entry, &error.to_string(), now),
     }
-    agenda.update(&entry)
+    agenda.update_standing(&entry)
 }
 
 fn damaged(entry: &mut Entry, error: &str, now: Timestamp) {
@@ -230,7 +260,7 @@ fn fire_one(
         }
         Err(Refused::All(error)) => return Err(error),
     }
-    if entry == before { Ok(()) } else { maker.update(&entry) }
+    if entry == before { Ok(()) } else { maker.update_standing(&entry) }
 }
 
 /// Why a schedule could not fire.

@@ -134,6 +134,51 @@ fn a_damaged_schedule_stops_by_itself_and_says_so() {
     });
 }
 
+/// As by a damaged index, or a rule that somebody else has put on our tables.
+#[test]
+fn a_schedule_whose_rows_refuse_to_be_written_stops_alone() {
+    Lab::each_way(|lab| {
+        let log = Log::default();
+        let names = ["a", "b", "c", "d", "good"];
+        let client = open(lab, &log, names.map(|name| every(name, MINUTE)));
+        let conn = Connection::open(lab.path()).unwrap();
+        conn.busy_timeout(20 * SECOND).unwrap();
+        // The same text for whoever reads them, though not for the file.
+        conn.execute_batch(
+            "UPDATE litework_schedule SET name = CAST(x'ff' AS TEXT) WHERE name = 'a';
+             UPDATE litework_schedule SET name = CAST(x'fe' AS TEXT) WHERE name = 'b';
+             CREATE TRIGGER odd_slot BEFORE INSERT ON litework_slot
+             WHEN NEW.schedule = (SELECT id FROM litework_schedule WHERE name = 'c')
+             BEGIN SELECT RAISE(ABORT, 'no slot for c'); END;
+             CREATE TRIGGER odd_schedule BEFORE UPDATE ON litework_schedule WHEN OLD.name = 'd'
+             BEGIN SELECT RAISE(ABORT, 'no change of d'); END;",
+        )
+        .unwrap();
+        let ran = || {
+            let mut words = log.words();
+            words.sort();
+            words
+        };
+        lab.advance(&client, MINUTE);
+        eventually("all but the two have run", || {
+            lab.settle(&client);
+            ran() == ["a", "b", "good"]
+        });
+        let stopped = client.schedules().get("c").unwrap();
+        assert_eq!(stopped.state, ScheduleState::Damaged);
+        assert!(stopped.damage.is_some_and(|text| text.contains("no slot for c")));
+        let tasks = client.list(&Filter::new(), None, 100).unwrap().tasks;
+        assert_eq!(tasks.len(), 3, "nothing is left of what was taken back");
+        // When somebody has put it right, it goes on.
+        conn.execute_batch("DROP TRIGGER odd_slot; DROP TRIGGER odd_schedule;").unwrap();
+        lab.advance(&client, SECOND);
+        eventually("the one that waits for it runs", || {
+            lab.settle(&client);
+            ran() == ["a", "b", "d", "good"]
+        });
+    });
+}
+
 #[test]
 fn a_task_of_a_schedule_is_told_like_any_other() {
     Lab::each_way(|lab| {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Book, Memory};
 use crate::backend::Cancelled;
-use crate::calendar::{Agenda, Calendar, Known, Look, Maker};
+use crate::calendar::{Agenda, Apart, Calendar, Known, Look, Maker};
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::record::{NewTask, Stored};
@@ -145,6 +145,10 @@ impl Agenda for Book {
         Ok(())
     }
 
+    fn update_standing(&mut self, entry: &Entry) -> Result<(), Error> {
+        self.update(entry)
+    }
+
     fn remove(&mut self, id: i64) -> Result<(), Error> {
         self.schedules.entries.remove(&id);
         self.schedules.slots.retain(|(schedule, _), _| *schedule != id);
@@ -209,6 +213,11 @@ impl Maker for Book {
         let answer = self.cancel_for(now, task, Reason::Overlap)?;
         self.sum_up(now);
         Ok(answer == Cancelled::Now)
+    }
+
+    fn apart(&mut self, work: Apart<'_>) -> Result<Option<Error>, Error> {
+        // There are no rows that could refuse it.
+        work(self).map(|()| None)
     }
 
     fn is_lost(&self) -> bool {

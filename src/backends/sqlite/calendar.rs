@@ -45,9 +45,11 @@ const ADD: &str = "INSERT INTO litework_schedule (name, seed, program, kind, cro
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 /// Served by the primary key.
 const UPDATE: &str = "UPDATE litework_schedule SET name = ?2, seed = ?3, program = ?4, kind = ?5, cron = ?6, \
-     code = ?7, edits = ?8, generation = ?9, edited_at = ?10, orphaned_at = ?11, next_at = ?12, \
-     due_at = ?13, held = ?14, planned_at = ?15, fired = ?16, runs = ?17, missed = ?18, overlapped = ?19, \
-     failures = ?20, failing_at = ?21, damage = ?22 WHERE id = ?1";
+     code = ?7, edits = ?8, generation = ?9, edited_at = ?10, orphaned_at = ?11 WHERE id = ?1";
+/// Served by the primary key. What stands in the other columns may be damaged, and is not written again.
+const UPDATE_STANDING: &str = "UPDATE litework_schedule SET next_at = ?2, due_at = ?3, held = ?4, planned_at = ?5, \
+     fired = ?6, runs = ?7, missed = ?8, overlapped = ?9, failures = ?10, failing_at = ?11, damage = ?12 \
+     WHERE id = ?1";
 /// Served by the primary key.
 const REMOVE: &str = "DELETE FROM litework_schedule WHERE id = ?1";
 /// Served by the primary key.
@@ -294,14 +296,6 @@ impl<C: OnConnection> Agenda for C {
     }
 
     fn update(&mut self, entry: &Entry) -> Result<(), Error> {
-        if fault::planted("slot_off") && entry.standing.runs > 0 {
-            return Ok(());
-        }
-        let standing = &entry.standing;
-        let stretches =
-            standing.fired.iter().map(|(first, last)| (first.as_millis(), last.as_millis()));
-        // Pairs of numbers always encode.
-        let fired = serde_json::to_string(&stretches.collect::<Vec<_>>()).unwrap_or_default();
         let row = params![
             entry.id,
             entry.name,
@@ -314,6 +308,22 @@ impl<C: OnConnection> Agenda for C {
             entry.generation,
             ms(entry.edited_at),
             ms(entry.orphaned_at),
+        ];
+        self.run(UPDATE, row)?;
+        self.update_standing(entry)
+    }
+
+    fn update_standing(&mut self, entry: &Entry) -> Result<(), Error> {
+        if fault::planted("slot_off") && entry.standing.runs > 0 {
+            return Ok(());
+        }
+        let standing = &entry.standing;
+        let stretches =
+            standing.fired.iter().map(|(first, last)| (first.as_millis(), last.as_millis()));
+        // Pairs of numbers always encode.
+        let fired = serde_json::to_string(&stretches.collect::<Vec<_>>()).unwrap_or_default();
+        let row = params![
+            entry.id,
             ms(standing.next_at),
             ms(standing.due_at),
             standing.held,
@@ -326,7 +336,7 @@ impl<C: OnConnection> Agenda for C {
             ms(standing.failing_at),
             standing.damage,
         ];
-        self.run(UPDATE, row)
+        self.run(UPDATE_STANDING, row)
     }
 
     fn remove(&mut self, id: i64) -> Result<(), Error> {
