@@ -53,7 +53,9 @@ pub enum Missed {
     /// The last of them runs, late; the others are counted.
     #[default]
     Last,
-    /// They run, late, the oldest first.
+    /// They run, late, the oldest first. Unless they may run beside each other ([`Overlap::Allow`]), each waits
+    /// for the one before, and the first of them for a task that has not ended, as after a crash: it is not
+    /// skipped, and that task is only cancelled where [`Overlap::CancelRunning`] says so.
     #[non_exhaustive]
     All {
         /// The newest so many, 1 to 1,000.
@@ -85,7 +87,7 @@ impl Missed {
 pub enum Overlap {
     /// Its task runs beside that one.
     Allow,
-    /// Its task is skipped: it ends as `skipped` with the reason `overlap`.
+    /// Its task is skipped: it ends as `skipped` with the reason `overlap`. Not so late ones of [`Missed::All`].
     #[default]
     Skip,
     /// Its task waits for the end of that one, as long as no other does; the next are skipped.

@@ -320,7 +320,8 @@ fn make(
     }
     note_missed(maker.agenda(), entry, &turn, now)?;
     let open = still_open(maker.agenda(), entry.id, now)?;
-    let mut around = Around { before: open, last: None };
+    let all = matches!(terms.missed, Some(Missed::All { .. }));
+    let mut around = Around { before: open, last: None, all };
     let overlap = terms.overlap.unwrap_or_default();
     for (slot, task) in tasks {
         if maker.has_slot(entry.id, slot.at)? {
@@ -370,6 +371,8 @@ struct Around {
     before: Vec<OpenSlot>,
     /// The task of the slot before, in the same turn.
     last: Option<TaskId>,
+    /// Whether late slots are to run, each of them.
+    all: bool,
 }
 
 struct Made {
@@ -393,6 +396,12 @@ impl Around {
             // Late runs of one turn follow each other.
             (_, Some(last)) => waits_for.push(last),
             (_, None) if self.before.is_empty() => {}
+            // Skipped they would be lost, as after a crash, whose task has not ended yet.
+            (Overlap::Skip | Overlap::BufferOne, None)
+                if self.all && slot.kind == SlotKind::CatchUp =>
+            {
+                waits_for.extend(self.before.iter().map(|open| open.task));
+            }
             (Overlap::Skip, None) => holder = self.before.first().map(|open| open.task),
             (Overlap::BufferOne, None) => {
                 holder = self.waiting(maker.agenda())?;

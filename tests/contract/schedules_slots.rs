@@ -1,14 +1,30 @@
 //! Schedules: each slot makes its one task, or says why not, whatever else goes on; in each engine, and
 //! whoever runs what they make.
 
-use litework::{Missed, Schedule, SlotKind, Unique};
+use litework::{
+    Client, Context, Failure, Missed, Overlap, Result, Schedule, SlotKind, State, Unique, task,
+};
 
 use super::schedules::{Bench, HOUR, MINUTE, SECOND, get, history, tasks, tick};
-use crate::common::{Lab, eventually};
+use crate::common::{Lab, Log, eventually};
 
 everywhere! {
     a_run_that_is_refused_is_followed_after_its_pause,
     a_run_that_is_too_late_is_followed_after_its_pause,
+    late_runs_wait_for_the_task_before_and_each_other,
+}
+
+/// Its first attempt is not the last, for an hour: an error, or a nap.
+#[task]
+fn linger(ctx: &Context, naps: bool) -> Result<()> {
+    let log = ctx.state::<Log>()?;
+    let slot = ctx.slot().expect("it was made by a schedule");
+    log.note(slot.at.to_string());
+    match (log.len(), naps) {
+        (1, true) => Err(Failure::snooze(HOUR)),
+        (1, false) => Err(Failure::retry_after(HOUR, "not yet")),
+        _ => Ok(()),
+    }
 }
 
 /// The task that the schedule would make is there already, and not due for hours.
@@ -43,4 +59,61 @@ fn a_run_that_is_too_late_is_followed_after_its_pause(lab: &Lab) {
     bench.advance(&client, MINUTE);
     assert_eq!((get(&client).runs, bench.log.len()), (2, 2));
     assert_eq!(get(&client).missed_slots, 3);
+}
+
+/// A schedule of every minute, the first of whose tasks waits for its second attempt.
+fn lingering<'a>(
+    lab: &'a Lab,
+    naps: bool,
+    set: impl Fn(Schedule) -> Schedule,
+) -> (Bench<'a>, Client) {
+    let bench = Bench::new(lab);
+    let builder = lab.builder().register(linger).state(bench.log.clone());
+    let schedule = set(Schedule::every("tick", MINUTE, linger::with(naps)));
+    let client = builder.schedule(schedule).open().unwrap();
+    lab.advance(&client, MINUTE);
+    eventually("its first attempt has ended", || {
+        tasks(&client).first().is_some_and(|task| task.state == State::Scheduled)
+    });
+    (bench, client)
+}
+
+/// Waits until so many slots have been handled.
+fn until_fired(lab: &Lab, client: &Client, slots: usize) {
+    eventually("the slots are fired", || {
+        lab.settle(client);
+        history(client).iter().filter(|slot| slot.task.is_some()).count() == slots
+    });
+}
+
+/// Runs what waits for the second attempt of the first task.
+fn run_out(lab: &Lab, client: &Client) {
+    client.schedules().disable("tick").unwrap();
+    lab.advance(client, HOUR);
+    eventually("all have ended", || {
+        lab.settle(client);
+        get(client).open == 0
+    });
+}
+
+/// What a task that crashed is until it is tried again.
+fn late_runs_wait_for_the_task_before_and_each_other(lab: &Lab) {
+    for overlap in [Overlap::Skip, Overlap::BufferOne] {
+        let lab = &Lab::new(lab.place);
+        let began = lab.now();
+        let (bench, client) = lingering(lab, false, |schedule| {
+            schedule.missed(Missed::all(3, HOUR)).overlap(overlap)
+        });
+        lab.advance(&client, 5 * MINUTE);
+        until_fired(lab, &client, 4);
+        assert_eq!(tasks(&client).iter().filter(|task| task.state == State::Waiting).count(), 3);
+        assert_eq!((get(&client).runs, get(&client).missed_slots), (4, 2));
+        // While they wait, a slot on time overlaps.
+        lab.advance(&client, MINUTE);
+        until_fired(lab, &client, 5);
+        assert_eq!((get(&client).runs, get(&client).overlapped_slots), (4, 1));
+        run_out(lab, &client);
+        let said = |minutes: u32| began.after(minutes * MINUTE).to_string();
+        assert_eq!(bench.log.words(), [1, 1, 4, 5, 6].map(said));
+    }
 }
