@@ -133,8 +133,24 @@ impl Standing {
             _ => self.fired.push((slot, slot)),
         }
         if self.fired.len() > STRETCHES_MAX {
-            self.fired.remove(0);
+            self.join_nearest();
         }
+    }
+
+    /// Makes one stretch of the two that are nearest to each other, as none may be forgotten: what lies between
+    /// them was passed over, and stays so when its time comes again. Not of two around the newest, where slots
+    /// are yet to come.
+    fn join_nearest(&mut self) {
+        let Some(newest) = self.fired.pop() else { return };
+        self.fired.sort_unstable();
+        let pairs = self.fired.iter().zip(self.fired.iter().skip(1)).enumerate();
+        let gaps = pairs.filter(|(_, ((_, last), (next, _)))| newest.0 < *last || newest.0 > *next);
+        let nearest = gaps.min_by_key(|(_, ((_, last), (next, _)))| last.until(*next));
+        if let Some(at) = nearest.map(|(at, _)| at) {
+            let (_, last) = self.fired.remove(at + 1);
+            self.fired[at].1 = self.fired[at].1.max(last);
+        }
+        self.fired.push(newest);
     }
 
     /// The first slot after a moment that has not fired.
@@ -476,5 +492,20 @@ mod tests {
         assert_eq!(next(0), Some(at(10_000)));
         assert_eq!(next(15_000), Some(at(50_000)));
         assert_eq!(next(85_000), Some(at(100_000)));
+    }
+
+    #[test]
+    fn no_slot_that_has_fired_is_forgotten_however_many_stretches_there_are() {
+        let mut standing = Standing::default();
+        let mut noted = Vec::new();
+        // Further and further apart, and then back before all of them.
+        for number in (1..40).map(|number| number * number).chain([0]) {
+            noted.push(at(1_000_000 + number * 10_000));
+            standing.note_fired(at(1_000_000 + number * 10_000), false);
+            assert!(standing.fired.len() <= STRETCHES_MAX);
+            assert!(noted.iter().all(|slot| standing.has_fired(*slot)), "{:?}", standing.fired);
+        }
+        assert_eq!(standing.fired.last(), Some(&(at(1_000_000), at(1_000_000))));
+        assert!(!standing.has_fired(at(1_005_000)), "it is yet to come");
     }
 }

@@ -5,13 +5,14 @@ use litework::{
     Client, Context, Failure, Missed, Overlap, Result, Schedule, SlotKind, State, Unique, task,
 };
 
-use super::schedules::{Bench, HOUR, MINUTE, SECOND, get, history, tasks, tick};
+use super::schedules::{Bench, HOUR, MINUTE, SECOND, every, get, history, tasks, tick};
 use crate::common::{Lab, Log, eventually};
 
 everywhere! {
     a_run_that_is_refused_is_followed_after_its_pause,
     a_run_that_is_too_late_is_followed_after_its_pause,
     late_runs_wait_for_the_task_before_and_each_other,
+    after_many_sleeps_no_slot_fires_twice,
 }
 
 /// Its first attempt is not the last, for an hour: an error, or a nap.
@@ -116,4 +117,25 @@ fn late_runs_wait_for_the_task_before_and_each_other(lab: &Lab) {
         let said = |minutes: u32| began.after(minutes * MINUTE).to_string();
         assert_eq!(bench.log.words(), [1, 1, 4, 5, 6].map(said));
     }
+}
+
+fn after_many_sleeps_no_slot_fires_twice(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let client = bench.open([every(10 * SECOND)]);
+    let began = lab.now();
+    for _ in 0..20 {
+        bench.advance(&client, 30 * SECOND);
+    }
+    assert_eq!(bench.log.len(), 20);
+    // The clock shows all of it once more, and nobody sleeps.
+    lab.clock.set(began);
+    lab.settle(&client);
+    for _ in 0..61 {
+        bench.advance(&client, 10 * SECOND);
+    }
+    let mut words = bench.log.words();
+    words.sort();
+    words.dedup();
+    assert_eq!(words.len(), bench.log.len(), "{:?}", bench.log.words());
+    assert_eq!(bench.log.words().last().map(String::as_str), Some("t@610"), "and it goes on");
 }
