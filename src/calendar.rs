@@ -68,6 +68,8 @@ pub(crate) trait Agenda {
     fn is_paused(&mut self, queue: &str, kind: &str) -> Result<bool, Error>;
     /// The state of a task.
     fn state_of(&mut self, task: TaskId) -> Result<Option<State>, Error>;
+    /// Whether an attempt of a task has begun.
+    fn has_started(&mut self, task: TaskId) -> Result<bool, Error>;
 
     /// Stores a new schedule and gives its number.
     fn add(&mut self, entry: &Entry) -> Result<i64, Error>;

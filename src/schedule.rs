@@ -90,7 +90,8 @@ pub enum Overlap {
     /// Its task is skipped: it ends as `skipped` with the reason `overlap`. Not so late ones of [`Missed::All`].
     #[default]
     Skip,
-    /// Its task waits for the end of that one, as long as no other does; the next are skipped.
+    /// Its task waits for the end of that one, as long as no other does; the next are skipped. One that has
+    /// begun, and waits for its next attempt, is waited for; one that has yet to begin is the one that waits.
     BufferOne,
     /// That one is cancelled, with the reason `overlap` if it has not started, and the new task starts when it
     /// has ended.

@@ -463,14 +463,12 @@ impl Around {
         Ok(Made { stored, overlapped })
     }
 
-    /// One that waits to be started.
+    /// The one that waits for the end of another, or to be started at all. A task that has begun and waits for
+    /// its next attempt is the one that is waited for.
     fn waiting(&self, agenda: &mut dyn Agenda) -> Result<Option<TaskId>, Error> {
-        for open in &self.before {
-            if agenda.state_of(open.task)? != Some(State::Running) {
-                return Ok(Some(open.task));
-            }
-        }
-        Ok(None)
+        let [.., newest] = self.before.as_slice() else { return Ok(None) };
+        let waits = self.before.len() > 1 || !agenda.has_started(newest.task)?;
+        Ok(waits.then_some(newest.task))
     }
 }
 

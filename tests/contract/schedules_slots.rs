@@ -2,7 +2,8 @@
 //! whoever runs what they make.
 
 use litework::{
-    Client, Context, Failure, Missed, Overlap, Result, Schedule, SlotKind, State, Unique, task,
+    Client, Context, Failure, Missed, Overlap, Reason, Result, Schedule, SlotKind, State,
+    TaskRecord, Unique, task,
 };
 
 use super::schedules::{Bench, HOUR, MINUTE, SECOND, every, get, history, tasks, tick};
@@ -13,6 +14,11 @@ everywhere! {
     a_run_that_is_too_late_is_followed_after_its_pause,
     late_runs_wait_for_the_task_before_and_each_other,
     after_many_sleeps_no_slot_fires_twice,
+    a_slot_is_skipped_while_a_task_waits_for_its_next_attempt,
+    a_slot_runs_beside_a_task_that_waits_for_its_next_attempt,
+    one_slot_waits_for_a_task_that_waits_for_its_next_attempt,
+    a_task_that_waits_for_its_next_attempt_is_cancelled_for_the_next_slot,
+    a_slot_runs_when_somebody_has_cancelled_the_task_before,
 }
 
 /// Its first attempt is not the last, for an hour: an error, or a nap.
@@ -138,4 +144,74 @@ fn after_many_sleeps_no_slot_fires_twice(lab: &Lab) {
     words.dedup();
     assert_eq!(words.len(), bench.log.len(), "{:?}", bench.log.words());
     assert_eq!(bench.log.words().last().map(String::as_str), Some("t@610"), "and it goes on");
+}
+
+/// The first task waits for its next attempt, after an error and after a nap, while the second slot is fired.
+fn at_the_second_slot(lab: &Lab, overlap: Overlap, check: impl Fn(&Lab, &Bench<'_>, &Client)) {
+    for naps in [false, true] {
+        let lab = &Lab::new(lab.place);
+        let (bench, client) = lingering(lab, naps, |schedule| schedule.overlap(overlap));
+        lab.advance(&client, MINUTE);
+        until_fired(lab, &client, 2);
+        check(lab, &bench, &client);
+    }
+}
+
+fn ended(lab: &Lab, client: &Client, task: usize) -> TaskRecord {
+    eventually("it has ended", || {
+        lab.settle(client);
+        tasks(client)[task].state.is_final()
+    });
+    tasks(client)[task].clone()
+}
+
+fn a_slot_is_skipped_while_a_task_waits_for_its_next_attempt(lab: &Lab) {
+    at_the_second_slot(lab, Overlap::Skip, |lab, bench, client| {
+        let second = ended(lab, client, 0);
+        assert_eq!((second.state, second.reason), (State::Skipped, Some(Reason::Overlap)));
+        run_out(lab, client);
+        assert_eq!((bench.log.len(), get(client).runs, get(client).overlapped_slots), (2, 1, 1));
+    });
+}
+
+fn a_slot_runs_beside_a_task_that_waits_for_its_next_attempt(lab: &Lab) {
+    at_the_second_slot(lab, Overlap::Allow, |lab, _, client| {
+        assert_eq!(ended(lab, client, 0).state, State::Succeeded);
+        assert_eq!((tasks(client)[1].state, get(client).open), (State::Scheduled, 1));
+    });
+}
+
+fn one_slot_waits_for_a_task_that_waits_for_its_next_attempt(lab: &Lab) {
+    at_the_second_slot(lab, Overlap::BufferOne, |lab, bench, client| {
+        let second = &tasks(client)[0];
+        assert_eq!((second.state, second.reason), (State::Waiting, Some(Reason::Parents)));
+        lab.advance(client, MINUTE);
+        until_fired(lab, client, 3);
+        assert_eq!(ended(lab, client, 0).reason, Some(Reason::Overlap), "one waits already");
+        run_out(lab, client);
+        assert_eq!((bench.log.len(), get(client).runs, get(client).overlapped_slots), (3, 2, 1));
+    });
+}
+
+fn a_task_that_waits_for_its_next_attempt_is_cancelled_for_the_next_slot(lab: &Lab) {
+    at_the_second_slot(lab, Overlap::CancelRunning, |lab, bench, client| {
+        assert_eq!(ended(lab, client, 0).state, State::Succeeded);
+        let first = ended(lab, client, 1);
+        assert_eq!((first.state, first.reason), (State::Cancelled, Some(Reason::Overlap)));
+        assert_eq!((bench.log.len(), get(client).open), (2, 0));
+    });
+}
+
+fn a_slot_runs_when_somebody_has_cancelled_the_task_before(lab: &Lab) {
+    for overlap in [Overlap::Skip, Overlap::Allow, Overlap::BufferOne, Overlap::CancelRunning] {
+        let lab = &Lab::new(lab.place);
+        let (bench, client) = lingering(lab, false, |schedule| schedule.overlap(overlap));
+        client.cancel(tasks(&client)[0].id).unwrap();
+        assert_eq!(get(&client).open, 0);
+        lab.advance(&client, MINUTE);
+        until_fired(lab, &client, 2);
+        assert_eq!(ended(lab, &client, 0).state, State::Succeeded);
+        assert_eq!((bench.log.len(), get(&client).runs), (2, 2));
+        assert_eq!(get(&client).overlapped_slots, 0);
+    }
 }

@@ -132,6 +132,10 @@ impl Agenda for Book {
         Ok(self.by_id(task).map(|task| task.record.state))
     }
 
+    fn has_started(&mut self, task: TaskId) -> Result<bool, Error> {
+        Ok(self.by_id(task).is_some_and(|task| task.record.started_at.is_some()))
+    }
+
     fn add(&mut self, entry: &Entry) -> Result<i64, Error> {
         let schedules = &mut self.schedules;
         schedules.newest += 1;

@@ -84,6 +84,10 @@ const IS_PAUSED: &str = "SELECT EXISTS (SELECT 1 FROM litework_rule \
 /// Served by the primary key.
 const STATE: &str = "SELECT state FROM litework_task WHERE id = ?1 AND tag = ?2";
 
+/// Served by the primary key.
+const HAS_STARTED: &str =
+    "SELECT started_at IS NOT NULL FROM litework_task WHERE id = ?1 AND tag = ?2";
+
 /// A connection on which schedules are read, and changed within a transaction.
 pub(super) trait OnConnection {
     fn conn(&self) -> &Connection;
@@ -286,6 +290,11 @@ impl<C: OnConnection> Agenda for C {
     fn state_of(&mut self, task: TaskId) -> Result<Option<State>, Error> {
         let word = self.one(STATE, (task.row(), task.tag()), |row| text(row, 0))?.flatten();
         Ok(word.and_then(|word| State::from_word(&word)))
+    }
+
+    fn has_started(&mut self, task: TaskId) -> Result<bool, Error> {
+        let known = self.one(HAS_STARTED, (task.row(), task.tag()), |row| row.get(0))?;
+        Ok(known.unwrap_or_default())
     }
 
     fn add(&mut self, entry: &Entry) -> Result<i64, Error> {
