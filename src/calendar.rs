@@ -81,9 +81,10 @@ pub(crate) trait Agenda {
     fn remove(&mut self, id: i64) -> Result<(), Error>;
     /// Tells all who wait for the next slot that it may be another.
     fn note_edition(&mut self) -> Result<(), Error>;
-    /// Whether a slot of this moment is noted.
+    /// Whether a slot of this moment is noted, and not as missed: by a clock that was set back since, it may
+    /// be due yet.
     fn has_slot(&mut self, id: i64, at: Timestamp) -> Result<bool, Error>;
-    /// Notes a slot, of which there is none of this moment yet.
+    /// Notes a slot, of which there is none of this moment yet, or one that was missed.
     fn put_slot(&mut self, id: i64, slot: &SlotRecord) -> Result<(), Error>;
     /// The task of a slot has ended; or, without a moment, runs again.
     fn end_slot(

@@ -14,6 +14,7 @@ everywhere! {
     a_run_that_is_too_late_is_followed_after_its_pause,
     late_runs_wait_for_the_task_before_and_each_other,
     after_many_sleeps_no_slot_fires_twice,
+    a_slot_that_a_wrong_clock_has_missed_fires_when_it_is_due,
     a_slot_is_skipped_while_a_task_waits_for_its_next_attempt,
     a_slot_runs_beside_a_task_that_waits_for_its_next_attempt,
     one_slot_waits_for_a_task_that_waits_for_its_next_attempt,
@@ -214,4 +215,30 @@ fn a_slot_runs_when_somebody_has_cancelled_the_task_before(lab: &Lab) {
         assert_eq!((bench.log.len(), get(&client).runs), (2, 2));
         assert_eq!(get(&client).overlapped_slots, 0);
     }
+}
+
+fn a_slot_that_a_wrong_clock_has_missed_fires_when_it_is_due(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let client = bench.open([every(HOUR).missed(Missed::Skip)]);
+    let began = lab.now();
+    bench.advance(&client, 5 * HOUR + 30 * MINUTE);
+    let missed = &history(&client)[0];
+    assert_eq!(
+        (missed.kind, missed.at, missed.count),
+        (SlotKind::Missed, began.after(5 * HOUR), 5)
+    );
+    lab.clock.set(began);
+    lab.settle(&client);
+    eventually("the next slot is found anew", || {
+        lab.settle(&client);
+        get(&client).next_at == Some(began.after(HOUR))
+    });
+    for _ in 0..6 {
+        bench.advance(&client, HOUR);
+    }
+    let said: Vec<_> = (1..7).map(|hours| format!("t@{}", hours * 3_600)).collect();
+    assert_eq!(bench.log.words(), said);
+    let slots = history(&client);
+    assert!(slots.iter().all(|slot| slot.kind == SlotKind::Due && slot.task.is_some()));
+    assert_eq!((slots.len(), get(&client).runs, get(&client).missed_slots), (6, 6, 5));
 }

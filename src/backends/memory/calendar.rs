@@ -10,6 +10,7 @@ use crate::id::TaskId;
 use crate::record::{NewTask, Stored};
 use crate::rule::Scope;
 use crate::schedule::{Entry, OpenSlot, SLOTS_KEPT, SlotRecord};
+use crate::slot::SlotKind;
 use crate::state::{Reason, State};
 use crate::time::Timestamp;
 
@@ -166,7 +167,8 @@ impl Agenda for Book {
     }
 
     fn has_slot(&mut self, id: i64, at: Timestamp) -> Result<bool, Error> {
-        Ok(self.schedules.slots.contains_key(&(id, at)))
+        let slot = self.schedules.slots.get(&(id, at));
+        Ok(slot.is_some_and(|slot| slot.kind != SlotKind::Missed))
     }
 
     fn put_slot(&mut self, id: i64, slot: &SlotRecord) -> Result<(), Error> {
