@@ -297,9 +297,15 @@ pub(crate) fn ended(
     Ok(())
 }
 
-/// The task of a slot runs again.
-pub(crate) fn reopened(agenda: &mut dyn Agenda, slot: &Slot) -> Result<(), Error> {
-    agenda.end_slot(slot.schedule, slot.at, None)
+/// The task of a slot, which has ended so, runs again: then its slot has not failed, until it does again.
+pub(crate) fn reopened(agenda: &mut dyn Agenda, slot: &Slot, before: State) -> Result<(), Error> {
+    agenda.end_slot(slot.schedule, slot.at, None)?;
+    if before != State::Failed {
+        return Ok(());
+    }
+    let Some(mut entry) = agenda.entry(slot.schedule)? else { return Ok(()) };
+    entry.standing.failures = entry.standing.failures.saturating_sub(1);
+    agenda.update_standing(&entry)
 }
 
 /// [`Calendar::glance`] with an answer.

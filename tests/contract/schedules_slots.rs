@@ -2,11 +2,11 @@
 //! whoever runs what they make.
 
 use litework::{
-    Client, Context, Failure, Missed, Overlap, Reason, Result, Schedule, SlotKind, State,
-    TaskRecord, Unique, task,
+    Client, Context, Failure, Missed, Overlap, Reason, Result, Schedule, ScheduleState, SlotKind,
+    State, TaskRecord, Unique, task,
 };
 
-use super::schedules::{Bench, HOUR, MINUTE, SECOND, every, get, history, tasks, tick};
+use super::schedules::{Bench, HOUR, MINUTE, SECOND, every, fail, get, history, tasks, tick};
 use crate::common::{Lab, Log, eventually};
 
 everywhere! {
@@ -15,6 +15,7 @@ everywhere! {
     late_runs_wait_for_the_task_before_and_each_other,
     after_many_sleeps_no_slot_fires_twice,
     a_slot_that_a_wrong_clock_has_missed_fires_when_it_is_due,
+    a_failed_slot_that_is_run_again_counts_once,
     a_slot_is_skipped_while_a_task_waits_for_its_next_attempt,
     a_slot_runs_beside_a_task_that_waits_for_its_next_attempt,
     one_slot_waits_for_a_task_that_waits_for_its_next_attempt,
@@ -241,4 +242,24 @@ fn a_slot_that_a_wrong_clock_has_missed_fires_when_it_is_due(lab: &Lab) {
     let slots = history(&client);
     assert!(slots.iter().all(|slot| slot.kind == SlotKind::Due && slot.task.is_some()));
     assert_eq!((slots.len(), get(&client).runs, get(&client).missed_slots), (6, 6, 5));
+}
+
+fn a_failed_slot_that_is_run_again_counts_once(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let failing = Schedule::every("tick", MINUTE, fail::with()).stop_after_failures(3);
+    let client = bench.open([failing]);
+    bench.advance(&client, MINUTE);
+    let first = tasks(&client)[0].id;
+    for runs in 2..6 {
+        client.retry(first).unwrap();
+        eventually("it has failed again", || {
+            lab.settle(&client);
+            bench.log.len() == runs && get(&client).open == 0
+        });
+        assert_eq!((get(&client).failures, get(&client).state), (1, ScheduleState::Active));
+    }
+    bench.advance(&client, MINUTE);
+    assert_eq!((get(&client).failures, get(&client).state), (2, ScheduleState::Active));
+    bench.advance(&client, MINUTE);
+    assert_eq!((get(&client).failures, get(&client).state), (3, ScheduleState::Failing));
 }
