@@ -189,7 +189,7 @@ mod tests {
     use crate::mode::Mode;
     use crate::outcome::Result as TaskResult;
     use crate::registry::{Definition, Task};
-    use crate::schedule::Schedule;
+    use crate::schedule::{Missed, Schedule};
     use crate::time::Clock;
 
     #[derive(Serialize, Deserialize)]
@@ -214,9 +214,7 @@ mod tests {
         }
     }
 
-    /// Whoever waits for the lock would else tell of a moment that has passed.
-    #[test]
-    fn the_clock_is_read_when_the_lock_is_held() {
+    fn open(schedules: impl IntoIterator<Item = Schedule>) -> (Client, Arc<Spy>, Arc<Hands>) {
         let (spy, clock) = (Arc::new(Spy::default()), Arc::new(Hands::default()));
         let client = Client::in_memory()
             .engine(Arc::clone(&spy) as _)
@@ -224,9 +222,53 @@ mod tests {
             .environment([("", ""); 0])
             .mode(Mode::Hold)
             .register(Definition::of::<Tick>())
-            .schedule(Schedule::every("tick", Duration::from_secs(60), Tick {}))
+            .schedules(schedules)
             .open()
             .expect("nothing is wrong with it");
+        (client, spy, clock)
+    }
+
+    /// How many tasks are made in each slice.
+    fn slices(client: &Client) -> Vec<usize> {
+        let mut ticker = Ticker::new(&client.hub);
+        let tick = |ticker: &mut Ticker| ticker.tick(&client.hub, true).expect("it fires");
+        let mut made = vec![tick(&mut ticker)];
+        while !ticker.is_done(&client.hub) {
+            made.push(tick(&mut ticker));
+        }
+        made
+    }
+
+    #[test]
+    fn one_slice_makes_so_many_tasks_and_the_next_one_the_rest() {
+        let late = Missed::all(1_000, Duration::from_secs(100_000));
+        for (slots, made) in [(450, &[200, 200, 50][..]), (401, &[200, 201])] {
+            let seconds = Duration::from_secs(10);
+            let (client, _, clock) = open([Schedule::every("tick", seconds, Tick {}).missed(late)]);
+            clock.0.store(slots * 10_000, Ordering::SeqCst);
+            assert_eq!(slices(&client), made);
+            let known = client.schedules().get("tick").expect("it is there");
+            assert_eq!((known.runs, known.missed_slots), (slots.unsigned_abs(), 0));
+            assert_eq!(known.overlapped_slots, 0);
+        }
+    }
+
+    #[cfg(feature = "cron")]
+    #[test]
+    fn one_slice_counts_so_many_slots_and_the_next_one_the_rest() {
+        let cron = |number: u32| Schedule::cron(format!("tick{number}"), "* * * * *", Tick {});
+        let (client, _, clock) = open((0..5).map(cron));
+        clock.0.store(10_000_000_000, Ordering::SeqCst);
+        assert_eq!(slices(&client), [2, 2, 1]);
+        let known = client.schedules().get("tick4").expect("it is there");
+        assert_eq!((known.runs, known.missed_slots), (1, 999));
+    }
+
+    /// Whoever waits for the lock would else tell of a moment that has passed.
+    #[test]
+    fn the_clock_is_read_when_the_lock_is_held() {
+        let minute = Duration::from_secs(60);
+        let (client, spy, clock) = open([Schedule::every("tick", minute, Tick {})]);
         let slot = clock.now().after(Duration::from_secs(60));
         clock.0.store(slot.as_millis(), Ordering::SeqCst);
         let waited = Duration::from_secs(90);
@@ -242,16 +284,8 @@ mod tests {
 
     #[test]
     fn between_two_slots_nobody_looks_into_the_store() {
-        let spy = Arc::new(Spy::default());
         let hour = Duration::from_secs(3_600);
-        let client = Client::in_memory()
-            .engine(Arc::clone(&spy) as _)
-            .environment([("", ""); 0])
-            .mode(Mode::Hold)
-            .register(Definition::of::<Tick>())
-            .schedule(Schedule::every("tick", hour, Tick {}))
-            .open()
-            .expect("nothing is wrong with it");
+        let (client, spy, _) = open([Schedule::every("tick", hour, Tick {})]);
         let mut ticker = Ticker::new(&client.hub);
         let looks = || spy.looks.load(Ordering::SeqCst);
         assert_eq!(ticker.tick(&client.hub, true).expect("it looks"), 0);

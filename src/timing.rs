@@ -237,6 +237,11 @@ impl Slots {
         Some(slots)
     }
 
+    /// Whether its slots are found one after the other, which takes a while where there are many.
+    pub(crate) fn are_stepwise(&self) -> bool {
+        !matches!(self.rule, Rule::Every(_))
+    }
+
     /// How many slots there are from `first`, which is one, up to `until`; counted up to `most`.
     pub(crate) fn count(&self, first: Timestamp, until: Timestamp, most: u64) -> u64 {
         if let Rule::Every(interval) = self.rule {

@@ -17,7 +17,9 @@ use std::time::Duration;
 
 /// Slots of one stretch that was missed are counted up to this many.
 const COUNTED_MAX: u64 = 1_000;
-/// A transaction that has made so many tasks leaves the rest to the next.
+/// A transaction that has counted so many slots, one after the other, leaves the rest to the next.
+const COUNTED_SLICE: u64 = 2_000;
+/// A transaction that has made so many tasks leaves the rest to the next, also of one schedule.
 const TASKS_MAX: usize = 200;
 /// A clock that shows so much less than it did was set back; less is what clocks are put right by.
 const SET_BACK: Duration = Duration::from_secs(1);
@@ -39,6 +41,8 @@ pub(crate) struct Fired {
     pub(crate) held: i64,
     /// Schedules that are due, and of which nothing can be stored.
     pub(crate) stuck: usize,
+    /// Slots that were counted one after the other.
+    counted: u64,
 }
 
 /// What one look has seen.
@@ -97,7 +101,7 @@ pub(crate) fn fire(
             due.extend(waiting);
         }
         for entry in due {
-            if fired.stored.len() >= TASKS_MAX {
+            if fired.stored.len() >= TASKS_MAX || fired.counted >= COUNTED_SLICE {
                 fired.more = true;
                 break;
             }
@@ -173,6 +177,10 @@ struct Turn {
     last_missed: Option<Timestamp>,
     /// The newest slot that is due.
     newest: Timestamp,
+    /// The first of those that are left to the next slice.
+    rest: Option<Timestamp>,
+    /// Slots that were counted one after the other.
+    counted: u64,
 }
 
 /// How late the task of a slot comes.
@@ -180,7 +188,13 @@ fn late(entry: &Entry, terms: &Terms, slot: Timestamp, now: Timestamp) -> Durati
     slot.after(terms.delay(entry.id, slot)).until(now)
 }
 
-fn turn(entry: &Entry, terms: &Terms, slots: &Slots, now: Timestamp) -> Option<Turn> {
+/// `room`: how many tasks it may make, and one more where that is the last.
+fn turn(
+    entry: &Entry,
+    (terms, slots): (&Terms, &Slots),
+    now: Timestamp,
+    room: usize,
+) -> Option<Turn> {
     let first = entry.standing.next_at?;
     let policy = terms.missed.unwrap_or_default();
     let most = if let Missed::All { most, .. } = policy { most.max(1) } else { 1 };
@@ -194,11 +208,13 @@ fn turn(entry: &Entry, terms: &Terms, slots: &Slots, now: Timestamp) -> Option<T
     let waits = due.iter().filter(|slot| !is_due(slot)).count() as u64;
     due.retain(is_due);
     let newest = *due.last()?;
-    let passed = if slots.are_free() {
-        1
+    let (passed, counted) = if slots.are_free() {
+        (1, 0)
     } else {
-        let all = slots.count(first, now, COUNTED_MAX).saturating_sub(waits);
-        all.saturating_sub(entry.standing.fired_within(slots, first, newest, COUNTED_MAX))
+        let all = slots.count(first, now, COUNTED_MAX);
+        let fired = entry.standing.fired_within(slots, first, newest, COUNTED_MAX);
+        let counted = if slots.are_stepwise() { all + fired } else { 0 };
+        (all.saturating_sub(waits).saturating_sub(fired), counted)
     };
     // Where the clock was set back, some of them have fired.
     due.retain(|slot| !entry.standing.has_fired(*slot));
@@ -220,7 +236,9 @@ fn turn(entry: &Entry, terms: &Terms, slots: &Slots, now: Timestamp) -> Option<T
         None => Some(newest),
         Some(run) => last_before(slots, first, *run),
     };
-    Some(Turn { run: due, missed, last_missed, newest })
+    // The last is on time, so it would be skipped for the sake of those before it if it came alone.
+    let rest = if due.len() > room + 1 { due.split_off(room) } else { Vec::new() };
+    Some(Turn { run: due, missed, last_missed, newest, rest: rest.first().copied(), counted })
 }
 
 /// The last slot before another.
@@ -287,7 +305,8 @@ fn make(
     prepare: Prepare<'_>,
     into: &mut Fired,
 ) -> Result<(), Refused> {
-    let Some(turn) = turn(entry, terms, slots, now) else {
+    let room = TASKS_MAX.saturating_sub(into.stored.len()).max(1);
+    let Some(turn) = turn(entry, (terms, slots), now, room) else {
         // What is stored beside each other contradicts itself: the next slot is found anew.
         let next = if slots.are_free() {
             next_free(maker.agenda(), entry, (terms, slots), now)?
@@ -297,6 +316,7 @@ fn make(
         set_next(entry, terms, next.filter(|_| may_fire(entry, terms)), now);
         return Ok(());
     };
+    into.counted += turn.counted;
     let slot = |at: Timestamp, entry: &Entry| {
         let late = late(entry, terms, at, now);
         let is_late = at != turn.newest || late > terms.grace();
@@ -336,20 +356,34 @@ fn make(
     }
     crate::fault::point("slot_fired");
     maker.trim_slots(entry.id)?;
-    let next = if !may_fire(entry, terms) {
-        None
-    } else if slots.are_free() {
-        // A task that ended where it began tells nobody of its end.
-        let next = next_free(maker.agenda(), entry, (terms, slots), now)?;
-        // Never the one that was just handled, or there would be no end of it.
-        let pause = terms.pause_after(State::Succeeded);
-        let is_later = |at: &Timestamp| *at > turn.newest;
-        next.and_then(|at| slots.free(Some(at).filter(is_later).unwrap_or(now.after(pause))))
-    } else {
-        entry.standing.next_unfired(slots, turn.newest)
-    };
+    into.more |= turn.rest.is_some();
+    let next = next_after(maker.agenda(), entry, (terms, slots), &turn, now)?;
     set_next(entry, terms, next, now);
     Ok(())
+}
+
+/// The slot after those of a turn: always a later one, or there would be no end of it.
+fn next_after(
+    agenda: &mut dyn Agenda,
+    entry: &Entry,
+    (terms, slots): (&Terms, &Slots),
+    turn: &Turn,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, Error> {
+    if !may_fire(entry, terms) {
+        return Ok(None);
+    }
+    if turn.rest.is_some() {
+        return Ok(turn.rest);
+    }
+    if !slots.are_free() {
+        return Ok(entry.standing.next_unfired(slots, turn.newest));
+    }
+    // A task that ended where it began tells nobody of its end.
+    let next = next_free(agenda, entry, (terms, slots), now)?;
+    let pause = terms.pause_after(State::Succeeded);
+    let is_later = |at: &Timestamp| *at > turn.newest;
+    Ok(next.and_then(|at| slots.free(Some(at).filter(is_later).unwrap_or(now.after(pause)))))
 }
 
 fn note_missed(

@@ -166,8 +166,7 @@ impl Standing {
         self.stretch_of(slot).is_some()
     }
 
-    /// How many slots from `first` to `last`, both of which are slots, have fired; counted up to `most` for
-    /// each stretch.
+    /// How many slots from `first` to `last`, both of which are slots, have fired; counted up to `most`.
     pub(crate) fn fired_within(
         &self,
         slots: &Slots,
@@ -176,11 +175,12 @@ impl Standing {
         most: u64,
     ) -> u64 {
         let within = self.fired.iter().filter(|(begin, end)| *begin <= last && *end >= first);
-        let counted = within.map(|(begin, end)| {
+        within.fold(0, |counted, (begin, end)| {
             let before = Timestamp::clamped((*begin).max(first).as_millis() - 1);
-            slots.after(before).map_or(0, |begin| slots.count(begin, (*end).min(last), most))
-        });
-        counted.sum()
+            let left = most.saturating_sub(counted);
+            let count = |begin| slots.count(begin, (*end).min(last), left);
+            counted.saturating_add(slots.after(before).map_or(0, count))
+        })
     }
 
     fn stretch_of(&self, slot: Timestamp) -> Option<(Timestamp, Timestamp)> {

@@ -71,11 +71,7 @@ fn a_run_that_is_too_late_is_followed_after_its_pause(lab: &Lab) {
 }
 
 /// A schedule of every minute, the first of whose tasks waits for its second attempt.
-fn lingering<'a>(
-    lab: &'a Lab,
-    naps: bool,
-    set: impl Fn(Schedule) -> Schedule,
-) -> (Bench<'a>, Client) {
+fn lingering(lab: &Lab, naps: bool, set: impl Fn(Schedule) -> Schedule) -> (Bench<'_>, Client) {
     let bench = Bench::new(lab);
     let builder = lab.builder().register(linger).state(bench.log.clone());
     let schedule = set(Schedule::every("tick", MINUTE, linger::with(naps)));

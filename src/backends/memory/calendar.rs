@@ -74,13 +74,15 @@ impl Agenda for Book {
     }
 
     fn due(&mut self, now: Timestamp, known: &Known, size: usize) -> Result<Vec<Entry>, Error> {
-        let mut due = self.schedules.all(|entry| {
-            let is_due = entry.standing.due_at.is_some_and(|at| at <= now);
-            is_due && !entry.standing.held && is_readable(entry, known)
-        });
-        due.sort_by_key(|entry| (entry.standing.due_at, entry.id));
+        let entries = &self.schedules.entries;
+        let waiting = entries
+            .values()
+            .filter(|entry| !entry.standing.held && is_readable(entry, known))
+            .filter_map(|entry| Some((entry.standing.due_at?, entry.id)));
+        let mut due: Vec<_> = waiting.filter(|(at, _)| *at <= now).collect();
+        due.sort_unstable();
         due.truncate(size);
-        Ok(due)
+        Ok(due.iter().filter_map(|(_, id)| entries.get(id).cloned()).collect())
     }
 
     fn held(&mut self, after: i64, known: &Known, size: usize) -> Result<Vec<Entry>, Error> {

@@ -22,7 +22,7 @@ const SEEDED: &str = "SELECT * FROM litework_schedule WHERE seed = ?1";
 pub(super) const LIST: &str =
     "SELECT * FROM litework_schedule WHERE name > ?1 ORDER BY name LIMIT +?2";
 /// Served by `litework_schedule_due`.
-pub(super) const DUE_SLOTS: &str = "SELECT * FROM litework_schedule WHERE kind = ?1 AND cron = ?2 AND due_at <= ?3 AND held = 0 ORDER BY due_at LIMIT +?4";
+pub(super) const DUE_SLOTS: &str = "SELECT due_at, id FROM litework_schedule WHERE kind = ?1 AND cron = ?2 AND due_at <= ?3 AND held = 0 ORDER BY due_at LIMIT +?4";
 /// Served by `litework_schedule_held`.
 pub(super) const HELD_BACK: &str = "SELECT * FROM litework_schedule WHERE kind = ?1 AND held = 1 AND id > ?2 AND cron <= ?3 ORDER BY id LIMIT +?4";
 /// Served by `litework_schedule_planned`.
@@ -246,12 +246,14 @@ impl<C: OnConnection> Agenda for C {
         for kind in &*known.kinds {
             for cron in readable(known) {
                 let values = (kind, cron, now.as_millis(), number(size));
-                due.extend(self.all(DUE_SLOTS, values, entry)?);
+                let place = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
+                due.extend(self.all(DUE_SLOTS, values, place)?);
             }
         }
-        due.sort_by_key(|entry| (entry.standing.due_at, entry.id));
+        due.sort_unstable();
         due.truncate(size);
-        Ok(due)
+        let entries = due.into_iter().map(|(_, id)| self.one(ENTRY, [id], entry).transpose());
+        entries.flatten().collect()
     }
 
     fn held(&mut self, after: i64, known: &Known, size: usize) -> Result<Vec<Entry>, Error> {
