@@ -30,7 +30,7 @@ pub(super) fn tick(ctx: &Context, word: &str) -> Result<()> {
 /// Notes its slot in UTC.
 #[cfg(feature = "cron")]
 #[task]
-fn chime(ctx: &Context, word: &str) -> Result<()> {
+pub(super) fn chime(ctx: &Context, word: &str) -> Result<()> {
     let slot = ctx.slot().expect("it was made by a schedule");
     ctx.state::<Log>()?.note(format!("{word} {}", slot.at.to_chrono().format("%dT%H:%M")));
     Ok(())

@@ -2,11 +2,11 @@
 //! whoever runs what they make.
 
 use litework::{
-    Client, Context, Failure, Missed, Overlap, Reason, Result, Schedule, ScheduleState, SlotKind,
-    State, TaskRecord, Unique, task,
+    Client, Context, Exclusive, Failure, Missed, Overlap, Reason, Result, Schedule, ScheduleState,
+    SlotKind, State, TaskRecord, Unique, task,
 };
 
-use super::schedules::{Bench, HOUR, MINUTE, SECOND, every, fail, get, history, tasks, tick};
+use super::schedules::{Bench, HOUR, MINUTE, SECOND, every, fail, get, history, hold, tasks, tick};
 use crate::common::{Lab, Log, eventually};
 
 everywhere! {
@@ -16,6 +16,7 @@ everywhere! {
     after_many_sleeps_no_slot_fires_twice,
     a_slot_that_a_wrong_clock_has_missed_fires_when_it_is_due,
     a_failed_slot_that_is_run_again_counts_once,
+    a_task_of_a_schedule_has_what_its_call_says,
     a_slot_is_skipped_while_a_task_waits_for_its_next_attempt,
     a_slot_runs_beside_a_task_that_waits_for_its_next_attempt,
     one_slot_waits_for_a_task_that_waits_for_its_next_attempt,
@@ -258,4 +259,45 @@ fn a_failed_slot_that_is_run_again_counts_once(lab: &Lab) {
     assert_eq!((get(&client).failures, get(&client).state), (2, ScheduleState::Active));
     bench.advance(&client, MINUTE);
     assert_eq!((get(&client).failures, get(&client).state), (3, ScheduleState::Failing));
+}
+
+fn a_task_of_a_schedule_has_what_its_call_says(lab: &Lab) {
+    let unique = || linger::with(false).unique(Unique::key("one"));
+    let call = unique().queue("reports").priority(7).expires_after(2 * HOUR).tag("b").tag("a");
+    let bench = Bench::new(lab);
+    let builder = lab.builder().register(linger).state(bench.log.clone());
+    let client = builder.schedule(Schedule::every("tick", MINUTE, call)).open().unwrap();
+    lab.advance(&client, MINUTE + SECOND);
+    eventually("its first attempt has ended", || {
+        tasks(&client).first().is_some_and(|task| task.state == State::Scheduled)
+    });
+    let made = &tasks(&client)[0];
+    assert_eq!(
+        (&*made.queue, made.priority, &made.tags[..]),
+        ("reports", 7, &["a".into(), "b".into()][..])
+    );
+    assert_eq!(made.expires_at, Some(made.enqueued_at.after(2 * HOUR)));
+    assert_eq!(client.enqueue(unique()).unwrap().id(), made.id, "its key is taken");
+}
+
+/// Only in a pool, as nobody else goes on while a body runs.
+#[test]
+fn tasks_of_two_schedules_with_one_lock_run_one_after_the_other() {
+    let lab = Lab::pool();
+    let bench = Bench::new(&lab);
+    let locked = |name: &str| {
+        Schedule::every(name, MINUTE, hold::with().exclusive(Exclusive::lock("one").wait()))
+    };
+    let client = bench.open([locked("a"), locked("b")]);
+    lab.clock.advance(MINUTE);
+    bench.gate.wait_for(1);
+    eventually("the other waits", || {
+        let waits = |task: &TaskRecord| task.reason == Some(Reason::Lock);
+        tasks(&client).iter().filter(|task| waits(task)).count() == 1
+    });
+    bench.gate.open();
+    eventually("both have run", || {
+        let ended = tasks(&client).into_iter().filter(|task| task.state == State::Succeeded);
+        ended.count() == 2
+    });
 }
