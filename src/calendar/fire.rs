@@ -379,11 +379,12 @@ fn next_after(
     if !slots.are_free() {
         return Ok(entry.standing.next_unfired(slots, turn.newest));
     }
-    // A task that ended where it began tells nobody of its end.
+    // A task that ended where it began tells nobody of its end. A slot that made none has a pause after it too.
     let next = next_free(agenda, entry, (terms, slots), now)?;
-    let pause = terms.pause_after(State::Succeeded);
-    let is_later = |at: &Timestamp| *at > turn.newest;
-    Ok(next.and_then(|at| slots.free(Some(at).filter(is_later).unwrap_or(now.after(pause)))))
+    let as_if = if turn.run.is_empty() { State::Succeeded } else { State::Skipped };
+    let is_later = |at: &Timestamp| *at > now;
+    let after_pause = now.after(terms.pause_after(as_if));
+    Ok(next.and_then(|at| slots.free(Some(at).filter(is_later).unwrap_or(after_pause))))
 }
 
 fn note_missed(

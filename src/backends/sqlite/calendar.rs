@@ -64,13 +64,12 @@ pub(super) const OPEN: &str = "SELECT at, task, tag FROM litework_slot \
 /// Served by the primary key.
 const HAS_SLOT: &str =
     "SELECT 1 FROM litework_slot WHERE schedule = ?1 AND at = ?2 AND kind <> 'missed'";
-/// Only a slot that was missed is written over.
+/// Served by the primary key.
+const NOT_MISSED: &str =
+    "DELETE FROM litework_slot WHERE schedule = ?1 AND at = ?2 AND kind = 'missed'";
 const PUT_SLOT: &str = "INSERT INTO litework_slot \
      (schedule, at, kind, count, fired_at, task, tag, state, finished_at) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
-     ON CONFLICT (schedule, at) DO UPDATE SET kind = excluded.kind, count = excluded.count, \
-     fired_at = excluded.fired_at, task = excluded.task, tag = excluded.tag, state = excluded.state, \
-     finished_at = excluded.finished_at WHERE kind = 'missed'";
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 /// Served by the primary key.
 const END_SLOT: &str =
     "UPDATE litework_slot SET finished_at = ?3, state = ?4 WHERE schedule = ?1 AND at = ?2";
@@ -388,6 +387,7 @@ impl<C: OnConnection> Agenda for C {
             slot.state.map(State::as_str),
             ms(slot.finished_at),
         ];
+        self.run(NOT_MISSED, (id, slot.at.as_millis()))?;
         self.run(PUT_SLOT, row)
     }
 
