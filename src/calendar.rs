@@ -27,8 +27,6 @@ pub(crate) const SLICE: usize = 100;
 /// Which schedules a program may fire: those of the kinds that it knows, and of the timings that it can read.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
-    /// What the program is called.
-    pub(crate) program: Arc<str>,
     pub(crate) kinds: Arc<[Arc<str>]>,
     pub(crate) cron: bool,
 }
@@ -49,9 +47,9 @@ pub(crate) trait Agenda {
     fn next_due(&mut self, known: &Known) -> Result<Option<Timestamp>, Error>;
     /// Those that are due, the longest first.
     fn due(&mut self, now: Timestamp, known: &Known, size: usize) -> Result<Vec<Entry>, Error>;
-    /// Those of these that were held back by a pause, by their numbers, from after this one on.
+    /// Those of these that were held back, by their numbers, from after this one on.
     fn held(&mut self, after: i64, known: &Known, size: usize) -> Result<Vec<Entry>, Error>;
-    /// Those whose next slot was found at a moment after this one, of the timings that can be read.
+    /// Those of these whose next slot was found at a moment after this one.
     fn planned_after(
         &mut self,
         moment: Timestamp,

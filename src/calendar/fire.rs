@@ -92,7 +92,7 @@ pub(crate) fn fire(
             if entry.standing.held {
                 fired.held = entry.id;
             }
-            fire_one(maker, now, (entry, known), prepare, &mut fired)?;
+            fire_one(maker, now, entry, prepare, &mut fired)?;
         }
         Ok(fired)
     })
@@ -114,9 +114,27 @@ fn replan(agenda: &mut dyn Agenda, mut entry: Entry, now: Timestamp) -> Result<(
             };
             set_next(&mut entry, &terms, next, now);
         }
+        Err(error) if entry.is_foreign() => {
+            hold_back(agenda, &mut entry, &error)?;
+            entry.standing.planned_at = Some(now);
+        }
         Err(error) => damaged(&mut entry, &error.to_string(), now),
     }
     agenda.update(&entry)
+}
+
+/// Another program may be able to: whoever looks next at what is held back tries it, and finds its slot anew.
+pub(super) fn hold_back(
+    agenda: &mut dyn Agenda,
+    entry: &mut Entry,
+    error: &Error,
+) -> Result<(), Error> {
+    if entry.standing.held {
+        return Ok(());
+    }
+    tracing::warn!(schedule = entry.name, %error, "a schedule is left to a program that can make its call");
+    entry.standing.held = true;
+    agenda.note_edition()
 }
 
 fn damaged(entry: &mut Entry, error: &str, now: Timestamp) {
@@ -194,32 +212,21 @@ fn last_before(slots: &Slots, first: Timestamp, slot: Timestamp) -> Option<Times
 fn fire_one(
     maker: &mut dyn Maker,
     now: Timestamp,
-    (mut entry, known): (Entry, &Known),
+    mut entry: Entry,
     prepare: Prepare<'_>,
     into: &mut Fired,
 ) -> Result<(), Error> {
     let before = entry.clone();
     let fired = match (&entry.standing.damage, entry.checked()) {
         (Some(damage), _) => Err(Refused::Unusable(damage.clone())),
+        (None, Err(error)) if entry.is_foreign() => Err(Refused::Here(error)),
         (None, Err(error)) => Err(Refused::Unusable(error.to_string())),
         (None, Ok((terms, slots))) => make(maker, now, &mut entry, (&terms, &slots), prepare, into),
     };
     match fired {
         Ok(()) => {}
         Err(Refused::Unusable(error)) => damaged(&mut entry, &error, now),
-        Err(Refused::Call(error))
-            if entry.program.as_ref().is_none_or(|of| **of == *known.program) =>
-        {
-            damaged(&mut entry, &error.to_string(), now);
-        }
-        Err(Refused::Call(error)) => {
-            // Its own program may be able to.
-            tracing::warn!(schedule = entry.name, %error, "a schedule is left to the program that declares it");
-            if !entry.standing.held {
-                entry.standing.held = true;
-                maker.note_edition()?;
-            }
-        }
+        Err(Refused::Here(error)) => hold_back(maker.agenda(), &mut entry, &error)?,
         Err(Refused::All(error)) => return Err(error),
     }
     if entry == before { Ok(()) } else { maker.update(&entry) }
@@ -229,8 +236,8 @@ fn fire_one(
 enum Refused {
     /// What is stored of it cannot be used.
     Unusable(String),
-    /// Its call was refused here.
-    Call(Error),
+    /// It cannot be read, or its call not be made, by this program.
+    Here(Error),
     /// The whole transaction has failed.
     All(Error),
 }
@@ -268,12 +275,12 @@ fn make(
     let mut tasks = Vec::with_capacity(turn.run.len());
     for at in &turn.run {
         let slot = slot(*at, entry);
-        tasks.push((slot.clone(), prepare(entry, terms, slot).map_err(Refused::Call)?));
+        tasks.push((slot.clone(), prepare(entry, terms, slot).map_err(Refused::Here)?));
     }
     let (queue, kind) = if let Some((_, task)) = tasks.first() {
         (task.queue.clone(), task.kind.clone())
     } else {
-        let task = prepare(entry, terms, slot(turn.newest, entry)).map_err(Refused::Call)?;
+        let task = prepare(entry, terms, slot(turn.newest, entry)).map_err(Refused::Here)?;
         (task.queue, task.kind)
     };
     if maker.is_paused(&queue, &kind)? {
@@ -288,9 +295,11 @@ fn make(
         if maker.has_slot(entry.id, slot.at)? {
             continue;
         }
+        // Where it is refused, what came before is not made or counted again.
+        entry.standing.next_at = Some(slot.at);
+        let made = around.store(maker, now, (overlap, &slot), task, &mut into.ended)?;
         let follows = entry.standing.fired.last().and_then(|(_, last)| slots.after(*last));
         entry.standing.note_fired(slot.at, follows == Some(slot.at));
-        let made = around.store(maker, now, (overlap, &slot), task, &mut into.ended)?;
         entry.standing.runs += u64::from(!made.overlapped);
         entry.standing.overlapped += u64::from(made.overlapped);
         into.stored.extend(made.stored);
@@ -396,7 +405,7 @@ impl Around {
                 (Some(stored), Some(id))
             }
             Err(error) if maker.is_lost() => return Err(Refused::All(error)),
-            Err(error) => return Err(Refused::Call(error)),
+            Err(error) => return Err(Refused::Here(error)),
         };
         let overlapped = skipped || stored.is_none();
         if overlapped {

@@ -98,7 +98,7 @@ impl Agenda for Book {
     ) -> Result<Vec<Entry>, Error> {
         let mut planned = self.schedules.all(|entry| {
             let is_after = entry.standing.planned_at.is_some_and(|at| at > moment);
-            is_after && (known.cron || !entry.cron)
+            is_after && is_readable(entry, known)
         });
         planned.sort_by_key(|entry| entry.standing.planned_at);
         planned.truncate(size);

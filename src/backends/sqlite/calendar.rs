@@ -27,7 +27,7 @@ pub(super) const DUE_SLOTS: &str = "SELECT * FROM litework_schedule WHERE kind =
 pub(super) const HELD_BACK: &str = "SELECT * FROM litework_schedule WHERE kind = ?1 AND held = 1 AND id > ?2 AND cron <= ?3 ORDER BY id LIMIT +?4";
 /// Served by `litework_schedule_planned`.
 pub(super) const PLANNED_AFTER: &str = "SELECT * FROM litework_schedule \
-     WHERE planned_at > ?1 AND cron <= ?2 ORDER BY planned_at LIMIT +?3";
+     WHERE planned_at > ?1 AND cron <= ?2 AND kind = ?4 ORDER BY planned_at LIMIT +?3";
 
 /// Served by `litework_schedule_due`.
 pub(super) const NEXT_SLOT: &str = "SELECT due_at FROM litework_schedule \
@@ -259,7 +259,14 @@ impl<C: OnConnection> Agenda for C {
         known: &Known,
         size: usize,
     ) -> Result<Vec<Entry>, Error> {
-        self.all(PLANNED_AFTER, (moment.as_millis(), known.cron, number(size)), entry)
+        let mut planned = Vec::new();
+        for kind in &*known.kinds {
+            let values = (moment.as_millis(), known.cron, number(size), kind);
+            planned.extend(self.all(PLANNED_AFTER, values, entry)?);
+        }
+        planned.sort_by_key(|entry| (entry.standing.planned_at, entry.id));
+        planned.truncate(size);
+        Ok(planned)
     }
 
     fn edition(&mut self) -> Result<i64, Error> {

@@ -196,7 +196,7 @@ CREATE TABLE litework_schedule (
   orphaned_at INTEGER,                              -- since when code declares it no more
   next_at     INTEGER,                              -- the next slot
   due_at      INTEGER,                              -- when that makes its task: with its jitter
-  held        INTEGER NOT NULL DEFAULT 0,           -- 1: it was due while its queue or kind was paused
+  held        INTEGER NOT NULL DEFAULT 0,           -- 1: it was due, and nobody could make its task
   planned_at  INTEGER,                              -- when the next slot was found
   fired       TEXT    NOT NULL DEFAULT '[]',        -- JSON: stretches of slots that have fired
   runs        INTEGER NOT NULL DEFAULT 0,
