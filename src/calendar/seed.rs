@@ -1,10 +1,20 @@
 //! Contract: schedules that code declares are stored when the file does not have them, and follow the code
 //! as far as no person has changed them.
 
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use super::fire::hold_back;
 use super::{Agenda, Calendar, change, glance, may_fire, plan, set_next};
-use crate::error::Error;
+use crate::error::{Error, shorten};
 use crate::schedule::{Entry, Terms};
 use crate::time::Timestamp;
+
+/// The key of the terms that holds the arguments of the calls.
+const ARGUMENTS: &str = "arguments";
+/// What people have said is kept whole in a description up to this length.
+const KEPT_BYTES_MAX: usize = 1_500;
 
 /// What the code of a program says of one schedule.
 #[derive(Debug, Clone)]
@@ -56,14 +66,15 @@ pub(crate) fn seed(
 }
 
 /// The schedule that a seed means: of its name in code, now or before; else one that somebody has made under
-/// that name.
+/// that name, with calls of the same kind.
 fn seeded(agenda: &mut dyn Agenda, seed: &Seed) -> Result<Option<Entry>, Error> {
     for name in std::iter::once(&seed.name).chain(&seed.former) {
         if let Some(entry) = agenda.seeded(name)? {
             return Ok(Some(entry));
         }
     }
-    Ok(agenda.named(&seed.name)?.filter(|entry| entry.seed.is_none()))
+    let is_meant = |entry: &Entry| entry.seed.is_none() && entry.kind == seed.kind;
+    Ok(agenda.named(&seed.name)?.filter(is_meant))
 }
 
 /// Whether it waits for the end of a task that has gone.
@@ -116,6 +127,44 @@ fn check_owner(entry: &Entry, program: &str, seed: &Seed) -> Result<(), Error> {
     Ok(())
 }
 
+/// A text as it is kept in a description: two of these fit into one.
+fn kept(text: &str) -> String {
+    if text.len() <= KEPT_BYTES_MAX { text.to_owned() } else { shorten(text) }
+}
+
+/// Code makes calls of another kind now. Arguments that somebody has edited go along where it takes those of
+/// the same names. Otherwise they would be nonsense, and what code says instead is not what he wished: it is
+/// switched off in his name, and its description keeps what he said.
+fn set_aside(entry: &mut Entry, seed: &Seed) {
+    let (Ok(code), Ok(mut edits)) = (entry.code(), entry.edits()) else { return };
+    let Some(Value::Object(edited)) = edits.get(ARGUMENTS) else { return };
+    let now = seed.terms.arguments.clone().unwrap_or_default();
+    let names = |arguments: &Map<String, Value>| arguments.keys().cloned().collect::<BTreeSet<_>>();
+    let before = code.get(ARGUMENTS).and_then(Value::as_object).map(names).unwrap_or_default();
+    if before == names(&now) {
+        return;
+    }
+    let edited = Value::Object(edited.clone()).to_string();
+    let mut text = format!(
+        "Switched off, as its code makes calls of {} now, which do not take what was edited for {}: {}",
+        seed.kind,
+        entry.kind,
+        kept(&edited)
+    );
+    if let Some(Value::String(theirs)) = edits.get("description") {
+        text = format!("{text}\n\n{}", kept(theirs));
+    }
+    tracing::warn!(
+        schedule = entry.name,
+        edited,
+        "a schedule was switched off, as its code makes other calls now"
+    );
+    edits.remove(ARGUMENTS);
+    edits.insert("enabled".to_owned(), false.into());
+    edits.insert("description".to_owned(), text.into());
+    entry.edits = Value::Object(edits).to_string();
+}
+
 fn put(agenda: &mut dyn Agenda, now: Timestamp, program: &str, seed: &Seed) -> Result<(), Error> {
     let code = || serde_json::to_string(&seed.terms.object()).unwrap_or_default();
     let Some(mut entry) = seeded(agenda, seed)? else {
@@ -148,11 +197,19 @@ fn put(agenda: &mut dyn Agenda, now: Timestamp, program: &str, seed: &Seed) -> R
     }
     entry.seed = Some(seed.name.clone());
     entry.program = Some(program.to_owned());
-    entry.kind.clone_from(&seed.kind);
+    if entry.kind != seed.kind {
+        set_aside(&mut entry, seed);
+        entry.kind.clone_from(&seed.kind);
+    }
     entry.code = Some(code());
     let was_off =
         entry.orphaned_at.take().is_some() || entry.standing.damage.is_some() || has_stalled;
     match settle(agenda, &mut entry, before.filter(|_| !was_off).as_ref(), now) {
+        // People have said it with another version, which can read it.
+        Err(error @ Error::Invalid { .. }) if entry.is_foreign() => {
+            entry.standing.damage = None;
+            hold_back(agenda, &mut entry, &error)?;
+        }
         // What people have said does not go with what code says now.
         Err(error @ Error::Invalid { .. }) => entry.damage(&error.to_string()),
         settled => settled?,

@@ -11,6 +11,8 @@ use litework::{
 
 use crate::common::{Gate, Lab, Log, eventually};
 
+mod owners;
+
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
