@@ -60,6 +60,8 @@ pub(crate) trait Agenda {
     fn edition(&mut self) -> Result<i64, Error>;
     /// The slots of a schedule, newest first, from before this one on.
     fn slots(&mut self, id: i64, before: Timestamp, size: usize) -> Result<Vec<SlotRecord>, Error>;
+    /// Of those that made a task the one that was noted last, whatever the clock showed.
+    fn last_run(&mut self, id: i64) -> Result<Option<SlotRecord>, Error>;
     /// Its slots whose tasks have not ended, oldest first.
     fn open_slots(&mut self, id: i64) -> Result<Vec<OpenSlot>, Error>;
     /// Whether tasks of this queue or kind are not started.
@@ -86,7 +88,7 @@ pub(crate) trait Agenda {
         at: Timestamp,
         end: Option<(Timestamp, State)>,
     ) -> Result<(), Error>;
-    /// Forgets the oldest slots that are too many.
+    /// Forgets slots that are too many, those first that were noted first.
     fn trim_slots(&mut self, id: i64) -> Result<(), Error>;
 }
 
@@ -202,7 +204,7 @@ fn next_free(
     if !still_open(agenda, entry.id, now)?.is_empty() {
         return Ok(None);
     }
-    let last = agenda.slots(entry.id, Timestamp::MAX, 1)?.pop();
+    let last = agenda.last_run(entry.id)?;
     let end = last.and_then(|last| Some((last.finished_at?, last.state?)));
     let after = end.map_or(now, |(at, state)| at.after(terms.pause_after(state)));
     // An end that lies ahead was told by a clock that was set back since.

@@ -87,9 +87,7 @@ fn found<S: AsRef<str>>(agenda: &mut dyn Agenda, names: &[S]) -> Result<Vec<Entr
 }
 
 fn record(agenda: &mut dyn Agenda, entry: Entry) -> Result<ScheduleRecord, Error> {
-    let slots = agenda.slots(entry.id, Timestamp::MAX, crate::schedule::SLOTS_KEPT)?;
-    let made = |slot: &SlotRecord| slot.kind != SlotKind::Missed && slot.kind != SlotKind::Overlap;
-    let last = slots.into_iter().filter(made).max_by_key(|slot| slot.fired_at);
+    let last = agenda.last_run(entry.id)?;
     let open = agenda.open_slots(entry.id)?.len();
     Ok(entry.into_record(last, open))
 }

@@ -50,29 +50,32 @@ const UPDATE: &str = "UPDATE litework_schedule SET name = ?2, seed = ?3, program
      failures = ?20, failing_at = ?21, damage = ?22 WHERE id = ?1";
 /// Served by the primary key.
 const REMOVE: &str = "DELETE FROM litework_schedule WHERE id = ?1";
-/// Served by the primary key.
+/// Served by the unique index of slots.
 const REMOVE_SLOTS: &str = "DELETE FROM litework_slot WHERE schedule = ?1";
 
-/// Served by the primary key, backwards.
+/// Served by the unique index of slots, backwards.
 pub(super) const SLOTS: &str = "SELECT at, kind, count, fired_at, task, tag, state, finished_at \
      FROM litework_slot WHERE schedule = ?1 AND at < ?2 ORDER BY at DESC LIMIT +?3";
-/// Served by the primary key: few slots of a schedule are kept.
+/// Served by `litework_slot_order`, backwards.
+pub(super) const LAST: &str = "SELECT at, kind, count, fired_at, task, tag, state, finished_at \
+     FROM litework_slot WHERE schedule = ?1 AND kind NOT IN ('missed', 'overlap') ORDER BY id DESC LIMIT 1";
+/// Served by the unique index of slots: few of a schedule are kept.
 pub(super) const OPEN: &str = "SELECT at, task, tag FROM litework_slot \
      WHERE schedule = ?1 AND finished_at IS NULL AND task IS NOT NULL AND tag IS NOT NULL ORDER BY at";
-/// Served by the primary key.
+/// Served by the unique index of slots.
 const HAS_SLOT: &str = "SELECT 1 FROM litework_slot WHERE schedule = ?1 AND at = ?2";
 const PUT_SLOT: &str = "INSERT INTO litework_slot \
      (schedule, at, kind, count, fired_at, task, tag, state, finished_at) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-/// Served by the primary key.
+/// Served by the unique index of slots.
 const END_SLOT: &str =
     "UPDATE litework_slot SET finished_at = ?3, state = ?4 WHERE schedule = ?1 AND at = ?2";
-/// The first that is too many. Served by the primary key, backwards.
-pub(super) const OLD: &str = "SELECT at FROM litework_slot WHERE schedule = ?1 \
-     ORDER BY at DESC LIMIT 1 OFFSET ?2";
-/// Served by the primary key.
+/// The first that is too many. Served by `litework_slot_order`, backwards.
+pub(super) const OLD: &str = "SELECT id FROM litework_slot WHERE schedule = ?1 \
+     ORDER BY id DESC LIMIT 1 OFFSET ?2";
+/// Served by `litework_slot_order`.
 pub(super) const TRIM: &str = "DELETE FROM litework_slot \
-     WHERE schedule = ?1 AND at <= ?2 AND finished_at IS NOT NULL";
+     WHERE schedule = ?1 AND id <= ?2 AND finished_at IS NOT NULL";
 
 /// Served by the primary key of the rules.
 const IS_PAUSED: &str = "SELECT EXISTS (SELECT 1 FROM litework_rule \
@@ -275,6 +278,10 @@ impl<C: OnConnection> Agenda for C {
 
     fn slots(&mut self, id: i64, before: Timestamp, size: usize) -> Result<Vec<SlotRecord>, Error> {
         self.all(SLOTS, (id, before.as_millis(), number(size)), slot)
+    }
+
+    fn last_run(&mut self, id: i64) -> Result<Option<SlotRecord>, Error> {
+        self.one(LAST, [id], slot)
     }
 
     fn open_slots(&mut self, id: i64) -> Result<Vec<OpenSlot>, Error> {

@@ -214,6 +214,7 @@ CREATE INDEX litework_schedule_program ON litework_schedule (program)    WHERE p
 
 -- What became of the slots of schedules; kept apart from their tasks, which are pruned.
 CREATE TABLE litework_slot (
+  id          INTEGER PRIMARY KEY,                  -- in the order in which they were noted
   schedule    INTEGER NOT NULL,
   at          INTEGER NOT NULL,                     -- the slot
   kind        TEXT    NOT NULL,                     -- SlotKind in src/slot.rs
@@ -223,5 +224,6 @@ CREATE TABLE litework_slot (
   tag         INTEGER,                              -- of the task
   state       TEXT,                                 -- how the task ended
   finished_at INTEGER,                              -- NULL: it has not
-  PRIMARY KEY (schedule, at)
-) STRICT, WITHOUT ROWID;
+  UNIQUE (schedule, at)
+) STRICT;
+CREATE INDEX litework_slot_order ON litework_slot (schedule, id);
