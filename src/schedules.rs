@@ -408,9 +408,9 @@ impl Schedules<'_> {
             |entry: &Entry| (entry.standing.failing_at.is_some(), entry.standing.damage.is_some());
         let known = before.terms().ok().filter(|_| stood(before) == (stood(entry).0, false));
         // What is due by now is not made up for under other terms.
-        let is_late = before.standing.next_at.is_some_and(|at| at <= now);
+        let is_late = before.standing.due_at.is_some_and(|at| at <= now);
         let known = known.filter(|known| !is_late || known.calls_like(&terms));
-        calendar::settle(agenda, entry, known.as_ref(), now)
+        calendar::settle(agenda, entry, (before, known.as_ref()), now)
     }
 
     fn changed<R>(

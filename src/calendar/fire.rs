@@ -16,7 +16,7 @@ use crate::timing::Slots;
 use std::time::Duration;
 
 /// Slots of one stretch that was missed are counted up to this many.
-const COUNTED_MAX: u64 = 1_000;
+pub(super) const COUNTED_MAX: u64 = 1_000;
 /// A transaction that has made so many tasks leaves the rest to the next.
 const TASKS_MAX: usize = 200;
 /// A clock that shows so much less than it did was set back; less is what clocks are put right by.
@@ -287,7 +287,9 @@ fn make(
         entry.standing.held = true;
         return Ok(());
     }
-    note_missed(maker.agenda(), entry, &turn, now)?;
+    if let Some(last) = turn.last_missed {
+        note_missed(maker.agenda(), entry, (last, turn.missed), now)?;
+    }
     let open = still_open(maker.agenda(), entry.id, now)?;
     let mut around = Around { before: open, last: None };
     let overlap = terms.overlap.unwrap_or_default();
@@ -318,18 +320,18 @@ fn make(
     Ok(())
 }
 
-fn note_missed(
+/// Notes so many slots that were missed, and the last of them.
+pub(super) fn note_missed(
     agenda: &mut dyn Agenda,
     entry: &mut Entry,
-    turn: &Turn,
+    (last, count): (Timestamp, u64),
     now: Timestamp,
 ) -> Result<(), Error> {
-    let Some(at) = turn.last_missed else { return Ok(()) };
-    entry.standing.missed = entry.standing.missed.saturating_add(turn.missed);
-    if agenda.has_slot(entry.id, at)? {
+    entry.standing.missed = entry.standing.missed.saturating_add(count);
+    if agenda.has_slot(entry.id, last)? {
         return Ok(());
     }
-    agenda.put_slot(entry.id, &passed(SlotKind::Missed, at, turn.missed, now))
+    agenda.put_slot(entry.id, &passed(SlotKind::Missed, last, count, now))
 }
 
 /// The tasks of a schedule that have not ended, while it fires.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::fire::hold_back;
+use super::fire::{COUNTED_MAX, hold_back, note_missed};
 use super::{Agenda, Calendar, change, glance, may_fire, plan, set_next};
 use crate::error::{Error, shorten};
 use crate::schedule::{Entry, Terms};
@@ -186,7 +186,8 @@ fn put(agenda: &mut dyn Agenda, now: Timestamp, program: &str, seed: &Seed) -> R
         return Ok(());
     }
     check_owner(&entry, program, seed)?;
-    let before = entry.terms().ok();
+    let was = entry.clone();
+    let before = was.terms().ok();
     // What somebody has said who made it before goes before what code says.
     if entry.name == *entry.seed.as_ref().unwrap_or(&entry.name)
         && entry.name != seed.name
@@ -204,7 +205,7 @@ fn put(agenda: &mut dyn Agenda, now: Timestamp, program: &str, seed: &Seed) -> R
     entry.code = Some(code());
     let was_off =
         entry.orphaned_at.take().is_some() || entry.standing.damage.is_some() || has_stalled;
-    match settle(agenda, &mut entry, before.filter(|_| !was_off).as_ref(), now) {
+    match settle(agenda, &mut entry, (&was, before.filter(|_| !was_off).as_ref()), now) {
         // People have said it with another version, which can read it.
         Err(error @ Error::Invalid { .. }) if entry.is_foreign() => {
             entry.standing.damage = None;
@@ -246,12 +247,12 @@ pub(crate) fn store_new(
     Ok(entry)
 }
 
-/// After a change: refuses what is out of its range, and finds the next slot anew unless the schedule fires as
-/// it did `before`.
+/// After a change of what `was`: refuses what is out of its range, and finds the next slot anew unless the
+/// schedule fires as it did `before`.
 pub(crate) fn settle(
     agenda: &mut dyn Agenda,
     entry: &mut Entry,
-    before: Option<&Terms>,
+    (was, before): (&Entry, Option<&Terms>),
     now: Timestamp,
 ) -> Result<(), Error> {
     let terms = entry.terms()?;
@@ -263,5 +264,38 @@ pub(crate) fn settle(
     if terms.is_enabled() && before.is_none_or(|before| !before.is_enabled()) {
         (entry.standing.failing_at, entry.standing.failures) = (None, 0);
     }
-    plan(agenda, entry, (&terms, &slots), now)
+    plan(agenda, entry, (&terms, &slots), now)?;
+    let Some(slot) = was.standing.next_at.filter(|slot| *slot <= now && !slots.are_free()) else {
+        return Ok(());
+    };
+    let waits = was.standing.due_at.is_some_and(|at| at > now);
+    let begun = Timestamp::clamped(slot.as_millis() - 1);
+    if waits && may_fire(entry, &terms) && slots.after(begun) == Some(slot) {
+        // It is yet to come, within its jitter.
+        set_next(entry, &terms, Some(slot), now);
+        return Ok(());
+    }
+    drop_slots(agenda, entry, was, slot, now)
+}
+
+/// Slots that were due, from this one on, do not fire under other terms: they are missed.
+fn drop_slots(
+    agenda: &mut dyn Agenda,
+    entry: &mut Entry,
+    was: &Entry,
+    first: Timestamp,
+    now: Timestamp,
+) -> Result<(), Error> {
+    if entry.standing.next_at.is_some_and(|next| next <= now) {
+        return Ok(());
+    }
+    let Ok((_, slots)) = was.checked() else {
+        // What cannot be read here had at least this one.
+        return note_missed(agenda, entry, (first, 1), now);
+    };
+    let last = slots.newest(first, now, 1).pop().unwrap_or(first);
+    let fired = was.standing.fired_within(&slots, first, last, COUNTED_MAX);
+    let count = slots.count(first, now, COUNTED_MAX).saturating_sub(fired).max(1);
+    note_missed(agenda, entry, (last, count), now)?;
+    agenda.trim_slots(entry.id)
 }

@@ -12,6 +12,7 @@ use litework::{
 use crate::common::{Gate, Lab, Log, eventually};
 
 mod owners;
+mod past;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
