@@ -11,7 +11,7 @@ mod seed;
 use std::sync::Arc;
 
 pub(crate) use self::fire::{Fired, fire, next_due, run_now};
-pub(crate) use self::seed::{Seed, seed, settle, store_new};
+pub(crate) use self::seed::{Program, Seed, seed, settle, store_new};
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::record::{NewTask, Stored};

@@ -26,22 +26,58 @@ pub(crate) struct Seed {
     pub(crate) terms: Terms,
 }
 
+/// The program whose code declares schedules.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Program<'a> {
+    pub(crate) name: &'a str,
+    /// Its code says what it is called; else it is called after its file, which may say a version.
+    pub(crate) is_named: bool,
+}
+
+impl Program<'_> {
+    /// Whether another program has declared it and declares it still, as far as is known.
+    fn is_guest(&self, entry: &Entry) -> bool {
+        let Some(owner) = entry.program.as_deref().filter(|owner| *owner != self.name) else {
+            return false;
+        };
+        let own = if self.is_named { self.name } else { unversioned(self.name) };
+        entry.orphaned_at.is_none() && unversioned(owner) != own
+    }
+}
+
+/// The name of a program without the version that its file's name ends with, as `app` of `app-1.2`.
+fn unversioned(name: &str) -> &str {
+    let separators = name.char_indices().skip(1).filter(|(_, c)| "-_.".contains(*c));
+    let is_version = |rest: &str| {
+        let rest = rest.strip_prefix('v').unwrap_or(rest);
+        let part = rest.split(['-', '_', '.']).next().unwrap_or_default();
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let begin = separators.map(|(at, _)| at).find(|at| is_version(&name[at + 1..]));
+    begin.map_or(name, |begin| &name[..begin])
+}
+
 /// Stores what is new, and notes which schedules of this program are declared no more. Where nothing has
 /// changed it only looks.
 pub(crate) fn seed(
     calendar: &(impl Calendar + ?Sized),
     now: Timestamp,
-    program: &str,
+    program: Program<'_>,
     seeds: &[Seed],
 ) -> Result<(), Error> {
     let differs = glance(calendar, |agenda| {
+        let mut any = false;
         for seed in seeds {
-            let Some(entry) = seeded(agenda, seed)? else { return Ok(true) };
-            if differs(&entry, program, seed) || has_stalled(agenda, &entry)? {
-                return Ok(true);
-            }
+            any |= match seeded(agenda, program, seed)? {
+                None => true,
+                Some(entry) if program.is_guest(&entry) => {
+                    greet(&entry, seed)?;
+                    false
+                }
+                Some(entry) => differs(&entry, program, seed) || has_stalled(agenda, &entry)?,
+            };
         }
-        Ok(!orphans(agenda, program, seeds)?.is_empty())
+        Ok(any || !orphans(agenda, program, seeds)?.is_empty())
     })?;
     if !differs {
         return Ok(());
@@ -67,9 +103,17 @@ pub(crate) fn seed(
 
 /// The schedule that a seed means: of its name in code, now or before; else one that somebody has made under
 /// that name, with calls of the same kind.
-fn seeded(agenda: &mut dyn Agenda, seed: &Seed) -> Result<Option<Entry>, Error> {
-    for name in std::iter::once(&seed.name).chain(&seed.former) {
-        if let Some(entry) = agenda.seeded(name)? {
+fn seeded(
+    agenda: &mut dyn Agenda,
+    program: Program<'_>,
+    seed: &Seed,
+) -> Result<Option<Entry>, Error> {
+    if let Some(entry) = agenda.seeded(&seed.name)? {
+        return Ok(Some(entry));
+    }
+    for name in &seed.former {
+        // What another program declares is not renamed.
+        if let Some(entry) = agenda.seeded(name)?.filter(|entry| !program.is_guest(entry)) {
             return Ok(Some(entry));
         }
     }
@@ -102,27 +146,33 @@ fn free_name(agenda: &mut dyn Agenda, name: &str) -> Result<String, Error> {
     Ok(free)
 }
 
-fn differs(entry: &Entry, program: &str, seed: &Seed) -> bool {
+fn differs(entry: &Entry, program: Program<'_>, seed: &Seed) -> bool {
     entry.seed.as_ref() != Some(&seed.name)
-        || entry.program.as_deref() != Some(program)
+        || entry.program.as_deref() != Some(program.name)
         || entry.kind != seed.kind
         || entry.orphaned_at.is_some()
         || entry.standing.damage.is_some()
         || entry.code().ok().as_ref() != Some(&seed.terms.object())
 }
 
-/// Refuses a name that another program declares for something else.
-fn check_owner(entry: &Entry, program: &str, seed: &Seed) -> Result<(), Error> {
-    let Some(other) = entry.program.as_deref().filter(|other| *other != program) else {
-        return Ok(());
-    };
-    if entry.kind != seed.kind && entry.orphaned_at.is_none() {
+/// What another program declares stays as that says, or the two would change it in turn. Refuses a name that
+/// it declares for something else.
+fn greet(entry: &Entry, seed: &Seed) -> Result<(), Error> {
+    let owner = entry.program.as_deref().unwrap_or_default();
+    if entry.kind != seed.kind {
         let allowed = format!(
-            "another name, as the program {other} declares a schedule of this one with calls of {}",
+            "another name, as the program {owner} declares a schedule of this one with calls of {}",
             entry.kind
         );
         let error = Error::invalid("duplicate_schedule", "schedule name", &seed.name, allowed);
         return Err(error.in_schedule(&seed.name));
+    }
+    if entry.code().ok().as_ref() != Some(&seed.terms.object()) {
+        tracing::warn!(
+            schedule = entry.name,
+            owner,
+            "another program declares a schedule with other terms, which hold until it does so no more"
+        );
     }
     Ok(())
 }
@@ -165,14 +215,41 @@ fn set_aside(entry: &mut Entry, seed: &Seed) {
     entry.edits = Value::Object(edits).to_string();
 }
 
-fn put(agenda: &mut dyn Agenda, now: Timestamp, program: &str, seed: &Seed) -> Result<(), Error> {
+/// Says so where a schedule goes over from another program to this one.
+fn note_owner(entry: &Entry, program: Program<'_>) {
+    let Some(owner) = entry.program.as_deref().filter(|owner| *owner != program.name) else {
+        return;
+    };
+    if program.is_named {
+        tracing::info!(
+            schedule = entry.name,
+            owner,
+            "a schedule was taken over from another program"
+        );
+    } else {
+        tracing::warn!(
+            schedule = entry.name,
+            owner,
+            program = program.name,
+            "a schedule was taken over from a program of another name: give this one a name of its own \
+             (`Builder::name`), or each new name of its file leaves schedules behind"
+        );
+    }
+}
+
+fn put(
+    agenda: &mut dyn Agenda,
+    now: Timestamp,
+    program: Program<'_>,
+    seed: &Seed,
+) -> Result<(), Error> {
     let code = || serde_json::to_string(&seed.terms.object()).unwrap_or_default();
-    let Some(mut entry) = seeded(agenda, seed)? else {
+    let Some(mut entry) = seeded(agenda, program, seed)? else {
         let entry = Entry {
             // Somebody may have renamed another one to this.
             name: free_name(agenda, &seed.name)?,
             seed: Some(seed.name.clone()),
-            program: Some(program.to_owned()),
+            program: Some(program.name.to_owned()),
             kind: seed.kind.clone(),
             code: Some(code()),
             edits: "{}".to_owned(),
@@ -181,11 +258,14 @@ fn put(agenda: &mut dyn Agenda, now: Timestamp, program: &str, seed: &Seed) -> R
         };
         return store_new(agenda, entry, now).map(drop);
     };
+    if program.is_guest(&entry) {
+        return Ok(());
+    }
     let has_stalled = has_stalled(agenda, &entry)?;
     if !differs(&entry, program, seed) && !has_stalled {
         return Ok(());
     }
-    check_owner(&entry, program, seed)?;
+    note_owner(&entry, program);
     let was = entry.clone();
     let before = was.terms().ok();
     // What somebody has said who made it before goes before what code says.
@@ -197,7 +277,7 @@ fn put(agenda: &mut dyn Agenda, now: Timestamp, program: &str, seed: &Seed) -> R
         entry.name.clone_from(&seed.name);
     }
     entry.seed = Some(seed.name.clone());
-    entry.program = Some(program.to_owned());
+    entry.program = Some(program.name.to_owned());
     if entry.kind != seed.kind {
         set_aside(&mut entry, seed);
         entry.kind.clone_from(&seed.kind);
@@ -219,9 +299,13 @@ fn put(agenda: &mut dyn Agenda, now: Timestamp, program: &str, seed: &Seed) -> R
 }
 
 /// Schedules that the code of this program declared once.
-fn orphans(agenda: &mut dyn Agenda, program: &str, seeds: &[Seed]) -> Result<Vec<Entry>, Error> {
+fn orphans(
+    agenda: &mut dyn Agenda,
+    program: Program<'_>,
+    seeds: &[Seed],
+) -> Result<Vec<Entry>, Error> {
     let mut orphans = Vec::new();
-    for id in agenda.seeded_by(program)? {
+    for id in agenda.seeded_by(program.name)? {
         let Some(entry) = agenda.entry(id)? else { continue };
         let declared = seeds.iter().any(|seed| Some(&seed.name) == entry.seed.as_ref());
         if !declared && entry.orphaned_at.is_none() {
@@ -298,4 +382,26 @@ fn drop_slots(
     let count = slots.count(first, now, COUNTED_MAX).saturating_sub(fired).max(1);
     note_missed(agenda, entry, (last, count), now)?;
     agenda.trim_slots(entry.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_no_part_of_a_name() {
+        for (name, expected) in [
+            ("app", "app"),
+            ("app-1", "app"),
+            ("app-1.2.3-linux", "app"),
+            ("app_v2", "app"),
+            ("app.10", "app"),
+            ("server-2fa", "server-2fa"),
+            ("web-a-3", "web-a"),
+            ("-1", "-1"),
+            ("", ""),
+        ] {
+            assert_eq!(unversioned(name), expected, "{name}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Schedules of which several have a say: programs that share a file, code that changes, and people.
 
-use litework::{Client, Schedule, ScheduleState, task};
+use litework::{Client, Origin, Schedule, ScheduleState, task};
 
 use super::{Bench, HOUR, MINUTE, SECOND, every, fail, get, tick};
 use crate::common::{Lab, eventually};
@@ -11,6 +11,8 @@ crate::everywhere! {
     code_takes_over_what_a_person_has_made_of_its_kind,
     what_was_edited_for_another_kind_is_neither_used_nor_lost,
     what_was_edited_goes_along_where_a_kind_is_only_renamed,
+    two_programs_do_not_change_a_schedule_in_turn,
+    another_version_of_a_program_without_a_name_takes_over,
 }
 
 /// The same parameters as `tick`.
@@ -145,4 +147,67 @@ fn what_was_edited_goes_along_where_a_kind_is_only_renamed(lab: &Lab) {
     let known = get(&client);
     assert_eq!((&*known.kind, known.state), ("tock", ScheduleState::Active));
     assert_eq!(known.arguments, r#"{"word":"mine"}"#);
+}
+
+fn open_as(bench: &Bench<'_>, name: &str, schedules: impl IntoIterator<Item = Schedule>) -> Client {
+    let builder = bench.lab.builder().name(name).register(tick).state(bench.log.clone());
+    builder.schedules(schedules).open().unwrap()
+}
+
+/// Which program declares it, and when it fires.
+fn of(client: &Client) -> (Origin, String) {
+    let known = get(client);
+    (known.origin, known.timing.unwrap().to_string())
+}
+
+fn by(program: &str, timing: &str) -> (Origin, String) {
+    (Origin::Code { program: program.to_owned() }, timing.to_owned())
+}
+
+fn two_programs_do_not_change_a_schedule_in_turn(lab: &Lab) {
+    if !lab.keeps_tasks() {
+        return;
+    }
+    let bench = Bench::new(lab);
+    let first = || open_as(&bench, "first", [every(MINUTE)]);
+    let second = || open_as(&bench, "second", [every(HOUR)]);
+    let generation = get(&first()).generation;
+    for client in [second(), first(), second()] {
+        assert_eq!(of(&client), by("first", "Every 1m"));
+        assert_eq!(get(&client).generation, generation);
+        client.shutdown(SECOND).unwrap();
+    }
+    // One that says the same agrees, and what a former name of it means is not that of another program.
+    open_as(&bench, "second", [every(MINUTE)]).shutdown(SECOND).unwrap();
+    let renamed = Schedule::every("tack", HOUR, tick::with("t")).formerly("tick");
+    let client = open_as(&bench, "second", [renamed]);
+    assert_eq!(of(&client), by("first", "Every 1m"));
+    assert_eq!(client.schedules().get("tack").unwrap().state, ScheduleState::Active);
+    client.shutdown(SECOND).unwrap();
+    // Then the first declares it no more.
+    open_as(&bench, "first", []).shutdown(SECOND).unwrap();
+    let client = second();
+    assert_eq!(of(&client), by("second", "Every 1h"));
+    assert_eq!(get(&client).state, ScheduleState::Active);
+}
+
+fn another_version_of_a_program_without_a_name_takes_over(lab: &Lab) {
+    if !lab.keeps_tasks() {
+        return;
+    }
+    let bench = Bench::new(lab);
+    let file = std::env::args().next().unwrap();
+    let file = std::path::Path::new(&file).file_stem().unwrap().to_str().unwrap().to_owned();
+    open_as(&bench, &format!("{file}-1.2"), [every(MINUTE)]).shutdown(SECOND).unwrap();
+    let builder = lab.builder().register(tick).state(bench.log.clone());
+    let client = builder.schedules([every(HOUR)]).open().unwrap();
+    assert_eq!(of(&client), by(&file, "Every 1h"));
+    client.shutdown(SECOND).unwrap();
+    // One that is named after all.
+    open_as(&bench, "app-1", [every(2 * HOUR)]).shutdown(SECOND).unwrap();
+    let one = || Schedule::every("one", MINUTE, tick::with("t"));
+    open_as(&bench, "app-1", [one()]).shutdown(SECOND).unwrap();
+    let client = open_as(&bench, "app", [one().times(9)]);
+    let known = client.schedules().get("one").unwrap();
+    assert_eq!((known.origin, known.times), (by("app", "").0, Some(9)));
 }
