@@ -221,22 +221,27 @@ impl Schedules<'_> {
     ) -> Result<ScheduleRecord, Error> {
         let mut edit = Some(change(ScheduleEdit::default()));
         let now = self.now();
-        self.revise(name, now, |entry| edit.take().map_or(Ok(()), |edit| edit.apply(entry, now)))
+        self.revise(name, now, |_agenda, entry| {
+            edit.take().map_or(Ok(()), |edit| edit.apply(entry, now))
+        })
     }
 
-    /// Takes back what people have changed of a schedule that code declares.
+    /// Takes back what people have changed of a schedule that code declares, also its name; where another one
+    /// has that by now, it keeps the one it has.
     ///
     /// # Errors
     /// Those of [`Schedules::edit`]; `unsupported` for one that no code declares.
     pub fn reset(&self, name: &str) -> Result<ScheduleRecord, Error> {
-        self.revise(name, self.now(), |entry| {
+        self.revise(name, self.now(), |agenda, entry| {
             if entry.code.is_none() {
                 let allowed = "one that code declares; this one is as it was added and edited";
                 return Err(Error::invalid("unsupported", "schedule to reset", name, allowed));
             }
             "{}".clone_into(&mut entry.edits);
             entry.edited_at = None;
-            if let Some(seed) = &entry.seed {
+            if let Some(seed) = &entry.seed
+                && agenda.named(seed)?.is_none()
+            {
                 entry.name.clone_from(seed);
             }
             Ok(())
@@ -376,14 +381,14 @@ impl Schedules<'_> {
         &self,
         name: &str,
         now: Timestamp,
-        mut change: impl FnMut(&mut Entry) -> Result<(), Error>,
+        mut change: impl FnMut(&mut dyn Agenda, &mut Entry) -> Result<(), Error>,
     ) -> Result<ScheduleRecord, Error> {
         self.client.check_open()?;
         self.changed(|maker| {
             let agenda = maker.agenda();
             let mut entry = agenda.named(name)?.ok_or_else(|| no_schedule(name))?;
             let before = entry.clone();
-            change(&mut entry)?;
+            change(agenda, &mut entry)?;
             if entry.name != name && agenda.named(&entry.name)?.is_some() {
                 return Err(taken(&entry.name));
             }

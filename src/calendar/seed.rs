@@ -256,7 +256,10 @@ fn put(
             created_at: now,
             ..Entry::default()
         };
-        return store_new(agenda, entry, now).map(drop);
+        return match store_new(agenda, entry, now) {
+            Err(error @ Error::Invalid { .. }) => Err(error.in_schedule(&seed.name)),
+            stored => stored.map(drop),
+        };
     };
     if program.is_guest(&entry) {
         return Ok(());
@@ -323,6 +326,7 @@ pub(crate) fn store_new(
 ) -> Result<Entry, Error> {
     let terms = entry.terms()?;
     let slots = terms.checked(entry.created_at)?;
+    slots.check_any(Some(entry.created_at))?;
     entry.cron = terms.is_cron();
     entry.id = agenda.add(&entry)?;
     // Its number is part of its jitter.
@@ -341,10 +345,14 @@ pub(crate) fn settle(
 ) -> Result<(), Error> {
     let terms = entry.terms()?;
     let slots = terms.checked(entry.created_at)?;
-    if before.is_some_and(|before| before.fires_like(&terms)) {
+    slots.check_any(Some(entry.created_at))?;
+    let fires_alike = before.is_some_and(|before| before.fires_like(&terms));
+    if !fires_alike || before.is_none_or(|before| !before.calls_like(&terms)) {
+        entry.generation += 1;
+    }
+    if fires_alike {
         return Ok(());
     }
-    entry.generation += 1;
     if terms.is_enabled() && before.is_none_or(|before| !before.is_enabled()) {
         (entry.standing.failing_at, entry.standing.failures) = (None, 0);
     }

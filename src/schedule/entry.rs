@@ -189,7 +189,7 @@ pub(crate) struct Entry {
     pub(crate) code: Option<String>,
     /// What people say, likewise; `null` takes back what code says.
     pub(crate) edits: String,
-    /// Counts the changes of its timing.
+    /// Counts the changes of its timing and of its calls.
     pub(crate) generation: i64,
     pub(crate) created_at: Timestamp,
     pub(crate) edited_at: Option<Timestamp>,
@@ -262,6 +262,30 @@ impl Entry {
 
     pub(crate) fn edits(&self) -> Result<Map<String, Value>, Error> {
         object("what was edited", &self.edits)
+    }
+
+    /// What people say that this program can read, key by key.
+    pub(crate) fn readable_edits(&self) -> Map<String, Value> {
+        let reads = |key: &str, value: &Value| {
+            let alone = Map::from_iter([(key.to_owned(), value.clone())]);
+            value.is_null() || serde_json::from_value::<Terms>(Value::Object(alone)).is_ok()
+        };
+        let in_options = |(key, value): &(String, Value)| {
+            let alone = Map::from_iter([(key.clone(), value.clone())]);
+            reads(OPTIONS, &Value::Object(alone)) || value.is_null()
+        };
+        let mut edits = self.edits().unwrap_or_default();
+        if let Some(Value::Object(options)) = edits.get_mut(OPTIONS) {
+            *options = std::mem::take(options).into_iter().filter(in_options).collect();
+        }
+        edits.retain(|key, value| {
+            let is_readable = reads(key, value);
+            if !is_readable {
+                tracing::warn!(schedule = self.name, key, %value, "what cannot be read was taken out of an edited schedule");
+            }
+            is_readable
+        });
+        edits
     }
 
     /// What holds.
@@ -432,7 +456,7 @@ pub struct ScheduleRecord {
     pub edited: Vec<Edited>,
     /// When somebody last changed it.
     pub edited_at: Option<Timestamp>,
-    /// Grows with each change of its timing.
+    /// Grows with each change of its timing or of its calls.
     pub generation: u64,
     /// When it was stored.
     pub created_at: Timestamp,

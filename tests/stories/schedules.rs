@@ -125,6 +125,13 @@ fn a_damaged_schedule_stops_by_itself_and_says_so() {
         // An edit repairs it, and so does a reset.
         client.schedules().edit("a", |edit| edit.every(HOUR)).unwrap();
         client.schedules().reset("b").unwrap();
+        let repaired = client.schedules().edit("d", |edit| edit.priority(1)).unwrap();
+        assert_eq!((repaired.state, repaired.priority), (ScheduleState::Active, Some(1)));
+        conn.execute(
+            "UPDATE litework_schedule SET edits = '{\"surprise\": 1}' WHERE name = 'd'",
+            [],
+        )
+        .unwrap();
         assert_eq!(state(&client, "a"), ScheduleState::Active);
         assert_eq!(state(&client, "b"), ScheduleState::Active);
         client.shutdown(SECOND).unwrap();

@@ -190,7 +190,7 @@ CREATE TABLE litework_schedule (
   cron        INTEGER NOT NULL,                     -- 1: not each program can tell its slots
   code        TEXT,                                 -- JSON object: what code says of it
   edits       TEXT    NOT NULL,                     -- JSON object: what people say instead
-  generation  INTEGER NOT NULL DEFAULT 0,           -- grows with each change of its timing
+  generation  INTEGER NOT NULL DEFAULT 0,           -- grows with each change of timing or calls
   created_at  INTEGER NOT NULL,
   edited_at   INTEGER,
   orphaned_at INTEGER,                              -- since when code declares it no more

@@ -13,6 +13,7 @@ crate::everywhere! {
     what_was_edited_goes_along_where_a_kind_is_only_renamed,
     two_programs_do_not_change_a_schedule_in_turn,
     another_version_of_a_program_without_a_name_takes_over,
+    a_reset_keeps_the_name_where_another_has_that_of_the_code,
 }
 
 /// The same parameters as `tick`.
@@ -210,4 +211,18 @@ fn another_version_of_a_program_without_a_name_takes_over(lab: &Lab) {
     let client = open_as(&bench, "app", [one().times(9)]);
     let known = client.schedules().get("one").unwrap();
     assert_eq!((known.origin, known.times), (by("app", "").0, Some(9)));
+}
+
+fn a_reset_keeps_the_name_where_another_has_that_of_the_code(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let client = bench.open([every(MINUTE)]);
+    let schedules = client.schedules();
+    schedules.edit("tick", |edit| edit.rename("tock").every(HOUR)).unwrap();
+    schedules.add(every(2 * HOUR)).unwrap();
+    let reset = schedules.reset("tock").unwrap();
+    assert_eq!((&*reset.name, reset.edited.len()), ("tock", 0));
+    assert_eq!(reset.timing.unwrap().to_string(), "Every 1m");
+    assert_eq!(get(&client).timing.unwrap().to_string(), "Every 2h");
+    schedules.remove("tick").unwrap();
+    assert_eq!(schedules.reset("tock").unwrap().name, "tick");
 }
