@@ -24,6 +24,15 @@ crate::everywhere! {
     a_run_that_was_deleted_has_ended,
 }
 
+#[cfg(feature = "cron")]
+mod zoned {
+    use super::none_is_passed_over_where_jitters_reach_beyond_the_next_slot;
+
+    crate::everywhere! {
+        none_is_passed_over_where_jitters_reach_beyond_the_next_slot,
+    }
+}
+
 fn the_last_run_is_the_last_one_also_after_a_clock_that_was_ahead(lab: &Lab) {
     let bench = Bench::new(lab);
     let client = bench.open([every(MINUTE).enabled(false)]);
@@ -280,4 +289,32 @@ fn a_run_that_was_deleted_has_ended(lab: &Lab) {
     client.resume(&Scope::kind("tick")).unwrap();
     bench.advance(&client, MINUTE);
     assert_eq!(bench.log.len(), 1);
+}
+
+/// When clocks go forward, fixed times come nearer to each other than a jitter may be long.
+#[cfg(feature = "cron")]
+fn none_is_passed_over_where_jitters_reach_beyond_the_next_slot(lab: &Lab) {
+    let bench = Bench::new(lab);
+    lab.clock.set("2026-03-28T23:30:00Z".parse().unwrap());
+    let names: Vec<String> = (0..20).map(|number| format!("s{number}")).collect();
+    let make = |name: &String| {
+        let call = tick::with(name.as_str());
+        Schedule::cron(name, "45 1,2,3 * * *", call).zone("Europe/Berlin").jitter(HOUR).grace(HOUR)
+    };
+    let client = bench.open(names.iter().map(make));
+    // 01:45, 03:00, which stands for 02:45, and 03:45: then the first is due, and the others may be yet to come.
+    for minutes in [135, 20, 20, 20] {
+        lab.advance(&client, minutes * MINUTE);
+        let now = lab.now();
+        eventually("what is due is made", || {
+            lab.settle(&client);
+            let all = client.schedules().list("", 100).unwrap();
+            // With its whole jitter behind it, it is due.
+            let is_late = |it: &ScheduleRecord| it.next_at.is_some_and(|at| at.after(HOUR) <= now);
+            !all.iter().any(|it| it.open > 0 || is_late(it))
+        });
+    }
+    for it in client.schedules().list("", 100).unwrap() {
+        assert_eq!(it.runs + it.missed_slots + it.overlapped_slots, 3, "{}", it.name);
+    }
 }
