@@ -11,7 +11,7 @@ mod seed;
 use std::sync::Arc;
 
 pub(crate) use self::fire::{Fired, fire, next_due, run_now};
-pub(crate) use self::seed::{Program, Seed, seed, settle, store_new};
+pub(crate) use self::seed::{Program, Seed, revive, seed, settle, store_new};
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::record::{NewTask, Stored};
@@ -56,6 +56,8 @@ pub(crate) trait Agenda {
         known: &Known,
         size: usize,
     ) -> Result<Vec<Entry>, Error>;
+    /// Those that have no next slot, and may wait for the end of a task.
+    fn idle(&mut self) -> Result<Vec<Entry>, Error>;
     /// A number that changes with each change of a schedule, but for its firing.
     fn edition(&mut self) -> Result<i64, Error>;
     /// The slots of a schedule, newest first, from before this one on.

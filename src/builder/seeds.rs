@@ -46,8 +46,14 @@ impl Builder {
     }
 }
 
+/// Stores what code declares, if it says anything of schedules, and lets those go on that wait for nothing.
+pub(super) fn open(hub: &Hub, schedules: Option<Vec<Schedule>>) -> Result<(), Error> {
+    schedules.map_or(Ok(()), |schedules| store(hub, schedules))?;
+    calendar::revive(&*hub.backend, hub.clock.now())
+}
+
 /// Checks what code declares, and stores what is new of it.
-pub(super) fn store(hub: &Hub, schedules: Vec<Schedule>) -> Result<(), Error> {
+fn store(hub: &Hub, schedules: Vec<Schedule>) -> Result<(), Error> {
     if schedules.len() > SEEDS_MAX {
         let allowed = "at most 10000; add more while the program runs";
         let count = schedules.len();

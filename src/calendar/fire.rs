@@ -296,9 +296,8 @@ fn make(
         entry.standing.held = true;
         return Ok(());
     }
-    if let Some(last) = turn.last_missed {
-        note_missed(maker.agenda(), entry, (last, turn.missed), now)?;
-    }
+    turn.last_missed
+        .map_or(Ok(()), |last| note_missed(maker.agenda(), entry, (last, turn.missed), now))?;
     let open = still_open(maker.agenda(), entry.id, now)?;
     let mut around = Around { before: open, last: None };
     let overlap = terms.overlap.unwrap_or_default();
@@ -306,7 +305,7 @@ fn make(
         if maker.has_slot(entry.id, slot.at)? {
             continue;
         }
-        // Where it is refused, what came before is not made or counted again.
+        // Where it is refused, what came before is not counted again.
         entry.standing.next_at = Some(slot.at);
         let made = around.store(maker, now, (overlap, &slot), task, &mut into.ended)?;
         let follows = entry.standing.fired.last().and_then(|(_, last)| slots.after(*last));

@@ -135,6 +135,34 @@ fn has_stalled(agenda: &mut dyn Agenda, entry: &Entry) -> Result<bool, Error> {
     Ok(true)
 }
 
+/// Lets schedules go on that wait for the end of a task which has gone without a word, as somebody has deleted
+/// it in the file. Where there is none it only looks.
+pub(crate) fn revive(calendar: &(impl Calendar + ?Sized), now: Timestamp) -> Result<(), Error> {
+    let waiting = glance(calendar, |agenda| {
+        let mut waiting = Vec::new();
+        for entry in agenda.idle()? {
+            if !agenda.open_slots(entry.id)?.is_empty() && has_stalled(agenda, &entry)? {
+                waiting.push(entry.id);
+            }
+        }
+        Ok(waiting)
+    })?;
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    change(calendar, |maker| {
+        let agenda = maker.agenda();
+        for id in &waiting {
+            let Some(mut entry) = agenda.entry(*id)? else { continue };
+            if let (true, Ok((terms, slots))) = (has_stalled(agenda, &entry)?, entry.checked()) {
+                plan(agenda, &mut entry, (&terms, &slots), now)?;
+                agenda.update(&entry)?;
+            }
+        }
+        agenda.note_edition()
+    })
+}
+
 /// A name that no schedule has: this one, or with a number behind it.
 fn free_name(agenda: &mut dyn Agenda, name: &str) -> Result<String, Error> {
     let mut free = name.to_owned();

@@ -217,6 +217,28 @@ fn one_that_is_damaged_while_it_is_held_back_is_damaged_and_not_held_back() {
 }
 
 #[test]
+fn one_that_waits_for_a_task_which_has_gone_goes_on_with_the_next_program() {
+    Lab::each_way(|lab| {
+        let log = Log::default();
+        let plain = || lab.builder().register(tick).state(log.clone()).open().unwrap();
+        let client = plain();
+        client.pause(&litework::Scope::kind("tick")).unwrap();
+        let start = lab.now().after(SECOND).to_chrono();
+        let after = Schedule::after_finish("a", MINUTE, tick::with("a")).starting(start);
+        client.schedules().add(after).unwrap();
+        client.schedules().run_now("a").unwrap();
+        client.schedules().edit("a", |edit| edit.after_finish(HOUR, HOUR)).unwrap();
+        assert_eq!(client.schedules().get("a").unwrap().open, 1);
+        client.shutdown(SECOND).unwrap();
+        assert_eq!(change(lab, "DELETE FROM litework_task"), 1);
+        let client = plain();
+        let known = client.schedules().get("a").unwrap();
+        assert_eq!((known.open, known.state), (0, ScheduleState::Active));
+        assert!(known.next_at.is_some());
+    });
+}
+
+#[test]
 fn what_this_program_cannot_fire_stays_as_it_is_when_the_clock_is_set_back() {
     Lab::each_way(|lab| {
         let log = Log::default();

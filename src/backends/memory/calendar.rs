@@ -119,6 +119,12 @@ impl Agenda for Book {
         Ok(planned)
     }
 
+    fn idle(&mut self) -> Result<Vec<Entry>, Error> {
+        let is_idle =
+            |entry: &&Entry| entry.standing.next_at.is_none() && entry.orphaned_at.is_none();
+        Ok(self.schedules.all(is_idle))
+    }
+
     fn edition(&mut self) -> Result<i64, Error> {
         Ok(self.schedules.edition)
     }

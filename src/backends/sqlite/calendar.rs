@@ -36,6 +36,10 @@ pub(super) const NEXT_SLOT: &str = "SELECT due_at FROM litework_schedule \
 /// Served by `litework_schedule_program`.
 pub(super) const SEEDED_BY: &str = "SELECT id FROM litework_schedule WHERE program = ?1";
 
+/// Served by `litework_schedule_idle`.
+pub(super) const IDLE: &str = "SELECT * FROM litework_schedule \
+     WHERE next_at IS NULL AND orphaned_at IS NULL ORDER BY id";
+
 /// Served by the primary key of `litework_meta`.
 const EDITION: &str = "SELECT value FROM litework_meta WHERE name = 'schedules'";
 const NOTE_EDITION: &str = "INSERT INTO litework_meta (name, value) VALUES ('schedules', 1) \
@@ -270,6 +274,10 @@ impl<C: OnConnection> Agenda for C {
         planned.sort_by_key(|entry| (entry.standing.planned_at, entry.id));
         planned.truncate(size);
         Ok(planned)
+    }
+
+    fn idle(&mut self) -> Result<Vec<Entry>, Error> {
+        self.all(IDLE, [], entry)
     }
 
     fn edition(&mut self) -> Result<i64, Error> {

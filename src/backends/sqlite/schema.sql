@@ -210,6 +210,8 @@ CREATE INDEX litework_schedule_due     ON litework_schedule (kind, cron, due_at)
   WHERE due_at IS NOT NULL AND held = 0;
 CREATE INDEX litework_schedule_held    ON litework_schedule (kind, id)   WHERE held = 1;
 CREATE INDEX litework_schedule_planned ON litework_schedule (planned_at) WHERE planned_at IS NOT NULL;
+CREATE INDEX litework_schedule_idle    ON litework_schedule (id)
+  WHERE next_at IS NULL AND orphaned_at IS NULL;
 CREATE INDEX litework_schedule_program ON litework_schedule (program)    WHERE program IS NOT NULL;
 
 -- What became of the slots of schedules; kept apart from their tasks, which are pruned.
