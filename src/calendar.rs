@@ -11,7 +11,7 @@ mod seed;
 use std::sync::Arc;
 
 pub(crate) use self::fire::{Fired, fire, next_due, run_now};
-pub(crate) use self::seed::{Seed, seed, settle, store_new};
+pub(crate) use self::seed::{Program, Seed, revive, seed, settle, store_new};
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::record::{NewTask, Stored};
@@ -27,8 +27,6 @@ pub(crate) const SLICE: usize = 100;
 /// Which schedules a program may fire: those of the kinds that it knows, and of the timings that it can read.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
-    /// What the program is called.
-    pub(crate) program: Arc<str>,
     pub(crate) kinds: Arc<[Arc<str>]>,
     pub(crate) cron: bool,
 }
@@ -49,19 +47,23 @@ pub(crate) trait Agenda {
     fn next_due(&mut self, known: &Known) -> Result<Option<Timestamp>, Error>;
     /// Those that are due, the longest first.
     fn due(&mut self, now: Timestamp, known: &Known, size: usize) -> Result<Vec<Entry>, Error>;
-    /// Those of these that were held back by a pause, by their numbers, from after this one on.
+    /// Those of these that were held back, by their numbers, from after this one on.
     fn held(&mut self, after: i64, known: &Known, size: usize) -> Result<Vec<Entry>, Error>;
-    /// Those whose next slot was found at a moment after this one, of the timings that can be read.
+    /// Those of these whose next slot was found at a moment after this one.
     fn planned_after(
         &mut self,
         moment: Timestamp,
         known: &Known,
         size: usize,
     ) -> Result<Vec<Entry>, Error>;
+    /// Those that have no next slot, and may wait for the end of a task.
+    fn idle(&mut self) -> Result<Vec<Entry>, Error>;
     /// A number that changes with each change of a schedule, but for its firing.
     fn edition(&mut self) -> Result<i64, Error>;
     /// The slots of a schedule, newest first, from before this one on.
     fn slots(&mut self, id: i64, before: Timestamp, size: usize) -> Result<Vec<SlotRecord>, Error>;
+    /// Of those that made a task the one that was noted last, whatever the clock showed.
+    fn last_run(&mut self, id: i64) -> Result<Option<SlotRecord>, Error>;
     /// Its slots whose tasks have not ended, oldest first.
     fn open_slots(&mut self, id: i64) -> Result<Vec<OpenSlot>, Error>;
     /// Whether tasks of this queue or kind are not started.
@@ -93,7 +95,7 @@ pub(crate) trait Agenda {
         at: Timestamp,
         end: Option<(Timestamp, State)>,
     ) -> Result<(), Error>;
-    /// Forgets the oldest slots that are too many.
+    /// Forgets slots that are too many, those first that were noted first.
     fn trim_slots(&mut self, id: i64) -> Result<(), Error>;
 }
 
@@ -215,15 +217,8 @@ fn next_free(
     if !still_open(agenda, entry.id, now)?.is_empty() {
         return Ok(None);
     }
-    let last = agenda.slots(entry.id, Timestamp::MAX, 1)?.pop();
-    // A slot that made no task has ended all the same: as one that was skipped, or that nobody missed.
-    let without_task = |last: &SlotRecord| match last.kind {
-        SlotKind::Missed => State::Succeeded,
-        _ => State::Skipped,
-    };
-    let end = last.and_then(|last| {
-        Some((last.finished_at?, last.state.unwrap_or_else(|| without_task(&last))))
-    });
+    let last = agenda.last_run(entry.id)?;
+    let end = last.and_then(|last| Some((last.finished_at?, last.state?)));
     let after = end.map_or(now, |(at, state)| at.after(terms.pause_after(state)));
     // An end that lies ahead was told by a clock that was set back since.
     let latest =

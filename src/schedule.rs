@@ -225,13 +225,14 @@ impl Schedule {
         self.terms(|terms| terms.enabled = Some(enabled))
     }
 
-    /// No slot is before this moment; an interval is counted from it, and it is its first slot.
+    /// No slot is before this moment; an interval is counted from it, and it is its first slot. After the end,
+    /// or after the only slot there is, it is refused (`bad_schedule`, `never_fires`).
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
     pub fn starting(self, at: impl AsMoment) -> Self {
         self.terms(|terms| terms.starts_at = terms.moment(at.as_unix_millis()))
     }
 
-    /// No slot is after this moment.
+    /// No slot is after this moment. Before the first slot it is refused (`never_fires`), unless it has passed.
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
     pub fn ending(self, at: impl AsMoment) -> Self {
         self.terms(|terms| terms.ends_at = terms.moment(at.as_unix_millis()))
@@ -428,6 +429,7 @@ impl Terms {
         }
         let slots = self.slots(anchor)?;
         slots.check_gap(self.frequent)?;
+        slots.check_any(None)?;
         let place = |text: &str| text.to_owned();
         if let Some(text) = self.description.as_ref().filter(|it| it.len() > DESCRIPTION_BYTES_MAX)
         {
@@ -472,6 +474,7 @@ impl Terms {
                 terms.arguments.clone(),
                 terms.options.clone(),
                 terms.owner.clone(),
+                (terms.task_name.clone(), terms.tags.clone(), terms.meta.clone()),
                 terms.overlap,
                 terms.missed,
             )

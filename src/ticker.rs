@@ -36,11 +36,7 @@ pub(crate) struct Ticker {
 impl Hub {
     /// The schedules that this program may fire.
     pub(crate) fn known_schedules(&self) -> Known {
-        Known {
-            program: Arc::clone(&self.program),
-            kinds: self.catalog.names().collect(),
-            cron: cfg!(feature = "cron"),
-        }
+        Known { kinds: self.catalog.names().collect(), cron: cfg!(feature = "cron") }
     }
 
     fn schedule_kind(&self, entry: &Entry) -> Result<&Arc<Kind>, Error> {

@@ -16,9 +16,11 @@ use crate::timing::Slots;
 use std::time::Duration;
 
 /// Slots of one stretch that was missed are counted up to this many.
-const COUNTED_MAX: u64 = 1_000;
+pub(super) const COUNTED_MAX: u64 = 1_000;
 /// A transaction that has counted so many slots, one after the other, leaves the rest to the next.
 const COUNTED_SLICE: u64 = 2_000;
+/// Slots whose jitter is looked at, as it may be before them: two, and some more when clocks go forward.
+const NEAR_MAX: u32 = 16;
 /// A transaction that has made so many tasks leaves the rest to the next, also of one schedule.
 const TASKS_MAX: usize = 200;
 /// A clock that shows so much less than it did was set back; less is what clocks are put right by.
@@ -109,7 +111,7 @@ pub(crate) fn fire(
                 fired.held = entry.id;
             }
             apart(maker, now, &entry, &mut fired, &mut |maker, fired| {
-                fire_one(maker, now, (entry.clone(), known), &prepare, fired)
+                fire_one(maker, now, entry.clone(), &prepare, fired)
             })?;
         }
         // What is stuck comes again and again.
@@ -156,9 +158,27 @@ fn replan(agenda: &mut dyn Agenda, mut entry: Entry, now: Timestamp) -> Result<(
             };
             set_next(&mut entry, &terms, next, now);
         }
+        Err(error) if entry.is_foreign() => {
+            hold_back(agenda, &mut entry, &error)?;
+            entry.standing.planned_at = Some(now);
+        }
         Err(error) => damaged(&mut entry, &error.to_string(), now),
     }
     agenda.update_standing(&entry)
+}
+
+/// Another program may be able to: whoever looks next at what is held back tries it, and finds its slot anew.
+pub(super) fn hold_back(
+    agenda: &mut dyn Agenda,
+    entry: &mut Entry,
+    error: &Error,
+) -> Result<(), Error> {
+    if entry.standing.held {
+        return Ok(());
+    }
+    tracing::warn!(schedule = entry.name, %error, "a schedule is left to a program that can make its call");
+    entry.standing.held = true;
+    agenda.note_edition()
 }
 
 fn damaged(entry: &mut Entry, error: &str, now: Timestamp) {
@@ -202,11 +222,18 @@ fn turn(
     let mut due = if slots.are_free() {
         vec![first]
     } else {
-        // One more, as the last may have its jitter before it.
-        slots.newest(first, now, most as usize + 1)
+        let jitter =
+            i64::try_from(terms.jitter.unwrap_or_default().as_millis()).unwrap_or(i64::MAX);
+        let before = Timestamp::clamped(now.as_millis().saturating_sub(jitter).saturating_sub(1));
+        let since = slots.after(before).unwrap_or(first);
+        // So many more as may have their jitter before them. When clocks go forward these are several.
+        let near = slots.count(first.max(since), now, NEAR_MAX.into()).min(NEAR_MAX.into());
+        slots.newest(first, now, most as usize + usize::try_from(near).unwrap_or_default())
     };
-    let waits = due.iter().filter(|slot| !is_due(slot)).count() as u64;
-    due.retain(is_due);
+    // One that is yet to come keeps those after it waiting, so that none is passed over.
+    let begun = due.iter().position(|slot| !is_due(slot)).unwrap_or(due.len());
+    let waits = (due.len() - begun) as u64;
+    due.truncate(begun);
     let newest = *due.last()?;
     let (passed, counted) = if slots.are_free() {
         (1, 0)
@@ -250,32 +277,21 @@ fn last_before(slots: &Slots, first: Timestamp, slot: Timestamp) -> Option<Times
 fn fire_one(
     maker: &mut dyn Maker,
     now: Timestamp,
-    (mut entry, known): (Entry, &Known),
+    mut entry: Entry,
     prepare: Prepare<'_>,
     into: &mut Fired,
 ) -> Result<(), Error> {
     let before = entry.clone();
     let fired = match (&entry.standing.damage, entry.checked()) {
         (Some(damage), _) => Err(Refused::Unusable(damage.clone())),
+        (None, Err(error)) if entry.is_foreign() => Err(Refused::Here(error)),
         (None, Err(error)) => Err(Refused::Unusable(error.to_string())),
         (None, Ok((terms, slots))) => make(maker, now, &mut entry, (&terms, &slots), prepare, into),
     };
     match fired {
         Ok(()) => {}
         Err(Refused::Unusable(error)) => damaged(&mut entry, &error, now),
-        Err(Refused::Call(error))
-            if entry.program.as_ref().is_none_or(|of| **of == *known.program) =>
-        {
-            damaged(&mut entry, &error.to_string(), now);
-        }
-        Err(Refused::Call(error)) => {
-            // Its own program may be able to.
-            tracing::warn!(schedule = entry.name, %error, "a schedule is left to the program that declares it");
-            if !entry.standing.held {
-                entry.standing.held = true;
-                maker.note_edition()?;
-            }
-        }
+        Err(Refused::Here(error)) => hold_back(maker.agenda(), &mut entry, &error)?,
         Err(Refused::All(error)) => return Err(error),
     }
     if entry == before { Ok(()) } else { maker.update_standing(&entry) }
@@ -285,8 +301,8 @@ fn fire_one(
 enum Refused {
     /// What is stored of it cannot be used.
     Unusable(String),
-    /// Its call was refused here.
-    Call(Error),
+    /// It cannot be read, or its call not be made, by this program.
+    Here(Error),
     /// The whole transaction has failed.
     All(Error),
 }
@@ -326,19 +342,20 @@ fn make(
     let mut tasks = Vec::with_capacity(turn.run.len());
     for at in &turn.run {
         let slot = slot(*at, entry);
-        tasks.push((slot.clone(), prepare(entry, terms, slot).map_err(Refused::Call)?));
+        tasks.push((slot.clone(), prepare(entry, terms, slot).map_err(Refused::Here)?));
     }
     let (queue, kind) = if let Some((_, task)) = tasks.first() {
         (task.queue.clone(), task.kind.clone())
     } else {
-        let task = prepare(entry, terms, slot(turn.newest, entry)).map_err(Refused::Call)?;
+        let task = prepare(entry, terms, slot(turn.newest, entry)).map_err(Refused::Here)?;
         (task.queue, task.kind)
     };
     if maker.is_paused(&queue, &kind)? {
         entry.standing.held = true;
         return Ok(());
     }
-    note_missed(maker.agenda(), entry, &turn, now)?;
+    turn.last_missed
+        .map_or(Ok(()), |last| note_missed(maker.agenda(), entry, (last, turn.missed), now))?;
     let open = still_open(maker.agenda(), entry.id, now)?;
     let all = matches!(terms.missed, Some(Missed::All { .. }));
     let mut around = Around { before: open, last: None, all };
@@ -347,9 +364,11 @@ fn make(
         if maker.has_slot(entry.id, slot.at)? {
             continue;
         }
+        // Where it is refused, what came before is not counted again.
+        entry.standing.next_at = Some(slot.at);
+        let made = around.store(maker, now, (overlap, &slot), task, &mut into.ended)?;
         let follows = entry.standing.fired.last().and_then(|(_, last)| slots.after(*last));
         entry.standing.note_fired(slot.at, follows == Some(slot.at));
-        let made = around.store(maker, now, (overlap, &slot), task, &mut into.ended)?;
         entry.standing.runs += u64::from(!made.overlapped);
         entry.standing.overlapped += u64::from(made.overlapped);
         into.stored.extend(made.stored);
@@ -387,18 +406,18 @@ fn next_after(
     Ok(next.and_then(|at| slots.free(Some(at).filter(is_later).unwrap_or(after_pause))))
 }
 
-fn note_missed(
+/// Notes so many slots that were missed, and the last of them.
+pub(super) fn note_missed(
     agenda: &mut dyn Agenda,
     entry: &mut Entry,
-    turn: &Turn,
+    (last, count): (Timestamp, u64),
     now: Timestamp,
 ) -> Result<(), Error> {
-    let Some(at) = turn.last_missed else { return Ok(()) };
-    entry.standing.missed = entry.standing.missed.saturating_add(turn.missed);
-    if agenda.has_slot(entry.id, at)? {
+    entry.standing.missed = entry.standing.missed.saturating_add(count);
+    if agenda.has_slot(entry.id, last)? {
         return Ok(());
     }
-    agenda.put_slot(entry.id, &passed(SlotKind::Missed, at, turn.missed, now))
+    agenda.put_slot(entry.id, &passed(SlotKind::Missed, last, count, now))
 }
 
 /// The tasks of a schedule that have not ended, while it fires.
@@ -482,7 +501,7 @@ impl Around {
                 (Some(stored), Some(id))
             }
             Err(error) if maker.is_lost() => return Err(Refused::All(error)),
-            Err(error) => return Err(Refused::Call(error)),
+            Err(error) => return Err(Refused::Here(error)),
         };
         let overlapped = skipped || stored.is_none();
         if overlapped {

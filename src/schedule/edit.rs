@@ -199,6 +199,9 @@ impl ScheduleEdit {
 
     /// Changes what people say of a stored schedule; nothing of its range is checked here.
     pub(crate) fn apply(self, entry: &mut Entry, now: Timestamp) -> Result<(), Error> {
+        // What no one here can read would make it stay useless whatever is edited.
+        let mut edits = entry.readable_edits();
+        entry.edits = Value::Object(edits.clone()).to_string();
         let old = entry.terms().unwrap_or_default();
         if let Some(ms) = self.terms.bad_moment {
             Due::At(ms).moment(Timestamp::MIN)?;
@@ -219,7 +222,6 @@ impl ScheduleEdit {
             }
             terms.arguments = Some(arguments);
         }
-        let mut edits = entry.edits().unwrap_or_default();
         for (key, value) in terms.object() {
             match (value, edits.get_mut(&key)) {
                 (Value::Object(more), Some(Value::Object(known))) if key == "options" => {

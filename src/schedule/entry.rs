@@ -39,8 +39,8 @@ pub enum Origin {
 pub enum ScheduleState {
     /// It fires, or waits for the end of its run.
     Active,
-    /// Its queue or its kind is paused: what it misses until that ends is treated like any slot that was
-    /// missed.
+    /// Its queue or its kind is paused, or no program that is there can make its call: what it misses until
+    /// that ends is treated like any slot that was missed.
     Paused,
     /// Somebody has switched it off, or its code does.
     Disabled,
@@ -109,7 +109,7 @@ pub(crate) struct Standing {
     pub(crate) next_at: Option<Timestamp>,
     /// When that is to be made a task: with its jitter.
     pub(crate) due_at: Option<Timestamp>,
-    /// It was due while its queue or kind was paused.
+    /// It was due while its queue or kind was paused, or nobody could make its call.
     pub(crate) held: bool,
     /// When the next slot was found: a clock that shows less was set back since.
     pub(crate) planned_at: Option<Timestamp>,
@@ -205,7 +205,7 @@ pub(crate) struct Entry {
     pub(crate) code: Option<String>,
     /// What people say, likewise; `null` takes back what code says.
     pub(crate) edits: String,
-    /// Counts the changes of its timing.
+    /// Counts the changes of its timing and of its calls.
     pub(crate) generation: i64,
     pub(crate) created_at: Timestamp,
     pub(crate) edited_at: Option<Timestamp>,
@@ -280,6 +280,30 @@ impl Entry {
         object("what was edited", &self.edits)
     }
 
+    /// What people say that this program can read, key by key.
+    pub(crate) fn readable_edits(&self) -> Map<String, Value> {
+        let reads = |key: &str, value: &Value| {
+            let alone = Map::from_iter([(key.to_owned(), value.clone())]);
+            value.is_null() || serde_json::from_value::<Terms>(Value::Object(alone)).is_ok()
+        };
+        let in_options = |(key, value): &(String, Value)| {
+            let alone = Map::from_iter([(key.clone(), value.clone())]);
+            reads(OPTIONS, &Value::Object(alone)) || value.is_null()
+        };
+        let mut edits = self.edits().unwrap_or_default();
+        if let Some(Value::Object(options)) = edits.get_mut(OPTIONS) {
+            *options = std::mem::take(options).into_iter().filter(in_options).collect();
+        }
+        edits.retain(|key, value| {
+            let is_readable = reads(key, value);
+            if !is_readable {
+                tracing::warn!(schedule = self.name, key, %value, "what cannot be read was taken out of an edited schedule");
+            }
+            is_readable
+        });
+        edits
+    }
+
     /// What holds.
     pub(crate) fn terms(&self) -> Result<Terms, Error> {
         let all = merged(&self.code()?, &self.edits()?);
@@ -296,10 +320,20 @@ impl Entry {
         Ok((terms, slots))
     }
 
+    /// Whether what is stored of it is whole, but not for this program to read: another version has stored
+    /// what this one does not know, or it was built without the zone, or without expressions.
+    pub(crate) fn is_foreign(&self) -> bool {
+        let is_whole = self.code().is_ok() && self.edits().is_ok();
+        let Ok(terms) = self.terms() else { return is_whole };
+        let slots = terms.slots(self.created_at);
+        slots.is_err_and(|error| matches!(error.code(), "unknown_zone" | "unsupported"))
+    }
+
     /// It does not fire any more, as it cannot be used.
     pub(crate) fn damage(&mut self, error: &str) {
         self.standing.next_at = None;
         self.standing.due_at = None;
+        self.standing.held = false;
         self.standing.damage = Some(error.to_owned());
     }
 
@@ -327,7 +361,7 @@ impl Entry {
         let terms = self.terms();
         let mut state = self.state(terms.as_ref().ok());
         let damage = self.standing.damage.clone();
-        let damage = damage.or_else(|| terms.as_ref().err().map(ToString::to_string));
+        let damage = damage.or_else(|| self.checked().err().map(|error| error.to_string()));
         let terms = terms.unwrap_or_default();
         // It has its next slot when its run has ended.
         let follows = matches!(terms.timing, Some(Timing::AfterFinish { .. }));
@@ -388,7 +422,7 @@ pub struct ScheduleRecord {
     pub kind: String,
     /// Whether it fires.
     pub state: ScheduleState,
-    /// Why it cannot be used, if it cannot.
+    /// Why it cannot be used, or not by this program, if it cannot.
     pub damage: Option<String>,
     /// Who has made it.
     pub origin: Origin,
@@ -438,7 +472,7 @@ pub struct ScheduleRecord {
     pub edited: Vec<Edited>,
     /// When somebody last changed it.
     pub edited_at: Option<Timestamp>,
-    /// Grows with each change of its timing.
+    /// Grows with each change of its timing or of its calls.
     pub generation: u64,
     /// When it was stored.
     pub created_at: Timestamp,

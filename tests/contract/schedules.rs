@@ -11,6 +11,9 @@ use litework::{
 
 use crate::common::{Gate, Lab, Log, eventually};
 
+mod owners;
+mod past;
+
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
 pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);

@@ -1,5 +1,6 @@
 //! Enqueue and finish: schedules and their slots. What becomes of them is decided in `calendar`.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::{Book, Memory};
@@ -18,10 +19,18 @@ use crate::time::Timestamp;
 #[derive(Default)]
 pub(super) struct Schedules {
     entries: BTreeMap<i64, Entry>,
-    slots: BTreeMap<(i64, Timestamp), SlotRecord>,
+    slots: BTreeMap<(i64, Timestamp), Noted>,
     edition: i64,
+    /// Of the slots that were noted, the last.
+    noted: u64,
     /// The newest number that was given.
     newest: i64,
+}
+
+/// A slot, and as which of all it was noted.
+struct Noted {
+    number: u64,
+    slot: SlotRecord,
 }
 
 impl Schedules {
@@ -31,6 +40,10 @@ impl Schedules {
 
     fn all(&self, is: impl Fn(&&Entry) -> bool) -> Vec<Entry> {
         self.entries.values().filter(is).cloned().collect()
+    }
+
+    fn slots_of(&self, id: i64) -> impl DoubleEndedIterator<Item = &Noted> {
+        self.slots.range((id, Timestamp::MIN)..=(id, Timestamp::MAX)).map(|(_, noted)| noted)
     }
 
     pub(super) fn note_edition(&mut self) {
@@ -101,11 +114,17 @@ impl Agenda for Book {
     ) -> Result<Vec<Entry>, Error> {
         let mut planned = self.schedules.all(|entry| {
             let is_after = entry.standing.planned_at.is_some_and(|at| at > moment);
-            is_after && (known.cron || !entry.cron)
+            is_after && is_readable(entry, known)
         });
         planned.sort_by_key(|entry| entry.standing.planned_at);
         planned.truncate(size);
         Ok(planned)
+    }
+
+    fn idle(&mut self) -> Result<Vec<Entry>, Error> {
+        let is_idle =
+            |entry: &&Entry| entry.standing.next_at.is_none() && entry.orphaned_at.is_none();
+        Ok(self.schedules.all(is_idle))
     }
 
     fn edition(&mut self) -> Result<i64, Error> {
@@ -114,13 +133,20 @@ impl Agenda for Book {
 
     fn slots(&mut self, id: i64, before: Timestamp, size: usize) -> Result<Vec<SlotRecord>, Error> {
         let slots = self.schedules.slots.range((id, Timestamp::MIN)..(id, before)).rev();
-        Ok(slots.take(size).map(|(_, slot)| slot.clone()).collect())
+        Ok(slots.take(size).map(|(_, noted)| noted.slot.clone()).collect())
+    }
+
+    fn last_run(&mut self, id: i64) -> Result<Option<SlotRecord>, Error> {
+        let made =
+            |noted: &&Noted| !matches!(noted.slot.kind, SlotKind::Missed | SlotKind::Overlap);
+        let last = self.schedules.slots_of(id).filter(made).max_by_key(|noted| noted.number);
+        Ok(last.map(|noted| noted.slot.clone()))
     }
 
     fn open_slots(&mut self, id: i64) -> Result<Vec<OpenSlot>, Error> {
-        let slots = self.schedules.slots.range((id, Timestamp::MIN)..=(id, Timestamp::MAX));
-        let open = slots.filter(|(_, slot)| slot.finished_at.is_none());
-        Ok(open.filter_map(|(_, slot)| Some(OpenSlot { at: slot.at, task: slot.task? })).collect())
+        let slots = self.schedules.slots_of(id).map(|noted| &noted.slot);
+        let open = slots.filter(|slot| slot.finished_at.is_none());
+        Ok(open.filter_map(|slot| Some(OpenSlot { at: slot.at, task: slot.task? })).collect())
     }
 
     fn is_paused(&mut self, queue: &str, kind: &str) -> Result<bool, Error> {
@@ -170,11 +196,13 @@ impl Agenda for Book {
 
     fn has_slot(&mut self, id: i64, at: Timestamp) -> Result<bool, Error> {
         let slot = self.schedules.slots.get(&(id, at));
-        Ok(slot.is_some_and(|slot| slot.kind != SlotKind::Missed))
+        Ok(slot.is_some_and(|noted| noted.slot.kind != SlotKind::Missed))
     }
 
     fn put_slot(&mut self, id: i64, slot: &SlotRecord) -> Result<(), Error> {
-        self.schedules.slots.insert((id, slot.at), slot.clone());
+        self.schedules.noted += 1;
+        let noted = Noted { number: self.schedules.noted, slot: slot.clone() };
+        self.schedules.slots.insert((id, slot.at), noted);
         Ok(())
     }
 
@@ -184,18 +212,20 @@ impl Agenda for Book {
         at: Timestamp,
         end: Option<(Timestamp, State)>,
     ) -> Result<(), Error> {
-        if let Some(slot) = self.schedules.slots.get_mut(&(id, at)) {
-            (slot.finished_at, slot.state) = end.unzip();
+        if let Some(noted) = self.schedules.slots.get_mut(&(id, at)) {
+            (noted.slot.finished_at, noted.slot.state) = end.unzip();
         }
         Ok(())
     }
 
     fn trim_slots(&mut self, id: i64) -> Result<(), Error> {
-        let slots = self.schedules.slots.range((id, Timestamp::MIN)..=(id, Timestamp::MAX)).rev();
-        let old = slots.skip(SLOTS_KEPT).filter(|(_, slot)| slot.finished_at.is_some());
-        let old: Vec<_> = old.map(|(key, _)| *key).collect();
-        for key in old {
-            self.schedules.slots.remove(&key);
+        let mut slots: Vec<&Noted> = self.schedules.slots_of(id).collect();
+        slots.sort_by_key(|noted| Reverse(noted.number));
+        let old = slots.into_iter().skip(SLOTS_KEPT).map(|noted| &noted.slot);
+        let old: Vec<_> =
+            old.filter(|slot| slot.finished_at.is_some()).map(|slot| slot.at).collect();
+        for at in old {
+            self.schedules.slots.remove(&(id, at));
         }
         Ok(())
     }

@@ -27,7 +27,7 @@ pub(super) const DUE_SLOTS: &str = "SELECT due_at, id FROM litework_schedule WHE
 pub(super) const HELD_BACK: &str = "SELECT * FROM litework_schedule WHERE kind = ?1 AND held = 1 AND id > ?2 AND cron <= ?3 ORDER BY id LIMIT +?4";
 /// Served by `litework_schedule_planned`.
 pub(super) const PLANNED_AFTER: &str = "SELECT * FROM litework_schedule \
-     WHERE planned_at > ?1 AND cron <= ?2 ORDER BY planned_at LIMIT +?3";
+     WHERE planned_at > ?1 AND cron <= ?2 AND kind = ?4 ORDER BY planned_at LIMIT +?3";
 
 /// Served by `litework_schedule_due`.
 pub(super) const NEXT_SLOT: &str = "SELECT due_at FROM litework_schedule \
@@ -35,6 +35,10 @@ pub(super) const NEXT_SLOT: &str = "SELECT due_at FROM litework_schedule \
 
 /// Served by `litework_schedule_program`.
 pub(super) const SEEDED_BY: &str = "SELECT id FROM litework_schedule WHERE program = ?1";
+
+/// Served by `litework_schedule_idle`.
+pub(super) const IDLE: &str = "SELECT * FROM litework_schedule \
+     WHERE next_at IS NULL AND orphaned_at IS NULL ORDER BY id";
 
 /// Served by the primary key of `litework_meta`.
 const EDITION: &str = "SELECT value FROM litework_meta WHERE name = 'schedules'";
@@ -52,33 +56,36 @@ const UPDATE_STANDING: &str = "UPDATE litework_schedule SET next_at = ?2, due_at
      WHERE id = ?1";
 /// Served by the primary key.
 const REMOVE: &str = "DELETE FROM litework_schedule WHERE id = ?1";
-/// Served by the primary key.
+/// Served by the unique index of slots.
 const REMOVE_SLOTS: &str = "DELETE FROM litework_slot WHERE schedule = ?1";
 
-/// Served by the primary key, backwards.
+/// Served by the unique index of slots, backwards.
 pub(super) const SLOTS: &str = "SELECT at, kind, count, fired_at, task, tag, state, finished_at \
      FROM litework_slot WHERE schedule = ?1 AND at < ?2 ORDER BY at DESC LIMIT +?3";
-/// Served by the primary key: few slots of a schedule are kept.
+/// Served by `litework_slot_order`, backwards.
+pub(super) const LAST: &str = "SELECT at, kind, count, fired_at, task, tag, state, finished_at \
+     FROM litework_slot WHERE schedule = ?1 AND kind NOT IN ('missed', 'overlap') ORDER BY id DESC LIMIT 1";
+/// Served by the unique index of slots: few of a schedule are kept.
 pub(super) const OPEN: &str = "SELECT at, task, tag FROM litework_slot \
      WHERE schedule = ?1 AND finished_at IS NULL AND task IS NOT NULL AND tag IS NOT NULL ORDER BY at";
-/// Served by the primary key.
+/// Served by the unique index of slots.
 const HAS_SLOT: &str =
     "SELECT 1 FROM litework_slot WHERE schedule = ?1 AND at = ?2 AND kind <> 'missed'";
-/// Served by the primary key.
+/// Served by the unique index of slots.
 const NOT_MISSED: &str =
     "DELETE FROM litework_slot WHERE schedule = ?1 AND at = ?2 AND kind = 'missed'";
 const PUT_SLOT: &str = "INSERT INTO litework_slot \
      (schedule, at, kind, count, fired_at, task, tag, state, finished_at) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-/// Served by the primary key.
+/// Served by the unique index of slots.
 const END_SLOT: &str =
     "UPDATE litework_slot SET finished_at = ?3, state = ?4 WHERE schedule = ?1 AND at = ?2";
-/// The first that is too many. Served by the primary key, backwards.
-pub(super) const OLD: &str = "SELECT at FROM litework_slot WHERE schedule = ?1 \
-     ORDER BY at DESC LIMIT 1 OFFSET ?2";
-/// Served by the primary key.
+/// The first that is too many. Served by `litework_slot_order`, backwards.
+pub(super) const OLD: &str = "SELECT id FROM litework_slot WHERE schedule = ?1 \
+     ORDER BY id DESC LIMIT 1 OFFSET ?2";
+/// Served by `litework_slot_order`.
 pub(super) const TRIM: &str = "DELETE FROM litework_slot \
-     WHERE schedule = ?1 AND at <= ?2 AND finished_at IS NOT NULL";
+     WHERE schedule = ?1 AND id <= ?2 AND finished_at IS NOT NULL";
 
 /// Served by the primary key of the rules.
 const IS_PAUSED: &str = "SELECT EXISTS (SELECT 1 FROM litework_rule \
@@ -271,7 +278,18 @@ impl<C: OnConnection> Agenda for C {
         known: &Known,
         size: usize,
     ) -> Result<Vec<Entry>, Error> {
-        self.all(PLANNED_AFTER, (moment.as_millis(), known.cron, number(size)), entry)
+        let mut planned = Vec::new();
+        for kind in &*known.kinds {
+            let values = (moment.as_millis(), known.cron, number(size), kind);
+            planned.extend(self.all(PLANNED_AFTER, values, entry)?);
+        }
+        planned.sort_by_key(|entry| (entry.standing.planned_at, entry.id));
+        planned.truncate(size);
+        Ok(planned)
+    }
+
+    fn idle(&mut self) -> Result<Vec<Entry>, Error> {
+        self.all(IDLE, [], entry)
     }
 
     fn edition(&mut self) -> Result<i64, Error> {
@@ -280,6 +298,10 @@ impl<C: OnConnection> Agenda for C {
 
     fn slots(&mut self, id: i64, before: Timestamp, size: usize) -> Result<Vec<SlotRecord>, Error> {
         self.all(SLOTS, (id, before.as_millis(), number(size)), slot)
+    }
+
+    fn last_run(&mut self, id: i64) -> Result<Option<SlotRecord>, Error> {
+        self.one(LAST, [id], slot)
     }
 
     fn open_slots(&mut self, id: i64) -> Result<Vec<OpenSlot>, Error> {
