@@ -19,8 +19,9 @@ use std::time::Duration;
 pub(super) const COUNTED_MAX: u64 = 1_000;
 /// A transaction that has counted so many slots, one after the other, leaves the rest to the next.
 const COUNTED_SLICE: u64 = 2_000;
-/// Slots whose jitter is looked at, as it may be before them: two, and some more when clocks go forward.
-const NEAR_MAX: u32 = 16;
+/// Slots that may have their jitter before them, at most: a jitter is no longer than from one slot to the next,
+/// but when clocks go forward some fixed times come nearer to each other.
+const NEAR_MAX: usize = 16;
 /// A transaction that has made so many tasks leaves the rest to the next, also of one schedule.
 const TASKS_MAX: usize = 200;
 /// A clock that shows so much less than it did was set back; less is what clocks are put right by.
@@ -222,13 +223,8 @@ fn turn(
     let mut due = if slots.are_free() {
         vec![first]
     } else {
-        let jitter =
-            i64::try_from(terms.jitter.unwrap_or_default().as_millis()).unwrap_or(i64::MAX);
-        let before = Timestamp::clamped(now.as_millis().saturating_sub(jitter).saturating_sub(1));
-        let since = slots.after(before).unwrap_or(first);
-        // So many more as may have their jitter before them. When clocks go forward these are several.
-        let near = slots.count(first.max(since), now, NEAR_MAX.into()).min(NEAR_MAX.into());
-        slots.newest(first, now, most as usize + usize::try_from(near).unwrap_or_default())
+        // Some more, as the last may have their jitter before them.
+        slots.newest(first, now, most as usize + NEAR_MAX)
     };
     // One that is yet to come keeps those after it waiting, so that none is passed over.
     let begun = due.iter().position(|slot| !is_due(slot)).unwrap_or(due.len());

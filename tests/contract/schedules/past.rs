@@ -94,8 +94,10 @@ fn a_pause_counts_from_the_last_run_also_after_a_clock_that_was_ahead(lab: &Lab)
     assert_eq!(edited.next_at, Some(ended.after(2 * HOUR)));
 }
 
+type Edit = fn(ScheduleEdit) -> ScheduleEdit;
+
 /// Schedules of which nearly all have a jitter, at their first slot.
-fn jittered(bench: &Bench<'_>, edit: fn(ScheduleEdit) -> ScheduleEdit) {
+fn jittered(bench: &Bench<'_>, edit: Edit) {
     let names = ["a", "b", "c", "d", "e"];
     let make =
         |name: &str| Schedule::every(name, HOUR, tick::with(name)).jitter(HOUR / 2).grace(HOUR);
@@ -121,7 +123,7 @@ fn jittered(bench: &Bench<'_>, edit: fn(ScheduleEdit) -> ScheduleEdit) {
 
 fn a_slot_within_its_jitter_is_kept_by_an_edit(lab: &Lab) {
     for edit in [
-        (|edit| edit.priority(3)) as fn(ScheduleEdit) -> ScheduleEdit,
+        (|edit| edit.priority(3)) as Edit,
         |edit| edit.jitter(20 * MINUTE),
         |edit| edit.every(HOUR / 2),
     ] {
@@ -206,7 +208,6 @@ fn the_generation_grows_with_each_change_of_what_is_made(lab: &Lab) {
     let bench = Bench::new(lab);
     let client = bench.open([every(HOUR)]);
     let mut generation = get(&client).generation;
-    type Edit = fn(ScheduleEdit) -> ScheduleEdit;
     let edits: [(Edit, u64); 8] = [
         (|edit| edit.every(MINUTE), 1),
         (|edit| edit.argument("word", "u"), 1),
