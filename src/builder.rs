@@ -579,9 +579,7 @@ impl Builder {
         hub.backend.rescue(hub.clock.now(), 0).map_err(Error::of_open)?;
         hub.backend.declare(&self.declared(&hub.catalog)).map_err(Error::of_open)?;
         hub.backend.open_gates(hub.clock.now()).map_err(Error::of_open)?;
-        if let Some(schedules) = schedules {
-            seeds::store(&hub, schedules).map_err(Error::of_open)?;
-        }
+        seeds::open(&hub, schedules).map_err(Error::of_open)?;
         self.start(&hub, registry).map_err(Error::of_open)?;
         if mode != Mode::Pool {
             intake::take_at_open(&hub).map_err(Error::of_open)?;

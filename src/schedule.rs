@@ -55,7 +55,9 @@ pub enum Missed {
     /// The last of them runs, late; the others are counted.
     #[default]
     Last,
-    /// They run, late, the oldest first.
+    /// They run, late, the oldest first. Unless they may run beside each other ([`Overlap::Allow`]), each waits
+    /// for the one before, and the first of them for a task that has not ended, as after a crash: it is not
+    /// skipped, and that task is only cancelled where [`Overlap::CancelRunning`] says so.
     #[non_exhaustive]
     All {
         /// The newest so many, 1 to 1,000.
@@ -87,10 +89,11 @@ impl Missed {
 pub enum Overlap {
     /// Its task runs beside that one.
     Allow,
-    /// Its task is skipped: it ends as `skipped` with the reason `overlap`.
+    /// Its task is skipped: it ends as `skipped` with the reason `overlap`. Not so late ones of [`Missed::All`].
     #[default]
     Skip,
-    /// Its task waits for the end of that one, as long as no other does; the next are skipped.
+    /// Its task waits for the end of that one, as long as no other does; the next are skipped. One that has
+    /// begun, and waits for its next attempt, is waited for; one that has yet to begin is the one that waits.
     BufferOne,
     /// That one is cancelled, with the reason `overlap` if it has not started, and the new task starts when it
     /// has ended.
@@ -240,13 +243,14 @@ impl Schedule {
         self.terms(|terms| terms.enabled = Some(enabled))
     }
 
-    /// No slot is before this moment; an interval is counted from it, and it is its first slot.
+    /// No slot is before this moment; an interval is counted from it, and it is its first slot. After the end,
+    /// or after the only slot there is, it is refused (`bad_schedule`, `never_fires`).
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
     pub fn starting(self, at: impl AsMoment) -> Self {
         self.terms(|terms| terms.starts_at = terms.moment(at.as_unix_millis()))
     }
 
-    /// No slot is after this moment.
+    /// No slot is after this moment. Before the first slot it is refused (`never_fires`), unless it has passed.
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
     pub fn ending(self, at: impl AsMoment) -> Self {
         self.terms(|terms| terms.ends_at = terms.moment(at.as_unix_millis()))
@@ -464,6 +468,7 @@ impl Terms {
         }
         let slots = self.slots(anchor)?;
         slots.check_gap(self.frequent)?;
+        slots.check_any(None)?;
         let place = |text: &str| text.to_owned();
         if let Some(text) = self.description.as_ref().filter(|it| it.len() > DESCRIPTION_BYTES_MAX)
         {
@@ -505,6 +510,7 @@ impl Terms {
                 terms.arguments.clone(),
                 terms.options.clone(),
                 terms.owner.clone(),
+                (terms.task_name.clone(), terms.tags.clone(), terms.meta.clone()),
                 terms.overlap,
                 terms.missed,
             )

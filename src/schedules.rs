@@ -100,9 +100,7 @@ fn found<S: AsRef<str>>(agenda: &mut dyn Agenda, names: &[S]) -> Result<Vec<Entr
 }
 
 fn record(agenda: &mut dyn Agenda, entry: Entry) -> Result<ScheduleRecord, Error> {
-    let slots = agenda.slots(entry.id, Timestamp::MAX, crate::schedule::SLOTS_KEPT)?;
-    let made = |slot: &SlotRecord| slot.kind != SlotKind::Missed && slot.kind != SlotKind::Overlap;
-    let last = slots.into_iter().filter(made).max_by_key(|slot| slot.fired_at);
+    let last = agenda.last_run(entry.id)?;
     let open = agenda.open_slots(entry.id)?.len();
     Ok(entry.into_record(last, open))
 }
@@ -235,22 +233,27 @@ impl Schedules<'_> {
     ) -> Result<ScheduleRecord, Error> {
         let mut edit = Some(change(ScheduleEdit::default()));
         let now = self.now();
-        self.revise(name, now, |entry| edit.take().map_or(Ok(()), |edit| edit.apply(entry, now)))
+        self.revise(name, now, |_agenda, entry| {
+            edit.take().map_or(Ok(()), |edit| edit.apply(entry, now))
+        })
     }
 
-    /// Takes back what people have changed of a schedule that code declares.
+    /// Takes back what people have changed of a schedule that code declares, also its name; where another one
+    /// has that by now, it keeps the one it has.
     ///
     /// # Errors
     /// Those of [`Schedules::edit`]; `unsupported` for one that no code declares.
     pub fn reset(&self, name: &str) -> Result<ScheduleRecord, Error> {
-        self.revise(name, self.now(), |entry| {
+        self.revise(name, self.now(), |agenda, entry| {
             if entry.code.is_none() {
                 let allowed = "one that code declares; this one is as it was added and edited";
                 return Err(Error::invalid("unsupported", "schedule to reset", name, allowed));
             }
             "{}".clone_into(&mut entry.edits);
             entry.edited_at = None;
-            if let Some(seed) = &entry.seed {
+            if let Some(seed) = &entry.seed
+                && agenda.named(seed)?.is_none()
+            {
                 entry.name.clone_from(seed);
             }
             Ok(())
@@ -391,14 +394,14 @@ impl Schedules<'_> {
         &self,
         name: &str,
         now: Timestamp,
-        mut change: impl FnMut(&mut Entry) -> Result<(), Error>,
+        mut change: impl FnMut(&mut dyn Agenda, &mut Entry) -> Result<(), Error>,
     ) -> Result<ScheduleRecord, Error> {
         self.client.check_open()?;
         self.changed(|maker| {
             let agenda = maker.agenda();
             let mut entry = named(agenda, name)?;
             let before = entry.clone();
-            change(&mut entry)?;
+            change(agenda, &mut entry)?;
             if entry.name != name && agenda.named(&entry.name)?.is_some() {
                 return Err(taken(&entry.name));
             }
@@ -427,9 +430,9 @@ impl Schedules<'_> {
             |entry: &Entry| (entry.standing.failing_at.is_some(), entry.standing.damage.is_some());
         let known = before.terms().ok().filter(|_| stood(before) == (stood(entry).0, false));
         // What is due by now is not made up for under other terms.
-        let is_late = before.standing.next_at.is_some_and(|at| at <= now);
+        let is_late = before.standing.due_at.is_some_and(|at| at <= now);
         let known = known.filter(|known| !is_late || known.calls_like(&terms));
-        calendar::settle(agenda, entry, known.as_ref(), now)
+        calendar::settle(agenda, entry, (before, known.as_ref()), now)
     }
 
     fn changed<R>(

@@ -185,26 +185,61 @@ impl Slots {
         self.gap().map_or(Ok(()), |gap| check_gap(frequent, "interval of the expression", gap))
     }
 
+    /// Refuses a start and an end between which there is no slot, for one that was stored at `since`, where
+    /// that is known. What has passed before that is no mistake.
+    pub(crate) fn check_any(&self, since: Option<Timestamp>) -> Result<(), Error> {
+        let refuse = |place: &str, value: Timestamp, allowed: String| {
+            Err(Error::invalid("never_fires", place, value.to_string(), allowed))
+        };
+        let Bounds { starts_at, ends_at } = self.bounds;
+        if let (Rule::Once(at), Some(start)) = (&self.rule, starts_at)
+            && start > *at
+        {
+            let allowed = format!("a moment up to its only slot, {at}");
+            return refuse("start of the schedule", start, allowed);
+        }
+        let Some(end) = ends_at else { return Ok(()) };
+        let before_start = starts_at.map(|start| Timestamp::clamped(start.as_millis() - 1));
+        let from = before_start.into_iter().chain(since).max();
+        let first = match (&self.rule, from) {
+            (Rule::Once(at), _) => Some(*at),
+            (Rule::Free, _) => None,
+            (_, Some(from)) if end > from => self.following(from),
+            _ => None,
+        };
+        match first.filter(|first| *first > end) {
+            None => Ok(()),
+            Some(first) => {
+                let allowed = format!("a moment from its first slot, {first}, on");
+                refuse("end of the schedule", end, allowed)
+            }
+        }
+    }
+
     /// The first slot after this moment.
     pub(crate) fn after(&self, moment: Timestamp) -> Option<Timestamp> {
+        self.within(self.following(moment)?)
+    }
+
+    /// The same, whenever they end.
+    fn following(&self, moment: Timestamp) -> Option<Timestamp> {
         let start = self.bounds.starts_at;
         let from = match start {
             Some(start) if start > moment => Timestamp::clamped(start.as_millis() - 1),
             _ => moment,
         };
-        let next = match &self.rule {
+        match &self.rule {
             #[cfg(feature = "cron")]
-            Rule::Cron(cron) => cron.next_after(from)?,
+            Rule::Cron(cron) => cron.next_after(from),
             Rule::Every(interval) => {
                 let anchor = start.unwrap_or(self.anchor).as_millis();
                 // Also before it began, or one that was stored by a clock which is set back would be silent.
                 let passed = (from.as_millis() - anchor).div_euclid(*interval);
-                Timestamp::from_millis((passed + 1).checked_mul(*interval)?.checked_add(anchor)?)?
+                Timestamp::from_millis((passed + 1).checked_mul(*interval)?.checked_add(anchor)?)
             }
-            Rule::Free => return None,
-            Rule::Once(at) => Some(*at).filter(|at| *at > from)?,
-        };
-        self.within(next)
+            Rule::Free => None,
+            Rule::Once(at) => Some(*at).filter(|at| *at > from),
+        }
     }
 
     /// The slot of a schedule whose runs follow each other, where it would be at this moment.
@@ -238,6 +273,11 @@ impl Slots {
             next = self.after(slot);
         }
         Some(slots)
+    }
+
+    /// Whether its slots are found one after the other, which takes a while where there are many.
+    pub(crate) fn are_stepwise(&self) -> bool {
+        !matches!(self.rule, Rule::Every(_))
     }
 
     /// How many slots there are from `first`, which is one, up to `until`; counted up to `most`.

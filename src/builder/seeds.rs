@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::Builder;
-use crate::calendar::{self, Seed};
+use super::resolve::program_name;
+use crate::calendar::{self, Program, Seed};
 use crate::capability::Capability;
 use crate::error::Error;
 use crate::hub::Hub;
@@ -20,6 +21,8 @@ impl Builder {
     /// what people have changed in the file. One that this program, by its [`name`](Self::name), declares no
     /// more does not fire any more: it is *orphaned*, as soon as a client of that name is opened that declares
     /// others, or none with [`schedules`](Self::schedules). One that says nothing of schedules orphans none.
+    /// Where two programs declare a schedule of one name and kind, what the first says holds, and the other is
+    /// warned; of one name and different kinds the second is refused (`duplicate_schedule`).
     /// See [`Schedule`] and [`guide::schedules`](crate::guide::schedules).
     ///
     /// ```
@@ -43,8 +46,14 @@ impl Builder {
     }
 }
 
+/// Stores what code declares, if it says anything of schedules, and lets those go on that wait for nothing.
+pub(super) fn open(hub: &Hub, schedules: Option<Vec<Schedule>>) -> Result<(), Error> {
+    schedules.map_or(Ok(()), |schedules| store(hub, schedules))?;
+    calendar::revive(&*hub.backend, hub.clock.now())
+}
+
 /// Checks what code declares, and stores what is new of it.
-pub(super) fn store(hub: &Hub, schedules: Vec<Schedule>) -> Result<(), Error> {
+fn store(hub: &Hub, schedules: Vec<Schedule>) -> Result<(), Error> {
     if schedules.len() > SEEDS_MAX {
         let allowed = "at most 10000; add more while the program runs";
         let count = schedules.len();
@@ -73,7 +82,9 @@ pub(super) fn store(hub: &Hub, schedules: Vec<Schedule>) -> Result<(), Error> {
         let known = seed.terms.arguments.clone().unwrap_or_default();
         hub.check_arguments(&seed.kind, terms, &known).is_ok()
     };
-    calendar::seed(&*hub.backend, hub.clock.now(), &hub.program, &seeds, &fits)?;
+    let name = &*hub.program;
+    let program = Program { name, is_named: name != program_name() };
+    calendar::seed(&*hub.backend, hub.clock.now(), program, &seeds, &fits)?;
     hub.declared.set(seeds.into_iter().map(|seed| seed.name));
     Ok(())
 }

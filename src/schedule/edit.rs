@@ -235,8 +235,10 @@ impl ScheduleEdit {
         if let Some((_, ms)) = self.bad_moments.first() {
             Due::At(*ms).moment(Timestamp::MIN)?;
         }
+        // What no one here can read would make it stay useless whatever is edited.
+        let mut known = entry.readable_edits();
+        entry.edits = Value::Object(known.clone()).to_string();
         let code = entry.code().unwrap_or_default();
-        let mut known = entry.edits().unwrap_or_default();
         let old = entry.terms().unwrap_or_default().timing;
         let timing = match (self.timing, self.expression, self.zone) {
             (timing, None, None) => timing.map(|timing| json!(timing)),

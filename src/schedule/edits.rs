@@ -9,7 +9,7 @@ use super::{GRACE_DEFAULT, Missed, Overlap};
 pub(super) type Object = Map<String, Value>;
 
 /// Options of the call stand in an object of their own, in which `null` takes back what code says.
-const OPTIONS: &str = "options";
+pub(super) const OPTIONS: &str = "options";
 /// So do its arguments, in which `null` is a value …
 const ARGUMENTS: &str = "arguments";
 /// … and those parameters stand here that are to be given nothing.
@@ -47,6 +47,20 @@ pub(super) fn is_cron(said: &Object) -> bool {
 /// The names of parameters that are to be given nothing.
 fn without(edits: &Object) -> Option<Vec<&str>> {
     edits.get(WITHOUT_ARGUMENTS)?.as_array()?.iter().map(Value::as_str).collect()
+}
+
+/// Whether it can be read, though it is no setting by itself.
+pub(super) fn is_partial(key: &str, edit: &Value) -> bool {
+    match key {
+        WITHOUT_ARGUMENTS => {
+            edit.as_array().is_some_and(|names| names.iter().all(Value::is_string))
+        }
+        TIMING => cron(Some(edit)).is_some_and(|said| {
+            let is_known = |key: &str| key == "expression" || key == "zone";
+            said.iter().all(|(key, text)| is_known(key) && text.is_string())
+        }),
+        _ => false,
+    }
 }
 
 /// The timing that holds. An expression without a zone, or the reverse, follows the code where that has the

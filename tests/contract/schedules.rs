@@ -13,14 +13,17 @@ use tracing::Level;
 
 use crate::common::{Events, Gate, Lab, Log, eventually};
 
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(60 * 60);
-const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+mod owners;
+mod past;
+
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
+pub(super) const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Notes its slot: seconds since the lab's clock began, and why.
 #[task]
-fn tick(ctx: &Context, word: &str) -> Result<()> {
+pub(super) fn tick(ctx: &Context, word: &str) -> Result<()> {
     let slot = ctx.slot().expect("it was made by a schedule");
     let began = 1_767_225_600_000;
     let at = (slot.at.as_millis() - began) / 1_000;
@@ -32,14 +35,14 @@ fn tick(ctx: &Context, word: &str) -> Result<()> {
 /// Notes its slot in UTC.
 #[cfg(feature = "cron")]
 #[task]
-fn chime(ctx: &Context, word: &str) -> Result<()> {
+pub(super) fn chime(ctx: &Context, word: &str) -> Result<()> {
     let slot = ctx.slot().expect("it was made by a schedule");
     ctx.state::<Log>()?.note(format!("{word} {}", slot.at.to_chrono().format("%dT%H:%M")));
     Ok(())
 }
 
 #[task(attempts = 1)]
-fn fail(ctx: &Context) -> Result<()> {
+pub(super) fn fail(ctx: &Context) -> Result<()> {
     ctx.state::<Log>()?.note("failed");
     Err(Failure::give_up("always"))
 }
@@ -52,7 +55,7 @@ fn copy(ctx: &Context, from: &str, to: &str) -> Result<()> {
 }
 
 #[task]
-fn hold(ctx: &Context) -> Result<()> {
+pub(super) fn hold(ctx: &Context) -> Result<()> {
     ctx.state::<Log>()?.note("held");
     ctx.state::<Gate>()?.pass();
     ctx.check()
@@ -95,25 +98,25 @@ everywhere! {
     a_task_that_is_retried_is_open_again,
 }
 
-struct Bench<'a> {
-    lab: &'a Lab,
-    log: Log,
-    gate: Gate,
+pub(super) struct Bench<'a> {
+    pub(super) lab: &'a Lab,
+    pub(super) log: Log,
+    pub(super) gate: Gate,
 }
 
 impl<'a> Bench<'a> {
-    fn new(lab: &'a Lab) -> Self {
+    pub(super) fn new(lab: &'a Lab) -> Self {
         Self { lab, log: Log::default(), gate: Gate::default() }
     }
 
-    fn open(&self, schedules: impl IntoIterator<Item = Schedule>) -> Client {
+    pub(super) fn open(&self, schedules: impl IntoIterator<Item = Schedule>) -> Client {
         let builder = self.lab.builder().name("bench").register(tick).register(fail).register(hold);
         let builder = builder.state(self.log.clone()).state(self.gate.clone());
         builder.schedules(schedules).open().unwrap()
     }
 
     /// Moves the clock, and waits until what that fires has run.
-    fn advance(&self, client: &Client, span: Duration) {
+    pub(super) fn advance(&self, client: &Client, span: Duration) {
         self.lab.advance(client, span);
         let now = self.lab.now();
         eventually("what is due is fired and run", || {
@@ -124,19 +127,19 @@ impl<'a> Bench<'a> {
     }
 }
 
-fn every(span: Duration) -> Schedule {
+pub(super) fn every(span: Duration) -> Schedule {
     Schedule::every("tick", span, tick::with("t"))
 }
 
-fn get(client: &Client) -> ScheduleRecord {
+pub(super) fn get(client: &Client) -> ScheduleRecord {
     client.schedules().get("tick").unwrap()
 }
 
-fn history(client: &Client) -> Vec<SlotRecord> {
+pub(super) fn history(client: &Client) -> Vec<SlotRecord> {
     client.schedules().history("tick", Timestamp::MAX, 100).unwrap()
 }
 
-fn tasks(client: &Client) -> Vec<TaskRecord> {
+pub(super) fn tasks(client: &Client) -> Vec<TaskRecord> {
     client.list(&Filter::new(), None, 100).unwrap().tasks
 }
 
