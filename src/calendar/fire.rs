@@ -239,9 +239,9 @@ fn turn(
         let counted = if slots.are_stepwise() { all + fired } else { 0 };
         (all.saturating_sub(waits).saturating_sub(fired), counted)
     };
-    // Where the clock was set back, some of them have fired.
-    due.retain(|slot| !entry.standing.has_fired(*slot));
     due.drain(..due.len().saturating_sub(most as usize));
+    // Where the clock was set back, some of these have fired; older ones do not run in their place.
+    due.retain(|slot| !entry.standing.has_fired(*slot));
     let on_time = |slot: &Timestamp| late(entry, terms, *slot, now) <= terms.grace();
     match policy {
         Missed::Skip => due.retain(on_time),
