@@ -25,6 +25,7 @@ use crate::artifact::ArtifactQuota;
 use crate::backend::Backend;
 #[cfg(feature = "sqlite")]
 use crate::backends::sqlite::Settings;
+use crate::calendar::Declared;
 use crate::catalog::{CLIENT_DEFAULT, Catalog};
 use crate::client::Client;
 use crate::config::Config;
@@ -577,15 +578,14 @@ impl Builder {
             pending: OnceLock::new(),
             suspect: Arc::default(),
             warner: Warner::default(),
+            declared: Declared::default(),
             life: Life::default(),
         });
         // What a dead process left behind comes back before anything new is stored.
         hub.backend.rescue(hub.clock.now(), 0).map_err(Error::of_open)?;
         hub.backend.declare(&self.declared(&hub.catalog)).map_err(Error::of_open)?;
         hub.backend.open_gates(hub.clock.now()).map_err(Error::of_open)?;
-        if let Some(schedules) = schedules {
-            seeds::store(&hub, schedules).map_err(Error::of_open)?;
-        }
+        seeds::open(&hub, schedules).map_err(Error::of_open)?;
         self.start(&hub, registry).map_err(Error::of_open)?;
         if mode != Mode::Pool {
             intake::take_at_open(&hub).map_err(Error::of_open)?;

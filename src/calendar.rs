@@ -11,7 +11,7 @@ mod seed;
 use std::sync::Arc;
 
 pub(crate) use self::fire::{Fired, fire, next_due, run_now};
-pub(crate) use self::seed::{Seed, seed, settle, store_new};
+pub(crate) use self::seed::{Declared, Program, Seed, revive, seed, settle, store_new};
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::record::{NewTask, Stored};
@@ -27,8 +27,6 @@ pub(crate) const SLICE: usize = 100;
 /// Which schedules a program may fire: those of the kinds that it knows, and of the timings that it can read.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
-    /// What the program is called.
-    pub(crate) program: Arc<str>,
     pub(crate) kinds: Arc<[Arc<str>]>,
     pub(crate) cron: bool,
 }
@@ -49,37 +47,46 @@ pub(crate) trait Agenda {
     fn next_due(&mut self, known: &Known) -> Result<Option<Timestamp>, Error>;
     /// Those that are due, the longest first.
     fn due(&mut self, now: Timestamp, known: &Known, size: usize) -> Result<Vec<Entry>, Error>;
-    /// Those of these that were held back by a pause, by their numbers, from after this one on.
+    /// Those of these that were held back, by their numbers, from after this one on.
     fn held(&mut self, after: i64, known: &Known, size: usize) -> Result<Vec<Entry>, Error>;
-    /// Those whose next slot was found at a moment after this one, of the timings that can be read.
+    /// Those of these whose next slot was found at a moment after this one.
     fn planned_after(
         &mut self,
         moment: Timestamp,
         known: &Known,
         size: usize,
     ) -> Result<Vec<Entry>, Error>;
+    /// Those that have no next slot, and may wait for the end of a task.
+    fn idle(&mut self) -> Result<Vec<Entry>, Error>;
     /// A number that changes with each change of a schedule, but for its firing.
     fn edition(&mut self) -> Result<i64, Error>;
     /// The slots of a schedule, newest first, from before this one on.
     fn slots(&mut self, id: i64, before: Timestamp, size: usize) -> Result<Vec<SlotRecord>, Error>;
+    /// Of those that made a task the one that was noted last, whatever the clock showed.
+    fn last_run(&mut self, id: i64) -> Result<Option<SlotRecord>, Error>;
     /// Its slots whose tasks have not ended, oldest first.
     fn open_slots(&mut self, id: i64) -> Result<Vec<OpenSlot>, Error>;
     /// Whether tasks of this queue or kind are not started.
     fn is_paused(&mut self, queue: &str, kind: &str) -> Result<bool, Error>;
     /// The state of a task.
     fn state_of(&mut self, task: TaskId) -> Result<Option<State>, Error>;
+    /// Whether an attempt of a task has begun.
+    fn has_started(&mut self, task: TaskId) -> Result<bool, Error>;
 
     /// Stores a new schedule and gives its number.
     fn add(&mut self, entry: &Entry) -> Result<i64, Error>;
     /// Stores what has changed of one.
     fn update(&mut self, entry: &Entry) -> Result<(), Error>;
+    /// Stores what has changed of its standing, and touches nothing else of it.
+    fn update_standing(&mut self, entry: &Entry) -> Result<(), Error>;
     /// Forgets one, with its slots.
     fn remove(&mut self, id: i64) -> Result<(), Error>;
     /// Tells all who wait for the next slot that it may be another.
     fn note_edition(&mut self) -> Result<(), Error>;
-    /// Whether a slot of this moment is noted.
+    /// Whether a slot of this moment is noted, and not as missed: by a clock that was set back since, it may
+    /// be due yet.
     fn has_slot(&mut self, id: i64, at: Timestamp) -> Result<bool, Error>;
-    /// Notes a slot, of which there is none of this moment yet.
+    /// Notes a slot, of which there is none of this moment yet, or one that was missed.
     fn put_slot(&mut self, id: i64, slot: &SlotRecord) -> Result<(), Error>;
     /// The task of a slot has ended; or, without a moment, runs again.
     fn end_slot(
@@ -88,7 +95,7 @@ pub(crate) trait Agenda {
         at: Timestamp,
         end: Option<(Timestamp, State)>,
     ) -> Result<(), Error>;
-    /// Forgets the oldest slots that are too many.
+    /// Forgets slots that are too many, those first that were noted first.
     fn trim_slots(&mut self, id: i64) -> Result<(), Error>;
 }
 
@@ -100,11 +107,17 @@ pub(crate) trait Maker: Agenda {
     fn store_all(&mut self, now: Timestamp, tasks: Vec<NewTask>) -> Result<Vec<Stored>, Error>;
     /// Cancels a task, or asks it to stop, for the sake of a later one; whether it has ended now.
     fn cancel(&mut self, now: Timestamp, task: TaskId) -> Result<bool, Error>;
+    /// Does this work, and takes back all of it where rows refuse it: then that is the answer. Any other
+    /// error is one of the whole transaction.
+    fn apart(&mut self, work: Apart<'_>) -> Result<Option<Error>, Error>;
     /// Whether the whole transaction is lost, and not only what was refused.
     fn is_lost(&self) -> bool;
     /// The trait that is behind it.
     fn agenda(&mut self) -> &mut dyn Agenda;
 }
+
+/// What is done apart from the rest of a transaction.
+pub(crate) type Apart<'a> = &'a mut dyn FnMut(&mut dyn Maker) -> Result<(), Error>;
 
 /// Makes the task of a slot.
 pub(crate) type Prepare<'a> = &'a dyn Fn(&Entry, &Terms, Slot) -> Result<NewTask, Error>;
@@ -204,7 +217,7 @@ fn next_free(
     if !still_open(agenda, entry.id, now)?.is_empty() {
         return Ok(None);
     }
-    let last = agenda.slots(entry.id, Timestamp::MAX, 1)?.pop();
+    let last = agenda.last_run(entry.id)?;
     let end = last.and_then(|last| Some((last.finished_at?, last.state?)));
     let after = end.map_or(now, |(at, state)| at.after(terms.pause_after(state)));
     // An end that lies ahead was told by a clock that was set back since.
@@ -245,15 +258,17 @@ pub(crate) fn ended(
     agenda.end_slot(slot.schedule, slot.at, Some((now, state)))?;
     let Some(mut entry) = agenda.entry(slot.schedule)? else { return Ok(()) };
     let before = entry.standing.clone();
+    // Somebody who has asked for a run sees himself what became of it.
+    let counts = state == State::Failed && slot.kind != SlotKind::Manual;
     match state {
-        State::Failed => entry.standing.failures += 1,
+        State::Failed if counts => entry.standing.failures += 1,
         State::Succeeded => entry.standing.failures = 0,
         _ => {}
     }
     // What cannot be read is told when it fires.
     if let Ok(terms) = entry.terms() {
         let failures = entry.standing.failures;
-        if state == State::Failed
+        if counts
             && terms.failures_max.is_some_and(|most| failures >= most)
             && entry.standing.failing_at.is_none()
         {
@@ -274,14 +289,20 @@ pub(crate) fn ended(
         }
     }
     if entry.standing != before {
-        agenda.update(&entry)?;
+        agenda.update_standing(&entry)?;
     }
     Ok(())
 }
 
-/// The task of a slot runs again.
-pub(crate) fn reopened(agenda: &mut dyn Agenda, slot: &Slot) -> Result<(), Error> {
-    agenda.end_slot(slot.schedule, slot.at, None)
+/// The task of a slot, which has ended so, runs again: then its slot has not failed, until it does again.
+pub(crate) fn reopened(agenda: &mut dyn Agenda, slot: &Slot, before: State) -> Result<(), Error> {
+    agenda.end_slot(slot.schedule, slot.at, None)?;
+    if before != State::Failed {
+        return Ok(());
+    }
+    let Some(mut entry) = agenda.entry(slot.schedule)? else { return Ok(()) };
+    entry.standing.failures = entry.standing.failures.saturating_sub(1);
+    agenda.update_standing(&entry)
 }
 
 /// [`Calendar::glance`] with an answer.

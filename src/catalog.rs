@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::event::EventKind;
 use crate::flow::BATCH_KIND;
 use crate::follow::{FOLLOWS_MAX, Follow};
+use crate::json::{JsonError, JsonLimits};
 use crate::near::nearest;
 use crate::options::{Options, Plan, check_name};
 use crate::retry::Retry;
@@ -32,8 +33,19 @@ pub(crate) struct Kind {
     pub(crate) options: Options,
     pub(crate) plan: Plan,
     pub(crate) retry: Arc<Retry>,
-    pub(crate) caption: ReadCaption,
+    pub(crate) reads: Reads,
 }
+
+/// What the type of its arguments can do with their text.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reads {
+    pub(crate) caption: ReadCaption,
+    /// Reads arguments as its body does; none where the body is in another program.
+    pub(crate) rewrite: Option<Rewrite>,
+}
+
+/// Reads arguments as a type, and writes them as that type does.
+pub(crate) type Rewrite = fn(&str, JsonLimits) -> Result<String, JsonError>;
 
 /// A kind as it is shown to people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +103,7 @@ impl Catalog {
         &mut self,
         name: &str,
         options: Options,
-        caption: ReadCaption,
+        reads: Reads,
     ) -> Result<Arc<Kind>, Error> {
         check_name("bad_name", "task name", name)?;
         if name == BATCH_KIND || options.aliases().iter().any(|alias| alias == BATCH_KIND) {
@@ -116,7 +128,7 @@ impl Catalog {
         let retry = Arc::new(options.run_options().retry.clone().unwrap_or_default());
         let aliases: Vec<Arc<str>> =
             options.aliases().iter().map(|alias| (**alias).into()).collect();
-        let kind = Arc::new(Kind { name: Arc::clone(&name), options, plan, retry, caption });
+        let kind = Arc::new(Kind { name: Arc::clone(&name), options, plan, retry, reads });
         for name in std::iter::once(name).chain(aliases) {
             if self.by_name.insert(Arc::clone(&name), Arc::clone(&kind)).is_some() {
                 let allowed = "each name and alias may be used by one task";
@@ -348,13 +360,14 @@ mod tests {
     use super::*;
     use crate::untyped::Caption;
 
+    const UNTYPED: Reads =
+        Reads { caption: |_| Caption { name: None, steps: None }, rewrite: None };
+
     #[test]
     fn a_misspelt_kind_is_told_its_nearest_names() {
         let mut catalog = Catalog::default();
-        catalog.add("pictures.shrink", Options::new(), |_| Caption::default()).expect("new");
-        catalog
-            .add("mail.send", Options::new().alias("mail.post"), |_| Caption::default())
-            .expect("new");
+        catalog.add("pictures.shrink", Options::new(), UNTYPED).expect("new");
+        catalog.add("mail.send", Options::new().alias("mail.post"), UNTYPED).expect("new");
         let error = catalog.get("picture.shrink").expect_err("unknown").to_string();
         assert_eq!(
             error,
@@ -368,16 +381,14 @@ mod tests {
         let can = Capabilities { supports_priority: false, ..Capabilities::MEMORY };
         let (none, member) = (Routes::default(), Some("flat".into()));
         let mut catalog = Catalog::new(Vec::new(), none, can, member).expect("nothing to check");
-        let defined = catalog
-            .add("mail.send", Options::new().priority(3), |_| Caption::default())
-            .expect_err("a priority");
+        let defined =
+            catalog.add("mail.send", Options::new().priority(3), UNTYPED).expect_err("a priority");
         assert_eq!(
             defined.to_string(),
             "unsupported: supports_priority of client \"flat\" is false; task mail.send needs it"
         );
-        let kind = catalog
-            .add("mail.send", Options::new().priority(0), |_| Caption::default())
-            .expect("the usual one");
+        let kind =
+            catalog.add("mail.send", Options::new().priority(0), UNTYPED).expect("the usual one");
         let call = |priority| catalog.check_call(&kind, &Options::new(), false, priority);
         assert!(call(0).is_ok());
         assert_eq!(

@@ -16,6 +16,7 @@ pub(crate) use self::stored::ended_unrun;
 use self::stored::note_ran;
 use crate::artifact::ArtifactQuota;
 use crate::backend::{Backend, Offer, SuspectPlace};
+use crate::calendar::Declared;
 use crate::catalog::{Catalog, Kind};
 use crate::error::Error;
 use crate::hook::Hooks;
@@ -286,6 +287,7 @@ pub(crate) struct Hub {
     pub(crate) pruner: Arc<Pruner>,
     pub(crate) scribe: Arc<Scribe>,
     pub(crate) warner: Warner,
+    pub(crate) declared: Declared,
 }
 
 /// The default grace of a client that is dropped without `shutdown`.
@@ -453,7 +455,7 @@ impl Hub {
         arguments: String,
         calling: &Calling,
     ) -> Result<NewTask, Error> {
-        let caption = (kind.caption)(&arguments);
+        let caption = (kind.reads.caption)(&arguments);
         self.prepare_captioned(kind, with, (arguments, caption), calling, &[])
     }
 
@@ -533,7 +535,7 @@ impl Hub {
         let abouts = self.hooks.enqueuing(&mut tasks);
         let mut stored = self.backend.enqueue(now, tasks, offer)?;
         if self.mode == Mode::Enqueue {
-            self.warner.look(&*self.backend, now);
+            self.warner.look(|| self.unserved(now));
         }
         if let Some(abouts) = abouts {
             self.hooks.enqueued(&abouts, &stored, now);

@@ -21,7 +21,7 @@ use crate::rule::{Limited, Paused, Scope};
 use crate::task::{CallOptions, Due};
 use crate::ties::Extra;
 use crate::time::{AsMoment, Timestamp};
-use crate::unserved::{Unserved, unserved};
+use crate::unserved::Unserved;
 use crate::why::Why;
 
 /// Threads of a pool at most.
@@ -538,8 +538,8 @@ impl Client {
         self.hub.backend.workers()
     }
 
-    /// Queues and kinds of which tasks could be started now, and which no live process runs by itself;
-    /// what is paused is not among them.
+    /// Queues and kinds of which tasks could be started now, or schedules are due (of the kinds that this
+    /// program knows), and which no live process runs by itself; what is paused is not among them.
     ///
     /// Of each there is a warning (`tracing`, level WARN), once for as long as it lasts. A pool looks for
     /// them by itself, whoever has stored the tasks: first 30 to 40 s after its start, then every 30 to 40 s. A
@@ -562,7 +562,7 @@ impl Client {
     /// # Errors
     /// `storage` where they cannot be read.
     pub fn unserved(&self) -> Result<Vec<Unserved>, Error> {
-        unserved(&*self.hub.backend, self.hub.clock.now())
+        self.hub.unserved(self.hub.clock.now())
     }
 
     /// Why a task is not running: the first cause, in the order of [`Cause`](crate::Cause), and when

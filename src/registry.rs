@@ -10,14 +10,14 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::catalog::{Catalog, Kind};
+use crate::catalog::{Catalog, Kind, Reads};
 use crate::context::{Context, Output, States};
 use crate::error::Error;
 use crate::json::{self, JsonError, JsonLimits};
 use crate::options::Options;
 use crate::outcome::{Failure, Result};
 use crate::task::{Call, Signature};
-use crate::untyped::{Caption, ReadCaption};
+use crate::untyped::Caption;
 
 /// A task: a type that is the arguments, with a name, an output and a body.
 ///
@@ -176,8 +176,8 @@ type Body =
 pub struct Definition {
     name: &'static str,
     options: Options,
-    caption: ReadCaption,
     body: Option<(Body, Output)>,
+    reads: Reads,
 }
 
 impl std::fmt::Debug for Definition {
@@ -198,13 +198,15 @@ impl Definition {
             json::encode(&output, limits).map_err(BodyError::BadResult)
         });
         let body = Some((body, Output::of::<<T as Task>::Output>()));
-        let caption = Caption::read::<T>;
-        Self { name: <T as Task>::NAME, options: <T as Task>::options(), caption, body }
+        let (name, options) = (<T as Task>::NAME, <T as Task>::options());
+        let reads = Reads { caption: Caption::read::<T>, rewrite: Some(rewrite::<T>) };
+        Self { name, options, body, reads }
     }
 
     /// The definition of a task that this program only enqueues.
     pub fn declare<T: Signature>() -> Self {
-        Self { name: T::NAME, options: T::options(), caption: Caption::read::<T>, body: None }
+        let reads = Reads { caption: Caption::read::<T>, rewrite: None };
+        Self { name: T::NAME, options: T::options(), body: None, reads }
     }
 
     /// Its name, and the client of a set that it names.
@@ -218,6 +220,11 @@ impl Definition {
         self.options = change(self.options);
         self
     }
+}
+
+/// Arguments as they are written once they have been read.
+fn rewrite<T: Task>(arguments: &str, limits: JsonLimits) -> Result<String, JsonError> {
+    json::encode(&json::decode::<T>(arguments)?, limits)
 }
 
 /// Runs a body inside the layers, outermost first.
@@ -324,7 +331,8 @@ impl Registry {
     ) -> Result<Self, Error> {
         let mut handlers = HashMap::new();
         for definition in definitions {
-            let kind = catalog.add(definition.name, definition.options, definition.caption)?;
+            let (name, options) = (definition.name, definition.options);
+            let kind = catalog.add(name, options, definition.reads)?;
             let Some((body, output)) = definition.body else { continue };
             let names: Vec<Arc<str>> = std::iter::once(Arc::clone(&kind.name))
                 .chain(kind.options.aliases().iter().map(|alias| Arc::from(&**alias)))

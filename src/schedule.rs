@@ -5,6 +5,7 @@
 //! and taken back.
 
 mod edit;
+mod edits;
 mod entry;
 
 use std::fmt;
@@ -14,10 +15,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use self::edit::ScheduleEdit;
+pub use self::edits::Edited;
 #[cfg(feature = "sqlite")]
 pub(crate) use self::entry::Standing;
-pub use self::entry::{Edited, Origin, ScheduleRecord, ScheduleState, SlotRecord};
 pub(crate) use self::entry::{Entry, OpenSlot, SLOTS_KEPT};
+pub use self::entry::{Origin, ScheduleRecord, ScheduleState, SlotRecord};
 use crate::error::Error;
 use crate::json::{self, JsonLimits};
 use crate::options::Options;
@@ -54,7 +56,9 @@ pub enum Missed {
     /// The last of them runs, late; the others are counted.
     #[default]
     Last,
-    /// They run, late, the oldest first.
+    /// They run, late, the oldest first. Unless they may run beside each other ([`Overlap::Allow`]), each waits
+    /// for the one before, and the first of them for a task that has not ended, as after a crash: it is not
+    /// skipped, and that task is only cancelled where [`Overlap::CancelRunning`] says so.
     #[non_exhaustive]
     All {
         /// The newest so many, 1 to 1,000.
@@ -74,8 +78,8 @@ impl Missed {
 
     fn check(&self) -> Result<(), Error> {
         let Self::All { most, within } = self else { return Ok(()) };
-        CATCH_UP.check("out_of_range", || "late runs at most".to_owned(), most)?;
-        SPAN.check("out_of_range", || "age of late runs".to_owned(), within)
+        CATCH_UP.check("out_of_range", || "`most` of `Missed::all`".to_owned(), most)?;
+        SPAN.check("out_of_range", || "`within` of `Missed::all`".to_owned(), within)
     }
 }
 
@@ -86,10 +90,11 @@ impl Missed {
 pub enum Overlap {
     /// Its task runs beside that one.
     Allow,
-    /// Its task is skipped: it ends as `skipped` with the reason `overlap`.
+    /// Its task is skipped: it ends as `skipped` with the reason `overlap`. Not so late ones of [`Missed::All`].
     #[default]
     Skip,
-    /// Its task waits for the end of that one, as long as no other does; the next are skipped.
+    /// Its task waits for the end of that one, as long as no other does; the next are skipped. One that has
+    /// begun, and waits for its next attempt, is waited for; one that has yet to begin is the one that waits.
     BufferOne,
     /// That one is cancelled, with the reason `overlap` if it has not started, and the new task starts when it
     /// has ended.
@@ -106,6 +111,8 @@ pub enum Overlap {
 /// task is stored in the transaction that notes the slot. The call brings arguments, queue, priority,
 /// attempts, expiry, unique key and lock along. Its body reads which slot it is
 /// ([`Context::slot`](crate::Context::slot)).
+///
+/// [`guide::schedules`](crate::guide::schedules) explains all of it.
 ///
 /// Whoever has a pool on the file, or calls [`Client::run_pending`](crate::Client::run_pending), makes the
 /// tasks of the kinds that he knows.
@@ -163,7 +170,7 @@ impl Schedule {
         Self::new(name, timing, call)
     }
 
-    /// Each time so much time has passed, 5 s to 100 years (`too_frequent`), counted from
+    /// Each time so much time has passed, 5 s to 100 years (`too_frequent`, `out_of_range`), counted from
     /// [`starting`](Self::starting) or, without that, from when the schedule was stored: the first slot is an
     /// interval later. It does not drift, and keeps its pace whatever clocks do to local time.
     pub fn every<C: IntoCall>(name: impl Into<String>, interval: Duration, call: C) -> Self {
@@ -178,6 +185,19 @@ impl Schedule {
 
     /// At this moment, from 1970 to 9999 (`time_out_of_range`), and never again. One that had passed when the
     /// schedule was stored does not fire, unless it is within [`grace`](Self::grace).
+    ///
+    /// ```
+    /// # use litework::{Client, Clock, Mode, Schedule, SystemClock, task};
+    /// # use std::time::Duration;
+    /// #[task]
+    /// fn remind(who: &str) {}
+    ///
+    /// let tomorrow = SystemClock.now().after(Duration::from_secs(86_400));
+    /// let reminder = Schedule::once("remind Ada", tomorrow, remind::with("Ada"));
+    /// let tasks = Client::in_memory().mode(Mode::Hold).register(remind).schedule(reminder).open()?;
+    /// assert_eq!(tasks.schedules().get("remind Ada")?.next_at, Some(tomorrow));
+    /// # Ok::<(), litework::Error>(())
+    /// ```
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
     pub fn once<C: IntoCall>(name: impl Into<String>, at: impl AsMoment, call: C) -> Self {
         // What is out of range is told when the schedule is stored.
@@ -194,7 +214,8 @@ impl Schedule {
     }
 
     /// The IANA zone whose local time an expression means, as `Europe/Berlin` (`unknown_zone`). For
-    /// [`cron`](Self::cron) only (`bad_schedule`). Default: UTC.
+    /// [`cron`](Self::cron) only (`bad_schedule`). Default: UTC. There is no word for the computer's own zone, which
+    /// is another on another computer; the crate `iana-time-zone` tells its name.
     #[cfg(feature = "cron")]
     pub fn zone(mut self, name: impl Into<String>) -> Self {
         self.zone = Some(name.into());
@@ -223,13 +244,14 @@ impl Schedule {
         self.terms(|terms| terms.enabled = Some(enabled))
     }
 
-    /// No slot is before this moment; an interval is counted from it, and it is its first slot.
+    /// No slot is before this moment; an interval is counted from it, and it is its first slot. After the end,
+    /// or after the only slot there is, it is refused (`bad_schedule`, `never_fires`).
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
     pub fn starting(self, at: impl AsMoment) -> Self {
         self.terms(|terms| terms.starts_at = terms.moment(at.as_unix_millis()))
     }
 
-    /// No slot is after this moment.
+    /// No slot is after this moment. Before the first slot it is refused (`never_fires`), unless it has passed.
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
     pub fn ending(self, at: impl AsMoment) -> Self {
         self.terms(|terms| terms.ends_at = terms.moment(at.as_unix_millis()))
@@ -248,8 +270,8 @@ impl Schedule {
         self.terms(|terms| terms.jitter = Some(span))
     }
 
-    /// How late a task may come and still be on time, 1 ms to 100 years (`out_of_range`): a slot that is
-    /// older counts as missed. Default: 1 minute.
+    /// How late a task may come and still be on time, 1 ms to 100 years (`out_of_range`). What becomes of an
+    /// older slot, [`missed`](Self::missed) says. Default: 1 minute.
     pub fn grace(self, span: Duration) -> Self {
         self.terms(|terms| terms.grace = Some(span))
     }
@@ -265,7 +287,7 @@ impl Schedule {
     }
 
     /// It stops firing when so many tasks in a row have failed for good, 1 to 1,000,000,000 (`out_of_range`),
-    /// until somebody enables it again. Default: it goes on.
+    /// those not counted that people made it make, until somebody enables it again. Default: it goes on.
     pub fn stop_after_failures(self, failures: u64) -> Self {
         self.terms(|terms| terms.failures_max = Some(failures))
     }
@@ -282,33 +304,36 @@ impl Schedule {
 
     /// What code says of it, with everything in its range.
     pub(crate) fn into_terms(self, limits: JsonLimits) -> Result<Terms, Error> {
-        check_task_name("schedule name", &self.name)?;
-        let place = format!("schedule {}", self.name);
+        check_schedule_name("schedule name", &self.name)?;
+        let former = "former name of the schedule";
+        self.former.iter().try_for_each(|name| check_schedule_name(former, name))?;
         let Self { mut terms, call, zone, .. } = self;
-        let refuse = |allowed: &str, value: &str| {
-            Err(Error::invalid("bad_schedule", place.clone(), value, allowed))
-        };
         match (&mut terms.timing, zone) {
             (Some(Timing::Cron { zone, .. }), Some(named)) => *zone = named,
-            (_, Some(named)) => return refuse("a zone with a cron expression only", &named),
+            (_, Some(named)) => {
+                let allowed = "`zone` goes with `Schedule::cron` only";
+                return Err(Error::invalid("bad_schedule", "zone of the schedule", named, allowed));
+            }
             _ => {}
         }
         match (&mut terms.timing, terms.pause_after_error.take()) {
             (Some(Timing::AfterFinish { pause_after_error, .. }), Some(pause)) => {
                 *pause_after_error = pause;
             }
-            (_, Some(_)) => {
-                return refuse("a schedule that follows the end of its runs", "pause_after_error");
+            (_, Some(pause)) => {
+                let allowed = "`pause_after_error` goes with `Schedule::after_finish` only";
+                return Err(Error::invalid("bad_schedule", "pause after an error", pause, allowed));
             }
             _ => {}
         }
         refuse_unfit(&call.with)?;
         let CallOptions { options, owner, tags, meta, links, .. } = call.with;
         let arguments = (call.encode)(limits)?;
-        // Those of a type without fields are `null`, which takes the same as none.
-        let arguments = if arguments == "null" { "{}" } else { &arguments };
-        let arguments = json::check_object(arguments.as_bytes(), limits)?;
-        terms.arguments = Some(serde_json::from_str(arguments).unwrap_or_default());
+        // Those of a type without fields are `null`, and stay so.
+        if arguments != "null" {
+            let arguments = json::check_object(arguments.as_bytes(), limits)?;
+            terms.arguments = Some(serde_json::from_str(arguments).unwrap_or_default());
+        }
         terms.options = options;
         terms.owner = owner;
         terms.tags = tags.into_iter().map(Into::into).collect();
@@ -318,14 +343,32 @@ impl Schedule {
     }
 }
 
+/// Why a schedule needs a client that runs tasks later.
+pub(crate) fn makes_later(name: &str) -> String {
+    format!("schedule {name:?} makes tasks later; leave schedules out here")
+}
+
+/// A name that people can see and type.
+fn check_schedule_name(place: &str, name: &str) -> Result<(), Error> {
+    match check_task_name(place, name) {
+        Ok(()) if !name.trim().is_empty() => Ok(()),
+        _ => {
+            let allowed = "1 to 200 bytes without control characters, not only blanks";
+            Err(Error::invalid("bad_name", place, name, allowed))
+        }
+    }
+}
+
 /// Refuses what makes no sense for a call that is made again and again.
 fn refuse_unfit(with: &CallOptions) -> Result<(), Error> {
     let links = with.links.as_ref();
     let linked = links.is_some_and(|links| {
         !links.after.is_empty() || links.takes.is_some() || links.ignore_failure
     });
+    let when = "none: the schedule says when";
     let unfit = [
-        (with.due != Due::Now, "run_at", "none: the schedule says when"),
+        (matches!(with.due, Due::After(_)), "run_after", when),
+        (matches!(with.due, Due::At(_)), "run_at", when),
         (with.key.is_some(), "key", "none: each slot makes one task; see `unique`"),
         (with.trace.is_some(), "trace", "none: each task is the begin of its own"),
         (linked, "after", "none: a task of a schedule stands by itself"),
@@ -426,16 +469,13 @@ impl Terms {
         }
         let slots = self.slots(anchor)?;
         slots.check_gap(self.frequent)?;
+        slots.check_any(None)?;
         let place = |text: &str| text.to_owned();
         if let Some(text) = self.description.as_ref().filter(|it| it.len() > DESCRIPTION_BYTES_MAX)
         {
-            let allowed = "at most 4096 bytes";
-            return Err(Error::invalid(
-                "bad_schedule",
-                "bytes of the description",
-                text.len(),
-                allowed,
-            ));
+            let (bytes, allowed) = (text.len(), "at most 4096 bytes");
+            let value = format_args!("{bytes} bytes");
+            return Err(Error::invalid("bad_schedule", "description", value, allowed));
         }
         if let Some(jitter) = &self.jitter {
             JITTER.check("out_of_range", || place("jitter"), jitter)?;
@@ -449,7 +489,8 @@ impl Terms {
             SPAN.check("out_of_range", || place("grace"), grace)?;
         }
         self.missed.as_ref().map_or(Ok(()), Missed::check)?;
-        for (text, count) in [("times", self.times), ("failures in a row", self.failures_max)] {
+        let stop = ("`stop_after_failures`", self.failures_max);
+        for (text, count) in [("`times`", self.times), stop] {
             count.map_or(Ok(()), |count| COUNT.check("out_of_range", || place(text), &count))?;
         }
         Ok(slots)
@@ -470,6 +511,7 @@ impl Terms {
                 terms.arguments.clone(),
                 terms.options.clone(),
                 terms.owner.clone(),
+                (terms.task_name.clone(), terms.tags.clone(), terms.meta.clone()),
                 terms.overlap,
                 terms.missed,
             )
@@ -534,7 +576,6 @@ impl Terms {
 
     /// The arguments as they are stored with each task.
     pub(crate) fn arguments_text(&self, limits: JsonLimits) -> Result<String, Error> {
-        let none = Map::new();
-        Ok(json::encode(self.arguments.as_ref().unwrap_or(&none), limits)?)
+        Ok(json::encode(&self.arguments, limits)?)
     }
 }

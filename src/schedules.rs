@@ -6,7 +6,9 @@ use crate::client::Client;
 use crate::error::{Error, shorten};
 use crate::id::TaskId;
 use crate::record::TaskRecord;
-use crate::schedule::{Entry, Schedule, ScheduleEdit, ScheduleRecord, SlotRecord, Terms};
+use crate::schedule::{
+    Entry, Schedule, ScheduleEdit, ScheduleRecord, SlotRecord, Terms, makes_later,
+};
 use crate::slot::{Slot, SlotKind};
 use crate::time::Timestamp;
 
@@ -14,7 +16,8 @@ use crate::time::Timestamp;
 const PREVIEW_MAX: usize = 1_000;
 
 impl Client {
-    /// The schedules of this queue: list them, change them, run them.
+    /// The schedules of this queue: list them, change them, run them;
+    /// [`guide::schedules`](crate::guide::schedules) explains them.
     ///
     /// ```
     /// # use litework::{Client, Mode, Schedule, ScheduleState, task};
@@ -72,6 +75,20 @@ fn no_schedule(name: &str) -> Error {
     Error::invalid("no_schedule", "schedule", shorten(name), allowed)
 }
 
+/// The schedule of this name.
+fn named(agenda: &mut dyn Agenda, name: &str) -> Result<Entry, Error> {
+    if let Some(entry) = agenda.named(name)? {
+        return Ok(entry);
+    }
+    match agenda.seeded(name)? {
+        Some(entry) => {
+            let allowed = format!("{:?}, as somebody has renamed what code calls so", entry.name);
+            Err(Error::invalid("no_schedule", "schedule", shorten(name), allowed))
+        }
+        None => Err(no_schedule(name)),
+    }
+}
+
 fn taken(name: &str) -> Error {
     let allowed = "a name that no other schedule has";
     Error::invalid("duplicate_schedule", "schedule name", name, allowed)
@@ -79,17 +96,11 @@ fn taken(name: &str) -> Error {
 
 /// The schedules of these names, all of them.
 fn found<S: AsRef<str>>(agenda: &mut dyn Agenda, names: &[S]) -> Result<Vec<Entry>, Error> {
-    let find = |name: &S| {
-        let name = name.as_ref();
-        agenda.named(name)?.ok_or_else(|| no_schedule(name))
-    };
-    names.iter().map(find).collect()
+    names.iter().map(|name| named(agenda, name.as_ref())).collect()
 }
 
 fn record(agenda: &mut dyn Agenda, entry: Entry) -> Result<ScheduleRecord, Error> {
-    let slots = agenda.slots(entry.id, Timestamp::MAX, crate::schedule::SLOTS_KEPT)?;
-    let made = |slot: &SlotRecord| slot.kind != SlotKind::Missed && slot.kind != SlotKind::Overlap;
-    let last = slots.into_iter().filter(made).max_by_key(|slot| slot.fired_at);
+    let last = agenda.last_run(entry.id)?;
     let open = agenda.open_slots(entry.id)?.len();
     Ok(entry.into_record(last, open))
 }
@@ -120,7 +131,7 @@ impl Schedules<'_> {
     /// `no_schedule`; `storage` where it cannot be read.
     pub fn get(&self, name: &str) -> Result<ScheduleRecord, Error> {
         calendar::look(&*self.client.hub.backend, |agenda| {
-            let entry = agenda.named(name)?.ok_or_else(|| no_schedule(name))?;
+            let entry = named(agenda, name)?;
             record(agenda, entry)
         })
     }
@@ -140,7 +151,7 @@ impl Schedules<'_> {
             return Err(Error::invalid("out_of_range", "page size", size, "1 to 1000"));
         }
         calendar::look(&*self.client.hub.backend, |agenda| {
-            let entry = agenda.named(name)?.ok_or_else(|| no_schedule(name))?;
+            let entry = named(agenda, name)?;
             agenda.slots(entry.id, before, size)
         })
     }
@@ -154,8 +165,7 @@ impl Schedules<'_> {
         if !(1..=PREVIEW_MAX).contains(&count) {
             return Err(Error::invalid("out_of_range", "slots ahead", count, "1 to 1000"));
         }
-        let named = |agenda: &mut dyn Agenda| agenda.named(name)?.ok_or_else(|| no_schedule(name));
-        let entry = calendar::look(&*self.client.hub.backend, named)?;
+        let entry = calendar::look(&*self.client.hub.backend, |agenda| named(agenda, name))?;
         let (terms, slots) = entry.checked()?;
         let left = terms.times.map_or(u64::MAX, |times| times.saturating_sub(entry.standing.runs));
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(count);
@@ -195,11 +205,10 @@ impl Schedules<'_> {
             created_at: now,
             ..Entry::default()
         };
-        hub.catalog.require(Capability::Defer, || {
-            "a schedule makes tasks later; leave schedules out here".to_owned()
-        })?;
+        hub.catalog.require(Capability::Defer, || makes_later(&name))?;
         terms.checked(now)?;
         self.check_call(&entry, &terms, now)?;
+        hub.check_arguments(kind, &terms, &terms.arguments.clone().unwrap_or_default())?;
         self.changed(|maker| {
             let agenda = maker.agenda();
             if agenda.named(&name)?.is_some() {
@@ -215,7 +224,8 @@ impl Schedules<'_> {
     /// missed until now stays missed, and its next slot is the first from now on.
     ///
     /// # Errors
-    /// Those of [`Schedules::add`]; `no_schedule`.
+    /// Those of [`Schedules::add`]; `no_schedule`; `bad_arguments` where the task does not take them, if its body
+    /// is in this program.
     pub fn edit(
         &self,
         name: &str,
@@ -223,22 +233,27 @@ impl Schedules<'_> {
     ) -> Result<ScheduleRecord, Error> {
         let mut edit = Some(change(ScheduleEdit::default()));
         let now = self.now();
-        self.revise(name, now, |entry| edit.take().map_or(Ok(()), |edit| edit.apply(entry, now)))
+        self.revise(name, now, |_agenda, entry| {
+            edit.take().map_or(Ok(()), |edit| edit.apply(entry, now))
+        })
     }
 
-    /// Takes back what people have changed of a schedule that code declares.
+    /// Takes back what people have changed of a schedule that code declares, also its name; where another one
+    /// has that by now, it keeps the one it has.
     ///
     /// # Errors
     /// Those of [`Schedules::edit`]; `unsupported` for one that no code declares.
     pub fn reset(&self, name: &str) -> Result<ScheduleRecord, Error> {
-        self.revise(name, self.now(), |entry| {
+        self.revise(name, self.now(), |agenda, entry| {
             if entry.code.is_none() {
                 let allowed = "one that code declares; this one is as it was added and edited";
                 return Err(Error::invalid("unsupported", "schedule to reset", name, allowed));
             }
             "{}".clone_into(&mut entry.edits);
             entry.edited_at = None;
-            if let Some(seed) = &entry.seed {
+            if let Some(seed) = &entry.seed
+                && agenda.named(seed)?.is_none()
+            {
                 entry.name.clone_from(seed);
             }
             Ok(())
@@ -318,7 +333,7 @@ impl Schedules<'_> {
         self.client.check_open()?;
         self.changed(|maker| {
             let agenda = maker.agenda();
-            let entry = agenda.named(name)?.ok_or_else(|| no_schedule(name))?;
+            let entry = named(agenda, name)?;
             let own = entry.program.as_deref() == Some(&*self.client.hub.program);
             if entry.seed.is_some() && entry.orphaned_at.is_none() && own {
                 let allowed = "one that no code declares, as that would store it again; disable it";
@@ -329,7 +344,8 @@ impl Schedules<'_> {
         })
     }
 
-    /// Makes a task now, also where the schedule is switched off. Its slots stay as they are.
+    /// Makes a task now, also where the schedule is switched off or another has not ended. Its slots stay as they
+    /// are, but one that comes while this task runs finds it there ([`Overlap`](crate::Overlap)).
     ///
     /// ```
     /// # use litework::{Client, Schedule, State, task};
@@ -378,14 +394,14 @@ impl Schedules<'_> {
         &self,
         name: &str,
         now: Timestamp,
-        mut change: impl FnMut(&mut Entry) -> Result<(), Error>,
+        mut change: impl FnMut(&mut dyn Agenda, &mut Entry) -> Result<(), Error>,
     ) -> Result<ScheduleRecord, Error> {
         self.client.check_open()?;
         self.changed(|maker| {
             let agenda = maker.agenda();
-            let mut entry = agenda.named(name)?.ok_or_else(|| no_schedule(name))?;
+            let mut entry = named(agenda, name)?;
             let before = entry.clone();
-            change(&mut entry)?;
+            change(agenda, &mut entry)?;
             if entry.name != name && agenda.named(&entry.name)?.is_some() {
                 return Err(taken(&entry.name));
             }
@@ -406,13 +422,17 @@ impl Schedules<'_> {
     ) -> Result<(), Error> {
         let terms = entry.terms()?;
         self.check_call(entry, &terms, now)?;
+        let old = before.terms().ok().and_then(|terms| terms.arguments);
+        if old != terms.arguments && self.client.hub.catalog.get(&entry.kind).is_ok() {
+            self.client.hub.check_arguments(&entry.kind, &terms, &old.unwrap_or_default())?;
+        }
         let stood =
             |entry: &Entry| (entry.standing.failing_at.is_some(), entry.standing.damage.is_some());
         let known = before.terms().ok().filter(|_| stood(before) == (stood(entry).0, false));
         // What is due by now is not made up for under other terms.
-        let is_late = before.standing.next_at.is_some_and(|at| at <= now);
+        let is_late = before.standing.due_at.is_some_and(|at| at <= now);
         let known = known.filter(|known| !is_late || known.calls_like(&terms));
-        calendar::settle(agenda, entry, known.as_ref(), now)
+        calendar::settle(agenda, entry, (before, known.as_ref()), now)
     }
 
     fn changed<R>(

@@ -39,7 +39,7 @@
 //! | code that needs what its tasks do | [`Client::immediate`](crate::Client::immediate), or mode `hold` and [`drain()`] |
 //! | a body by itself | call the function with [`Context::detached`](crate::Context::detached) |
 //! | a body with its layers, state, options and JSON | [`perform`] |
-//! | delays, retries, snoozes, expiry | [`ManualClock`], and [`Drain::delayed`] |
+//! | delays, retries, snoozes, expiry, schedules | [`ManualClock`], and [`Drain::delayed`] |
 //! | what happens when a write fails | [`fail_writes`] |
 //! | that a body may be repeated | [`Context::fault_point`](crate::Context::fault_point) and [`panic_at`] |
 //! | that nothing is forgotten | [`assert_no_leftovers!`](crate::assert_no_leftovers), or [`no_leftovers`] at the begin of a test |

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use crate::calendar::{self, Fired, Known};
 use crate::catalog::Kind;
 use crate::error::Error;
@@ -17,9 +19,13 @@ use crate::slot::Slot;
 use crate::ties::Extra;
 use crate::time::Timestamp;
 use crate::unique::Held;
+use crate::unserved::{Unserved, unserved};
 
 /// After an error it is tried again so much later.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Schedules that are due, of which whoever asks what is unserved is told at most.
+const DUE_SHOWN: usize = 1_000;
 
 /// What is known of the next slot from one look to the next.
 #[derive(Debug)]
@@ -36,11 +42,23 @@ pub(crate) struct Ticker {
 impl Hub {
     /// The schedules that this program may fire.
     pub(crate) fn known_schedules(&self) -> Known {
-        Known {
-            program: Arc::clone(&self.program),
-            kinds: self.catalog.names().collect(),
-            cron: cfg!(feature = "cron"),
+        Known { kinds: self.catalog.names().collect(), cron: cfg!(feature = "cron") }
+    }
+
+    /// What no live process runs, and which schedules nobody fires.
+    pub(crate) fn unserved(&self, now: Timestamp) -> Result<Vec<Unserved>, Error> {
+        // Whether this program can read their timing does not matter to whoever asks.
+        let known = Known { cron: true, ..self.known_schedules() };
+        let due = calendar::look(&*self.backend, |agenda| agenda.due(now, &known, DUE_SHOWN))?;
+        let mut schedules = Vec::with_capacity(due.len());
+        for entry in due {
+            // What cannot be used is told when it fires.
+            let Ok(terms) = entry.terms() else { continue };
+            let kind = self.schedule_kind(&entry)?;
+            let queue = terms.options.named_queue().unwrap_or(&kind.plan.queue).to_owned();
+            schedules.push(((queue, kind.name.to_string()), entry.name));
         }
+        unserved(&*self.backend, now, schedules)
     }
 
     fn schedule_kind(&self, entry: &Entry) -> Result<&Arc<Kind>, Error> {
@@ -69,6 +87,38 @@ impl Hub {
         let _abouts = self.hooks.enqueuing(&mut listened);
         let [task] = listened;
         Ok(task)
+    }
+
+    /// Refuses arguments that the parameters of the kind do not take, where its body is in this program;
+    /// `known` are parameters that need not be looked for.
+    pub(crate) fn check_arguments(
+        &self,
+        kind: &str,
+        terms: &Terms,
+        known: &Map<String, Value>,
+    ) -> Result<(), Error> {
+        let kind = self.catalog.get(kind)?;
+        let Some(rewrite) = kind.reads.rewrite else { return Ok(()) };
+        let text = terms.arguments_text(self.limits)?;
+        let read = rewrite(&text, self.limits).map_err(|error| {
+            let place = format!("arguments of {}", kind.name);
+            Error::invalid("bad_arguments", place, format_args!("{text}"), error.to_string())
+        })?;
+        let written: Map<String, Value> = serde_json::from_str(&read).unwrap_or_default();
+        let arguments = terms.arguments.iter().flatten();
+        for (name, _) in arguments.filter(|(name, _)| !known.contains_key(*name)) {
+            let mut others = terms.clone();
+            others.arguments.get_or_insert_default().remove(name);
+            // Another name of a parameter is not written, but makes a difference.
+            let without = rewrite(&others.arguments_text(self.limits)?, self.limits);
+            if !written.contains_key(name) && without.as_ref() == Ok(&read) {
+                let names: Vec<&str> = written.keys().map(String::as_str).collect();
+                let allowed = format!("one of: {}", names.join(", "));
+                let place = format!("parameter of {}", kind.name);
+                return Err(Error::invalid("bad_arguments", place, name, allowed));
+            }
+        }
+        Ok(())
     }
 
     /// What a slice has done is told, as of any call and any cancel.
@@ -149,13 +199,16 @@ impl Ticker {
             self.held = Some(0);
         }
         self.edition = Some(seen.edition);
+        hub.declared.look(&*hub.backend, &hub.program, seen.edition)?;
         self.next = seen.next;
         if self.held.is_none() && seen.next.is_none_or(|at| at > now) {
             return Ok(0);
         }
         let prepare =
-            |entry: &Entry, terms: &Terms, slot| hub.prepare_slot(entry, terms, slot, now);
-        let fired = calendar::fire(&*hub.backend, now, &self.known, self.held, &prepare)?;
+            |entry: &Entry, terms: &Terms, slot, now| hub.prepare_slot(entry, terms, slot, now);
+        let clock = &*hub.clock;
+        let fired = calendar::fire(&*hub.backend, clock, &self.known, self.held, &prepare)?;
+        let now = fired.now;
         hub.tell_fired(&fired, now);
         if fired.more {
             self.held = self.held.map(|_| fired.held);
@@ -163,6 +216,10 @@ impl Ticker {
         } else {
             self.held = None;
             self.next = calendar::next_due(&*hub.backend, now, &self.known)?.next;
+            if fired.stuck > 0 {
+                // They stay due.
+                self.next = self.next.max(Some(now.after(AGAIN_AFTER)));
+            }
         }
         Ok(fired.stored.len())
     }
@@ -170,7 +227,7 @@ impl Ticker {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
+    use std::sync::atomic::{AtomicI64, Ordering};
 
     use serde::Deserialize;
     use serde::Serialize;
@@ -179,10 +236,12 @@ mod tests {
     use crate::backends::spy::Spy;
     use crate::client::Client;
     use crate::context::Context;
+    use crate::filter::Filter;
     use crate::mode::Mode;
     use crate::outcome::Result as TaskResult;
     use crate::registry::{Definition, Task};
-    use crate::schedule::Schedule;
+    use crate::schedule::{Missed, Schedule};
+    use crate::time::Clock;
 
     #[derive(Serialize, Deserialize)]
     struct Tick {}
@@ -196,18 +255,88 @@ mod tests {
         }
     }
 
-    #[test]
-    fn between_two_slots_nobody_looks_into_the_store() {
-        let spy = Arc::new(Spy::default());
-        let hour = Duration::from_secs(3_600);
+    /// A clock that is moved by hand.
+    #[derive(Default)]
+    struct Hands(AtomicI64);
+
+    impl Clock for Hands {
+        fn now(&self) -> Timestamp {
+            Timestamp::clamped(self.0.load(Ordering::SeqCst))
+        }
+    }
+
+    fn open(schedules: impl IntoIterator<Item = Schedule>) -> (Client, Arc<Spy>, Arc<Hands>) {
+        let (spy, clock) = (Arc::new(Spy::default()), Arc::new(Hands::default()));
         let client = Client::in_memory()
             .engine(Arc::clone(&spy) as _)
+            .clock(Arc::clone(&clock) as Arc<dyn Clock>)
             .environment([("", ""); 0])
             .mode(Mode::Hold)
             .register(Definition::of::<Tick>())
-            .schedule(Schedule::every("tick", hour, Tick {}))
+            .schedules(schedules)
             .open()
             .expect("nothing is wrong with it");
+        (client, spy, clock)
+    }
+
+    /// How many tasks are made in each slice.
+    fn slices(client: &Client) -> Vec<usize> {
+        let mut ticker = Ticker::new(&client.hub);
+        let tick = |ticker: &mut Ticker| ticker.tick(&client.hub, true).expect("it fires");
+        let mut made = vec![tick(&mut ticker)];
+        while !ticker.is_done(&client.hub) {
+            made.push(tick(&mut ticker));
+        }
+        made
+    }
+
+    #[test]
+    fn one_slice_makes_so_many_tasks_and_the_next_one_the_rest() {
+        let late = Missed::all(1_000, Duration::from_secs(100_000));
+        for (slots, made) in [(450, &[200, 200, 50][..]), (401, &[200, 201])] {
+            let seconds = Duration::from_secs(10);
+            let (client, _, clock) = open([Schedule::every("tick", seconds, Tick {}).missed(late)]);
+            clock.0.store(slots * 10_000, Ordering::SeqCst);
+            assert_eq!(slices(&client), made);
+            let known = client.schedules().get("tick").expect("it is there");
+            assert_eq!((known.runs, known.missed_slots), (slots.unsigned_abs(), 0));
+            assert_eq!(known.overlapped_slots, 0);
+        }
+    }
+
+    #[cfg(feature = "cron")]
+    #[test]
+    fn one_slice_counts_so_many_slots_and_the_next_one_the_rest() {
+        let cron = |number: u32| Schedule::cron(format!("tick{number}"), "* * * * *", Tick {});
+        let (client, _, clock) = open((0..5).map(cron));
+        clock.0.store(10_000_000_000, Ordering::SeqCst);
+        assert_eq!(slices(&client), [2, 2, 1]);
+        let known = client.schedules().get("tick4").expect("it is there");
+        assert_eq!((known.runs, known.missed_slots), (1, 999));
+    }
+
+    /// Whoever waits for the lock would else tell of a moment that has passed.
+    #[test]
+    fn the_clock_is_read_when_the_lock_is_held() {
+        let minute = Duration::from_secs(60);
+        let (client, spy, clock) = open([Schedule::every("tick", minute, Tick {})]);
+        let slot = clock.now().after(Duration::from_secs(60));
+        clock.0.store(slot.as_millis(), Ordering::SeqCst);
+        let waited = Duration::from_secs(90);
+        let others = move || clock.0.store(slot.after(waited).as_millis(), Ordering::SeqCst);
+        *spy.on_change.lock().expect("nobody panics") = Some(Box::new(others));
+        let mut ticker = Ticker::new(&client.hub);
+        assert_eq!(ticker.tick(&client.hub, true).expect("it fires"), 1);
+        let tasks = client.list(&Filter::new(), None, 9).expect("it is there").tasks;
+        let made = tasks[0].slot.as_ref().expect("a schedule made it");
+        assert_eq!((made.at, made.late), (slot.after(Duration::from_secs(60)), waited / 3));
+        assert_eq!(tasks[0].enqueued_at, slot.after(waited));
+    }
+
+    #[test]
+    fn between_two_slots_nobody_looks_into_the_store() {
+        let hour = Duration::from_secs(3_600);
+        let (client, spy, _) = open([Schedule::every("tick", hour, Tick {})]);
         let mut ticker = Ticker::new(&client.hub);
         let looks = || spy.looks.load(Ordering::SeqCst);
         assert_eq!(ticker.tick(&client.hub, true).expect("it looks"), 0);

@@ -34,6 +34,12 @@ fn gaps(frequent: bool) -> &'static Range<Duration> {
     if frequent { &GAP_FREQUENT } else { &GAP }
 }
 
+/// Refuses slots that are too near to each other, or for which nobody waits.
+fn check_gap(frequent: bool, place: &str, gap: Duration) -> Result<(), Error> {
+    let code = if gap > SPAN_MAX { "out_of_range" } else { "too_frequent" };
+    gaps(frequent).check(code, || place.to_owned(), &gap)
+}
+
 /// When a schedule fires.
 ///
 /// `to_string()` is a text for people.
@@ -118,9 +124,7 @@ impl Timing {
         bounds: Bounds,
         frequent: bool,
     ) -> Result<Slots, Error> {
-        let gap = |place: &str, span: &Duration| {
-            gaps(frequent).check("too_frequent", || place.to_owned(), span)
-        };
+        let gap = |place: &str, span: &Duration| check_gap(frequent, place, *span);
         let rule = match self {
             #[cfg(feature = "cron")]
             Self::Cron { expression, zone } => Rule::Cron(Box::new(cron_of(expression, zone)?)),
@@ -178,30 +182,64 @@ impl Slots {
     /// Refuses slots that are too near to each other. Those of an expression are looked at one after the
     /// other, so this is not asked each time.
     pub(crate) fn check_gap(&self, frequent: bool) -> Result<(), Error> {
-        let place = || "interval of the expression".to_owned();
-        self.gap().map_or(Ok(()), |gap| gaps(frequent).check("too_frequent", place, &gap))
+        self.gap().map_or(Ok(()), |gap| check_gap(frequent, "interval of the expression", gap))
+    }
+
+    /// Refuses a start and an end between which there is no slot, for one that was stored at `since`, where
+    /// that is known. What has passed before that is no mistake.
+    pub(crate) fn check_any(&self, since: Option<Timestamp>) -> Result<(), Error> {
+        let refuse = |place: &str, value: Timestamp, allowed: String| {
+            Err(Error::invalid("never_fires", place, value.to_string(), allowed))
+        };
+        let Bounds { starts_at, ends_at } = self.bounds;
+        if let (Rule::Once(at), Some(start)) = (&self.rule, starts_at)
+            && start > *at
+        {
+            let allowed = format!("a moment up to its only slot, {at}");
+            return refuse("start of the schedule", start, allowed);
+        }
+        let Some(end) = ends_at else { return Ok(()) };
+        let before_start = starts_at.map(|start| Timestamp::clamped(start.as_millis() - 1));
+        let from = before_start.into_iter().chain(since).max();
+        let first = match (&self.rule, from) {
+            (Rule::Once(at), _) => Some(*at),
+            (Rule::Free, _) => None,
+            (_, Some(from)) if end > from => self.following(from),
+            _ => None,
+        };
+        match first.filter(|first| *first > end) {
+            None => Ok(()),
+            Some(first) => {
+                let allowed = format!("a moment from its first slot, {first}, on");
+                refuse("end of the schedule", end, allowed)
+            }
+        }
     }
 
     /// The first slot after this moment.
     pub(crate) fn after(&self, moment: Timestamp) -> Option<Timestamp> {
+        self.within(self.following(moment)?)
+    }
+
+    /// The same, whenever they end.
+    fn following(&self, moment: Timestamp) -> Option<Timestamp> {
         let start = self.bounds.starts_at;
         let from = match start {
             Some(start) if start > moment => Timestamp::clamped(start.as_millis() - 1),
             _ => moment,
         };
-        let next = match &self.rule {
+        match &self.rule {
             #[cfg(feature = "cron")]
-            Rule::Cron(cron) => cron.next_after(from)?,
+            Rule::Cron(cron) => cron.next_after(from),
             Rule::Every(interval) => {
                 let anchor = start.unwrap_or(self.anchor).as_millis();
                 // Also before it began, or one that was stored by a clock which is set back would be silent.
                 let passed = (from.as_millis() - anchor).div_euclid(*interval);
-                Timestamp::from_millis((passed + 1).checked_mul(*interval)?.checked_add(anchor)?)?
+                Timestamp::from_millis((passed + 1).checked_mul(*interval)?.checked_add(anchor)?)
             }
-            Rule::Free => return None,
-            Rule::Once(at) => Some(*at).filter(|at| *at > from)?,
-        };
-        self.within(next)
+            Rule::Free => None,
+            Rule::Once(at) => Some(*at).filter(|at| *at > from),
+        }
     }
 
     /// The slot of a schedule whose runs follow each other, where it would be at this moment.
@@ -235,6 +273,11 @@ impl Slots {
             next = self.after(slot);
         }
         Some(slots)
+    }
+
+    /// Whether its slots are found one after the other, which takes a while where there are many.
+    pub(crate) fn are_stepwise(&self) -> bool {
+        !matches!(self.rule, Rule::Every(_))
     }
 
     /// How many slots there are from `first`, which is one, up to `until`; counted up to `most`.

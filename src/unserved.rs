@@ -1,6 +1,7 @@
-//! Watch: work that is ready and that no live process runs, and a warning about it.
+//! Watch: work that is ready and that no live process runs, schedules that nobody fires, and a warning about
+//! both.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,8 @@ use crate::time::Timestamp;
 /// How often a client or a pool looks, at most.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(30);
 
-/// Tasks that could be started now, and that no live process runs by itself.
+/// Tasks that could be started now, or schedules that are due, and no live process runs or fires them by
+/// itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unserved {
@@ -22,24 +24,37 @@ pub struct Unserved {
     pub kind: String,
     /// Whether some live process serves the queue and does not know the kind.
     pub queue_is_served: bool,
+    /// The names of schedules that are due, in their order: their tasks would come to this queue.
+    pub schedules: Vec<String>,
 }
 
+/// A schedule that is due, with the lane of its tasks.
+pub(crate) type DueSchedule = (LaneName, String);
+
 /// All that is unserved now, by queue and kind. What is paused is not.
-pub(crate) fn unserved(backend: &dyn Backend, now: Timestamp) -> Result<Vec<Unserved>, Error> {
-    let lanes = backend.lanes_with_work(now)?;
-    if lanes.is_empty() {
+pub(crate) fn unserved(
+    backend: &dyn Backend,
+    now: Timestamp,
+    due: Vec<DueSchedule>,
+) -> Result<Vec<Unserved>, Error> {
+    let ready = backend.lanes_with_work(now)?.into_iter().map(|lane| (lane, Vec::new()));
+    let mut lanes: BTreeMap<LaneName, Vec<String>> = ready.collect();
+    if lanes.is_empty() && due.is_empty() {
         return Ok(Vec::new());
+    }
+    for (lane, schedule) in due {
+        lanes.entry(lane).or_default().push(schedule);
     }
     let (workers, paused) = (backend.workers()?, backend.paused()?);
     let any = |of: &dyn Fn(&WorkerRecord) -> bool| workers.iter().any(of);
-    let open = lanes.into_iter().filter(|(queue, kind)| {
+    let open = lanes.into_iter().filter(|((queue, kind), _)| {
         !paused.iter().any(|paused| paused.scope.covers(queue, kind))
             && !any(&|worker| worker.takes(queue, kind))
     });
     Ok(open
-        .map(|(queue, kind)| {
+        .map(|((queue, kind), schedules)| {
             let queue_is_served = any(&|worker| worker.takes_queue(&queue));
-            Unserved { queue, kind, queue_is_served }
+            Unserved { queue, kind, queue_is_served, schedules }
         })
         .collect())
 }
@@ -58,7 +73,7 @@ struct Seen {
 
 impl Warner {
     /// Looks, unless somebody does, or has within [`LOOK_EVERY`]. Nobody waits for one who looks.
-    pub(crate) fn look(&self, backend: &dyn Backend, now: Timestamp) {
+    pub(crate) fn look(&self, find: impl FnOnce() -> Result<Vec<Unserved>, Error>) {
         let mut seen = match self.seen.try_lock() {
             Ok(seen) => seen,
             Err(TryLockError::Poisoned(seen)) => seen.into_inner(),
@@ -68,7 +83,7 @@ impl Warner {
             return;
         }
         seen.looked = Some(Instant::now());
-        match unserved(backend, now) {
+        match find() {
             Ok(found) => seen.tell(&found),
             Err(error) => tracing::debug!(%error, "who runs what is ready could not be read"),
         }
@@ -87,10 +102,18 @@ impl Warner {
 impl Seen {
     fn tell(&mut self, found: &[Unserved]) {
         let before = std::mem::take(&mut self.told);
-        for Unserved { queue, kind, .. } in found {
+        for Unserved { queue, kind, schedules, .. } in found {
             let lane = (queue.clone(), kind.clone());
             if !before.contains(&lane) {
-                tracing::warn!(%queue, %kind, "tasks are ready, and no live process runs them");
+                match schedules.first() {
+                    None => {
+                        tracing::warn!(%queue, %kind, "tasks are ready, and no live process runs them");
+                    }
+                    Some(schedule) => tracing::warn!(
+                        %queue, %kind, schedule, count = schedules.len(),
+                        "schedules are due, and no live process fires them"
+                    ),
+                }
             }
             self.told.insert(lane);
         }
@@ -104,7 +127,7 @@ mod tests {
     use crate::record::{Member, NewTask};
 
     fn names(backend: &dyn Backend) -> Vec<(String, String, bool)> {
-        let found = unserved(backend, Timestamp::MIN).expect("memory answers");
+        let found = unserved(backend, Timestamp::MIN, Vec::new()).expect("memory answers");
         found.into_iter().map(|one| (one.queue, one.kind, one.queue_is_served)).collect()
     }
 
@@ -116,7 +139,7 @@ mod tests {
             let (done, has_done) = std::sync::mpsc::channel();
             let (warner, memory) = (&warner, &memory);
             scope.spawn(move || {
-                warner.look(memory, Timestamp::MIN);
+                warner.look(|| unserved(memory, Timestamp::MIN, Vec::new()));
                 done.send(()).expect("it is waited for");
             });
             let passed = has_done.recv_timeout(Duration::from_secs(20));

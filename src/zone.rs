@@ -21,6 +21,10 @@ const SHIFT_MAX_S: i64 = 26 * 60 * 60;
 /// No name in the database is as long, so that nothing longer looks like one.
 const NAME_BYTES_MAX: usize = 40;
 
+/// Whoever asks for local time or an offset is told how to come by a zone.
+const LOCAL_HINT: &str =
+    "; name the zone, or ask the computer for its own, as the crate iana-time-zone does";
+
 /// A zone of the IANA time zone database, such as `Europe/Berlin`.
 ///
 /// ```
@@ -81,11 +85,23 @@ impl Zone {
             LocalResult::None => {
                 let after = self.after_gap(local);
                 let before = Timestamp::clamped(after.as_millis() - 1_000);
-                let [before, after] =
-                    [before, after].map(|at| self.shown(self.local(at), self.offset_at(at)));
+                let [before, after] = [before, after].map(|at| self.show(at));
                 Err(bad(format!("in {self} clocks skip it: write {before} or {after}")))
             }
         }
+    }
+
+    /// What clocks in this zone show at a moment, as RFC 3339 text with its offset.
+    ///
+    /// ```
+    /// # use litework::{Timestamp, Zone};
+    /// let tokyo: Zone = "Asia/Tokyo".parse()?;
+    /// let moment: Timestamp = "2026-06-01T07:00:00Z".parse()?;
+    /// assert_eq!(tokyo.show(moment), "2026-06-01T16:00:00+09:00");
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    pub fn show(self, at: Timestamp) -> String {
+        self.shown(self.local(at), self.offset_at(at))
     }
 
     /// What a clock shows at this moment.
@@ -152,7 +168,14 @@ impl FromStr for Zone {
 
     fn from_str(name: &str) -> Result<Self, Error> {
         name.parse().map(Self).map_err(|_| {
-            let hint = did_you_mean(&names_near(name));
+            let is_local = ["", "local", "localtime", "system"]
+                .iter()
+                .any(|word| name.trim().eq_ignore_ascii_case(word));
+            let hint = if is_local || name.starts_with(['+', '-']) {
+                LOCAL_HINT.to_owned()
+            } else {
+                did_you_mean(&names_near(name))
+            };
             let allowed = format!(
                 "a name of the IANA time zone database ({IANA_TZDB_VERSION}), such as Europe/Berlin{hint}"
             );

@@ -1824,7 +1824,7 @@ const ROWS: &[Row] = &[
         Refuses(
             Lab::zones,
             "unknown_zone: time zone is \"Mars/X\"; a name of the IANA time zone database (2025b), such as Europe/Berlin\n\
-         unknown_zone: time zone is \"\"; a name of the IANA time zone database (2025b), such as Europe/Berlin\n\
+         unknown_zone: time zone is \"\"; a name of the IANA time zone database (2025b), such as Europe/Berlin; name the zone, or ask the computer for its own, as the crate iana-time-zone does\n\
          unknown_zone: time zone is \"../../etc\"; a name of the IANA time zone database (2025b), such as Europe/Berlin\n\
          unknown_zone: time zone is \"europe/berlin\"; a name of the IANA time zone database (2025b), such as Europe/Berlin; did you mean Europe/Berlin?\n\
          unknown_zone: time zone is \"Europe/Berlim\"; a name of the IANA time zone database (2025b), such as Europe/Berlin; did you mean Europe/Berlin or Europe/Dublin or Europe/Jersey?",

@@ -42,6 +42,8 @@ mod contract {
     mod reopen;
     mod results;
     mod schedules;
+    mod schedules_clock;
+    mod schedules_slots;
     mod steps;
     mod testing;
     mod why;

@@ -209,4 +209,11 @@ fn the_examples_say_what_they_take() {
         let (ended_well, told) = run(name, argument);
         assert!(!ended_well && told.contains(argument) && told.contains("usage: "), "{told}");
     }
+    #[cfg(feature = "cron")]
+    {
+        let (ended_well, told) = run("routine", "--help");
+        assert!(ended_well && told.starts_with("usage: routine ["), "{told}");
+        let (ended_well, told) = run("routine", "--now");
+        assert!(!ended_well && told.contains("--now") && told.contains("usage: "), "{told}");
+    }
 }

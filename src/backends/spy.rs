@@ -53,10 +53,12 @@ pub(crate) struct Spy {
     /// The owner's lease was taken away.
     pub(crate) given_up: AtomicBool,
     /// Called once, while an owner joins.
-    pub(crate) on_join: Mutex<Option<OnJoin>>,
+    pub(crate) on_join: Mutex<Option<Once>>,
+    /// Called once, while somebody waits for the lock to change schedules.
+    pub(crate) on_change: Mutex<Option<Once>>,
 }
 
-pub(crate) type OnJoin = Box<dyn FnOnce() + Send>;
+pub(crate) type Once = Box<dyn FnOnce() + Send>;
 
 fn count(counter: &AtomicUsize) {
     counter.fetch_add(1, Ordering::SeqCst);
@@ -247,6 +249,10 @@ impl Calendar for Spy {
         &self,
         work: &mut dyn FnMut(&mut dyn Maker) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        let on_change = self.on_change.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(on_change) = on_change {
+            on_change();
+        }
         self.inner.change(work)
     }
 

@@ -202,7 +202,7 @@ fn check_range<N: PartialOrd + std::fmt::Debug>(
 }
 
 /// The program's file name, with what a name may not hold left out.
-fn program_name() -> String {
+pub(super) fn program_name() -> String {
     let path = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let name: String = stem

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::Builder;
-use crate::calendar::{self, Seed};
+use super::resolve::program_name;
+use crate::calendar::{self, Program, Seed};
 use crate::capability::Capability;
 use crate::error::Error;
 use crate::hub::Hub;
-use crate::schedule::{Entry, SEEDS_MAX, Schedule};
+use crate::schedule::{Entry, SEEDS_MAX, Schedule, Terms, makes_later};
 use crate::slot::{Slot, SlotKind};
 
 impl Builder {
@@ -20,7 +21,9 @@ impl Builder {
     /// what people have changed in the file. One that this program, by its [`name`](Self::name), declares no
     /// more does not fire any more: it is *orphaned*, as soon as a client of that name is opened that declares
     /// others, or none with [`schedules`](Self::schedules). One that says nothing of schedules orphans none.
-    /// See [`Schedule`].
+    /// Where two programs declare a schedule of one name and kind, what the first says holds, and the other is
+    /// warned; of one name and different kinds the second is refused (`duplicate_schedule`).
+    /// See [`Schedule`] and [`guide::schedules`](crate::guide::schedules).
     ///
     /// ```
     /// # use litework::{Client, Mode, Schedule, task};
@@ -43,8 +46,14 @@ impl Builder {
     }
 }
 
+/// Stores what code declares, if it says anything of schedules, and lets those go on that wait for nothing.
+pub(super) fn open(hub: &Hub, schedules: Option<Vec<Schedule>>) -> Result<(), Error> {
+    schedules.map_or(Ok(()), |schedules| store(hub, schedules))?;
+    calendar::revive(&*hub.backend, hub.clock.now())
+}
+
 /// Checks what code declares, and stores what is new of it.
-pub(super) fn store(hub: &Hub, schedules: Vec<Schedule>) -> Result<(), Error> {
+fn store(hub: &Hub, schedules: Vec<Schedule>) -> Result<(), Error> {
     if schedules.len() > SEEDS_MAX {
         let allowed = "at most 10000; add more while the program runs";
         let count = schedules.len();
@@ -55,10 +64,8 @@ pub(super) fn store(hub: &Hub, schedules: Vec<Schedule>) -> Result<(), Error> {
             allowed,
         ));
     }
-    if !schedules.is_empty() {
-        hub.catalog.require(Capability::Defer, || {
-            "a schedule makes tasks later; leave schedules out here".to_owned()
-        })?;
+    if let Some(schedule) = schedules.first() {
+        hub.catalog.require(Capability::Defer, || makes_later(&schedule.name))?;
     }
     let (mut names, mut seeds) = (HashSet::new(), Vec::with_capacity(schedules.len()));
     for schedule in schedules {
@@ -71,7 +78,15 @@ pub(super) fn store(hub: &Hub, schedules: Vec<Schedule>) -> Result<(), Error> {
         }
         seeds.push(seed(hub, schedule).map_err(|error| error.in_schedule(&name))?);
     }
-    calendar::seed(&*hub.backend, hub.clock.now(), &hub.program, &seeds)
+    let fits = |terms: &Terms, seed: &Seed| {
+        let known = seed.terms.arguments.clone().unwrap_or_default();
+        hub.check_arguments(&seed.kind, terms, &known).is_ok()
+    };
+    let name = &*hub.program;
+    let program = Program { name, is_named: name != program_name() };
+    calendar::seed(&*hub.backend, hub.clock.now(), program, &seeds, &fits)?;
+    hub.declared.set(seeds.into_iter().map(|seed| seed.name));
+    Ok(())
 }
 
 fn seed(hub: &Hub, schedule: Schedule) -> Result<Seed, Error> {
@@ -84,5 +99,6 @@ fn seed(hub: &Hub, schedule: Schedule) -> Result<Seed, Error> {
     let late = Duration::ZERO;
     let slot = Slot { schedule: 0, name: name.clone(), at: now, late, kind: SlotKind::Due };
     hub.prepare_slot(&entry, &terms, slot, now)?;
+    hub.check_arguments(&kind, &terms, &terms.arguments.clone().unwrap_or_default())?;
     Ok(Seed { name, former, kind, terms })
 }

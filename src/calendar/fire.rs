@@ -11,20 +11,30 @@ use crate::schedule::{Entry, Missed, OpenSlot, Overlap, Terms};
 use crate::slot::{Slot, SlotKind};
 use crate::state::State;
 use crate::ties::{Before, Policy, Ref};
-use crate::time::Timestamp;
+use crate::time::{Clock, Timestamp};
 use crate::timing::Slots;
 use std::time::Duration;
 
 /// Slots of one stretch that was missed are counted up to this many.
-const COUNTED_MAX: u64 = 1_000;
-/// A transaction that has made so many tasks leaves the rest to the next.
+pub(super) const COUNTED_MAX: u64 = 1_000;
+/// A transaction that has counted so many slots, one after the other, leaves the rest to the next.
+const COUNTED_SLICE: u64 = 2_000;
+/// Slots that may have their jitter before them, at most: a jitter is no longer than from one slot to the next,
+/// but when clocks go forward some fixed times come nearer to each other.
+const NEAR_MAX: usize = 16;
+/// A transaction that has made so many tasks leaves the rest to the next, also of one schedule.
 const TASKS_MAX: usize = 200;
 /// A clock that shows so much less than it did was set back; less is what clocks are put right by.
 const SET_BACK: Duration = Duration::from_secs(1);
 
+/// Makes the task of a slot at a moment.
+type PrepareAt<'a> = &'a dyn Fn(&Entry, &Terms, Slot, Timestamp) -> Result<NewTask, Error>;
+
 /// What one slice has done.
 #[derive(Debug, Default)]
 pub(crate) struct Fired {
+    /// What the clock showed when the lock was held.
+    pub(crate) now: Timestamp,
     pub(crate) stored: Vec<Stored>,
     /// Rows of tasks that were cancelled for the sake of later ones.
     pub(crate) ended: Vec<i64>,
@@ -32,6 +42,10 @@ pub(crate) struct Fired {
     pub(crate) more: bool,
     /// Of those that are held back, the last that was looked at.
     pub(crate) held: i64,
+    /// Schedules that are due, and of which nothing can be stored.
+    pub(crate) stuck: usize,
+    /// Slots that were counted one after the other.
+    counted: u64,
 }
 
 /// What one look has seen.
@@ -64,17 +78,22 @@ pub(crate) fn next_due(
 /// `held`: those that were held back and have a number above this are looked at too.
 pub(crate) fn fire(
     calendar: &(impl Calendar + ?Sized),
-    now: Timestamp,
+    clock: &dyn Clock,
     known: &Known,
     held: Option<i64>,
-    prepare: Prepare<'_>,
+    prepare: PrepareAt<'_>,
 ) -> Result<Fired, Error> {
     change(calendar, |maker| {
-        let mut fired = Fired::default();
+        // Not before: whoever waits for the lock may wait for long.
+        let now = clock.now();
+        let prepare = |entry: &Entry, terms: &Terms, slot| prepare(entry, terms, slot, now);
+        let mut fired = Fired { now, ..Fired::default() };
         let ahead = maker.planned_after(now.after(SET_BACK), known, SLICE)?;
         fired.more = ahead.len() == SLICE;
         for entry in ahead {
-            replan(maker.agenda(), entry, now)?;
+            apart(maker, now, &entry, &mut fired, &mut |maker, _| {
+                replan(maker.agenda(), entry.clone(), now)
+            })?;
         }
         let mut due = maker.due(now, known, SLICE)?;
         fired.more |= due.len() == SLICE;
@@ -85,17 +104,43 @@ pub(crate) fn fire(
             due.extend(waiting);
         }
         for entry in due {
-            if fired.stored.len() >= TASKS_MAX {
+            if fired.stored.len() >= TASKS_MAX || fired.counted >= COUNTED_SLICE {
                 fired.more = true;
                 break;
             }
             if entry.standing.held {
                 fired.held = entry.id;
             }
-            fire_one(maker, now, (entry, known), prepare, &mut fired)?;
+            apart(maker, now, &entry, &mut fired, &mut |maker, fired| {
+                fire_one(maker, now, entry.clone(), &prepare, fired)
+            })?;
         }
+        // What is stuck comes again and again.
+        fired.more &= fired.stuck < SLICE;
         Ok(fired)
     })
+}
+
+/// Does what concerns one schedule. Where its rows refuse that, it alone is stopped, and what was done of it is
+/// taken back.
+fn apart(
+    maker: &mut dyn Maker,
+    now: Timestamp,
+    entry: &Entry,
+    fired: &mut Fired,
+    work: &mut dyn FnMut(&mut dyn Maker, &mut Fired) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let (stored, ended) = (fired.stored.len(), fired.ended.len());
+    let Some(error) = maker.apart(&mut |maker| work(maker, fired))? else { return Ok(()) };
+    fired.stored.truncate(stored);
+    fired.ended.truncate(ended);
+    let mut entry = entry.clone();
+    damaged(&mut entry, &error.to_string(), now);
+    if let Some(error) = maker.apart(&mut |maker| maker.update_standing(&entry))? {
+        tracing::error!(schedule = entry.name, %error, "a schedule cannot even be stopped");
+        fired.stuck += 1;
+    }
+    Ok(())
 }
 
 /// A clock was set back: the next slot is the first from now on that has not fired, if that is sooner.
@@ -114,9 +159,27 @@ fn replan(agenda: &mut dyn Agenda, mut entry: Entry, now: Timestamp) -> Result<(
             };
             set_next(&mut entry, &terms, next, now);
         }
+        Err(error) if entry.is_foreign() => {
+            hold_back(agenda, &mut entry, &error)?;
+            entry.standing.planned_at = Some(now);
+        }
         Err(error) => damaged(&mut entry, &error.to_string(), now),
     }
-    agenda.update(&entry)
+    agenda.update_standing(&entry)
+}
+
+/// Another program may be able to: whoever looks next at what is held back tries it, and finds its slot anew.
+pub(super) fn hold_back(
+    agenda: &mut dyn Agenda,
+    entry: &mut Entry,
+    error: &Error,
+) -> Result<(), Error> {
+    if entry.standing.held {
+        return Ok(());
+    }
+    tracing::warn!(schedule = entry.name, %error, "a schedule is left to a program that can make its call");
+    entry.standing.held = true;
+    agenda.note_edition()
 }
 
 fn damaged(entry: &mut Entry, error: &str, now: Timestamp) {
@@ -135,6 +198,10 @@ struct Turn {
     last_missed: Option<Timestamp>,
     /// The newest slot that is due.
     newest: Timestamp,
+    /// The first of those that are left to the next slice.
+    rest: Option<Timestamp>,
+    /// Slots that were counted one after the other.
+    counted: u64,
 }
 
 /// How late the task of a slot comes.
@@ -142,7 +209,13 @@ fn late(entry: &Entry, terms: &Terms, slot: Timestamp, now: Timestamp) -> Durati
     slot.after(terms.delay(entry.id, slot)).until(now)
 }
 
-fn turn(entry: &Entry, terms: &Terms, slots: &Slots, now: Timestamp) -> Option<Turn> {
+/// `room`: how many tasks it may make, and one more where that is the last.
+fn turn(
+    entry: &Entry,
+    (terms, slots): (&Terms, &Slots),
+    now: Timestamp,
+    room: usize,
+) -> Option<Turn> {
     let first = entry.standing.next_at?;
     let policy = terms.missed.unwrap_or_default();
     let most = if let Missed::All { most, .. } = policy { most.max(1) } else { 1 };
@@ -150,21 +223,25 @@ fn turn(entry: &Entry, terms: &Terms, slots: &Slots, now: Timestamp) -> Option<T
     let mut due = if slots.are_free() {
         vec![first]
     } else {
-        // One more, as the last may have its jitter before it.
-        slots.newest(first, now, most as usize + 1)
+        // Some more, as the last may have their jitter before them.
+        slots.newest(first, now, most as usize + NEAR_MAX)
     };
-    let waits = due.iter().filter(|slot| !is_due(slot)).count() as u64;
-    due.retain(is_due);
+    // One that is yet to come keeps those after it waiting, so that none is passed over.
+    let begun = due.iter().position(|slot| !is_due(slot)).unwrap_or(due.len());
+    let waits = (due.len() - begun) as u64;
+    due.truncate(begun);
     let newest = *due.last()?;
-    let passed = if slots.are_free() {
-        1
+    let (passed, counted) = if slots.are_free() {
+        (1, 0)
     } else {
-        let all = slots.count(first, now, COUNTED_MAX).saturating_sub(waits);
-        all.saturating_sub(entry.standing.fired_within(slots, first, newest, COUNTED_MAX))
+        let all = slots.count(first, now, COUNTED_MAX);
+        let fired = entry.standing.fired_within(slots, first, newest, COUNTED_MAX);
+        let counted = if slots.are_stepwise() { all + fired } else { 0 };
+        (all.saturating_sub(waits).saturating_sub(fired), counted)
     };
-    // Where the clock was set back, some of them have fired.
-    due.retain(|slot| !entry.standing.has_fired(*slot));
     due.drain(..due.len().saturating_sub(most as usize));
+    // Where the clock was set back, some of these have fired; older ones do not run in their place.
+    due.retain(|slot| !entry.standing.has_fired(*slot));
     let on_time = |slot: &Timestamp| late(entry, terms, *slot, now) <= terms.grace();
     match policy {
         Missed::Skip => due.retain(on_time),
@@ -182,7 +259,9 @@ fn turn(entry: &Entry, terms: &Terms, slots: &Slots, now: Timestamp) -> Option<T
         None => Some(newest),
         Some(run) => last_before(slots, first, *run),
     };
-    Some(Turn { run: due, missed, last_missed, newest })
+    // The last is on time, so it would be skipped for the sake of those before it if it came alone.
+    let rest = if due.len() > room + 1 { due.split_off(room) } else { Vec::new() };
+    Some(Turn { run: due, missed, last_missed, newest, rest: rest.first().copied(), counted })
 }
 
 /// The last slot before another.
@@ -194,43 +273,32 @@ fn last_before(slots: &Slots, first: Timestamp, slot: Timestamp) -> Option<Times
 fn fire_one(
     maker: &mut dyn Maker,
     now: Timestamp,
-    (mut entry, known): (Entry, &Known),
+    mut entry: Entry,
     prepare: Prepare<'_>,
     into: &mut Fired,
 ) -> Result<(), Error> {
     let before = entry.clone();
     let fired = match (&entry.standing.damage, entry.checked()) {
         (Some(damage), _) => Err(Refused::Unusable(damage.clone())),
+        (None, Err(error)) if entry.is_foreign() => Err(Refused::Here(error)),
         (None, Err(error)) => Err(Refused::Unusable(error.to_string())),
         (None, Ok((terms, slots))) => make(maker, now, &mut entry, (&terms, &slots), prepare, into),
     };
     match fired {
         Ok(()) => {}
         Err(Refused::Unusable(error)) => damaged(&mut entry, &error, now),
-        Err(Refused::Call(error))
-            if entry.program.as_ref().is_none_or(|of| **of == *known.program) =>
-        {
-            damaged(&mut entry, &error.to_string(), now);
-        }
-        Err(Refused::Call(error)) => {
-            // Its own program may be able to.
-            tracing::warn!(schedule = entry.name, %error, "a schedule is left to the program that declares it");
-            if !entry.standing.held {
-                entry.standing.held = true;
-                maker.note_edition()?;
-            }
-        }
+        Err(Refused::Here(error)) => hold_back(maker.agenda(), &mut entry, &error)?,
         Err(Refused::All(error)) => return Err(error),
     }
-    if entry == before { Ok(()) } else { maker.update(&entry) }
+    if entry == before { Ok(()) } else { maker.update_standing(&entry) }
 }
 
 /// Why a schedule could not fire.
 enum Refused {
     /// What is stored of it cannot be used.
     Unusable(String),
-    /// Its call was refused here.
-    Call(Error),
+    /// It cannot be read, or its call not be made, by this program.
+    Here(Error),
     /// The whole transaction has failed.
     All(Error),
 }
@@ -249,7 +317,8 @@ fn make(
     prepare: Prepare<'_>,
     into: &mut Fired,
 ) -> Result<(), Refused> {
-    let Some(turn) = turn(entry, terms, slots, now) else {
+    let room = TASKS_MAX.saturating_sub(into.stored.len()).max(1);
+    let Some(turn) = turn(entry, (terms, slots), now, room) else {
         // What is stored beside each other contradicts itself: the next slot is found anew.
         let next = if slots.are_free() {
             next_free(maker.agenda(), entry, (terms, slots), now)?
@@ -259,6 +328,7 @@ fn make(
         set_next(entry, terms, next.filter(|_| may_fire(entry, terms)), now);
         return Ok(());
     };
+    into.counted += turn.counted;
     let slot = |at: Timestamp, entry: &Entry| {
         let late = late(entry, terms, at, now);
         let is_late = at != turn.newest || late > terms.grace();
@@ -268,59 +338,82 @@ fn make(
     let mut tasks = Vec::with_capacity(turn.run.len());
     for at in &turn.run {
         let slot = slot(*at, entry);
-        tasks.push((slot.clone(), prepare(entry, terms, slot).map_err(Refused::Call)?));
+        tasks.push((slot.clone(), prepare(entry, terms, slot).map_err(Refused::Here)?));
     }
     let (queue, kind) = if let Some((_, task)) = tasks.first() {
         (task.queue.clone(), task.kind.clone())
     } else {
-        let task = prepare(entry, terms, slot(turn.newest, entry)).map_err(Refused::Call)?;
+        let task = prepare(entry, terms, slot(turn.newest, entry)).map_err(Refused::Here)?;
         (task.queue, task.kind)
     };
     if maker.is_paused(&queue, &kind)? {
         entry.standing.held = true;
         return Ok(());
     }
-    note_missed(maker.agenda(), entry, &turn, now)?;
+    turn.last_missed
+        .map_or(Ok(()), |last| note_missed(maker.agenda(), entry, (last, turn.missed), now))?;
     let open = still_open(maker.agenda(), entry.id, now)?;
-    let mut around = Around { before: open, last: None };
+    let all = matches!(terms.missed, Some(Missed::All { .. }));
+    let mut around = Around { before: open, last: None, all };
     let overlap = terms.overlap.unwrap_or_default();
     for (slot, task) in tasks {
         if maker.has_slot(entry.id, slot.at)? {
             continue;
         }
+        // Where it is refused, what came before is not counted again.
+        entry.standing.next_at = Some(slot.at);
+        let made = around.store(maker, now, (overlap, &slot), task, &mut into.ended)?;
         let follows = entry.standing.fired.last().and_then(|(_, last)| slots.after(*last));
         entry.standing.note_fired(slot.at, follows == Some(slot.at));
-        let made = around.store(maker, now, (overlap, &slot), task, &mut into.ended)?;
         entry.standing.runs += u64::from(!made.overlapped);
         entry.standing.overlapped += u64::from(made.overlapped);
         into.stored.extend(made.stored);
     }
     crate::fault::point("slot_fired");
     maker.trim_slots(entry.id)?;
-    let next = if !may_fire(entry, terms) {
-        None
-    } else if slots.are_free() {
-        // A task that ended where it began tells nobody of its end.
-        next_free(maker.agenda(), entry, (terms, slots), now)?
-    } else {
-        entry.standing.next_unfired(slots, turn.newest)
-    };
+    into.more |= turn.rest.is_some();
+    let next = next_after(maker.agenda(), entry, (terms, slots), &turn, now)?;
     set_next(entry, terms, next, now);
     Ok(())
 }
 
-fn note_missed(
+/// The slot after those of a turn: always a later one, or there would be no end of it.
+fn next_after(
     agenda: &mut dyn Agenda,
-    entry: &mut Entry,
+    entry: &Entry,
+    (terms, slots): (&Terms, &Slots),
     turn: &Turn,
     now: Timestamp,
+) -> Result<Option<Timestamp>, Error> {
+    if !may_fire(entry, terms) {
+        return Ok(None);
+    }
+    if turn.rest.is_some() {
+        return Ok(turn.rest);
+    }
+    if !slots.are_free() {
+        return Ok(entry.standing.next_unfired(slots, turn.newest));
+    }
+    // A task that ended where it began tells nobody of its end. A slot that made none has a pause after it too.
+    let next = next_free(agenda, entry, (terms, slots), now)?;
+    let as_if = if turn.run.is_empty() { State::Succeeded } else { State::Skipped };
+    let is_later = |at: &Timestamp| *at > now;
+    let after_pause = now.after(terms.pause_after(as_if));
+    Ok(next.and_then(|at| slots.free(Some(at).filter(is_later).unwrap_or(after_pause))))
+}
+
+/// Notes so many slots that were missed, and the last of them.
+pub(super) fn note_missed(
+    agenda: &mut dyn Agenda,
+    entry: &mut Entry,
+    (last, count): (Timestamp, u64),
+    now: Timestamp,
 ) -> Result<(), Error> {
-    let Some(at) = turn.last_missed else { return Ok(()) };
-    entry.standing.missed = entry.standing.missed.saturating_add(turn.missed);
-    if agenda.has_slot(entry.id, at)? {
+    entry.standing.missed = entry.standing.missed.saturating_add(count);
+    if agenda.has_slot(entry.id, last)? {
         return Ok(());
     }
-    agenda.put_slot(entry.id, &passed(SlotKind::Missed, at, turn.missed, now))
+    agenda.put_slot(entry.id, &passed(SlotKind::Missed, last, count, now))
 }
 
 /// The tasks of a schedule that have not ended, while it fires.
@@ -328,6 +421,8 @@ struct Around {
     before: Vec<OpenSlot>,
     /// The task of the slot before, in the same turn.
     last: Option<TaskId>,
+    /// Whether late slots are to run, each of them.
+    all: bool,
 }
 
 struct Made {
@@ -351,6 +446,12 @@ impl Around {
             // Late runs of one turn follow each other.
             (_, Some(last)) => waits_for.push(last),
             (_, None) if self.before.is_empty() => {}
+            // Skipped they would be lost, as after a crash, whose task has not ended yet.
+            (Overlap::Skip | Overlap::BufferOne, None)
+                if self.all && slot.kind == SlotKind::CatchUp =>
+            {
+                waits_for.extend(self.before.iter().map(|open| open.task));
+            }
             (Overlap::Skip, None) => holder = self.before.first().map(|open| open.task),
             (Overlap::BufferOne, None) => {
                 holder = self.waiting(maker.agenda())?;
@@ -396,7 +497,7 @@ impl Around {
                 (Some(stored), Some(id))
             }
             Err(error) if maker.is_lost() => return Err(Refused::All(error)),
-            Err(error) => return Err(Refused::Call(error)),
+            Err(error) => return Err(Refused::Here(error)),
         };
         let overlapped = skipped || stored.is_none();
         if overlapped {
@@ -412,14 +513,12 @@ impl Around {
         Ok(Made { stored, overlapped })
     }
 
-    /// One that waits to be started.
+    /// The one that waits for the end of another, or to be started at all. A task that has begun and waits for
+    /// its next attempt is the one that is waited for.
     fn waiting(&self, agenda: &mut dyn Agenda) -> Result<Option<TaskId>, Error> {
-        for open in &self.before {
-            if agenda.state_of(open.task)? != Some(State::Running) {
-                return Ok(Some(open.task));
-            }
-        }
-        Ok(None)
+        let [.., newest] = self.before.as_slice() else { return Ok(None) };
+        let waits = self.before.len() > 1 || !agenda.has_started(newest.task)?;
+        Ok(waits.then_some(newest.task))
     }
 }
 

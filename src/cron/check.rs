@@ -366,7 +366,10 @@ impl<'a> Part<'a> {
                 field.last_weekday = true;
                 Ok(())
             }
-            Some(b'-') => Err(self.unsupported(self.at - 1, "days before the last one")),
+            Some(b'-') => {
+                let what = "days before the last one are not supported: write `L`, or name the days, as in 25-28";
+                Err(self.unsupported(self.at - 1, what))
+            }
             _ => {
                 field.last_day = true;
                 Ok(())

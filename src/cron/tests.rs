@@ -127,7 +127,7 @@ const UNSUPPORTED: &str = "\
 H * * * * | minute | H | 1: `H`, a number drawn by lot: write one
 h/15 * * * * | minute | h/15 | 1: `H`, a number drawn by lot: write one
 0 0 1 * +MON | weekday | +MON | 9: `+`, by which both day fields must match
-0 0 L-3 * * | day of month | L-3 | 5: days before the last one
+0 0 L-3 * * | day of month | L-3 | 5: days before the last one are not supported: write `L`, or name the days, as in 25-28
 0 0 L,LW * * | day of month | L,LW | 5: `L` and `LW` in one list: make two expressions of it
 0 0 * * 1-5#2 | weekday | 1-5#2 | 12: `#` follows one weekday, as in 5L or 5#2
 0 0 * * MON-FRIL | weekday | MON-FRIL | 16: `L` follows one weekday, as in 5L or 5#2

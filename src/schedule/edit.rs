@@ -3,19 +3,22 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
+use super::edits::{self, is_cron};
 use super::entry::Entry;
-use super::{Missed, Overlap, Terms};
+use super::{Missed, Overlap, Terms, check_schedule_name};
 use crate::error::Error;
 use crate::options::Options;
 use crate::task::Due;
-use crate::ties::check_task_name;
 use crate::time::{AsMoment, Timestamp};
 use crate::timing::Timing;
 
 /// What a schedule is to be from now on; see [`Schedules::edit`](crate::Schedules::edit). What is not said
-/// stays as it is.
+/// stays as it is, and of what is said twice the later holds. What is as in code is no edit any more.
+///
+/// It is switched on and off by [`Schedules::enable`](crate::Schedules::enable) and
+/// [`disable`](crate::Schedules::disable).
 #[derive(Debug, Default)]
 #[must_use = "give it back"]
 pub struct ScheduleEdit {
@@ -28,6 +31,8 @@ pub struct ScheduleEdit {
     arguments: Vec<(String, Option<Value>)>,
     /// Keys of the terms that are to say nothing.
     without: Vec<&'static str>,
+    /// Milliseconds that are no moment, each with its place.
+    bad_moments: Vec<(&'static str, i64)>,
 }
 
 impl ScheduleEdit {
@@ -36,8 +41,31 @@ impl ScheduleEdit {
         self
     }
 
+    /// The same for what may also be taken away.
+    fn given(mut self, key: &'static str, change: impl FnOnce(&mut Terms)) -> Self {
+        self.without.retain(|without| *without != key);
+        self.terms(change)
+    }
+
+    fn without(mut self, key: &'static str) -> Self {
+        self.without.push(key);
+        self.bad_moments.retain(|(place, _)| *place != key);
+        self
+    }
+
+    /// A moment; what is none is told when it is applied.
+    fn moment(&mut self, place: &'static str, ms: i64) -> Option<Timestamp> {
+        let moment = Timestamp::from_millis(ms);
+        self.bad_moments.retain(|(other, _)| *other != place);
+        self.bad_moments.extend(moment.is_none().then_some((place, ms)));
+        moment
+    }
+
     fn timing(mut self, timing: Timing) -> Self {
-        self.timing = Some(timing);
+        if !matches!(timing, Timing::Once { .. }) {
+            self.bad_moments.retain(|(place, _)| *place != "once");
+        }
+        (self.timing, self.expression, self.zone) = (Some(timing), None, None);
         self
     }
 
@@ -47,10 +75,12 @@ impl ScheduleEdit {
         self
     }
 
-    /// Another expression, in the zone that it has; see [`Schedule::cron`](crate::Schedule::cron).
+    /// Another expression, in the zone that it has or that its code names, or in UTC; see [`Schedule::cron`](crate::Schedule::cron).
     #[cfg(feature = "cron")]
     pub fn cron(mut self, expression: impl Into<String>) -> Self {
         self.expression = Some(expression.into());
+        self.timing = None;
+        self.bad_moments.retain(|(place, _)| *place != "once");
         self
     }
 
@@ -74,7 +104,7 @@ impl ScheduleEdit {
     /// See [`Schedule::once`](crate::Schedule::once).
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
     pub fn once(mut self, at: impl AsMoment) -> Self {
-        let at = self.terms.moment(at.as_unix_millis()).unwrap_or_default();
+        let at = self.moment("once", at.as_unix_millis()).unwrap_or_default();
         self.timing(Timing::Once { at })
     }
 
@@ -85,48 +115,51 @@ impl ScheduleEdit {
 
     /// See [`Schedule::starting`](crate::Schedule::starting).
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
-    pub fn starting(self, at: impl AsMoment) -> Self {
-        self.terms(|terms| terms.starts_at = terms.moment(at.as_unix_millis()))
+    pub fn starting(mut self, at: impl AsMoment) -> Self {
+        let moment = self.moment("starts_at", at.as_unix_millis());
+        self.given("starts_at", |terms| terms.starts_at = moment)
     }
 
     /// See [`Schedule::ending`](crate::Schedule::ending).
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
-    pub fn ending(self, at: impl AsMoment) -> Self {
-        self.terms(|terms| terms.ends_at = terms.moment(at.as_unix_millis()))
+    pub fn ending(mut self, at: impl AsMoment) -> Self {
+        let moment = self.moment("ends_at", at.as_unix_millis());
+        self.given("ends_at", |terms| terms.ends_at = moment)
     }
 
     /// It has no end.
-    pub fn without_end(mut self) -> Self {
-        self.without.push("ends_at");
-        self
+    pub fn without_end(self) -> Self {
+        self.without("ends_at")
     }
 
     /// It has no start: slots are from now on.
-    pub fn without_start(mut self) -> Self {
-        self.without.push("starts_at");
-        self
+    pub fn without_start(self) -> Self {
+        self.without("starts_at")
     }
 
     /// It goes on however often it has run.
-    pub fn without_times(mut self) -> Self {
-        self.without.push("times");
-        self
+    pub fn without_times(self) -> Self {
+        self.without("times")
     }
 
     /// It goes on however many tasks in a row have failed.
-    pub fn without_stop(mut self) -> Self {
-        self.without.push("failures_max");
-        self
+    pub fn without_stop(self) -> Self {
+        self.without("failures_max")
     }
 
     /// See [`Schedule::frequent`](crate::Schedule::frequent).
     pub fn frequent(self) -> Self {
-        self.terms(|terms| terms.frequent = true)
+        self.given("frequent", |terms| terms.frequent = true)
+    }
+
+    /// Its slots are 5 s apart or more, as usual.
+    pub fn without_frequent(self) -> Self {
+        self.without("frequent")
     }
 
     /// See [`Schedule::times`](crate::Schedule::times).
     pub fn times(self, runs: u64) -> Self {
-        self.terms(|terms| terms.times = Some(runs))
+        self.given("times", |terms| terms.times = Some(runs))
     }
 
     /// See [`Schedule::jitter`](crate::Schedule::jitter).
@@ -151,7 +184,7 @@ impl ScheduleEdit {
 
     /// See [`Schedule::stop_after_failures`](crate::Schedule::stop_after_failures).
     pub fn stop_after_failures(self, failures: u64) -> Self {
-        self.terms(|terms| terms.failures_max = Some(failures))
+        self.given("failures_max", |terms| terms.failures_max = Some(failures))
     }
 
     /// Sets the argument of this parameter.
@@ -199,62 +232,55 @@ impl ScheduleEdit {
 
     /// Changes what people say of a stored schedule; nothing of its range is checked here.
     pub(crate) fn apply(self, entry: &mut Entry, now: Timestamp) -> Result<(), Error> {
-        let old = entry.terms().unwrap_or_default();
-        if let Some(ms) = self.terms.bad_moment {
-            Due::At(ms).moment(Timestamp::MIN)?;
+        if let Some((_, ms)) = self.bad_moments.first() {
+            Due::At(*ms).moment(Timestamp::MIN)?;
         }
-        let mut terms = self.terms;
-        terms.timing = match (self.timing, self.expression, self.zone) {
-            (timing, None, None) => timing,
-            (_, expression, zone) => Some(cron(old.timing, expression, zone)?),
+        // What no one here can read would make it stay useless whatever is edited.
+        let mut known = entry.readable_edits();
+        entry.edits = Value::Object(known.clone()).to_string();
+        let code = entry.code().unwrap_or_default();
+        let old = entry.terms().unwrap_or_default().timing;
+        let timing = match (self.timing, self.expression, self.zone) {
+            (timing, None, None) => timing.map(|timing| json!(timing)),
+            (None, expression, zone) if expression.is_some() || is_expression(old.as_ref()) => {
+                // What neither code nor people say of it yet.
+                let alone = !is_cron(&code) && !is_cron(&known);
+                let zone = zone.or_else(|| alone.then(|| "UTC".to_owned()));
+                Some(cron(expression, zone))
+            }
+            (_, _, zone) => {
+                let allowed = "`zone` goes with a cron expression only";
+                let zone = zone.unwrap_or_default();
+                return Err(Error::invalid("bad_schedule", "zone of the schedule", zone, allowed));
+            }
         };
-        terms.options = self.options;
-        if !self.arguments.is_empty() {
-            let mut arguments = old.arguments.unwrap_or_default();
-            for (name, value) in self.arguments {
-                match value {
-                    Some(value) => drop(arguments.insert(name, value)),
-                    None => drop(arguments.remove(&name)),
-                }
-            }
-            terms.arguments = Some(arguments);
-        }
-        let mut edits = entry.edits().unwrap_or_default();
-        for (key, value) in terms.object() {
-            match (value, edits.get_mut(&key)) {
-                (Value::Object(more), Some(Value::Object(known))) if key == "options" => {
-                    known.extend(more);
-                }
-                (value, _) => drop(edits.insert(key, value)),
-            }
-        }
-        for key in self.without {
-            edits.insert(key.to_owned(), Value::Null);
-        }
+        let mut said = Terms { options: self.options, ..self.terms }.object();
+        said.extend(timing.map(|timing| ("timing".to_owned(), timing)));
+        said.extend(self.without.into_iter().map(|key| (key.to_owned(), Value::Null)));
+        edits::add(&mut known, said);
+        edits::argue(&mut known, self.arguments);
+        // Where no code declares it, what people say is all there is.
+        let edits = match entry.code {
+            Some(_) => edits::differing(&code, &known),
+            None => edits::merged(&code, &known),
+        };
         entry.edits = Value::Object(edits).to_string();
         entry.edited_at = Some(now);
         if let Some(name) = self.name {
-            check_task_name("schedule name", &name)?;
+            check_schedule_name("schedule name", &name)?;
             entry.name = name;
         }
         Ok(())
     }
 }
 
-/// The expression and the zone that hold, where one of the two was changed.
-fn cron(
-    old: Option<Timing>,
-    expression: Option<String>,
-    zone: Option<String>,
-) -> Result<Timing, Error> {
-    let (known, known_zone) = match old {
-        Some(Timing::Cron { expression, zone }) => (Some(expression), Some(zone)),
-        _ => (None, None),
-    };
-    let zone = zone.or(known_zone).unwrap_or_else(|| "UTC".to_owned());
-    let Some(expression) = expression.or(known) else {
-        let allowed = "a zone with a cron expression only";
-        return Err(Error::invalid("bad_schedule", "zone of the schedule", zone, allowed));
-    };
-    Ok(Timing::Cron { expression, zone })
+fn is_expression(timing: Option<&Timing>) -> bool {
+    matches!(timing, Some(Timing::Cron { .. }))
+}
+
+/// A timing by expression, as far as it is said.
+fn cron(expression: Option<String>, zone: Option<String>) -> Value {
+    let said = [("expression", expression), ("zone", zone)].into_iter();
+    let said = said.filter_map(|(key, text)| Some((key.to_owned(), text?.into())));
+    json!({ "cron": said.collect::<Map<String, Value>>() })
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Terms;
+use super::edits::{self, Edited, compare, merged};
 use crate::error::{Error, shorten};
 use crate::id::TaskId;
 use crate::slot::SlotKind;
@@ -39,8 +40,8 @@ pub enum Origin {
 pub enum ScheduleState {
     /// It fires, or waits for the end of its run.
     Active,
-    /// Its queue or its kind is paused: what it misses until that ends is treated like any slot that was
-    /// missed.
+    /// Its queue or its kind is paused, or no program that is there can make its call: what it misses until
+    /// that ends is treated like any slot that was missed.
     Paused,
     /// Somebody has switched it off, or its code does.
     Disabled,
@@ -109,7 +110,7 @@ pub(crate) struct Standing {
     pub(crate) next_at: Option<Timestamp>,
     /// When that is to be made a task: with its jitter.
     pub(crate) due_at: Option<Timestamp>,
-    /// It was due while its queue or kind was paused.
+    /// It was due while its queue or kind was paused, or nobody could make its call.
     pub(crate) held: bool,
     /// When the next slot was found: a clock that shows less was set back since.
     pub(crate) planned_at: Option<Timestamp>,
@@ -133,8 +134,24 @@ impl Standing {
             _ => self.fired.push((slot, slot)),
         }
         if self.fired.len() > STRETCHES_MAX {
-            self.fired.remove(0);
+            self.join_nearest();
         }
+    }
+
+    /// Makes one stretch of the two that are nearest to each other, as none may be forgotten: what lies between
+    /// them was passed over, and stays so when its time comes again. Not of two around the newest, where slots
+    /// are yet to come.
+    fn join_nearest(&mut self) {
+        let Some(newest) = self.fired.pop() else { return };
+        self.fired.sort_unstable();
+        let pairs = self.fired.iter().zip(self.fired.iter().skip(1)).enumerate();
+        let gaps = pairs.filter(|(_, ((_, last), (next, _)))| newest.0 < *last || newest.0 > *next);
+        let nearest = gaps.min_by_key(|(_, ((_, last), (next, _)))| last.until(*next));
+        if let Some(at) = nearest.map(|(at, _)| at) {
+            let (_, last) = self.fired.remove(at + 1);
+            self.fired[at].1 = self.fired[at].1.max(last);
+        }
+        self.fired.push(newest);
     }
 
     /// The first slot after a moment that has not fired.
@@ -150,8 +167,7 @@ impl Standing {
         self.stretch_of(slot).is_some()
     }
 
-    /// How many slots from `first` to `last`, both of which are slots, have fired; counted up to `most` for
-    /// each stretch.
+    /// How many slots from `first` to `last`, both of which are slots, have fired; counted up to `most`.
     pub(crate) fn fired_within(
         &self,
         slots: &Slots,
@@ -160,11 +176,12 @@ impl Standing {
         most: u64,
     ) -> u64 {
         let within = self.fired.iter().filter(|(begin, end)| *begin <= last && *end >= first);
-        let counted = within.map(|(begin, end)| {
+        within.fold(0, |counted, (begin, end)| {
             let before = Timestamp::clamped((*begin).max(first).as_millis() - 1);
-            slots.after(before).map_or(0, |begin| slots.count(begin, (*end).min(last), most))
-        });
-        counted.sum()
+            let left = most.saturating_sub(counted);
+            let count = |begin| slots.count(begin, (*end).min(last), left);
+            counted.saturating_add(slots.after(before).map_or(0, count))
+        })
     }
 
     fn stretch_of(&self, slot: Timestamp) -> Option<(Timestamp, Timestamp)> {
@@ -187,9 +204,9 @@ pub(crate) struct Entry {
     pub(crate) cron: bool,
     /// What code says of it, a JSON object.
     pub(crate) code: Option<String>,
-    /// What people say, likewise; `null` takes back what code says.
+    /// What people say, likewise; see [`edits`](super::edits).
     pub(crate) edits: String,
-    /// Counts the changes of its timing.
+    /// Counts the changes of its timing and of its calls.
     pub(crate) generation: i64,
     pub(crate) created_at: Timestamp,
     pub(crate) edited_at: Option<Timestamp>,
@@ -197,62 +214,11 @@ pub(crate) struct Entry {
     pub(crate) standing: Standing,
 }
 
-/// What a person has changed of what code says.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct Edited {
-    /// Of what, such as `timing` or `queue`.
-    pub field: String,
-    /// What code says; `null` where it says nothing.
-    pub code: Value,
-    /// What holds instead; `null` where nothing is to hold.
-    pub edited: Value,
-}
-
-/// Options of the call stand in an object of their own.
-const OPTIONS: &str = "options";
-
 fn object(column: &str, text: &str) -> Result<Map<String, Value>, Error> {
     serde_json::from_str(text).map_err(|error| {
         let allowed = format!("a JSON object as it was stored ({error})");
         Error::invalid("bad_schedule", column, shorten(text), allowed)
     })
-}
-
-/// What people say over what code says: key by key, in the options of the call too.
-fn merged(code: &Map<String, Value>, edits: &Map<String, Value>) -> Map<String, Value> {
-    let mut all = code.clone();
-    for (key, value) in edits {
-        match (value, all.get_mut(key)) {
-            (Value::Null, _) => drop(all.remove(key)),
-            (Value::Object(edits), Some(Value::Object(code))) if key == OPTIONS => {
-                *code = merged(code, edits);
-            }
-            (Value::Object(edits), None) if key == OPTIONS => {
-                let options = merged(&Map::new(), edits);
-                all.insert(key.clone(), Value::Object(options));
-            }
-            _ => drop(all.insert(key.clone(), value.clone())),
-        }
-    }
-    all
-}
-
-fn compare(code: &Map<String, Value>, edits: &Map<String, Value>, into: &mut Vec<Edited>) {
-    let none = Map::new();
-    for (field, edited) in edits {
-        match (edited, code.get(field)) {
-            (Value::Object(edits), code) if field == OPTIONS => {
-                compare(code.and_then(Value::as_object).unwrap_or(&none), edits, into);
-            }
-            (edited, code) => {
-                let code = code.cloned().unwrap_or_default();
-                if *edited != code {
-                    into.push(Edited { field: field.clone(), code, edited: edited.clone() });
-                }
-            }
-        }
-    }
 }
 
 impl Entry {
@@ -262,6 +228,42 @@ impl Entry {
 
     pub(crate) fn edits(&self) -> Result<Map<String, Value>, Error> {
         object("what was edited", &self.edits)
+    }
+
+    /// The parameters of which people have edited the arguments.
+    pub(crate) fn edited_parameters(&self) -> Vec<String> {
+        self.edits().map(|edits| edits::parameters(&edits)).unwrap_or_default()
+    }
+
+    /// Takes back what people say of these parameters.
+    pub(crate) fn forget_parameters(&mut self, names: &[String]) {
+        let (Ok(code), Ok(mut edits)) = (self.code(), self.edits()) else { return };
+        edits::forget(&mut edits, names);
+        self.edits = Value::Object(edits::differing(&code, &edits)).to_string();
+    }
+
+    /// What people say that this program can read, key by key.
+    pub(crate) fn readable_edits(&self) -> Map<String, Value> {
+        let reads = |key: &str, value: &Value| {
+            let alone = Map::from_iter([(key.to_owned(), value.clone())]);
+            value.is_null() || serde_json::from_value::<Terms>(Value::Object(alone)).is_ok()
+        };
+        let in_options = |(key, value): &(String, Value)| {
+            let alone = Map::from_iter([(key.clone(), value.clone())]);
+            reads(edits::OPTIONS, &Value::Object(alone)) || value.is_null()
+        };
+        let mut all = self.edits().unwrap_or_default();
+        if let Some(Value::Object(options)) = all.get_mut(edits::OPTIONS) {
+            *options = std::mem::take(options).into_iter().filter(in_options).collect();
+        }
+        all.retain(|key, value| {
+            let is_readable = edits::is_partial(key, value) || reads(key, value);
+            if !is_readable {
+                tracing::warn!(schedule = self.name, key, %value, "what cannot be read was taken out of an edited schedule");
+            }
+            is_readable
+        });
+        all
     }
 
     /// What holds.
@@ -280,10 +282,20 @@ impl Entry {
         Ok((terms, slots))
     }
 
+    /// Whether what is stored of it is whole, but not for this program to read: another version has stored
+    /// what this one does not know, or it was built without the zone, or without expressions.
+    pub(crate) fn is_foreign(&self) -> bool {
+        let is_whole = self.code().is_ok() && self.edits().is_ok();
+        let Ok(terms) = self.terms() else { return is_whole };
+        let slots = terms.slots(self.created_at);
+        slots.is_err_and(|error| matches!(error.code(), "unknown_zone" | "unsupported"))
+    }
+
     /// It does not fire any more, as it cannot be used.
     pub(crate) fn damage(&mut self, error: &str) {
         self.standing.next_at = None;
         self.standing.due_at = None;
+        self.standing.held = false;
         self.standing.damage = Some(error.to_owned());
     }
 
@@ -311,7 +323,7 @@ impl Entry {
         let terms = self.terms();
         let mut state = self.state(terms.as_ref().ok());
         let damage = self.standing.damage.clone();
-        let damage = damage.or_else(|| terms.as_ref().err().map(ToString::to_string));
+        let damage = damage.or_else(|| self.checked().err().map(|error| error.to_string()));
         let terms = terms.unwrap_or_default();
         // It has its next slot when its run has ended.
         let follows = matches!(terms.timing, Some(Timing::AfterFinish { .. }));
@@ -320,8 +332,12 @@ impl Entry {
         }
         let grace = terms.grace();
         let mut edited = Vec::new();
+        if let Some(code) = self.seed.as_ref().filter(|seed| **seed != self.name) {
+            let (field, edited_name) = ("name".to_owned(), self.name.clone().into());
+            edited.push(Edited { field, code: code.clone().into(), edited: edited_name });
+        }
         if let (Some(_), Ok(code), Ok(edits)) = (&self.code, self.code(), self.edits()) {
-            compare(&code, &edits, &mut edited);
+            edited.extend(compare(&code, &edits));
         }
         let origin = match self.program {
             Some(program) => Origin::Code { program },
@@ -329,6 +345,7 @@ impl Entry {
         };
         ScheduleRecord {
             name: self.name,
+            code_name: self.seed,
             kind: self.kind,
             state,
             damage,
@@ -368,11 +385,13 @@ impl Entry {
 pub struct ScheduleRecord {
     /// Its name, the only one of that name.
     pub name: String,
+    /// What code calls it; none where no code declares it.
+    pub code_name: Option<String>,
     /// The kind of its tasks.
     pub kind: String,
     /// Whether it fires.
     pub state: ScheduleState,
-    /// Why it cannot be used, if it cannot.
+    /// Why it cannot be used, or not by this program, if it cannot.
     pub damage: Option<String>,
     /// Who has made it.
     pub origin: Origin,
@@ -416,50 +435,37 @@ pub struct ScheduleRecord {
     pub missed_slots: u64,
     /// How many slots were skipped, as an earlier task had not ended.
     pub overlapped_slots: u64,
-    /// How many of its tasks have failed for good since the last success.
+    /// How many of its tasks have failed for good since the last success, those not counted that somebody asked
+    /// for.
     pub failures: u64,
     /// Where a person's word goes before that of code.
     pub edited: Vec<Edited>,
     /// When somebody last changed it.
     pub edited_at: Option<Timestamp>,
-    /// Grows with each change of its timing.
+    /// Grows with each change of its timing or of its calls.
     pub generation: u64,
     /// When it was stored.
     pub created_at: Timestamp,
+}
+
+impl ScheduleRecord {
+    /// Whether nobody has fired it in time: it is on, and its next slot, with its jitter and its grace, has
+    /// passed at this moment, such as [`SystemClock`](crate::SystemClock)'s. Then no pool that knows its kind
+    /// lives, and nobody calls [`Client::run_pending`](crate::Client::run_pending).
+    pub fn is_overdue(&self, now: Timestamp) -> bool {
+        let latest = self.next_at.map(|slot| slot.after(self.jitter).after(self.grace));
+        self.state == ScheduleState::Active && latest.is_some_and(|latest| latest < now)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::timing::Bounds;
-    use serde_json::json;
     use std::time::Duration;
 
     fn at(ms: i64) -> Timestamp {
         Timestamp::clamped(ms)
-    }
-
-    fn map(value: &Value) -> Map<String, Value> {
-        value.as_object().cloned().unwrap_or_default()
-    }
-
-    #[test]
-    fn what_people_say_goes_before_what_code_says_key_by_key() {
-        let code =
-            map(&json!({"times": 3, "ends_at": "x", "options": {"queue": "a", "priority": 1}}));
-        let edits = map(&json!({"times": 4, "ends_at": null, "options": {"priority": 2}}));
-        let all = merged(&code, &edits);
-        assert_eq!(all, map(&json!({"times": 4, "options": {"queue": "a", "priority": 2}})));
-        let mut differences = Vec::new();
-        compare(&code, &edits, &mut differences);
-        let said: Vec<_> =
-            differences.iter().map(|it| (&*it.field, &it.code, &it.edited)).collect();
-        let (three, four, one, two) = (json!(3), json!(4), json!(1), json!(2));
-        let (text, null) = (json!("x"), Value::Null);
-        assert_eq!(
-            said,
-            [("ends_at", &text, &null), ("priority", &one, &two), ("times", &three, &four)]
-        );
     }
 
     #[test]
@@ -476,5 +482,20 @@ mod tests {
         assert_eq!(next(0), Some(at(10_000)));
         assert_eq!(next(15_000), Some(at(50_000)));
         assert_eq!(next(85_000), Some(at(100_000)));
+    }
+
+    #[test]
+    fn no_slot_that_has_fired_is_forgotten_however_many_stretches_there_are() {
+        let mut standing = Standing::default();
+        let mut noted = Vec::new();
+        // Further and further apart, and then back before all of them.
+        for number in (1..40).map(|number| number * number).chain([0]) {
+            noted.push(at(1_000_000 + number * 10_000));
+            standing.note_fired(at(1_000_000 + number * 10_000), false);
+            assert!(standing.fired.len() <= STRETCHES_MAX);
+            assert!(noted.iter().all(|slot| standing.has_fired(*slot)), "{:?}", standing.fired);
+        }
+        assert_eq!(standing.fired.last(), Some(&(at(1_000_000), at(1_000_000))));
+        assert!(!standing.has_fired(at(1_005_000)), "it is yet to come");
     }
 }

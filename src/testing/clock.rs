@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::due::next_due;
+use super::due::{next_due, next_slots};
 use crate::client::Client;
 use crate::error::Error;
 use crate::time::{Clock, Timestamp};
@@ -64,8 +64,9 @@ impl ManualClock {
         self.advance(Duration::ZERO);
     }
 
-    /// Moves the clock on to the moment at which the next task of this client is due, and says which; none,
-    /// and the clock stays, when none waits for its time. What is due already does not count.
+    /// Moves the clock on to the moment at which the next task of this client is due, or the next slot of a
+    /// schedule whose kind it knows, and says which; none, and the clock stays, when none waits for its time.
+    /// What is due already does not count.
     ///
     /// ```
     /// # use litework::{Client, Mode, Pending, task};
@@ -89,7 +90,8 @@ impl ManualClock {
     pub fn advance_to_next(&self, client: &Client) -> Result<Option<Timestamp>, Error> {
         client.check_open()?;
         self.check_drives(client)?;
-        let next = next_due(client, None, |_| true)?;
+        let slots = next_slots(client, |_| true)?.into_iter().map(|(_, at)| at);
+        let next = next_due(client, None, |_| true)?.into_iter().chain(slots).min();
         if let Some(next) = next {
             self.advance(self.now().until(next));
         }

@@ -1,17 +1,17 @@
 //! Tests of programs: runs what is due in the calling thread, until nothing is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::clock::ManualClock;
-use super::due::{every, live, next_due};
+use super::due::{every, live, next_due, next_slots};
 use crate::client::Client;
 use crate::error::Error;
 use crate::hub::{Came, Pending, Ran, Stepped, Stepper};
 use crate::id::TaskId;
 use crate::mode::Mode;
-use crate::record::TaskRecord;
+use crate::time::Timestamp;
 
 /// Attempts of one drain at most, where it says nothing else.
 pub const DRAIN_LIMIT_DEFAULT: usize = 10_000;
@@ -39,14 +39,15 @@ impl Drain {
     }
 
     /// What becomes due later too, such as delayed tasks, retries and snoozes: whenever nothing is due,
-    /// the clock, which must be the client's, is moved on to the moment at which something is. Default: the clock stays.
+    /// the clock, which must be the client's, is moved on to the moment at which something is. Slots of
+    /// schedules count too, but only the next of each, as most schedules have no end. Default: the clock stays.
     pub fn delayed(mut self, clock: &Arc<ManualClock>) -> Self {
         self.clock = Some(Arc::clone(clock));
         self
     }
 
-    /// With `false` only tasks that are stored when the drain begins, not what their bodies enqueue: in order
-    /// of priority, due time and enqueuing. Default: true.
+    /// With `false` only tasks that are stored when the drain begins, not what their bodies enqueue, nor what
+    /// schedules make later: in order of priority, due time and enqueuing. Default: true.
     pub fn chained(mut self, chained: bool) -> Self {
         self.chained = chained;
         self
@@ -127,7 +128,8 @@ pub struct Drained {
 #[track_caller]
 pub fn drain(client: &Client, drain: &Drain) -> Result<Drained, Error> {
     check(client, drain)?;
-    let mut run = Run { drain, ran: Ran::default(), steps: 0, kinds: BTreeMap::new() };
+    let mut run =
+        Run { drain, ran: Ran::default(), steps: 0, kinds: BTreeMap::new(), slots: HashSet::new() };
     let mut reached = false;
     if let Some(runner) = client.hub.pending.get() {
         reached = run.go_on(client, runner.stepper())?;
@@ -164,6 +166,8 @@ struct Run<'a> {
     /// Attempts, and moves of the clock.
     steps: usize,
     kinds: BTreeMap<Arc<str>, usize>,
+    /// Schedules to whose next slot the clock was moved.
+    slots: HashSet<i64>,
 }
 
 impl Run<'_> {
@@ -189,14 +193,35 @@ impl Run<'_> {
             let Some(clock) = drain.clock.as_ref().filter(|_| !reached) else {
                 return Ok(reached);
             };
-            let next = next_due(client, ids.as_deref(), |task| chosen(client, drain, task))?;
-            let Some(next) = next else { return Ok(false) };
+            let Some(next) = self.next(client, ids.as_deref())? else { return Ok(false) };
             self.steps += 1;
             if self.steps > drain.limit {
                 return Ok(true);
             }
             clock.advance(clock.now().until(next));
+            if drain.chained {
+                held_back = runner.gather()?;
+            }
         }
+    }
+
+    /// When the next of what is asked for is due.
+    fn next(
+        &mut self,
+        client: &Client,
+        ids: Option<&[TaskId]>,
+    ) -> Result<Option<Timestamp>, Error> {
+        let drain = self.drain;
+        let task = next_due(client, ids, |task| chosen(client, drain, &task.kind))?;
+        if ids.is_some() {
+            return Ok(task);
+        }
+        let mut slots = next_slots(client, |kind| chosen(client, drain, kind))?;
+        slots.retain(|(schedule, _)| !self.slots.contains(schedule));
+        let next = slots.iter().map(|(_, at)| *at).chain(task).min();
+        let reached = slots.into_iter().filter(|(_, at)| next.is_some_and(|next| *at <= next));
+        self.slots.extend(reached.map(|(schedule, _)| schedule));
+        Ok(next)
     }
 
     fn run_all(&mut self, runner: &dyn Stepper) -> Result<bool, Error> {
@@ -243,7 +268,7 @@ impl Run<'_> {
     /// What has not ended, in the order in which it is run.
     fn there(&self, client: &Client) -> Result<Vec<TaskId>, Error> {
         let (mut tasks, _bad) = every(client, &live())?;
-        tasks.retain(|task| chosen(client, self.drain, task));
+        tasks.retain(|task| chosen(client, self.drain, &task.kind));
         tasks.sort_by_key(|task| (std::cmp::Reverse(task.priority), task.due_at, task.id.row()));
         Ok(tasks.into_iter().map(|task| task.id).collect())
     }
@@ -264,8 +289,8 @@ impl Run<'_> {
     }
 }
 
-fn chosen(client: &Client, drain: &Drain, task: &TaskRecord) -> bool {
-    let is = |name: &String| client.hub.catalog.is_same(name, &task.kind);
+fn chosen(client: &Client, drain: &Drain, kind: &str) -> bool {
+    let is = |name: &String| client.hub.catalog.is_same(name, kind);
     let Pending { only, except, .. } = &drain.pending;
     (only.is_empty() || only.iter().any(is)) && !except.iter().any(is)
 }

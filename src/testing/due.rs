@@ -1,5 +1,6 @@
 //! Tests of programs: what has not ended, and when the next of it is due.
 
+use crate::calendar;
 use crate::client::Client;
 use crate::error::Error;
 use crate::filter::Filter;
@@ -11,6 +12,9 @@ use crate::time::Timestamp;
 pub(super) const LIVE: [State; 4] =
     [State::Scheduled, State::Waiting, State::Ready, State::Running];
 
+/// What is read at once.
+const PAGE: usize = 1_000;
+
 /// Every task that passes the filter, oldest first, and the rows that cannot be read.
 pub(super) fn every(
     client: &Client,
@@ -18,7 +22,7 @@ pub(super) fn every(
 ) -> Result<(Vec<TaskRecord>, Vec<BadRow>), Error> {
     let (mut tasks, mut bad, mut from) = (Vec::new(), Vec::new(), None);
     loop {
-        let page = client.list(filter, from, 1_000)?;
+        let page = client.list(filter, from, PAGE)?;
         tasks.extend(page.tasks);
         bad.extend(page.bad);
         from = page.next;
@@ -59,4 +63,30 @@ pub(super) fn next_due(
 
 fn opens_at(client: &Client) -> Result<Option<Timestamp>, Error> {
     client.hub.pending.get().map_or(Ok(None), |runner| runner.stepper().next_due())
+}
+
+/// When the next slots of schedules are due whose kinds are known here: each schedule with its number, those
+/// not named that do not fire or have passed.
+pub(super) fn next_slots(
+    client: &Client,
+    chosen: impl Fn(&str) -> bool,
+) -> Result<Vec<(i64, Timestamp)>, Error> {
+    let hub = &client.hub;
+    let now = hub.clock.now();
+    calendar::look(&*hub.backend, |agenda| {
+        let (mut slots, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = agenda.list(&after, PAGE)?;
+            let is_last = page.len() < PAGE;
+            for entry in page {
+                let can_fire = hub.catalog.get(&entry.kind).is_ok() && chosen(&entry.kind);
+                let due = entry.standing.due_at.filter(|at| *at > now && can_fire);
+                slots.extend(due.map(|at| (entry.id, at)));
+                after = entry.name;
+            }
+            if is_last {
+                return Ok(slots);
+            }
+        }
+    })
 }

@@ -128,7 +128,7 @@ impl Keeper {
         if self.unserved.elapsed() >= pool.config.look_every.unwrap_or(LOOK_EVERY) {
             self.unserved = Instant::now();
             if let Some(hub) = pool.hub.upgrade() {
-                hub.warner.look(&*pool.backend, pool.clock.now());
+                hub.warner.look(|| hub.unserved(pool.clock.now()));
             }
         }
     }

@@ -5,20 +5,25 @@ use std::time::Duration;
 
 use litework::{
     Client, Context, Failure, Filter, Missed, Origin, Overlap, Reason, Result, Schedule,
-    ScheduleRecord, ScheduleState, Scope, SlotKind, SlotRecord, State, Switch, TaskRecord,
+    ScheduleRecord, ScheduleState, Scope, SlotKind, SlotRecord, State, Switch, Task, TaskRecord,
     Timestamp, Unique, task,
 };
 
-use crate::common::{Gate, Lab, Log, eventually};
+use tracing::Level;
 
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(60 * 60);
-const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+use crate::common::{Events, Gate, Lab, Log, eventually};
+
+mod owners;
+mod past;
+
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
+pub(super) const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Notes its slot: seconds since the lab's clock began, and why.
 #[task]
-fn tick(ctx: &Context, word: &str) -> Result<()> {
+pub(super) fn tick(ctx: &Context, word: &str) -> Result<()> {
     let slot = ctx.slot().expect("it was made by a schedule");
     let began = 1_767_225_600_000;
     let at = (slot.at.as_millis() - began) / 1_000;
@@ -30,20 +35,27 @@ fn tick(ctx: &Context, word: &str) -> Result<()> {
 /// Notes its slot in UTC.
 #[cfg(feature = "cron")]
 #[task]
-fn chime(ctx: &Context, word: &str) -> Result<()> {
+pub(super) fn chime(ctx: &Context, word: &str) -> Result<()> {
     let slot = ctx.slot().expect("it was made by a schedule");
     ctx.state::<Log>()?.note(format!("{word} {}", slot.at.to_chrono().format("%dT%H:%M")));
     Ok(())
 }
 
 #[task(attempts = 1)]
-fn fail(ctx: &Context) -> Result<()> {
+pub(super) fn fail(ctx: &Context) -> Result<()> {
     ctx.state::<Log>()?.note("failed");
     Err(Failure::give_up("always"))
 }
 
+/// Notes what it copies.
 #[task]
-fn hold(ctx: &Context) -> Result<()> {
+fn copy(ctx: &Context, from: &str, to: &str) -> Result<()> {
+    ctx.state::<Log>()?.note(format!("{from} to {to}"));
+    Ok(())
+}
+
+#[task]
+pub(super) fn hold(ctx: &Context) -> Result<()> {
     ctx.state::<Log>()?.note("held");
     ctx.state::<Gate>()?.pass();
     ctx.check()
@@ -66,6 +78,14 @@ everywhere! {
     a_clock_that_is_set_brings_neither_double_nor_silence,
     a_schedule_that_a_wrong_clock_has_stored_keeps_pace_by_the_right_one,
     code_seeds_and_people_decide,
+    what_is_edited_back_to_what_code_says_is_no_edit,
+    of_what_an_edit_says_twice_the_later_holds,
+    each_argument_is_edited_by_itself,
+    an_argument_that_the_task_does_not_take_is_refused,
+    an_edit_that_does_not_go_with_the_code_any_more_follows_it,
+    a_task_without_parameters_runs_whatever_its_type_is,
+    a_schedule_that_has_no_slot_ahead_is_told_once,
+    a_name_that_a_person_has_given_is_shown_beside_that_in_code,
     a_schedule_of_another_name_stays_the_same,
     an_edit_never_makes_up_for_the_past,
     a_paused_queue_holds_its_schedules_back,
@@ -78,25 +98,25 @@ everywhere! {
     a_task_that_is_retried_is_open_again,
 }
 
-struct Bench<'a> {
-    lab: &'a Lab,
-    log: Log,
-    gate: Gate,
+pub(super) struct Bench<'a> {
+    pub(super) lab: &'a Lab,
+    pub(super) log: Log,
+    pub(super) gate: Gate,
 }
 
 impl<'a> Bench<'a> {
-    fn new(lab: &'a Lab) -> Self {
+    pub(super) fn new(lab: &'a Lab) -> Self {
         Self { lab, log: Log::default(), gate: Gate::default() }
     }
 
-    fn open(&self, schedules: impl IntoIterator<Item = Schedule>) -> Client {
+    pub(super) fn open(&self, schedules: impl IntoIterator<Item = Schedule>) -> Client {
         let builder = self.lab.builder().name("bench").register(tick).register(fail).register(hold);
         let builder = builder.state(self.log.clone()).state(self.gate.clone());
         builder.schedules(schedules).open().unwrap()
     }
 
     /// Moves the clock, and waits until what that fires has run.
-    fn advance(&self, client: &Client, span: Duration) {
+    pub(super) fn advance(&self, client: &Client, span: Duration) {
         self.lab.advance(client, span);
         let now = self.lab.now();
         eventually("what is due is fired and run", || {
@@ -107,19 +127,19 @@ impl<'a> Bench<'a> {
     }
 }
 
-fn every(span: Duration) -> Schedule {
+pub(super) fn every(span: Duration) -> Schedule {
     Schedule::every("tick", span, tick::with("t"))
 }
 
-fn get(client: &Client) -> ScheduleRecord {
+pub(super) fn get(client: &Client) -> ScheduleRecord {
     client.schedules().get("tick").unwrap()
 }
 
-fn history(client: &Client) -> Vec<SlotRecord> {
+pub(super) fn history(client: &Client) -> Vec<SlotRecord> {
     client.schedules().history("tick", Timestamp::MAX, 100).unwrap()
 }
 
-fn tasks(client: &Client) -> Vec<TaskRecord> {
+pub(super) fn tasks(client: &Client) -> Vec<TaskRecord> {
     client.list(&Filter::new(), None, 100).unwrap().tasks
 }
 
@@ -292,6 +312,217 @@ fn code_seeds_and_people_decide(lab: &Lab) {
     );
 }
 
+fn what_is_edited_back_to_what_code_says_is_no_edit(lab: &Lab) {
+    if !lab.keeps_tasks() {
+        return;
+    }
+    let bench = Bench::new(lab);
+    let client = bench.open([every(MINUTE)]);
+    let schedules = client.schedules();
+    schedules.disable("tick").unwrap();
+    assert_eq!(schedules.enable("tick").unwrap().edited, []);
+    schedules.edit("tick", |edit| edit.every(HOUR).queue("q").argument("word", "x")).unwrap();
+    schedules.edit("tick", |edit| edit.grace(SECOND).times(3).overlap(Overlap::Allow)).unwrap();
+    assert_eq!(get(&client).edited.len(), 6);
+    let back =
+        |edit: litework::ScheduleEdit| edit.every(MINUTE).argument("word", "t").grace(MINUTE);
+    schedules.edit("tick", |edit| back(edit).without_times().overlap(Overlap::Skip)).unwrap();
+    let left = get(&client).edited;
+    assert_eq!(left.iter().map(|it| &*it.field).collect::<Vec<_>>(), ["queue"]);
+    client.shutdown(SECOND).unwrap();
+    // So its code, which says something else now, is followed.
+    let client = bench.open([every(2 * MINUTE).enabled(false).times(9)]);
+    let known = get(&client);
+    assert_eq!((known.state, known.times), (ScheduleState::Disabled, Some(9)));
+    assert_eq!(known.timing.unwrap().to_string(), "Every 2m");
+}
+
+fn of_what_an_edit_says_twice_the_later_holds(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let client = bench.open([every(MINUTE)]);
+    let schedules = client.schedules();
+    let (soon, later) = (lab.now().after(HOUR), lab.now().after(2 * HOUR));
+    let edit =
+        |edit: litework::ScheduleEdit| edit.once(later).every(HOUR).ending(soon).without_end();
+    let edited = schedules.edit("tick", |it| edit(it).without_times().times(3)).unwrap();
+    assert_eq!((edited.ends_at, edited.times), (None, Some(3)));
+    assert_eq!(edited.timing.unwrap().to_string(), "Every 1h");
+    let no_moment = lab.now().to_chrono() - 100 * YEAR; // before 1970
+    let edited = schedules.edit("tick", |edit| edit.ending(no_moment).ending(later)).unwrap();
+    assert_eq!(edited.ends_at, Some(later));
+    let edited = schedules.edit("tick", |edit| edit.without_end().ending(soon)).unwrap();
+    assert_eq!(edited.ends_at, Some(soon));
+    let argued = |edit: litework::ScheduleEdit| edit.without_argument("word").argument("word", "x");
+    let edited = schedules.edit("tick", argued).unwrap();
+    assert_eq!(edited.arguments, r#"{"word":"x"}"#);
+    let often = schedules.edit("tick", |edit| edit.frequent().every(SECOND).without_frequent());
+    assert_eq!(often.unwrap_err().code(), "too_frequent");
+}
+
+/// What one argument was edited to goes before what code says of that parameter, and of no other.
+fn each_argument_is_edited_by_itself(lab: &Lab) {
+    if !lab.keeps_tasks() {
+        return;
+    }
+    let bench = Bench::new(lab);
+    let open = |from: &str, to: &str| {
+        let builder = lab.builder().name("bench").register(copy).state(bench.log.clone());
+        let (from, to) = (from.to_owned(), to.to_owned());
+        builder.schedule(Schedule::every("tick", HOUR, copy::with(from, to))).open().unwrap()
+    };
+    let client = open("a", "b");
+    let edited = client.schedules().edit("tick", |edit| edit.argument("from", "x")).unwrap();
+    let fields: Vec<&str> = edited.edited.iter().map(|it| it.field.as_str()).collect();
+    assert_eq!(fields, ["arguments.from"]);
+    client.shutdown(SECOND).unwrap();
+    let client = open("a", "c");
+    assert_eq!(get(&client).arguments, r#"{"from":"x","to":"c"}"#);
+}
+
+fn an_argument_that_the_task_does_not_take_is_refused(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let client = bench.open([every(HOUR)]);
+    let schedules = client.schedules();
+    let made = Schedule::every("made", HOUR, tick::with("m"));
+    schedules.add(made).unwrap();
+    for name in ["tick", "made"] {
+        let refused = |edit: fn(litework::ScheduleEdit) -> litework::ScheduleEdit| {
+            let error = schedules.edit(name, edit).unwrap_err();
+            assert_eq!(error.code(), "bad_arguments", "{error}");
+            error.to_string()
+        };
+        let said = refused(|edit| edit.argument("word", 5));
+        assert!(said.contains("$.word") && said.contains("expected a string"), "{said}");
+        let said = refused(|edit| edit.argument("wrod", "x"));
+        assert!(said.contains("\"wrod\"") && said.contains("word"), "{said}");
+        let said = refused(|edit| edit.without_argument("word"));
+        assert!(said.contains("missing field `word`"), "{said}");
+        let known = schedules.get(name).unwrap();
+        assert!(known.edited.is_empty() && known.arguments.len() == r#"{"word":"t"}"#.len());
+    }
+}
+
+#[task(name = "move")]
+fn move_by_name(ctx: &Context, from: &str, to: &str) -> Result<()> {
+    ctx.state::<Log>()?.note(format!("{from} to {to}"));
+    Ok(())
+}
+
+/// The same in a later version of the program.
+#[task(name = "move")]
+fn move_by_number(ctx: &Context, from: u32, via: &str, size: u32) -> Result<()> {
+    ctx.state::<Log>()?.note(format!("{from} via {via}: {size}"));
+    Ok(())
+}
+
+fn an_edit_that_does_not_go_with_the_code_any_more_follows_it(lab: &Lab) {
+    if !lab.keeps_tasks() {
+        return;
+    }
+    let bench = Bench::new(lab);
+    let builder = || lab.builder().name("bench").state(bench.log.clone());
+    let old = Schedule::every("tick", HOUR, move_by_name::with("a", "b"));
+    let client = builder().register(move_by_name).schedule(old).open().unwrap();
+    let edit =
+        |edit: litework::ScheduleEdit| edit.argument("from", "x").argument("to", "y").every(MINUTE);
+    client.schedules().edit("tick", edit).unwrap();
+    client.shutdown(SECOND).unwrap();
+    let open = || {
+        let new = Schedule::every("tick", HOUR, move_by_number::with(7, "c", 1));
+        builder().register(move_by_number).schedule(new).open().unwrap()
+    };
+    let mut client = None;
+    let said = Events::of(|| client = Some(open()));
+    let client = client.unwrap();
+    assert!(
+        said.iter().any(|(level, text)| *level == Level::WARN && text.contains("followed")),
+        "{said:?}"
+    );
+    let known = get(&client);
+    assert_eq!(known.arguments, r#"{"from":7,"size":1,"via":"c"}"#);
+    assert_eq!(known.edited.iter().map(|it| &*it.field).collect::<Vec<_>>(), ["timing"]);
+    // What goes with it stays.
+    client.schedules().edit("tick", |edit| edit.argument("size", 2)).unwrap();
+    client.shutdown(SECOND).unwrap();
+    let client = open();
+    bench.advance(&client, MINUTE);
+    assert_eq!(bench.log.words(), ["7 via c: 2"]);
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Unit;
+
+impl Task for Unit {
+    const NAME: &'static str = "unit";
+    type Output = ();
+
+    fn run(self, ctx: &Context) -> Result<()> {
+        ctx.state::<Log>()?.note("unit");
+        Ok(())
+    }
+}
+
+#[task]
+fn bare(ctx: &Context) -> Result<()> {
+    ctx.state::<Log>()?.note("bare");
+    Ok(())
+}
+
+fn a_task_without_parameters_runs_whatever_its_type_is(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let builder = lab.builder().register(Unit::define()).register(bare).state(bench.log.clone());
+    let unit = Schedule::every("unit", MINUTE, Unit);
+    let plain = Schedule::every("bare", MINUTE, bare::with());
+    let client = builder.schedule(unit).schedule(plain).open().unwrap();
+    bench.advance(&client, MINUTE);
+    let mut said = bench.log.words();
+    said.sort();
+    assert_eq!(said, ["bare", "unit"]);
+    let refused = client.schedules().edit("unit", |edit| edit.argument("x", 1)).unwrap_err();
+    assert_eq!(refused.code(), "bad_arguments");
+    let edited = client.schedules().edit("unit", |edit| edit.priority(1)).unwrap();
+    assert_eq!(edited.arguments, "{}");
+}
+
+fn a_schedule_that_has_no_slot_ahead_is_told_once(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let past = || Schedule::once("tick", lab.now().to_chrono() - HOUR, tick::with("t"));
+    let warned = |open: &dyn Fn() -> Client| {
+        let mut client = None;
+        let said = Events::of(|| client = Some(open()));
+        let warned = said.into_iter().filter(|(level, _)| *level == Level::WARN);
+        (client.unwrap(), warned.map(|(_, text)| text).collect::<Vec<_>>())
+    };
+    let (client, said) =
+        warned(&|| bench.open([past(), Schedule::every("b", HOUR, tick::with("b"))]));
+    assert_eq!(said, ["a schedule has no slot ahead, and does not fire"]);
+    assert_eq!(get(&client).state, ScheduleState::Ended);
+    client.shutdown(SECOND).unwrap();
+    if lab.keeps_tasks() {
+        assert_eq!(warned(&|| bench.open([past()])).1.len(), 1, "only that the other is orphaned");
+    }
+}
+
+fn a_name_that_a_person_has_given_is_shown_beside_that_in_code(lab: &Lab) {
+    let bench = Bench::new(lab);
+    let client = bench.open([every(MINUTE)]);
+    let schedules = client.schedules();
+    assert_eq!(get(&client).code_name.as_deref(), Some("tick"));
+    let renamed = schedules.edit("tick", |edit| edit.rename("tock")).unwrap();
+    assert_eq!(renamed.code_name.as_deref(), Some("tick"));
+    let edited = &renamed.edited[0];
+    assert_eq!(
+        (&*edited.field, &edited.code, &edited.edited),
+        ("name", &"tick".into(), &"tock".into())
+    );
+    let refused = schedules.get("tick").unwrap_err();
+    assert_eq!(refused.code(), "no_schedule");
+    assert!(refused.to_string().contains("\"tock\""), "{refused}");
+    assert!(schedules.disable("tick").unwrap_err().to_string().contains("\"tock\""));
+    let added = schedules.add(every(MINUTE)).unwrap();
+    assert_eq!((added.code_name, added.edited), (None, Vec::new()));
+}
+
 fn a_schedule_of_another_name_stays_the_same(lab: &Lab) {
     if !lab.keeps_tasks() {
         return;
@@ -403,6 +634,12 @@ fn failures_in_a_row_stop_it_until_somebody_enables_it(lab: &Lab) {
     let bench = Bench::new(lab);
     let failing = Schedule::every("fail", MINUTE, fail::with()).stop_after_failures(2);
     let client = bench.open([failing]);
+    for _ in 0..3 {
+        client.schedules().run_now("fail").unwrap();
+        bench.advance(&client, Duration::ZERO);
+    }
+    let known = client.schedules().get("fail").unwrap();
+    assert_eq!((known.state, known.failures), (ScheduleState::Active, 0), "people see their own");
     for _ in 0..4 {
         bench.advance(&client, MINUTE);
     }
@@ -714,4 +951,90 @@ fn an_edit_of_what_follows_its_end_does_not_run_it_at_once(lab: &Lab) {
         client.schedules().edit("tick", |edit| edit.after_finish(2 * HOUR, 2 * HOUR)).unwrap();
     assert_eq!(edited.next_at, Some(ended.after(2 * HOUR)));
     assert_eq!(bench.log.len(), 1);
+}
+
+#[test]
+fn what_is_wrong_with_a_schedule_is_told_in_the_words_it_is_written_in() {
+    let lab = Lab::inline();
+    let bench = Bench::new(&lab);
+    let client = bench.open([]);
+    let schedules = client.schedules();
+    let call = || tick::with("t");
+    let hourly = || Schedule::every("s", HOUR, call());
+    let follows = || Schedule::after_finish("s", HOUR, call());
+    let late = |most, within| hourly().missed(Missed::all(most, within));
+    let refused = [
+        (
+            hourly().pause_after_error(HOUR),
+            "bad_schedule: pause after an error is 3600s; `pause_after_error` goes with `Schedule::after_finish` only",
+        ),
+        (
+            Schedule::every("s", 101 * YEAR, call()),
+            "out_of_range: interval is 3185136000s; 5 s to 100 years; `frequent` allows 1 s",
+        ),
+        (
+            follows().pause_after_error(SECOND),
+            "too_frequent: pause after an error is 1s; 5 s to 100 years; `frequent` allows 1 s",
+        ),
+        (
+            Schedule::every("s", HOUR, call().run_after(HOUR)),
+            "unsupported: call of a schedule is \"run_after\"; none: the schedule says when",
+        ),
+        (
+            Schedule::every("s", HOUR, call().run_at(lab.now())),
+            "unsupported: call of a schedule is \"run_at\"; none: the schedule says when",
+        ),
+        (late(0, HOUR), "out_of_range: `most` of `Missed::all` is 0; 1 to 1000"),
+        (
+            late(1, Duration::ZERO),
+            "out_of_range: `within` of `Missed::all` is 0ns; 1 ms to 100 years",
+        ),
+        (
+            hourly().stop_after_failures(0),
+            "out_of_range: `stop_after_failures` is 0; 1 to 1000000000",
+        ),
+        (hourly().times(0), "out_of_range: `times` is 0; 1 to 1000000000"),
+        (
+            hourly().describe("x".repeat(5_000)),
+            "bad_schedule: description is 5000 bytes; at most 4096 bytes",
+        ),
+        (
+            Schedule::every(" \u{a0} ", HOUR, call()),
+            "bad_name: schedule name is \" \\u{a0} \"; 1 to 200 bytes without control characters, not only blanks",
+        ),
+    ];
+    for (schedule, expected) in refused {
+        assert_eq!(schedules.add(schedule).unwrap_err().to_string(), expected);
+    }
+    let builder = lab.builder().register(tick).schedule(hourly().formerly(""));
+    let expected = "schedule \"s\": bad_name: former name of the schedule is \"\"; 1 to 200 bytes without control characters, not only blanks";
+    assert_eq!(builder.open().unwrap_err().to_string(), expected);
+    schedules.add(hourly()).unwrap();
+    let blank = schedules.edit("s", |edit| edit.rename("  ")).unwrap_err();
+    assert_eq!(blank.code(), "bad_name");
+    let immediate = Client::immediate().register(tick).schedule(hourly()).open().unwrap_err();
+    assert!(immediate.to_string().contains("schedule \"s\""), "{immediate}");
+}
+
+#[cfg(feature = "cron")]
+#[test]
+fn a_zone_that_is_none_comes_with_a_word_on_local_time() {
+    let lab = Lab::inline();
+    let bench = Bench::new(&lab);
+    let client = bench.open([]);
+    let daily = || Schedule::cron("s", "0 2 * * *", tick::with("t"));
+    for zone in ["", "Local", "+01:00"] {
+        let said = client.schedules().add(daily().zone(zone)).unwrap_err().to_string();
+        let ends =
+            "name the zone, or ask the computer for its own, as the crate iana-time-zone does";
+        assert!(said.starts_with("unknown_zone: ") && said.ends_with(ends), "{said}");
+    }
+    let zoned = client.schedules().add(every(HOUR).zone("Europe/Berlin")).unwrap_err().to_string();
+    assert_eq!(
+        zoned,
+        "bad_schedule: zone of the schedule is \"Europe/Berlin\"; `zone` goes with `Schedule::cron` only"
+    );
+    client.schedules().add(every(HOUR)).unwrap();
+    let zoned = client.schedules().edit("tick", |edit| edit.zone("Europe/Berlin")).unwrap_err();
+    assert!(zoned.to_string().ends_with("; `zone` goes with a cron expression only"), "{zoned}");
 }

@@ -8,11 +8,11 @@ use litework::testing::{
     no_leftovers, panic_at, perform,
 };
 use litework::{
-    Client, Context, EventKind, Failure, Filter, Mode, Rate, Reason, Result, Retry, State,
-    assert_enqueued, assert_no_leftovers, refute_enqueued, task,
+    Client, Context, EventKind, Failure, Filter, Mode, Rate, Reason, Result, Retry, Schedule,
+    State, Switch, assert_enqueued, assert_no_leftovers, refute_enqueued, task,
 };
 
-use crate::common::{LONG, Lab, Log, Runs};
+use crate::common::{LONG, Lab, Log, Runs, eventually};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -188,6 +188,61 @@ fn a_drain_stops_at_what_no_clock_sets_free(lab: &Lab) {
     assert_eq!((drained.succeeded, drained.left), (0, 2));
 }
 
+/// A client with schedules whose slots have no end.
+fn scheduled(lab: &Lab, log: &Log) -> litework::Builder {
+    let often = Schedule::every("often", HOUR, words_of("often")).jitter(HOUR / 2);
+    let rare = Schedule::every("rare", 10 * HOUR, words_of("rare"));
+    let follows = Schedule::after_finish("follows", HOUR, nap::with(0));
+    builder(lab, log).schedule(often).schedule(rare).schedule(follows)
+}
+
+fn words_of(word: &str) -> litework::Call<impl litework::Signature<Output = usize> + use<>> {
+    words(&[word])
+}
+
+fn a_drain_that_moves_the_clock_fires_the_next_slot_of_each_schedule(lab: &Lab) {
+    let log = Log::default();
+    let client = scheduled(lab, &log).mode(Mode::Hold).open().unwrap();
+    let began = lab.now();
+    let drained = drain(&client, &Drain::new()).unwrap();
+    assert_eq!((drained.succeeded, log.words()), (1, vec!["awake".to_owned()]));
+    // Those of one schedule have no end, so each is moved to once, and what is passed over is missed.
+    let delayed = || Drain::new().delayed(&lab.clock);
+    drain(&client, &delayed().only("say")).unwrap();
+    assert_eq!(began.until(lab.now()), 10 * HOUR);
+    let said: Vec<String> = log.words().into_iter().skip(1).collect();
+    assert_eq!(said.first().map(String::as_str), Some("often"));
+    assert_eq!(said.iter().filter(|word| *word == "rare").count(), 1);
+    assert_eq!(drain(&client, &Drain::new().only("nap")).unwrap().succeeded, 1);
+    // Those that were there only, which are none.
+    let now = lab.now();
+    drain(&client, &delayed().chained(false)).unwrap();
+    assert_eq!(lab.now(), now);
+    // One that is off has none.
+    client.schedules().switch(&["often", "rare", "follows"], Switch::Off).unwrap();
+    drain(&client, &delayed()).unwrap();
+    assert_eq!(lab.now(), now);
+}
+
+fn the_clock_goes_to_the_next_slot_too(lab: &Lab) {
+    let log = Log::default();
+    let every = Schedule::every("hourly", HOUR, words_of("slot"));
+    let client = builder(lab, &log).schedule(every).open().unwrap();
+    let began = lab.now();
+    for slot in 1..4 {
+        let next = began.after(slot * HOUR);
+        assert_eq!(lab.clock.advance_to_next(&client).unwrap(), Some(next));
+        assert_eq!(lab.now(), next);
+        eventually("the slot has run", || {
+            lab.settle(&client);
+            let known = client.schedules().get("hourly").unwrap();
+            known.runs == u64::from(slot) && known.open == 0
+        });
+    }
+    let task = client.enqueue(words(&["late"]).run_after(HOUR / 2)).unwrap();
+    assert_eq!(lab.clock.advance_to_next(&client).unwrap(), Some(task.due_at()));
+}
+
 fn the_clock_goes_to_the_next_due_time_and_stays_where_there_is_none(lab: &Lab) {
     let log = Log::default();
     let client = builder(lab, &log).open().unwrap();
@@ -308,6 +363,8 @@ fn a_body_that_panics_at_its_point_is_tried_again_and_its_steps_are_not(lab: &La
 }
 
 crate::everywhere! {
+    a_drain_that_moves_the_clock_fires_the_next_slot_of_each_schedule,
+    the_clock_goes_to_the_next_slot_too,
     a_drain_runs_what_is_due_and_what_it_enqueues,
     a_drain_without_what_is_chained_runs_only_what_was_there,
     a_drain_of_what_is_delayed_moves_the_clock_from_one_due_time_to_the_next,

@@ -1,15 +1,17 @@
 //! Enqueue and finish: schedules and their slots. What becomes of them is decided in `calendar`.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::{Book, Memory};
 use crate::backend::Cancelled;
-use crate::calendar::{Agenda, Calendar, Known, Look, Maker};
+use crate::calendar::{Agenda, Apart, Calendar, Known, Look, Maker};
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::record::{NewTask, Stored};
 use crate::rule::Scope;
 use crate::schedule::{Entry, OpenSlot, SLOTS_KEPT, SlotRecord};
+use crate::slot::SlotKind;
 use crate::state::{Reason, State};
 use crate::time::Timestamp;
 
@@ -17,10 +19,18 @@ use crate::time::Timestamp;
 #[derive(Default)]
 pub(super) struct Schedules {
     entries: BTreeMap<i64, Entry>,
-    slots: BTreeMap<(i64, Timestamp), SlotRecord>,
+    slots: BTreeMap<(i64, Timestamp), Noted>,
     edition: i64,
+    /// Of the slots that were noted, the last.
+    noted: u64,
     /// The newest number that was given.
     newest: i64,
+}
+
+/// A slot, and as which of all it was noted.
+struct Noted {
+    number: u64,
+    slot: SlotRecord,
 }
 
 impl Schedules {
@@ -30,6 +40,10 @@ impl Schedules {
 
     fn all(&self, is: impl Fn(&&Entry) -> bool) -> Vec<Entry> {
         self.entries.values().filter(is).cloned().collect()
+    }
+
+    fn slots_of(&self, id: i64) -> impl DoubleEndedIterator<Item = &Noted> {
+        self.slots.range((id, Timestamp::MIN)..=(id, Timestamp::MAX)).map(|(_, noted)| noted)
     }
 
     pub(super) fn note_edition(&mut self) {
@@ -73,13 +87,15 @@ impl Agenda for Book {
     }
 
     fn due(&mut self, now: Timestamp, known: &Known, size: usize) -> Result<Vec<Entry>, Error> {
-        let mut due = self.schedules.all(|entry| {
-            let is_due = entry.standing.due_at.is_some_and(|at| at <= now);
-            is_due && !entry.standing.held && is_readable(entry, known)
-        });
-        due.sort_by_key(|entry| (entry.standing.due_at, entry.id));
+        let entries = &self.schedules.entries;
+        let waiting = entries
+            .values()
+            .filter(|entry| !entry.standing.held && is_readable(entry, known))
+            .filter_map(|entry| Some((entry.standing.due_at?, entry.id)));
+        let mut due: Vec<_> = waiting.filter(|(at, _)| *at <= now).collect();
+        due.sort_unstable();
         due.truncate(size);
-        Ok(due)
+        Ok(due.iter().filter_map(|(_, id)| entries.get(id).cloned()).collect())
     }
 
     fn held(&mut self, after: i64, known: &Known, size: usize) -> Result<Vec<Entry>, Error> {
@@ -98,11 +114,17 @@ impl Agenda for Book {
     ) -> Result<Vec<Entry>, Error> {
         let mut planned = self.schedules.all(|entry| {
             let is_after = entry.standing.planned_at.is_some_and(|at| at > moment);
-            is_after && (known.cron || !entry.cron)
+            is_after && is_readable(entry, known)
         });
         planned.sort_by_key(|entry| entry.standing.planned_at);
         planned.truncate(size);
         Ok(planned)
+    }
+
+    fn idle(&mut self) -> Result<Vec<Entry>, Error> {
+        let is_idle =
+            |entry: &&Entry| entry.standing.next_at.is_none() && entry.orphaned_at.is_none();
+        Ok(self.schedules.all(is_idle))
     }
 
     fn edition(&mut self) -> Result<i64, Error> {
@@ -111,13 +133,20 @@ impl Agenda for Book {
 
     fn slots(&mut self, id: i64, before: Timestamp, size: usize) -> Result<Vec<SlotRecord>, Error> {
         let slots = self.schedules.slots.range((id, Timestamp::MIN)..(id, before)).rev();
-        Ok(slots.take(size).map(|(_, slot)| slot.clone()).collect())
+        Ok(slots.take(size).map(|(_, noted)| noted.slot.clone()).collect())
+    }
+
+    fn last_run(&mut self, id: i64) -> Result<Option<SlotRecord>, Error> {
+        let made =
+            |noted: &&Noted| !matches!(noted.slot.kind, SlotKind::Missed | SlotKind::Overlap);
+        let last = self.schedules.slots_of(id).filter(made).max_by_key(|noted| noted.number);
+        Ok(last.map(|noted| noted.slot.clone()))
     }
 
     fn open_slots(&mut self, id: i64) -> Result<Vec<OpenSlot>, Error> {
-        let slots = self.schedules.slots.range((id, Timestamp::MIN)..=(id, Timestamp::MAX));
-        let open = slots.filter(|(_, slot)| slot.finished_at.is_none());
-        Ok(open.filter_map(|(_, slot)| Some(OpenSlot { at: slot.at, task: slot.task? })).collect())
+        let slots = self.schedules.slots_of(id).map(|noted| &noted.slot);
+        let open = slots.filter(|slot| slot.finished_at.is_none());
+        Ok(open.filter_map(|slot| Some(OpenSlot { at: slot.at, task: slot.task? })).collect())
     }
 
     fn is_paused(&mut self, queue: &str, kind: &str) -> Result<bool, Error> {
@@ -130,6 +159,10 @@ impl Agenda for Book {
 
     fn state_of(&mut self, task: TaskId) -> Result<Option<State>, Error> {
         Ok(self.by_id(task).map(|task| task.record.state))
+    }
+
+    fn has_started(&mut self, task: TaskId) -> Result<bool, Error> {
+        Ok(self.by_id(task).is_some_and(|task| task.record.started_at.is_some()))
     }
 
     fn add(&mut self, entry: &Entry) -> Result<i64, Error> {
@@ -145,6 +178,10 @@ impl Agenda for Book {
         Ok(())
     }
 
+    fn update_standing(&mut self, entry: &Entry) -> Result<(), Error> {
+        self.update(entry)
+    }
+
     fn remove(&mut self, id: i64) -> Result<(), Error> {
         self.schedules.entries.remove(&id);
         self.schedules.slots.retain(|(schedule, _), _| *schedule != id);
@@ -158,11 +195,14 @@ impl Agenda for Book {
     }
 
     fn has_slot(&mut self, id: i64, at: Timestamp) -> Result<bool, Error> {
-        Ok(self.schedules.slots.contains_key(&(id, at)))
+        let slot = self.schedules.slots.get(&(id, at));
+        Ok(slot.is_some_and(|noted| noted.slot.kind != SlotKind::Missed))
     }
 
     fn put_slot(&mut self, id: i64, slot: &SlotRecord) -> Result<(), Error> {
-        self.schedules.slots.insert((id, slot.at), slot.clone());
+        self.schedules.noted += 1;
+        let noted = Noted { number: self.schedules.noted, slot: slot.clone() };
+        self.schedules.slots.insert((id, slot.at), noted);
         Ok(())
     }
 
@@ -172,18 +212,20 @@ impl Agenda for Book {
         at: Timestamp,
         end: Option<(Timestamp, State)>,
     ) -> Result<(), Error> {
-        if let Some(slot) = self.schedules.slots.get_mut(&(id, at)) {
-            (slot.finished_at, slot.state) = end.unzip();
+        if let Some(noted) = self.schedules.slots.get_mut(&(id, at)) {
+            (noted.slot.finished_at, noted.slot.state) = end.unzip();
         }
         Ok(())
     }
 
     fn trim_slots(&mut self, id: i64) -> Result<(), Error> {
-        let slots = self.schedules.slots.range((id, Timestamp::MIN)..=(id, Timestamp::MAX)).rev();
-        let old = slots.skip(SLOTS_KEPT).filter(|(_, slot)| slot.finished_at.is_some());
-        let old: Vec<_> = old.map(|(key, _)| *key).collect();
-        for key in old {
-            self.schedules.slots.remove(&key);
+        let mut slots: Vec<&Noted> = self.schedules.slots_of(id).collect();
+        slots.sort_by_key(|noted| Reverse(noted.number));
+        let old = slots.into_iter().skip(SLOTS_KEPT).map(|noted| &noted.slot);
+        let old: Vec<_> =
+            old.filter(|slot| slot.finished_at.is_some()).map(|slot| slot.at).collect();
+        for at in old {
+            self.schedules.slots.remove(&(id, at));
         }
         Ok(())
     }
@@ -209,6 +251,11 @@ impl Maker for Book {
         let answer = self.cancel_for(now, task, Reason::Overlap)?;
         self.sum_up(now);
         Ok(answer == Cancelled::Now)
+    }
+
+    fn apart(&mut self, work: Apart<'_>) -> Result<Option<Error>, Error> {
+        // There are no rows that could refuse it.
+        work(self).map(|()| None)
     }
 
     fn is_lost(&self) -> bool {

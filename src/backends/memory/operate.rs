@@ -131,6 +131,7 @@ impl Book {
         self.take_key_again(now, row)?;
         let step_ms = self.step_ms;
         let waits = self.stand_behind(row);
+        let before = self.tasks.get(&row).map_or(State::Failed, |task| task.record.state);
         self.edit(row, |task| {
             let spent = task.record.attempt;
             let base = std::mem::replace(&mut task.retried_at, spent);
@@ -154,7 +155,7 @@ impl Book {
         self.take_along(now, row);
         self.effects.work |= !waits;
         let slot = self.tasks.get(&row).and_then(|task| task.extra.as_ref()?.ties.slot.clone());
-        slot.map_or(Ok(()), |slot| calendar::reopened(self, &slot))
+        slot.map_or(Ok(()), |slot| calendar::reopened(self, &slot, before))
     }
 
     /// A retried task is the only one of its unique key again, or is not retried.

@@ -22,12 +22,12 @@ const SEEDED: &str = "SELECT * FROM litework_schedule WHERE seed = ?1";
 pub(super) const LIST: &str =
     "SELECT * FROM litework_schedule WHERE name > ?1 ORDER BY name LIMIT +?2";
 /// Served by `litework_schedule_due`.
-pub(super) const DUE_SLOTS: &str = "SELECT * FROM litework_schedule WHERE kind = ?1 AND cron = ?2 AND due_at <= ?3 AND held = 0 ORDER BY due_at LIMIT +?4";
+pub(super) const DUE_SLOTS: &str = "SELECT due_at, id FROM litework_schedule WHERE kind = ?1 AND cron = ?2 AND due_at <= ?3 AND held = 0 ORDER BY due_at LIMIT +?4";
 /// Served by `litework_schedule_held`.
 pub(super) const HELD_BACK: &str = "SELECT * FROM litework_schedule WHERE kind = ?1 AND held = 1 AND id > ?2 AND cron <= ?3 ORDER BY id LIMIT +?4";
 /// Served by `litework_schedule_planned`.
 pub(super) const PLANNED_AFTER: &str = "SELECT * FROM litework_schedule \
-     WHERE planned_at > ?1 AND cron <= ?2 ORDER BY planned_at LIMIT +?3";
+     WHERE planned_at > ?1 AND cron <= ?2 AND kind = ?4 ORDER BY planned_at LIMIT +?3";
 
 /// Served by `litework_schedule_due`.
 pub(super) const NEXT_SLOT: &str = "SELECT due_at FROM litework_schedule \
@@ -35,6 +35,10 @@ pub(super) const NEXT_SLOT: &str = "SELECT due_at FROM litework_schedule \
 
 /// Served by `litework_schedule_program`.
 pub(super) const SEEDED_BY: &str = "SELECT id FROM litework_schedule WHERE program = ?1";
+
+/// Served by `litework_schedule_idle`.
+pub(super) const IDLE: &str = "SELECT * FROM litework_schedule \
+     WHERE next_at IS NULL AND orphaned_at IS NULL ORDER BY id";
 
 /// Served by the primary key of `litework_meta`.
 const EDITION: &str = "SELECT value FROM litework_meta WHERE name = 'schedules'";
@@ -45,34 +49,43 @@ const ADD: &str = "INSERT INTO litework_schedule (name, seed, program, kind, cro
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 /// Served by the primary key.
 const UPDATE: &str = "UPDATE litework_schedule SET name = ?2, seed = ?3, program = ?4, kind = ?5, cron = ?6, \
-     code = ?7, edits = ?8, generation = ?9, edited_at = ?10, orphaned_at = ?11, next_at = ?12, \
-     due_at = ?13, held = ?14, planned_at = ?15, fired = ?16, runs = ?17, missed = ?18, overlapped = ?19, \
-     failures = ?20, failing_at = ?21, damage = ?22 WHERE id = ?1";
+     code = ?7, edits = ?8, generation = ?9, edited_at = ?10, orphaned_at = ?11 WHERE id = ?1";
+/// Served by the primary key. What stands in the other columns may be damaged, and is not written again.
+const UPDATE_STANDING: &str = "UPDATE litework_schedule SET next_at = ?2, due_at = ?3, held = ?4, planned_at = ?5, \
+     fired = ?6, runs = ?7, missed = ?8, overlapped = ?9, failures = ?10, failing_at = ?11, damage = ?12 \
+     WHERE id = ?1";
 /// Served by the primary key.
 const REMOVE: &str = "DELETE FROM litework_schedule WHERE id = ?1";
-/// Served by the primary key.
+/// Served by the unique index of slots.
 const REMOVE_SLOTS: &str = "DELETE FROM litework_slot WHERE schedule = ?1";
 
-/// Served by the primary key, backwards.
+/// Served by the unique index of slots, backwards.
 pub(super) const SLOTS: &str = "SELECT at, kind, count, fired_at, task, tag, state, finished_at \
      FROM litework_slot WHERE schedule = ?1 AND at < ?2 ORDER BY at DESC LIMIT +?3";
-/// Served by the primary key: few slots of a schedule are kept.
+/// Served by `litework_slot_order`, backwards.
+pub(super) const LAST: &str = "SELECT at, kind, count, fired_at, task, tag, state, finished_at \
+     FROM litework_slot WHERE schedule = ?1 AND kind NOT IN ('missed', 'overlap') ORDER BY id DESC LIMIT 1";
+/// Served by the unique index of slots: few of a schedule are kept.
 pub(super) const OPEN: &str = "SELECT at, task, tag FROM litework_slot \
      WHERE schedule = ?1 AND finished_at IS NULL AND task IS NOT NULL AND tag IS NOT NULL ORDER BY at";
-/// Served by the primary key.
-const HAS_SLOT: &str = "SELECT 1 FROM litework_slot WHERE schedule = ?1 AND at = ?2";
+/// Served by the unique index of slots.
+const HAS_SLOT: &str =
+    "SELECT 1 FROM litework_slot WHERE schedule = ?1 AND at = ?2 AND kind <> 'missed'";
+/// Served by the unique index of slots.
+const NOT_MISSED: &str =
+    "DELETE FROM litework_slot WHERE schedule = ?1 AND at = ?2 AND kind = 'missed'";
 const PUT_SLOT: &str = "INSERT INTO litework_slot \
      (schedule, at, kind, count, fired_at, task, tag, state, finished_at) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-/// Served by the primary key.
+/// Served by the unique index of slots.
 const END_SLOT: &str =
     "UPDATE litework_slot SET finished_at = ?3, state = ?4 WHERE schedule = ?1 AND at = ?2";
-/// The first that is too many. Served by the primary key, backwards.
-pub(super) const OLD: &str = "SELECT at FROM litework_slot WHERE schedule = ?1 \
-     ORDER BY at DESC LIMIT 1 OFFSET ?2";
-/// Served by the primary key.
+/// The first that is too many. Served by `litework_slot_order`, backwards.
+pub(super) const OLD: &str = "SELECT id FROM litework_slot WHERE schedule = ?1 \
+     ORDER BY id DESC LIMIT 1 OFFSET ?2";
+/// Served by `litework_slot_order`.
 pub(super) const TRIM: &str = "DELETE FROM litework_slot \
-     WHERE schedule = ?1 AND at <= ?2 AND finished_at IS NOT NULL";
+     WHERE schedule = ?1 AND id <= ?2 AND finished_at IS NOT NULL";
 
 /// Served by the primary key of the rules.
 const IS_PAUSED: &str = "SELECT EXISTS (SELECT 1 FROM litework_rule \
@@ -81,6 +94,10 @@ const IS_PAUSED: &str = "SELECT EXISTS (SELECT 1 FROM litework_rule \
 
 /// Served by the primary key.
 const STATE: &str = "SELECT state FROM litework_task WHERE id = ?1 AND tag = ?2";
+
+/// Served by the primary key.
+const HAS_STARTED: &str =
+    "SELECT started_at IS NOT NULL FROM litework_task WHERE id = ?1 AND tag = ?2";
 
 /// A connection on which schedules are read, and changed within a transaction.
 pub(super) trait OnConnection {
@@ -235,12 +252,14 @@ impl<C: OnConnection> Agenda for C {
         for kind in &*known.kinds {
             for cron in readable(known) {
                 let values = (kind, cron, now.as_millis(), number(size));
-                due.extend(self.all(DUE_SLOTS, values, entry)?);
+                let place = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
+                due.extend(self.all(DUE_SLOTS, values, place)?);
             }
         }
-        due.sort_by_key(|entry| (entry.standing.due_at, entry.id));
+        due.sort_unstable();
         due.truncate(size);
-        Ok(due)
+        let entries = due.into_iter().map(|(_, id)| self.one(ENTRY, [id], entry).transpose());
+        entries.flatten().collect()
     }
 
     fn held(&mut self, after: i64, known: &Known, size: usize) -> Result<Vec<Entry>, Error> {
@@ -259,7 +278,18 @@ impl<C: OnConnection> Agenda for C {
         known: &Known,
         size: usize,
     ) -> Result<Vec<Entry>, Error> {
-        self.all(PLANNED_AFTER, (moment.as_millis(), known.cron, number(size)), entry)
+        let mut planned = Vec::new();
+        for kind in &*known.kinds {
+            let values = (moment.as_millis(), known.cron, number(size), kind);
+            planned.extend(self.all(PLANNED_AFTER, values, entry)?);
+        }
+        planned.sort_by_key(|entry| (entry.standing.planned_at, entry.id));
+        planned.truncate(size);
+        Ok(planned)
+    }
+
+    fn idle(&mut self) -> Result<Vec<Entry>, Error> {
+        self.all(IDLE, [], entry)
     }
 
     fn edition(&mut self) -> Result<i64, Error> {
@@ -268,6 +298,10 @@ impl<C: OnConnection> Agenda for C {
 
     fn slots(&mut self, id: i64, before: Timestamp, size: usize) -> Result<Vec<SlotRecord>, Error> {
         self.all(SLOTS, (id, before.as_millis(), number(size)), slot)
+    }
+
+    fn last_run(&mut self, id: i64) -> Result<Option<SlotRecord>, Error> {
+        self.one(LAST, [id], slot)
     }
 
     fn open_slots(&mut self, id: i64) -> Result<Vec<OpenSlot>, Error> {
@@ -286,6 +320,11 @@ impl<C: OnConnection> Agenda for C {
         Ok(word.and_then(|word| State::from_word(&word)))
     }
 
+    fn has_started(&mut self, task: TaskId) -> Result<bool, Error> {
+        let known = self.one(HAS_STARTED, (task.row(), task.tag()), |row| row.get(0))?;
+        Ok(known.unwrap_or_default())
+    }
+
     fn add(&mut self, entry: &Entry) -> Result<i64, Error> {
         let Entry { name, seed, program, kind, cron, code, edits, created_at, .. } = entry;
         let created_at = created_at.as_millis();
@@ -294,14 +333,6 @@ impl<C: OnConnection> Agenda for C {
     }
 
     fn update(&mut self, entry: &Entry) -> Result<(), Error> {
-        if fault::planted("slot_off") && entry.standing.runs > 0 {
-            return Ok(());
-        }
-        let standing = &entry.standing;
-        let stretches =
-            standing.fired.iter().map(|(first, last)| (first.as_millis(), last.as_millis()));
-        // Pairs of numbers always encode.
-        let fired = serde_json::to_string(&stretches.collect::<Vec<_>>()).unwrap_or_default();
         let row = params![
             entry.id,
             entry.name,
@@ -314,6 +345,22 @@ impl<C: OnConnection> Agenda for C {
             entry.generation,
             ms(entry.edited_at),
             ms(entry.orphaned_at),
+        ];
+        self.run(UPDATE, row)?;
+        self.update_standing(entry)
+    }
+
+    fn update_standing(&mut self, entry: &Entry) -> Result<(), Error> {
+        if fault::planted("slot_off") && entry.standing.runs > 0 {
+            return Ok(());
+        }
+        let standing = &entry.standing;
+        let stretches =
+            standing.fired.iter().map(|(first, last)| (first.as_millis(), last.as_millis()));
+        // Pairs of numbers always encode.
+        let fired = serde_json::to_string(&stretches.collect::<Vec<_>>()).unwrap_or_default();
+        let row = params![
+            entry.id,
             ms(standing.next_at),
             ms(standing.due_at),
             standing.held,
@@ -326,7 +373,7 @@ impl<C: OnConnection> Agenda for C {
             ms(standing.failing_at),
             standing.damage,
         ];
-        self.run(UPDATE, row)
+        self.run(UPDATE_STANDING, row)
     }
 
     fn remove(&mut self, id: i64) -> Result<(), Error> {
@@ -362,6 +409,7 @@ impl<C: OnConnection> Agenda for C {
             slot.state.map(State::as_str),
             ms(slot.finished_at),
         ];
+        self.run(NOT_MISSED, (id, slot.at.as_millis()))?;
         self.run(PUT_SLOT, row)
     }
 

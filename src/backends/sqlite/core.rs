@@ -59,6 +59,19 @@ pub(super) struct Effects {
     pub(super) gone: HashMap<i64, Option<TaskRecord>>,
 }
 
+impl Effects {
+    /// Adds what was done after this.
+    pub(super) fn add(&mut self, later: Self) {
+        self.work |= later.work;
+        self.schedules |= later.schedules;
+        self.room |= later.room;
+        self.looked = later.looked.or(self.looked);
+        self.cancel.extend(later.cancel);
+        self.changed.extend(later.changed);
+        self.gone.extend(later.gone);
+    }
+}
+
 /// A claim whose commit may have happened or not; nobody runs it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Doubt {

@@ -53,3 +53,14 @@ pub(super) fn is_damaged_row(error: &Error) -> bool {
     let error = source.downcast_ref::<rusqlite::Error>();
     error.is_some_and(|error| is_decode_error(error) || is_not_admitted(error))
 }
+
+/// Whether a row has refused it, whatever is damaged or forbidden there, as opposed to the file or the disk.
+pub(super) fn is_refused_by_row(error: &Error) -> bool {
+    let Error::NotStored { source: Some(source), .. } = error else { return false };
+    let error = source.downcast_ref::<rusqlite::Error>();
+    error.is_some_and(|error| {
+        let code = error.sqlite_error_code();
+        let refused = [ErrorCode::ConstraintViolation, ErrorCode::TypeMismatch, ErrorCode::TooBig];
+        is_decode_error(error) || code.is_some_and(|code| refused.contains(&code))
+    })
+}

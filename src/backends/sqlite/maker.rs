@@ -5,16 +5,20 @@ use rusqlite::Connection;
 use super::calendar::{Look, OnConnection};
 use super::core::Core;
 use super::enqueue::Insert;
-use super::errors::not_stored;
+use super::errors::{is_refused_by_row, not_stored};
 use super::{Sqlite, cancel};
 use crate::backend::{Backend, Cancelled};
-use crate::calendar::{self, Agenda, Calendar, Maker};
+use crate::calendar::{self, Agenda, Apart, Calendar, Maker};
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::options::Durability;
 use crate::record::{NewTask, Stored};
 use crate::state::Reason;
 use crate::time::Timestamp;
+
+const MARK: &str = "SAVEPOINT litework_apart";
+const TAKE_BACK: &str = "ROLLBACK TO litework_apart";
+const KEEP: &str = "RELEASE litework_apart";
 
 /// Schedules within a transaction that may also store tasks.
 struct AtWork<'a> {
@@ -55,6 +59,29 @@ impl Maker for AtWork<'_> {
     fn cancel(&mut self, now: Timestamp, task: TaskId) -> Result<bool, Error> {
         let answer = cancel::cancel_for(self.core, now, task, Reason::Overlap)?;
         Ok(answer == Cancelled::Now)
+    }
+
+    fn apart(&mut self, work: Apart<'_>) -> Result<Option<Error>, Error> {
+        let effects = std::mem::take(&mut self.core.effects);
+        let (stored, stillborn) = (self.stored.len(), self.core.stillborn.len());
+        self.run(MARK, [])?;
+        let answer = work(self);
+        let own = std::mem::replace(&mut self.core.effects, effects);
+        match answer {
+            Ok(()) => {
+                self.core.effects.add(own);
+                self.run(KEEP, []).map(|()| None)
+            }
+            Err(error) if !self.is_lost() && is_refused_by_row(&error) => {
+                self.run(TAKE_BACK, [])?;
+                self.run(KEEP, [])?;
+                self.core.wrote_around();
+                self.stored.truncate(stored);
+                self.core.stillborn.truncate(stillborn);
+                Ok(Some(error))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn is_lost(&self) -> bool {

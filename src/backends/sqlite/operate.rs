@@ -178,7 +178,7 @@ fn retry(core: &mut Core, now: Timestamp, id: TaskId, before: &Before) -> Result
             .map_err(not_stored)?;
     }
     if let Some(slot) = before.ties.as_ref().and_then(|ties| ties.slot.as_ref()) {
-        calendar::reopened(&mut Rows::new(&core.conn), slot)?;
+        calendar::reopened(&mut Rows::new(&core.conn), slot, before.state)?;
     }
     if retry::take_along(core, now, row)? {
         return Ok(());

@@ -244,13 +244,13 @@ CREATE TABLE litework_schedule (
   cron        INTEGER NOT NULL,                     -- 1: not each program can tell its slots
   code        TEXT,                                 -- JSON object: what code says of it
   edits       TEXT    NOT NULL,                     -- JSON object: what people say instead
-  generation  INTEGER NOT NULL DEFAULT 0,           -- grows with each change of its timing
+  generation  INTEGER NOT NULL DEFAULT 0,           -- grows with each change of timing or calls
   created_at  INTEGER NOT NULL,
   edited_at   INTEGER,
   orphaned_at INTEGER,                              -- since when code declares it no more
   next_at     INTEGER,                              -- the next slot
   due_at      INTEGER,                              -- when that makes its task: with its jitter
-  held        INTEGER NOT NULL DEFAULT 0,           -- 1: it was due while its queue or kind was paused
+  held        INTEGER NOT NULL DEFAULT 0,           -- 1: it was due, and nobody could make its task
   planned_at  INTEGER,                              -- when the next slot was found
   fired       TEXT    NOT NULL DEFAULT '[]',        -- JSON: stretches of slots that have fired
   runs        INTEGER NOT NULL DEFAULT 0,
@@ -264,10 +264,13 @@ CREATE INDEX litework_schedule_due     ON litework_schedule (kind, cron, due_at)
   WHERE due_at IS NOT NULL AND held = 0;
 CREATE INDEX litework_schedule_held    ON litework_schedule (kind, id)   WHERE held = 1;
 CREATE INDEX litework_schedule_planned ON litework_schedule (planned_at) WHERE planned_at IS NOT NULL;
+CREATE INDEX litework_schedule_idle    ON litework_schedule (id)
+  WHERE next_at IS NULL AND orphaned_at IS NULL;
 CREATE INDEX litework_schedule_program ON litework_schedule (program)    WHERE program IS NOT NULL;
 
 -- What became of the slots of schedules; kept apart from their tasks, which are pruned.
 CREATE TABLE litework_slot (
+  id          INTEGER PRIMARY KEY,                  -- in the order in which they were noted
   schedule    INTEGER NOT NULL,
   at          INTEGER NOT NULL,                     -- the slot
   kind        TEXT    NOT NULL,                     -- SlotKind in src/slot.rs
@@ -277,5 +280,6 @@ CREATE TABLE litework_slot (
   tag         INTEGER,                              -- of the task
   state       TEXT,                                 -- how the task ended
   finished_at INTEGER,                              -- NULL: it has not
-  PRIMARY KEY (schedule, at)
-) STRICT, WITHOUT ROWID;
+  UNIQUE (schedule, at)
+) STRICT;
+CREATE INDEX litework_slot_order ON litework_slot (schedule, id);
