@@ -498,7 +498,10 @@ mod tests {
         assert!(refused("max_retries = 3").contains("did you mean `attempts`?"));
         assert!(refused("ttl = 3s").contains("did you mean `expires_after`?"));
         assert!(!refused("colour = 3").contains("did you mean"));
-        assert!(refused("colour = 3").contains("name, aliases, description, client, queue"));
+        assert!(
+            refused("colour = 3")
+                .contains("name, aliases, description, called, steps, client, queue")
+        );
     }
 
     #[test]
