@@ -95,6 +95,7 @@ pub(crate) fn run(client: &Client, registry: &Registry, prepared: &Prepared) -> 
         (None, None) => Outcome::GivenBack,
         (Some(handler), None) => {
             client.hub.hooks.started(task, || client.hub.clock.now());
+            client.hub.backend.signal().touch();
             let began = Instant::now();
             let ctx = context(client, registry, handler, prepared);
             let outcome = call(client, registry, handler, prepared, &ctx);

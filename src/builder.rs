@@ -47,6 +47,7 @@ use crate::scribe::Scribe;
 use crate::task::TaskRef;
 use crate::time::{Clock, SystemClock};
 use crate::unserved::Warner;
+use crate::watching::Desk;
 use crate::worker::inline::Inline;
 use crate::worker::places::PoolConfig;
 use crate::worker::pool::Pool;
@@ -533,21 +534,7 @@ impl Builder {
             self.capabilities(mode),
             self.place.member.take(),
         )?;
-        #[cfg(feature = "inventory")]
-        if self.collect {
-            self.definitions.extend(crate::registry::collected());
-        }
-        #[cfg(feature = "tokio")]
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            self.states.insert(TypeId::of::<tokio::runtime::Handle>(), Arc::new(runtime));
-        }
-        self.give_notice(&mut catalog)?;
-        let definitions = std::mem::take(&mut self.definitions);
-        let layers = std::mem::take(&mut self.layers);
-        let states = std::mem::take(&mut self.states);
-        self.check_pool_queues(&catalog)?;
-        let registry = Arc::new(Registry::new(definitions, layers, states, &mut catalog)?);
-        catalog.check_follows()?;
+        let registry = self.registry(&mut catalog)?;
         #[cfg(not(test))]
         let (backend, path) = self.open_store()?;
         #[cfg(test)]
@@ -557,6 +544,7 @@ impl Builder {
         };
         let plan = std::mem::take(&mut self.prunes);
         let (engine, clock) = (Arc::clone(&backend), Arc::clone(&self.clock));
+        let scribe = Scribe::new(&backend, Arc::clone(&clock));
         self.check_listeners()?;
         let listeners = std::mem::take(&mut self.listeners);
         let (trace, schedules) = (self.trace.take(), self.schedules.take());
@@ -564,7 +552,8 @@ impl Builder {
             hooks: listen::hooks(hub, listeners),
             trace,
             backend,
-            scribe: Scribe::new(&engine, Arc::clone(&self.clock)),
+            desk: Desk::new(&engine, Arc::clone(&clock), Arc::clone(&scribe)),
+            scribe,
             pruner: Arc::new(Pruner::new(engine, clock, plan, catalog.kept())),
             catalog: Arc::new(catalog),
             clock: Arc::clone(&self.clock),
@@ -591,6 +580,26 @@ impl Builder {
             intake::take_at_open(&hub).map_err(Error::of_open)?;
         }
         Ok(Client::open(hub))
+    }
+
+    /// Enters every definition into the catalog.
+    fn registry(&mut self, catalog: &mut Catalog) -> Result<Arc<Registry>, Error> {
+        #[cfg(feature = "inventory")]
+        if self.collect {
+            self.definitions.extend(crate::registry::collected());
+        }
+        #[cfg(feature = "tokio")]
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            self.states.insert(TypeId::of::<tokio::runtime::Handle>(), Arc::new(runtime));
+        }
+        self.give_notice(catalog)?;
+        let definitions = std::mem::take(&mut self.definitions);
+        let layers = std::mem::take(&mut self.layers);
+        let states = std::mem::take(&mut self.states);
+        self.check_pool_queues(catalog)?;
+        let registry = Registry::new(definitions, layers, states, catalog)?;
+        catalog.check_follows()?;
+        Ok(Arc::new(registry))
     }
 
     fn start(self, hub: &Arc<Hub>, registry: Arc<Registry>) -> Result<(), Error> {

@@ -1,4 +1,4 @@
-//! Watch: what tasks have said: how far they have come, and their log.
+//! Watch: what tasks have said: how far they have come, and their log; and who hears of it as it happens.
 
 use crate::backend::Backend;
 use crate::client::{AsTaskId, Client};
@@ -6,7 +6,9 @@ use crate::error::Error;
 use crate::handle::Handle;
 use crate::id::TaskId;
 use crate::progress::{LOG_LINES_MAX, LogLine, Progress};
+use crate::snapshot::Snapshot;
 use crate::task::Signature;
+use crate::watching::{Watch, Watcher, Watching};
 
 impl Client {
     /// How far a task has come, as it told with [`Context::progress`](crate::Context::progress). Of a batch,
@@ -44,6 +46,67 @@ impl Client {
     /// Those of [`Client::get`].
     pub fn log(&self, id: impl AsTaskId) -> Result<Vec<LogLine>, Error> {
         log(&*self.hub.backend, id.as_task_id()?)
+    }
+
+    /// Snapshots of tasks as they change: in this process, and in another one at most a tenth of a second later
+    /// where the system reports writes (Linux). The first is what each is now. A snapshot is the whole task, so
+    /// a receiver that is slow, or was not there, misses nothing but what has been passed over since.
+    ///
+    /// Of a task that runs in this process, what its body tells comes at once, ten times a second at most,
+    /// though it is written twice a second at most.
+    ///
+    /// ```
+    /// # use litework::{Client, Context, State, task};
+    /// #[task]
+    /// fn export(ctx: &Context) {
+    ///     ctx.progress().total(2).advance(2).stage("done");
+    /// }
+    ///
+    /// let tasks = Client::in_memory().register(export).workers(1).open()?;
+    /// let handle = tasks.enqueue(export::with())?;
+    /// let mut last = None;
+    /// for snapshot in tasks.watch(handle.id())?.iter() {
+    ///     last = Some(snapshot); // … show it …
+    /// }
+    /// assert_eq!(last.map(|last| last.task.state), Some(State::Succeeded)); // it has ended
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `too_many_ids`, `bad_owner`; `closed`, `forked_process`, `storage`.
+    pub fn watch(&self, watch: impl Into<Watch>) -> Result<Watcher, Error> {
+        self.hub.check_open()?;
+        self.hub.desk.watch(watch.into())
+    }
+
+    /// Calls back with each snapshot, on a thread of litework, for as long as the answer is kept: for user interfaces,
+    /// as in `ctx.request_repaint()`. It should be quick; the next look at what is watched waits for it. One that
+    /// panics is told in the log, and called again.
+    ///
+    /// ```
+    /// # use litework::{Client, Context, State, task};
+    /// # use std::sync::mpsc;
+    /// # #[task]
+    /// # fn double(n: u32) -> u32 { 2 * n }
+    /// let tasks = Client::in_memory().register(double).open()?;
+    /// let (repaint, repainted) = mpsc::channel();
+    /// let id = tasks.enqueue(double::with(21))?.id();
+    /// let _watching = tasks.on_change(id, move |snapshot| {
+    ///     let _window_closed = repaint.send(snapshot.task.state);
+    /// })?;
+    /// assert_eq!(repainted.recv(), Ok(State::Succeeded));
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Client::watch`].
+    pub fn on_change(
+        &self,
+        watch: impl Into<Watch>,
+        call: impl FnMut(&Snapshot) + Send + 'static,
+    ) -> Result<Watching, Error> {
+        self.hub.check_open()?;
+        self.hub.desk.call(watch.into(), Box::new(call))
     }
 }
 

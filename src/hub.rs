@@ -36,6 +36,7 @@ use crate::ties::{Before, Extra, Links};
 use crate::time::{Clock, Timestamp};
 use crate::unserved::Warner;
 use crate::untyped::Caption;
+use crate::watching::Desk;
 
 /// What [`Client::shutdown`](crate::Client::shutdown) came to, over all that ran: the pool, callers
 /// in mode `inline`, and `run_pending`.
@@ -286,6 +287,7 @@ pub(crate) struct Hub {
     pub(crate) life: Life,
     pub(crate) pruner: Arc<Pruner>,
     pub(crate) scribe: Arc<Scribe>,
+    pub(crate) desk: Arc<Desk>,
     pub(crate) warner: Warner,
     pub(crate) declared: Declared,
 }
@@ -368,6 +370,7 @@ impl Hub {
         }
         self.life.advance(Phase::Over);
         self.backend.signal().wake_all();
+        self.desk.close();
         answer
     }
 

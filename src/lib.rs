@@ -37,7 +37,8 @@
 //!   to its `inbox`.
 //!   A [`Schedule`] makes a call again and again; [`guide::schedules`] explains it.
 //! - **Run**: [`Context`] in the body; [`Failure`] as its verdict.
-//! - **Watch**: [`Handle::wait`] or `.await`; [`Client::get`], [`Client::list`]; [`Builder::on`].
+//! - **Watch**: [`Handle::wait`] or `.await`; [`Client::get`], [`Client::list`]; [`Client::watch`] for snapshots as they
+//!   change; [`Builder::on`].
 //!
 //! # Events, log and trace
 //!
@@ -73,6 +74,7 @@
 //! | `inventory` | no | `Builder::register_all`: every `#[task]` without naming it |
 //! | `tokio` | no | `async fn` tasks; `Client::enqueue_async`; awaiting without blocking a runtime |
 //! | `cron` | no | schedules by cron expression and time zone |
+//! | `stream` | no | [`Watcher`] as a `Stream` |
 //! | `testing` | no | a kit for tests: a clock moved by hand, draining, assertions, faults |
 //!
 //! # Crates in the interface
@@ -82,6 +84,8 @@
 //! | `serde` | 1 | arguments and results: `#[derive(Serialize, Deserialize)]` |
 //! | `serde_json` | 1 | `Value` in [`Call::meta`], [`Failure::data`] and the like |
 //! | `chrono` | 0.4 | `DateTime` in [`Call::run_at`] and the like, where a [`Timestamp`] does as well |
+//! | `crossbeam-channel` | 0.5 | [`Watcher::receiver`], to be selected from |
+//! | `futures-core` | 0.3 | with `stream`: [`Watcher`] is a `Stream` |
 //! | `rusqlite` | 0.39 or 0.40, the one that is built with litework | transactions and connections in `litework::sqlite` |
 //! | `tracing` | 0.1 | what a program's subscriber is given |
 //!
@@ -147,6 +151,7 @@ mod steady;
 mod progress;
 mod artifact;
 mod record;
+mod snapshot;
 mod filter;
 mod presence;
 mod why;
@@ -157,6 +162,7 @@ mod shelf;
 mod calendar;
 mod backend;
 mod scribe;
+mod watching;
 mod unserved;
 mod catalog;
 mod pruner;
@@ -237,6 +243,7 @@ pub use schedule::{
 pub use schedules::{Schedules, Switch};
 pub use settle::CRASHES_MAX;
 pub use slot::{Slot, SlotKind};
+pub use snapshot::Snapshot;
 pub use state::{Reason, State};
 pub use task::{Call, IntoCall, OWNER_BYTES_MAX, Signature, TAG_BYTES_MAX, TAGS_MAX, TaskRef};
 pub use ties::AFTER_MAX;
@@ -244,6 +251,7 @@ pub use time::{AsMoment, Clock, SPAN_MAX, SystemClock, Timestamp};
 pub use timing::{SCHEDULE_GAP_MIN, Timing};
 pub use unique::{Replace, Unique};
 pub use unserved::Unserved;
+pub use watching::{WATCH_IDS_MAX, Watch, Watcher, Watching};
 pub use why::{Cause, Why};
 pub use written::parse_duration;
 #[cfg(feature = "cron")]

@@ -108,9 +108,9 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
     /// let tasks = Client::in_memory().register(Export::define()).register(import).open()?;
     /// let export = tasks.enqueue(Export { course: "Algebra 101".into(), pages: vec![1, 2] })?;
     /// assert_eq!(export.refresh()?.name.as_deref(), Some("Export of Algebra 101"));
-    /// let import = tasks.enqueue(import::with("Algebra 101", [1, 2, 3]))?;
-    /// assert_eq!(import.refresh()?.name.as_deref(), Some("Import of Algebra 101"));
-    /// assert_eq!(import.progress()?.and_then(|progress| progress.total), Some(3));
+    /// let copy = tasks.enqueue(import::with("Algebra 101", [1, 2, 3]))?;
+    /// assert_eq!(copy.refresh()?.name.as_deref(), Some("Import of Algebra 101"));
+    /// assert_eq!(copy.progress()?.and_then(|progress| progress.total), Some(3));
     /// # Ok::<(), litework::Error>(())
     /// ```
     fn called(&self) -> Option<String> {

@@ -5,7 +5,7 @@
 //! sleeps while there is nothing to write. What was said last goes with the end of the attempt, so
 //! that it is never lost to a word that comes later.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -30,11 +30,14 @@ pub(crate) struct Scribe {
     backend: Weak<dyn Backend>,
     clock: Arc<dyn Clock>,
     line: OnceLock<Sender<Waiting>>,
+    /// Those that may still say something.
+    voices: Mutex<HashMap<TaskId, Weak<Voice>>>,
 }
 
 impl Scribe {
     pub(crate) fn new(backend: &Arc<dyn Backend>, clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self { backend: Arc::downgrade(backend), clock, line: OnceLock::new() })
+        let backend = Arc::downgrade(backend);
+        Arc::new(Self { backend, clock, line: OnceLock::new(), voices: Mutex::default() })
     }
 
     /// A voice for one attempt, whose total may be known from its arguments.
@@ -45,7 +48,26 @@ impl Scribe {
         total: Option<u64>,
     ) -> Arc<Voice> {
         let at = Some(Place { scribe: Arc::clone(self), id, lease });
-        Arc::new(Voice::new(at, lease.attempt, total))
+        let voice = Arc::new(Voice::new(at, lease.attempt, total));
+        self.voices().insert(id, Arc::downgrade(&voice));
+        voice
+    }
+
+    fn voices(&self) -> MutexGuard<'_, HashMap<TaskId, Weak<Voice>>> {
+        self.voices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a task says that runs here, though it may not be written yet.
+    pub(crate) fn live(&self, id: TaskId) -> Option<Progress> {
+        let voice = self.voices().get(&id)?.upgrade()?;
+        Some(voice.progress())
+    }
+
+    /// Tells those who watch that somebody has said something.
+    fn touch(&self) {
+        if let Some(backend) = self.backend.upgrade() {
+            backend.signal().touch();
+        }
     }
 
     fn write_later(&self, at: Instant, voice: Arc<Voice>) {
@@ -183,6 +205,10 @@ impl Voice {
         speech.progress.told_at = now;
         speech.changes += 1;
         self.ask_to_write(&mut speech);
+        drop(speech);
+        if let Some(place) = &self.place {
+            place.scribe.touch();
+        }
     }
 
     /// Adds a line to the log of the task.
@@ -254,6 +280,9 @@ impl Voice {
     pub(crate) fn end(&self, succeeded: bool) -> Option<Box<Said>> {
         let said = self.last_words(succeeded);
         self.speech().over = true;
+        if let Some(place) = &self.place {
+            place.scribe.voices().remove(&place.id);
+        }
         said
     }
 }

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -28,6 +28,8 @@ pub(crate) enum Notice {
     Room(i64),
     /// The clock was moved by hand.
     Clock,
+    /// Something of a task has changed that only those who watch it wish to know.
+    Touched,
 }
 
 impl Notice {
@@ -58,6 +60,8 @@ pub(crate) struct Signal {
     waiters: Mutex<HashMap<i64, Vec<oneshot::Sender<Heard>>>>,
     /// How many rows are waited for; lets a commit without watchers skip the lock.
     waiting: AtomicUsize,
+    /// Somebody wishes to hear of all that changes.
+    touches: AtomicBool,
 }
 
 impl Signal {
@@ -75,6 +79,18 @@ impl Signal {
         }
         if notice == Notice::Foreign && self.waiting.load(Ordering::SeqCst) > 0 {
             self.wake_all();
+        }
+    }
+
+    /// From here on [`Signal::touch`] is heard.
+    pub(crate) fn tell_touches(&self) {
+        self.touches.store(true, Ordering::SeqCst);
+    }
+
+    /// Tells those who watch that something has changed; costs nothing where nobody does.
+    pub(crate) fn touch(&self) {
+        if self.touches.load(Ordering::SeqCst) {
+            self.ring(Notice::Touched);
         }
     }
 
@@ -108,7 +124,11 @@ impl Signal {
 
     /// Wakes whoever waits for one of these rows.
     pub(crate) fn changed(&self, rows: impl IntoIterator<Item = i64>) {
-        self.tell(rows, Heard::Row);
+        let mut rows = rows.into_iter().peekable();
+        if rows.peek().is_some() {
+            self.tell(rows, Heard::Row);
+            self.touch();
+        }
     }
 
     fn tell(&self, rows: impl IntoIterator<Item = i64>, heard: Heard) {

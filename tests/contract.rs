@@ -46,5 +46,6 @@ mod contract {
     mod schedules_slots;
     mod steps;
     mod testing;
+    mod watching;
     mod why;
 }

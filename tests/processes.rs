@@ -35,6 +35,8 @@ mod prunes;
 mod shares;
 #[path = "crash/slots.rs"]
 mod slots;
+#[path = "crash/voices.rs"]
+mod voices;
 #[path = "crash/ways_to_die.rs"]
 mod ways_to_die;
 
@@ -52,6 +54,7 @@ fn a_child_process_does_its_part() {
         Some("once") => gates::store_once(),
         Some("planted") => plants::act(),
         Some("slot firer") => slots::serve(),
+        Some("talker") => voices::serve(),
         Some(_) => deeds::serve(),
     }
 }

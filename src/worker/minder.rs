@@ -375,7 +375,11 @@ impl Listener for Minder {
                     self.wake.notify_one();
                 }
             }
-            Notice::Work | Notice::Room(_) | Notice::Clock | Notice::Schedules => {}
+            Notice::Work
+            | Notice::Room(_)
+            | Notice::Clock
+            | Notice::Schedules
+            | Notice::Touched => {}
         }
     }
 }

@@ -59,7 +59,7 @@ impl Pool {
 
 impl Listener for Pool {
     fn notice(&self, notice: Notice) {
-        if notice == Notice::Room(self.number()) {
+        if notice == Notice::Touched || notice == Notice::Room(self.number()) {
             return;
         }
         let mut state = self.state();
@@ -78,13 +78,18 @@ impl Listener for Pool {
                 drop(state);
                 return self.keeper.schedules();
             }
+            Notice::Touched => return,
         }
         drop(state);
         let holding = self.holds_any();
         match notice {
             Notice::Foreign => self.keeper.foreign(holding),
             Notice::Clock => self.keeper.ring(),
-            Notice::Work | Notice::Room(_) | Notice::Cancel(_) | Notice::Schedules => {}
+            Notice::Work
+            | Notice::Room(_)
+            | Notice::Cancel(_)
+            | Notice::Schedules
+            | Notice::Touched => {}
         }
     }
 }

@@ -319,6 +319,21 @@ const INVARIANTS: &[(&str, &str)] = &[
         "SELECT task FROM litework_step WHERE task NOT IN (SELECT id FROM litework_task)",
     ),
     (
+        "what was said has its task",
+        "SELECT task FROM (SELECT task FROM litework_progress UNION SELECT task FROM litework_log
+           UNION SELECT task FROM litework_artifact WHERE state <> 'gone')
+           WHERE task NOT IN (SELECT id FROM litework_task)",
+    ),
+    (
+        "every part has its artifact",
+        "SELECT id FROM litework_part WHERE id / 4194304 NOT IN (SELECT id FROM litework_artifact)",
+    ),
+    (
+        "the bytes of artifacts are counted",
+        "SELECT 1 WHERE (SELECT coalesce(sum(length(body)), 0) FROM litework_part)
+           <> coalesce((SELECT value FROM litework_meta WHERE name = 'artifact_bytes'), 0)",
+    ),
+    (
         "no key is held twice",
         "SELECT min(id) FROM litework_task WHERE key IS NOT NULL GROUP BY key HAVING count(*) > 1",
     ),

@@ -42,7 +42,7 @@ fn texts_links_json_and_files_are_left_and_read(lab: &Lab) {
     #[task]
     fn leave(ctx: &Context) -> Result<()> {
         ctx.artifact("note").text("Grüße")?;
-        ctx.artifact("page").url("https://docs.rs/lite?b")?;
+        ctx.artifact("page").url("https://docs.rs/lites?b")?;
         ctx.artifact("sums").json(&[1, 2])?;
         let mut file = ctx.artifact("report.csv").media_type("text/csv").file()?;
         writeln!(file, "a,b")?;

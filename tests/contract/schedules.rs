@@ -963,7 +963,7 @@ fn what_is_wrong_with_a_schedule_is_told_in_the_words_it_is_written_in() {
     let hourly = || Schedule::every("s", HOUR, call());
     let follows = || Schedule::after_finish("s", HOUR, call());
     let late = |most, within| hourly().missed(Missed::all(most, within));
-    let refused = [
+    let refused = vec![
         (
             hourly().pause_after_error(HOUR),
             "bad_schedule: pause after an error is 3600s; `pause_after_error` goes with `Schedule::after_finish` only",
