@@ -115,6 +115,16 @@ impl Progress {
         Self { attempt, total, ..Self::default() }
     }
 
+    pub(crate) fn is_filled(&self) -> bool {
+        self.total.is_none_or(|total| self.done >= total)
+    }
+
+    /// Whoever has succeeded has done all of it.
+    pub(crate) fn filled(mut self) -> Self {
+        self.done = self.done.max(self.total.unwrap_or(0));
+        self
+    }
+
     /// So many steps are done.
     pub(crate) fn reach(&mut self, done: u64, now: Timestamp) {
         let grows = done > self.done;

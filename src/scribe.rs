@@ -271,9 +271,14 @@ impl Voice {
 
     /// What goes with an end of the attempt that is about to be written. More may still be said, if it fails.
     pub(crate) fn last_words(&self, succeeded: bool) -> Option<Box<Said>> {
-        let mut speech = self.speech();
-        fill(&mut speech, succeeded);
-        self.unwritten(&speech).map(Box::new)
+        let speech = self.speech();
+        let said = self.unwritten(&speech);
+        if !succeeded || speech.progress.is_filled() {
+            return said.map(Box::new);
+        }
+        let Place { id, lease, .. } = *self.place.as_ref()?;
+        let progress = Some(speech.progress.clone().filled());
+        Some(Box::new(Said { id, lease, progress, lines: speech.lines.clone() }))
     }
 
     /// The same where the attempt has ended: from here on nothing is written but that.
@@ -284,15 +289,5 @@ impl Voice {
             place.scribe.voices().remove(&place.id);
         }
         said
-    }
-}
-
-/// Whoever has succeeded has done all of it.
-fn fill(speech: &mut Speech, succeeded: bool) {
-    if let Some(total) = speech.progress.total.filter(|_| succeeded)
-        && speech.progress.done < total
-    {
-        speech.progress.done = total;
-        speech.changes += 1;
     }
 }

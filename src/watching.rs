@@ -5,7 +5,7 @@
 //! hands on what differs from what was handed on last: whole snapshots, so that one which is passed over is
 //! made up for by the next. Nobody is told of what stays the same, and nothing is read while nothing happens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -22,7 +22,7 @@ use crate::progress::Progress;
 use crate::scribe::Scribe;
 use crate::snapshot::Snapshot;
 use crate::task::check_owner;
-use crate::time::Clock;
+use crate::time::{Clock, Timestamp};
 use crate::watch::{Listener, Notice};
 
 /// Tasks that are watched by their ids, at most.
@@ -275,7 +275,7 @@ struct Party {
     number: u64,
     what: What,
     sink: Sink,
-    /// What was handed on last, by row: the revision, and whether it was the last there is.
+    /// What was handed on last, by row.
     told: BTreeMap<i64, Told>,
 }
 
@@ -283,7 +283,34 @@ struct Party {
 struct Told {
     id: TaskId,
     revision: u64,
-    is_final: bool,
+    finished_at: Option<Timestamp>,
+}
+
+impl Party {
+    /// Those that may have changed, by row.
+    fn ids(&mut self, backend: &dyn Backend) -> Result<BTreeMap<i64, TaskId>, Error> {
+        let told = &mut self.told;
+        let mut ids = match &self.what {
+            What::Tasks(ids) => {
+                let has_ended = |id: &&TaskId| {
+                    told.get(&id.row()).is_some_and(|told| told.finished_at.is_some())
+                };
+                let open = ids.iter().filter(|id| !has_ended(id));
+                return Ok(open.map(|id| (id.row(), *id)).collect());
+            }
+            What::Newest(filter) => backend.list(filter, None, NEWEST)?.tasks,
+        };
+        // Of those that have ended, the ones that stand on the page no more are forgotten.
+        let page: BTreeSet<i64> = ids.iter().map(|task| task.id.row()).collect();
+        told.retain(|row, told| told.finished_at.is_none() || page.contains(row));
+        ids.retain(|task| {
+            let known = told.get(&task.id.row()).and_then(|told| told.finished_at);
+            task.finished_at.is_none() || known != task.finished_at
+        });
+        let open = told.iter().filter(|(_, told)| told.finished_at.is_none());
+        let open = open.map(|(row, told)| (*row, told.id));
+        Ok(ids.iter().map(|task| (task.id.row(), task.id)).chain(open).collect())
+    }
 }
 
 /// Those who watch the tasks of a client, and the thread that reads for them.
@@ -450,37 +477,24 @@ impl Desk {
         party: &mut Party,
         behind: &mut bool,
     ) -> Result<bool, Error> {
-        let mut ids: BTreeMap<i64, TaskId> = match &party.what {
-            What::Tasks(ids) => ids.iter().map(|id| (id.row(), *id)).collect(),
-            What::Newest(filter) => {
-                let page = backend.list(filter, None, NEWEST)?;
-                page.tasks.iter().map(|task| (task.id.row(), task.id)).collect()
-            }
-        };
-        // Of those that have ended, the ones that stand on no page any more are forgotten.
-        party.told.retain(|row, told| ids.contains_key(row) || !told.is_final);
-        ids.extend(party.told.iter().map(|(row, told)| (*row, told.id)));
+        let ids = party.ids(backend)?;
         let mut open = false;
         for (row, id) in ids {
             let told = party.told.get(&row).copied();
-            let by_id = matches!(party.what, What::Tasks(_));
-            if by_id && told.is_some_and(|told| told.is_final) {
-                continue;
-            }
             let Some(snapshot) = self.snapshot(backend, id)? else {
                 party.told.remove(&row);
                 continue;
             };
-            let (revision, is_final) = (snapshot.revision(), snapshot.task.state.is_final());
+            let (revision, finished_at) = (snapshot.revision(), snapshot.task.finished_at);
             if told.is_none_or(|told| told.revision != revision) {
                 if !party.sink.has_room() {
                     (*behind, open) = (true, true);
                     continue;
                 }
                 party.sink.send(snapshot);
-                party.told.insert(row, Told { id, revision, is_final });
+                party.told.insert(row, Told { id, revision, finished_at });
             }
-            open |= !is_final;
+            open |= finished_at.is_none();
         }
         Ok(open || !matches!(party.what, What::Tasks(_)))
     }
