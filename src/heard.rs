@@ -81,7 +81,7 @@ impl Client {
 
     /// Calls back with each snapshot, on a thread of litework, for as long as the answer is kept: for user interfaces,
     /// as in `ctx.request_repaint()`. It should be quick; the next look at what is watched waits for it. One that
-    /// panics is told in the log, and called again.
+    /// panics is told in the log, and called again. One that holds a client keeps that open.
     ///
     /// ```
     /// # use litework::{Client, Context, State, task};

@@ -433,11 +433,16 @@ impl Desk {
         let mut state = self.state();
         let mut due = behind;
         loop {
-            let leaving = std::mem::take(&mut state.leaving);
-            parties.retain(|party| !leaving.contains(&party.number));
             due |= !state.coming.is_empty() || std::mem::take(&mut state.changed);
-            let coming = state.coming.drain(..).filter(|party| !leaving.contains(&party.number));
-            parties.extend(coming);
+            parties.append(&mut state.coming);
+            let leaving = std::mem::take(&mut state.leaving);
+            if !leaving.is_empty() {
+                // With a callback may go what it holds: a client, which closes this desk.
+                drop(state);
+                parties.retain(|party| !leaving.contains(&party.number));
+                state = self.state();
+                continue;
+            }
             if state.closed {
                 return false;
             }

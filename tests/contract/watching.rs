@@ -17,6 +17,7 @@ crate::everywhere! {
     an_owner_hears_of_his_own_tasks_only,
     a_batch_and_its_members_are_watched,
     a_callback_is_called_until_it_is_dropped_and_may_panic,
+    a_callback_may_hold_the_client_it_watches,
     a_watcher_ends_with_its_client,
     a_future_is_woken_by_a_change,
     what_cannot_be_watched_is_refused,
@@ -172,6 +173,23 @@ fn a_callback_is_called_until_it_is_dropped_and_may_panic(lab: &Lab) {
     // It goes with its callback, at once or after it was told what is there.
     while states.recv_timeout(LONG).is_ok() {}
     assert_eq!(states.try_recv(), Err(mpsc::TryRecvError::Disconnected));
+}
+
+fn a_callback_may_hold_the_client_it_watches(lab: &Lab) {
+    let client = lab.builder().register(work).open().unwrap();
+    let handle = client.enqueue(later(0)).unwrap();
+    let (told, states) = mpsc::channel();
+    let held = client.clone();
+    let watching = client.on_change(handle.id(), move |snapshot| {
+        let same = held.get(snapshot.task.id).unwrap().state;
+        told.send(same).unwrap();
+    });
+    let watching = watching.unwrap();
+    assert_eq!(states.recv_timeout(LONG), Ok(State::Scheduled));
+    drop(client);
+    // It goes with its callback, and with it the last client.
+    drop(watching);
+    assert_eq!(states.recv_timeout(LONG), Err(mpsc::RecvTimeoutError::Disconnected));
 }
 
 fn a_watcher_ends_with_its_client(lab: &Lab) {
