@@ -397,7 +397,11 @@ fn told(nth: u32) -> (Vec<(String, Vec<String>)>, HashSet<String>) {
 fn nobody_is_told_of_a_commit_of_unknown_outcome_and_nothing_is_told_twice() {
     let all = ["enqueued", "started", "succeeded", "finished"];
     let mut without_answer = 0;
-    for nth in 3..=18 {
+    // Which commit stores a task and which ends one is chance, so there are more rounds where few were met.
+    for (round, nth) in (3..=18).cycle().take(96).enumerate() {
+        if round >= 16 && without_answer > 3 {
+            break;
+        }
         let (told, answered) = told(nth);
         assert!(told.len() >= 6, "commit {nth}: {told:?}");
         for (id, words) in told {
