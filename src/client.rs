@@ -69,16 +69,19 @@ impl Drop for Lifeline {
     fn drop(&mut self) {
         let hub = Arc::clone(&self.hub);
         if hub.is_closed() {
-            return;
+            return hub.let_go();
         }
         if inside::is_any() || in_runtime() {
             // A body cannot wait for its own end, nor an executor's thread for anything.
-            let _detached = std::thread::Builder::new()
-                .name("litework-close".into())
-                .spawn(move || drop(hub.close(GRACE_DEFAULT)));
+            let _detached =
+                std::thread::Builder::new().name("litework-close".into()).spawn(move || {
+                    drop(hub.close(GRACE_DEFAULT));
+                    hub.let_go();
+                });
         } else {
             // There is nobody left to tell what happened.
             let _untold = hub.close(GRACE_DEFAULT);
+            hub.let_go();
         }
     }
 }

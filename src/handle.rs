@@ -131,7 +131,8 @@ impl<T> Handle<T> {
     }
 
     pub(crate) fn hub(&self) -> Result<Arc<Hub>, Error> {
-        self.hub.upgrade().ok_or(Error::Closed)
+        // A thread of ours may hold it for a moment longer than the program.
+        self.hub.upgrade().filter(|hub| !hub.is_let_go()).ok_or(Error::Closed)
     }
 
     /// The task as it is now; also while the client shuts down, and afterwards.

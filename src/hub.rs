@@ -8,7 +8,7 @@ mod stored;
 
 use std::iter::Sum;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -208,6 +208,8 @@ pub(crate) struct Life {
     phase: AtomicU8,
     closing: Mutex<Closing>,
     closed: Condvar,
+    /// The program has dropped its last client, and whatever ran has ended.
+    let_go: AtomicBool,
 }
 
 /// The one who shuts down. When it goes without an answer, the next may try.
@@ -334,6 +336,15 @@ impl Hub {
         let open = self.life.is(Phase::Open)
             || self.life.is(Phase::Draining) && (body || self.is_inside_own());
         if open { Ok(()) } else { Err(Error::Closed) }
+    }
+
+    /// The program holds no client of it any more.
+    pub(crate) fn let_go(&self) {
+        self.life.let_go.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_let_go(&self) -> bool {
+        self.life.let_go.load(Ordering::SeqCst)
     }
 
     /// Whether it was shut down, to the end.
