@@ -3,15 +3,18 @@
 //! It checks calls, encodes their arguments and gives them to the engine. It knows that there may
 //! be a runner, not which: the builder puts one in.
 
+mod life;
 mod served;
 mod stored;
 
 use std::iter::Sum;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+pub(crate) use self::life::Life;
+use self::life::{Closing, Phase};
 pub(crate) use self::stored::ended_unrun;
 use self::stored::note_ran;
 use crate::artifact::ArtifactQuota;
@@ -178,76 +181,6 @@ pub(crate) trait Stops: Send + Sync {
     /// Stores what is left to store, takes the leases of what still runs, and leaves. After an
     /// error it may be called again, and says then what the whole came to.
     fn leave(&self) -> Result<Stopped, Error>;
-}
-
-/// How far a client is on its way to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum Phase {
-    Open,
-    /// What runs may end, and may store what comes next.
-    Draining,
-    Closed,
-    /// Whatever ran has ended or was handed back.
-    Over,
-}
-
-/// What a shutdown came to, for those that come later.
-#[derive(Default)]
-enum Closing {
-    /// Not begun, or it failed and may be repeated.
-    #[default]
-    Due,
-    UnderWay,
-    Done(Stopped),
-}
-
-/// The phase of a client, and the one shutdown that there is at a time.
-#[derive(Default)]
-pub(crate) struct Life {
-    phase: AtomicU8,
-    closing: Mutex<Closing>,
-    closed: Condvar,
-    /// The program has dropped its last client, and whatever ran has ended.
-    let_go: AtomicBool,
-}
-
-/// The one who shuts down. When it goes without an answer, the next may try.
-struct Closer<'a> {
-    life: &'a Life,
-    answer: Closing,
-}
-
-impl Drop for Closer<'_> {
-    fn drop(&mut self) {
-        let answer = std::mem::take(&mut self.answer);
-        *self.life.closing.lock().unwrap_or_else(PoisonError::into_inner) = answer;
-        self.life.closed.notify_all();
-    }
-}
-
-impl Life {
-    fn is(&self, phase: Phase) -> bool {
-        self.phase.load(Ordering::SeqCst) == phase as u8
-    }
-
-    /// A phase that has been left does not come again.
-    fn advance(&self, phase: Phase) {
-        self.phase.fetch_max(phase as u8, Ordering::SeqCst);
-    }
-
-    /// Makes this thread the one who shuts down, or waits for the answer of the one who does.
-    fn begin_closing(&self) -> Result<Closer<'_>, Stopped> {
-        let closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
-        let under_way = |closing: &mut Closing| matches!(closing, Closing::UnderWay);
-        let waited = self.closed.wait_while(closing, under_way);
-        let mut closing = waited.unwrap_or_else(PoisonError::into_inner);
-        if let Closing::Done(stopped) = *closing {
-            return Err(stopped);
-        }
-        *closing = Closing::UnderWay;
-        Ok(Closer { life: self, answer: Closing::Due })
-    }
 }
 
 /// Asked once for each enqueue call.
