@@ -8,6 +8,7 @@ use crate::artifact::Artifact;
 use crate::client::{AsTaskId, Client};
 use crate::error::Error;
 use crate::handle::Handle;
+use crate::heard::check_known;
 use crate::hub::Hub;
 use crate::id::TaskId;
 use crate::task::Signature;
@@ -45,7 +46,7 @@ impl<T: Signature> Handle<T> {
 fn artifacts(hub: &Hub, id: TaskId) -> Result<Vec<Artifact>, Error> {
     let artifacts = hub.backend.artifacts(hub.clock.now(), id)?;
     if artifacts.is_empty() {
-        check_known(hub, id)?;
+        check_known(&*hub.backend, id)?;
     }
     Ok(artifacts)
 }
@@ -53,7 +54,7 @@ fn artifacts(hub: &Hub, id: TaskId) -> Result<Vec<Artifact>, Error> {
 fn open(hub: &Arc<Hub>, id: TaskId, number: u32) -> Result<ArtifactReader, Error> {
     let found = hub.backend.find_artifact(hub.clock.now(), id, number)?;
     let Some((row, artifact)) = found else {
-        check_known(hub, id)?;
+        check_known(&*hub.backend, id)?;
         let allowed = "the number of one that the task has left and that has not expired";
         return Err(Error::invalid(
             "no_artifact",
@@ -63,10 +64,6 @@ fn open(hub: &Arc<Hub>, id: TaskId, number: u32) -> Result<ArtifactReader, Error
         ));
     };
     Ok(ArtifactReader { hub: Arc::clone(hub), row, artifact, part: Vec::new(), at: 0, next: 0 })
-}
-
-fn check_known(hub: &Hub, id: TaskId) -> Result<(), Error> {
-    hub.backend.get(id)?.map(drop).ok_or_else(|| Error::not_found(id))
 }
 
 /// Reads an artifact from its begin; [`Client::open_artifact`] gives it.

@@ -144,7 +144,7 @@ fn log(backend: &dyn Backend, id: TaskId) -> Result<Vec<LogLine>, Error> {
     Ok(lines)
 }
 
-/// That a task is silent is another thing than that there is none.
-fn check_known(backend: &dyn Backend, id: TaskId) -> Result<(), Error> {
+/// That a task is silent, or has left nothing, is another thing than that there is none.
+pub(crate) fn check_known(backend: &dyn Backend, id: TaskId) -> Result<(), Error> {
     backend.get(id)?.map(drop).ok_or_else(|| Error::not_found(id))
 }

@@ -286,7 +286,11 @@ impl Voice {
         let said = self.last_words(succeeded);
         self.speech().over = true;
         if let Some(place) = &self.place {
-            place.scribe.voices().remove(&place.id);
+            let mut voices = place.scribe.voices();
+            // An attempt that has lost its lease may end while the next one speaks.
+            if voices.get(&place.id).is_some_and(|voice| std::ptr::eq(voice.as_ptr(), self)) {
+                voices.remove(&place.id);
+            }
         }
         said
     }
