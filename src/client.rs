@@ -22,6 +22,8 @@ use crate::mode::Mode;
 use crate::record::{AttemptRecord, Cursor, NewTask, Page, StepRecord, Stored, TaskRecord};
 use crate::retention::{Prune, Pruned};
 use crate::task::{CallOptions, IntoCall, Signature, TaskRef};
+#[cfg(feature = "web")]
+use crate::time::Timestamp;
 
 /// Tasks of one `enqueue_many` at most.
 pub const BATCH_MAX: usize = 100_000;
@@ -479,6 +481,16 @@ impl Client {
     /// Who runs what is enqueued.
     pub fn mode(&self) -> Mode {
         self.hub.mode
+    }
+
+    #[cfg(feature = "web")]
+    pub(crate) fn now(&self) -> Timestamp {
+        self.hub.clock.now()
+    }
+
+    #[cfg(feature = "web")]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.hub.is_closed()
     }
 
     /// The file, if there is one.

@@ -21,6 +21,8 @@ pub(crate) enum Deed {
     Delete,
     /// What has not started is due at another moment.
     Reschedule(Timestamp),
+    /// Its owner takes an ended task off their list.
+    Dismiss,
     /// The task is forgotten and its bytes are overwritten; what runs is asked to stop.
     Erase,
 }
@@ -40,7 +42,9 @@ impl Deed {
         let ended = || wrong("already_finished", "it has ended; retry it to have it run again");
         let runs = || wrong("running", "cancel it and wait for its end, or let it end");
         match self {
-            Self::Retry if !state.is_final() => Some(Error::NotFinished { id, state }),
+            Self::Retry | Self::Dismiss if !state.is_final() => {
+                Some(Error::NotFinished { id, state })
+            }
             Self::Cancel | Self::Reschedule(_) if state.is_final() => ended(),
             Self::Delete | Self::Reschedule(_) if state == State::Running => runs(),
             _ => None,

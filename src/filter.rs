@@ -28,6 +28,8 @@ pub struct Filter {
     pub batch: Option<TaskId>,
     /// Whose tasks.
     pub owner: Option<String>,
+    /// Whether its owner has taken it off their list.
+    pub dismissed: Option<bool>,
     /// These tasks, at most [`FILTER_IDS_MAX`].
     pub ids: Vec<TaskId>,
     /// Enqueued at this moment or later.
@@ -87,6 +89,14 @@ impl Filter {
     #[must_use]
     pub fn owner(mut self, owner: impl Into<String>) -> Self {
         self.owner = Some(owner.into());
+        self
+    }
+
+    /// Only such as their owner has taken off their list, or only such as they have not; see
+    /// [`Client::dismiss`](crate::Client::dismiss).
+    #[must_use]
+    pub fn dismissed(mut self, dismissed: bool) -> Self {
+        self.dismissed = Some(dismissed);
         self
     }
 
@@ -156,6 +166,7 @@ impl Filter {
             && self.tag.as_ref().is_none_or(|tag| task.tags.contains(tag))
             && self.batch.is_none_or(|batch| task.batch == Some(batch))
             && (self.owner.is_none() || self.owner == task.owner)
+            && self.dismissed.is_none_or(|dismissed| task.dismissed == dismissed)
             && (self.ids.is_empty() || self.ids.contains(&task.id))
             && from(self.created_after, Some(task.enqueued_at))
             && before(self.created_before, Some(task.enqueued_at))

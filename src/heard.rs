@@ -48,6 +48,16 @@ impl Client {
         log(&*self.hub.backend, id.as_task_id()?)
     }
 
+    /// A task with all that people are shown of it, as it is now.
+    ///
+    /// # Errors
+    /// Those of [`Client::get`].
+    pub fn snapshot(&self, id: impl AsTaskId) -> Result<Snapshot, Error> {
+        let id = id.as_task_id()?;
+        let snapshot = self.hub.desk.snapshot(&*self.hub.backend, id)?;
+        snapshot.ok_or_else(|| Error::not_found(id))
+    }
+
     /// Snapshots of tasks as they change: in this process, and in another one at most a tenth of a second later
     /// where the system reports writes (Linux). The first is what each is now. A snapshot is the whole task, so
     /// a receiver that is slow, or was not there, misses nothing but what has been passed over since.

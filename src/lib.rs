@@ -75,6 +75,8 @@
 //! | `tokio` | no | `async fn` tasks; `Client::enqueue_async`; awaiting without blocking a runtime |
 //! | `cron` | no | schedules by cron expression and time zone |
 //! | `stream` | no | [`Watcher`] as a `Stream` |
+//! | `web` | no | [`web`](crate::web): status pages, JSON, events and a dashboard, as a tower service |
+//! | `axum` | no | the same as an axum 0.8 router |
 //! | `testing` | no | a kit for tests: a clock moved by hand, draining, assertions, faults |
 //!
 //! # Crates in the interface
@@ -192,6 +194,8 @@ mod builder;
 mod clients;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "web")]
+pub mod web;
 
 pub use artifact::{ARTIFACT_TEXT_BYTES_MAX, ARTIFACTS_MAX, Artifact, ArtifactKind};
 pub use artifacts::ArtifactReader;

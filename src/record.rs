@@ -26,6 +26,7 @@ use crate::unique::{Claim, Held, OnConflict};
 /// A stored task as it was when it was read; it does not change by itself.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "they are marks, each by itself")]
 pub struct TaskRecord {
     /// The outside name, the same on every attempt.
     pub id: TaskId,
@@ -66,6 +67,9 @@ pub struct TaskRecord {
     pub cancel_requested: bool,
     /// Whether its newest attempt did not stop at its time-out and still occupies a thread.
     pub stuck: bool,
+    /// Whether its owner has taken it off their list: see [`Client::dismiss`](crate::Client::dismiss). A retry puts
+    /// it there again.
+    pub dismissed: bool,
     /// Whether neither a failure nor a crash starts it again.
     pub at_most_once: bool,
     /// The idempotency key.

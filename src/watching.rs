@@ -505,7 +505,11 @@ impl Desk {
     }
 
     /// The task as it is now; none where it is not there.
-    fn snapshot(&self, backend: &dyn Backend, id: TaskId) -> Result<Option<Snapshot>, Error> {
+    pub(crate) fn snapshot(
+        &self,
+        backend: &dyn Backend,
+        id: TaskId,
+    ) -> Result<Option<Snapshot>, Error> {
         let Some(task) = backend.get(id)? else { return Ok(None) };
         let live = self.scribe.live(id).filter(|live: &Progress| live.attempt == task.attempt);
         let progress = match live.filter(|_| !task.state.is_final()) {

@@ -301,7 +301,9 @@ fn private_places(path: &str, text: &str) -> Vec<String> {
         for (at, _) in text.match_indices("://") {
             let ends = |c: char| !(c.is_ascii_alphanumeric() || ".-".contains(c));
             let host = text[at + 3..].split(ends).next().unwrap_or_default();
-            let known = PUBLIC_HOSTS.contains(&host) || host.is_empty();
+            // Names that end so are kept free for examples (RFC 2606).
+            let is_example = host.ends_with(".example");
+            let known = PUBLIC_HOSTS.contains(&host) || host.is_empty() || is_example;
             if !known && !text[..at].ends_with("file") {
                 found.push(format!("{path}:{}: is {host} a public place?", line + 1));
             }

@@ -210,6 +210,7 @@ const COLUMNS: [&str; 25] = [
     "at_most_once",
     "cancel_requested",
     "stuck",
+    "dismissed",
     "worker",
     "key",
     "tags",

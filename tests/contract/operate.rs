@@ -23,6 +23,7 @@ crate::everywhere! {
     what_has_not_ended_cannot_be_retried,
     what_was_cancelled_or_expired_runs_when_it_is_retried,
     a_deleted_task_is_gone_with_all_that_hangs_on_it,
+    what_is_dismissed_is_off_its_owners_list_until_it_is_retried,
     a_number_is_not_given_out_again,
     a_task_is_moved_to_another_moment_and_its_expiry_with_it,
     what_has_ended_cannot_be_moved,
@@ -258,6 +259,26 @@ fn a_deleted_task_is_gone_with_all_that_hangs_on_it(lab: &Lab) {
     lab.advance(&shop.client, HOUR);
     lab.wait(&shop.client, &kept).unwrap();
     assert_eq!(shop.log.words().iter().filter(|word| *word == "kept").count(), 1);
+}
+
+fn what_is_dismissed_is_off_its_owners_list_until_it_is_retried(lab: &Lab) {
+    let shop = shop(lab);
+    let ended = shop.client.enqueue(send::with("a").owner("ada")).unwrap();
+    lab.wait(&shop.client, &ended).unwrap();
+    let later = shop.client.enqueue(send::with("b").owner("ada").run_after(HOUR)).unwrap();
+    assert_eq!(code(shop.client.dismiss(later.id())), "not_finished");
+    shop.client.dismiss(ended.id()).unwrap();
+    shop.client.dismiss(ended.id()).unwrap();
+    let listed = |dismissed| {
+        let page = shop.client.list(&Filter::new().owner("ada").dismissed(dismissed), None, 9);
+        page.unwrap().tasks.into_iter().map(|task| task.id).collect::<Vec<_>>()
+    };
+    assert_eq!((listed(false), listed(true)), (vec![later.id()], vec![ended.id()]));
+    let task = shop.client.get(ended.id()).unwrap();
+    assert_eq!((task.state, task.dismissed), (State::Succeeded, true), "all else stays");
+    shop.client.retry(ended.id()).unwrap();
+    assert!(!shop.client.get(ended.id()).unwrap().dismissed, "it is waited for again");
+    shop.client.delete(ended.id()).unwrap_or_else(|error| assert_eq!(error.code(), "running"));
 }
 
 fn a_number_is_not_given_out_again(lab: &Lab) {

@@ -468,6 +468,7 @@ impl Book {
             (record.finished_at, record.result) = (None, None);
             record.expires_at = record.expires_at.filter(|at| *at > now);
             (record.cancel_requested, record.stuck) = (false, false);
+            record.dismissed = false;
             record.due_at = now;
             let spent = record.attempt;
             let base = std::mem::replace(&mut task.retried_at, spent);

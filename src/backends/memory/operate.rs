@@ -59,6 +59,7 @@ impl Book {
                 return Ok(Done::Asked);
             }
             Deed::Cancel => drop(self.cancel(now, id)?),
+            Deed::Dismiss => self.edit(id.row(), |task| task.record.dismissed = true),
             Deed::Delete | Deed::Erase => {
                 let mut as_it_ended = None;
                 if !state.is_final() {
@@ -79,7 +80,7 @@ impl Book {
         match deed {
             Deed::Retry => drop(self.retry_batch(now, id)?),
             // It has no time of its own.
-            Deed::Reschedule(_) => {}
+            Deed::Reschedule(_) | Deed::Dismiss => {}
             Deed::Cancel | Deed::Delete | Deed::Erase => {
                 self.cancel(now, id)?;
                 self.sum_up(now);
@@ -147,6 +148,7 @@ impl Book {
             record.attempts_max = Deed::allowance(spent, record.attempts_max, base);
             record.cancel_requested = false;
             record.stuck = false;
+            record.dismissed = false;
             record.result = None;
             record.expires_at = record.expires_at.filter(|at| *at > now);
             task.rank = rank(now, record.priority, step_ms);

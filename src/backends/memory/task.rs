@@ -92,6 +92,7 @@ impl Task {
             worker_name: None,
             cancel_requested: false,
             stuck: false,
+            dismissed: false,
             at_most_once: new.at_most_once,
             key: new.key,
             owner: new.extra.as_ref().and_then(|extra| extra.owner.clone()),

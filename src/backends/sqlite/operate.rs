@@ -44,7 +44,7 @@ const FOUND: &str = "SELECT state, reason, priority, due_at, enqueued_at, expire
 
 /// Served by the primary key.
 const RETRY: &str = "UPDATE litework_task SET state = 'ready', reason = NULL, finished_at = NULL, \
-     due_at = ?2, rank = ?3, attempts_max = ?4, cancel_requested = 0, stuck = 0, result = NULL, \
+     due_at = ?2, rank = ?3, attempts_max = ?4, cancel_requested = 0, stuck = 0, dismissed = 0, result = NULL, \
      wait_key = coalesce(CASE WHEN json_valid(ties) THEN json_extract(ties, '$.held_key') END, \
        wait_key), \
      expires_at = CASE WHEN expires_at > ?2 THEN expires_at END WHERE id = ?1";
@@ -59,6 +59,9 @@ const NEWEST: &str = "SELECT id FROM litework_task WHERE id <= ?1 ORDER BY id DE
 /// What is erased is told to nobody. Served by the primary key.
 const UNFOLLOW: &str =
     "UPDATE litework_task SET ties = json_remove(ties, '$.follow') WHERE id = ?1";
+
+/// Served by the primary key.
+const DISMISS: &str = "UPDATE litework_task SET dismissed = 1 WHERE id = ?1";
 
 /// Served by the primary key.
 const DELETE: &str = "DELETE FROM litework_task WHERE id = ?1";
@@ -150,6 +153,10 @@ fn act(core: &mut Core, now: Timestamp, id: TaskId, deed: Deed) -> Result<Done, 
         }
         Deed::Cancel => drop(cancel::cancel(core, now, id)?),
         Deed::Delete | Deed::Erase => delete(core, now, id, before.state)?,
+        Deed::Dismiss => {
+            let dismiss = core.conn.prepare_cached(DISMISS);
+            dismiss.and_then(|mut dismiss| dismiss.execute([id.row()])).map_err(not_stored)?;
+        }
     }
     Ok(Done::Done)
 }

@@ -182,6 +182,10 @@ fn conditions(filter: &Filter) -> (Vec<String>, Vec<Box<dyn ToSql>>) {
         clauses.push(TAGGED.to_owned());
         values.push(Box::new(tag.clone()));
     }
+    if let Some(dismissed) = filter.dismissed {
+        clauses.push("t.dismissed = ?".to_owned());
+        values.push(Box::new(dismissed));
+    }
     if let Some(owner) = &filter.owner {
         clauses.push("t.owner = ?".to_owned());
         values.push(Box::new(owner.clone()));

@@ -42,7 +42,7 @@ const TIES: &str = "SELECT ties FROM litework_task WHERE id = ?1";
 /// Served by the primary key. Attempts go on from their number, as leases are told by it: one that was given
 /// back, snoozed or put off by a rate has that number again, but only after its own end was kept.
 const AGAIN: &str = "UPDATE litework_task SET state = ?2, reason = ?3, finished_at = NULL, result = NULL, \
-     cancel_requested = 0, stuck = 0, due_at = ?4, \
+     cancel_requested = 0, stuck = 0, dismissed = 0, due_at = ?4, \
      expires_at = CASE WHEN expires_at > ?4 THEN expires_at END, \
      rank = ?4 - priority * ?5, \
      wait_key = CASE WHEN ?2 = 'ready' THEN coalesce( \

@@ -21,7 +21,7 @@ pub(super) const COLUMNS: &str = "t.id, t.tag, l.kind, l.queue, t.state, t.reaso
      (SELECT report FROM litework_error WHERE task = t.id AND report IS NOT NULL \
       ORDER BY id DESC LIMIT 1), \
      (SELECT name FROM litework_worker WHERE id = t.worker), t.owner, t.trace, t.name, t.batch, \
-     (SELECT tag FROM litework_task WHERE id = t.batch), t.ties";
+     (SELECT tag FROM litework_task WHERE id = t.batch), t.ties, t.dismissed";
 
 /// The tables that [`COLUMNS`] names. A task without its lane is found too, and told as damaged.
 pub(super) const FROM: &str = "litework_task t LEFT JOIN litework_lane l ON l.id = t.lane";
@@ -116,6 +116,7 @@ pub(super) fn task(row: &Row<'_>) -> Result<TaskRecord, Error> {
         worker_name: text(row, 26),
         cancel_requested: cells.get(17, "cancel_requested")?,
         stuck: cells.get(18, "stuck")?,
+        dismissed: cells.get(33, "dismissed")?,
         at_most_once: cells.get(19, "at_most_once")?,
         key: cells.get(20, "key")?,
         owner: cells.get(27, "owner")?,

@@ -34,6 +34,7 @@ CREATE TABLE litework_task (
   at_most_once     INTEGER NOT NULL DEFAULT 0,
   cancel_requested INTEGER NOT NULL DEFAULT 0,
   stuck            INTEGER NOT NULL DEFAULT 0,
+  dismissed        INTEGER NOT NULL DEFAULT 0,      -- its owner has taken it off their list
   worker           INTEGER,                         -- litework_worker.id of the newest attempt
   batch            INTEGER,                         -- the task that sums it up
   owner            TEXT,                            -- whose task it is

@@ -12,11 +12,12 @@ use crate::time::Timestamp;
 
 impl History<'_> {
     fn deed(&mut self) -> Deed {
-        match self.rng.u8(0..6) {
+        match self.rng.u8(0..7) {
             0..2 => Deed::Retry,
             2 => Deed::Cancel,
             3 => Deed::Delete,
             4 => Deed::Reschedule(Timestamp::clamped(self.now_ms + self.rng.i64(-5..5))),
+            5 => Deed::Dismiss,
             _ => Deed::Erase,
         }
     }

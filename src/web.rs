@@ -1,0 +1,436 @@
+//! Watch: pages and JSON for those who wait for tasks and those who operate them.
+//!
+//! A plain `tower` service over the types of the crate `http`, to be mounted in any framework that speaks them; no
+//! runtime and no framework is part of it. It is closed unless the program says who may see what:
+//!
+//! ```
+//! use litework::Client;
+//! use litework::web::{Access, Web};
+//!
+//! # #[derive(Clone)]
+//! # struct Session { user: String }
+//! # let tasks = Client::in_memory().open()?;
+//! let web = Web::builder(&tasks, |request: &http::request::Parts| {
+//!     match request.extensions.get::<Session>() {
+//!         Some(session) => Access::owner(&session.user),
+//!         None => Access::denied().login("/login"),
+//!     }
+//! })
+//! .base("/tasks")
+//! .build()?;
+//! # let _ = web;
+//! # Ok::<(), litework::Error>(())
+//! ```
+//!
+//! | Path below the base | For |
+//! |---|---|
+//! | `/` | one's own tasks |
+//! | `/t/{id}` | one task: a page, or JSON by `Accept`; `?wait=ms&rev=…` waits for a change |
+//! | `/t/{id}/fragment` | the same as a block of HTML |
+//! | `/t/{id}/a/{n}` | what it has left |
+//! | `/t/{id}/cancel`, `/retry`, `/dismiss` | `POST` |
+//! | `/events?ids=a,b`, `/events?mine` | changes as they happen, as server-sent events |
+//! | `/assets/…` | style sheet and module |
+
+mod access;
+mod words;
+mod way;
+mod shape;
+mod body;
+mod office;
+mod fault;
+mod guard;
+mod route;
+mod assets;
+mod page;
+mod places;
+mod site;
+mod answer;
+mod person;
+mod feed;
+mod events;
+mod respond;
+#[cfg(feature = "axum")]
+mod socket;
+#[cfg(feature = "axum")]
+mod adapter;
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_timer::Delay;
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Limited};
+
+pub use self::access::{Access, Action, Gate, bearer, from_extension};
+use self::answer::Answer;
+pub use self::body::Body;
+use self::fault::Fault;
+use self::guard::Guard;
+use self::office::Office;
+pub use self::page::Frame;
+use self::page::Framing;
+use self::places::Places;
+pub use self::respond::{Respond, WAIT_DEFAULT, WAIT_MAX};
+use self::route::Route;
+use self::site::{GroupsFor, Site, Visit, WordsFor};
+pub use self::words::Words;
+use crate::client::Client;
+use crate::error::Error;
+use crate::task::IntoCall;
+use crate::watching::Watch;
+
+/// Bytes of a request's body at most.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+/// How long it may take to come.
+const BODY_TIME_MAX: Duration = Duration::from_secs(10);
+/// Streams of events at once, unless said otherwise.
+const STREAMS_DEFAULT: usize = 256;
+/// … and for one viewer.
+const STREAMS_EACH: usize = 16;
+
+/// The pages of one client, as a service; clones share it. It keeps the client open.
+#[derive(Clone)]
+pub struct Web {
+    site: Arc<Site>,
+}
+
+impl fmt::Debug for Web {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Web").field("base", &self.site.base).finish_non_exhaustive()
+    }
+}
+
+impl Web {
+    /// Begins with a client and with who may see what: nothing is open by default.
+    pub fn builder(client: &Client, gate: impl Gate) -> WebBuilder {
+        WebBuilder {
+            client: client.clone(),
+            gate: Box::new(gate),
+            base: String::new(),
+            public: None,
+            hosts: Vec::new(),
+            origins: Vec::new(),
+            words: None,
+            extra_css: Vec::new(),
+            framing: None,
+            groups: None,
+            streams: STREAMS_DEFAULT,
+        }
+    }
+
+    /// The answer to a request that starts a task, to be awaited in the program's own handler; see [`Respond`].
+    pub fn respond<C: IntoCall>(&self, request: &Parts, call: C) -> Respond<C> {
+        Respond::new(Arc::clone(&self.site), request, call)
+    }
+
+    /// What a page of the program puts into its `<head>` for forms and links with `data-task`: style sheet and
+    /// module, as HTML.
+    pub fn head(&self) -> String {
+        let asset = |name: &str| format!("{}/assets/{}/{name}", self.site.public, assets::hash());
+        format!(
+            "<link rel=\"stylesheet\" href=\"{}\">\n<script type=\"module\" src=\"{}\"></script>",
+            asset("litework.css"),
+            asset("litework.js")
+        )
+    }
+
+    /// A hidden field that makes a double submit of a form one task, also without scripts: for
+    /// [`Respond::once`].
+    pub fn once_field(&self) -> String {
+        let (one, two) = (fastrand::u64(..), fastrand::u64(..));
+        format!("<input type=\"hidden\" name=\"_once\" value=\"{one:016x}{two:016x}\">")
+    }
+
+    /// Answers one request.
+    pub async fn answer<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (parts, body) = request.into_parts();
+        let site = &self.site;
+        let words = (site.words)(&parts);
+        let parts = Arc::new(parts);
+        let method = parts.method.clone();
+        let mut visit = Visit {
+            parts: Arc::clone(&parts),
+            access: Access::denied(),
+            words,
+            body: Bytes::new(),
+        };
+        let route = Route::find(&site.base, parts.uri.path());
+        let is_json = matches!(route, Some(Route::Api(_))) || visit.wants_json();
+        let answered = self.dispatch(&mut visit, route.as_ref(), body).await;
+        let answer = answered.unwrap_or_else(|fault| answer::fault(site, &visit, &fault, is_json));
+        answer::finished(&method, answer)
+    }
+
+    async fn dispatch<B>(
+        &self,
+        visit: &mut Visit,
+        route: Option<&Route<'_>>,
+        body: B,
+    ) -> Result<Answer, Fault>
+    where
+        B: http_body::Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let site = &self.site;
+        let parts = Arc::clone(&visit.parts);
+        site.guard.check_host(&parts)?;
+        let route = route.ok_or_else(Fault::not_found)?;
+        let allowed = route.allows();
+        if parts.method == Method::OPTIONS {
+            return Ok(options(allowed));
+        }
+        if !allowed.contains(&parts.method) {
+            return Err(Fault::wrong_method(allowed));
+        }
+        if let Route::Asset(path) = route {
+            return asset(path);
+        }
+        visit.access = site.gate.access(&parts);
+        if visit.access.is_denied() {
+            return Err(Fault::denied(visit.access.sign_in()));
+        }
+        if !matches!(parts.method, Method::GET | Method::HEAD) {
+            visit.body = read(body).await?;
+            let token = visit.field("_token");
+            site.guard.check_origin(&parts, &visit.access, token.as_deref())?;
+        }
+        match route {
+            Route::Mine => person::mine(site, visit).await,
+            Route::Task(id) => person::status(site, visit, id).await,
+            Route::Fragment(id) => person::fragment(site, visit, id).await,
+            Route::Act(id, action) => person::act(site, visit, id, *action).await,
+            Route::Artifact(id, number) => person::artifact(site, visit, id, number).await,
+            Route::Events => events::stream(site, visit).await,
+            _ => Err(Fault::not_found()),
+        }
+    }
+}
+
+fn options(allowed: &[Method]) -> Answer {
+    let mut answer = Response::new(Body::default());
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+    answer::set(&mut answer, header::ALLOW, &names.join(", "));
+    answer
+}
+
+fn asset(path: &str) -> Result<Answer, Fault> {
+    let (media_type, text) = assets::find(path).ok_or_else(Fault::not_found)?;
+    let mut answer = answer::with(StatusCode::OK, media_type, Bytes::from_static(text.as_bytes()));
+    let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
+    answer.headers_mut().insert(header::CACHE_CONTROL, forever);
+    Ok(answer)
+}
+
+/// The body of a request, unless it is too long or too slow.
+async fn read<B>(body: B) -> Result<Bytes, Fault>
+where
+    B: http_body::Body + Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let collected = Limited::new(body, BODY_BYTES_MAX).collect();
+    let (mut collected, mut delay) = (std::pin::pin!(collected), Delay::new(BODY_TIME_MAX));
+    let read = std::future::poll_fn(|context| {
+        if let Poll::Ready(read) = collected.as_mut().poll(context) {
+            return Poll::Ready(Some(read));
+        }
+        Pin::new(&mut delay).poll(context).map(|()| None)
+    });
+    match read.await {
+        Some(Ok(read)) => Ok(read.to_bytes()),
+        Some(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            let detail = "The body has more than 65536 bytes.";
+            Err(Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail))
+        }
+        Some(Err(_)) => Err(Fault::bad_request("broken_body", "The body broke off.")),
+        None => {
+            let detail = "The body did not come within 10 s.";
+            Err(Fault::new(StatusCode::REQUEST_TIMEOUT, "slow_body", detail))
+        }
+    }
+}
+
+impl<B> tower_service::Service<Request<B>> for Web
+where
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Response = Response<Body>;
+    type Error = std::convert::Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let web = self.clone();
+        Box::pin(async move { Ok(web.answer(request).await) })
+    }
+}
+
+/// What is to be known before the pages can be served; [`Web::builder`] begins it.
+pub struct WebBuilder {
+    client: Client,
+    gate: Box<dyn Gate>,
+    base: String,
+    public: Option<String>,
+    hosts: Vec<String>,
+    origins: Vec<String>,
+    words: Option<WordsFor>,
+    extra_css: Vec<String>,
+    framing: Option<Framing>,
+    groups: Option<GroupsFor>,
+    streams: usize,
+}
+
+impl fmt::Debug for WebBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebBuilder").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+impl WebBuilder {
+    /// Where it is mounted, as in `/tasks` or `/a/b/tasks`; `/` unless said otherwise. Links on its pages begin with
+    /// it. It does not matter whether a router strips it from the paths that the service sees.
+    #[must_use]
+    pub fn base(mut self, path: impl Into<String>) -> Self {
+        self.base = path.into();
+        self
+    }
+
+    /// What links begin with where that is not the base, because a proxy puts something before it.
+    #[must_use]
+    pub fn public_base(mut self, path: impl Into<String>) -> Self {
+        self.public = Some(path.into());
+        self
+    }
+
+    /// Names under which the server answers, without port; to all others it says 421. Any, unless said otherwise. A
+    /// program that serves only the machine it runs on should name `localhost`, `127.0.0.1` and `[::1]`.
+    #[must_use]
+    pub fn hosts<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.hosts = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Origins besides the server's own whose pages may change something, as in `https://shop.example`.
+    #[must_use]
+    pub fn trusted_origins<S: Into<String>>(
+        mut self,
+        origins: impl IntoIterator<Item = S>,
+    ) -> Self {
+        self.origins = origins.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The words on the pages of whoever waits, for each request: by its language, say.
+    #[must_use]
+    pub fn words(mut self, words: impl Fn(&Parts) -> Arc<Words> + Send + Sync + 'static) -> Self {
+        self.words = Some(Arc::new(words));
+        self
+    }
+
+    /// A style sheet of the program that comes after ours: its address.
+    #[must_use]
+    pub fn extra_css(mut self, address: impl Into<String>) -> Self {
+        self.extra_css.push(address.into());
+        self
+    }
+
+    /// Puts each page into a frame of the program: it is given the parts and answers with the whole page.
+    #[must_use]
+    pub fn frame(mut self, frame: impl Fn(&Frame) -> String + Send + Sync + 'static) -> Self {
+        self.framing = Some(Arc::new(frame));
+        self
+    }
+
+    /// What is watched under names of the program's own, by `/events?group=NAME`: none where there is no such group, or
+    /// this viewer may not listen to it. All members of a team, say, may watch what belongs to it:
+    ///
+    /// ```
+    /// # use litework::{Client, Watch, web::{Access, Web}};
+    /// # let tasks = Client::in_memory().open()?;
+    /// # fn is_member(team: &str, access: &Access) -> bool { true }
+    /// let web = Web::builder(&tasks, |_: &http::request::Parts| Access::owner("ada"))
+    ///     .groups(|team, access| is_member(team, access).then(|| Watch::owner(team)))
+    ///     .build()?;
+    /// # let _ = web;
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    #[must_use]
+    pub fn groups(
+        mut self,
+        watch: impl Fn(&str, &Access) -> Option<Watch> + Send + Sync + 'static,
+    ) -> Self {
+        self.groups = Some(Arc::new(watch));
+        self
+    }
+
+    /// So many streams of events at once, 256 unless said otherwise; whoever comes then is asked to poll.
+    #[must_use]
+    pub fn streams(mut self, count: usize) -> Self {
+        self.streams = count;
+        self
+    }
+
+    /// The service.
+    ///
+    /// # Errors
+    /// `bad_base` for a path that is none.
+    pub fn build(self) -> Result<Web, Error> {
+        let base = checked_base(&self.base)?;
+        let public = self.public.as_deref().map_or_else(|| Ok(base.clone()), checked_base)?;
+        let mut seed = [0; 16];
+        getrandom::fill(&mut seed).map_err(|error| Error::Storage {
+            reason: format!("the system gives no random bytes: {error}"),
+            source: None,
+        })?;
+        let plain: Arc<Words> = Arc::default();
+        let site = Site {
+            client: self.client,
+            gate: self.gate,
+            base,
+            public,
+            guard: Guard::new(self.hosts, self.origins, seed),
+            office: Office::new(),
+            words: self.words.unwrap_or_else(|| Arc::new(move |_| Arc::clone(&plain))),
+            extra_css: self.extra_css,
+            framing: self.framing,
+            groups: self.groups,
+            streams: Places::new(self.streams, STREAMS_EACH),
+        };
+        Ok(Web { site: Arc::new(site) })
+    }
+}
+
+/// Without a slash at its end; the root is empty.
+fn checked_base(path: &str) -> Result<String, Error> {
+    let trimmed = path.strip_suffix('/').unwrap_or(path);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._~-".contains(c);
+    let parts = trimmed.strip_prefix('/').map(|rest| rest.split('/'));
+    let fits = parts.is_some_and(|mut parts| {
+        parts.all(|part| {
+            !part.is_empty() && part != "." && part != ".." && part.chars().all(is_plain)
+        })
+    });
+    if trimmed.is_empty() || (fits && trimmed.len() <= 200) {
+        return Ok(trimmed.to_owned());
+    }
+    let allowed =
+        "a path such as /tasks or /a/b/tasks: at most 200 of A-Z a-z 0-9 . _ ~ - between slashes";
+    Err(Error::invalid("bad_base", "base of the web pages", path, allowed))
+}

@@ -1,0 +1,163 @@
+//! Watch: what went wrong with a request, told in JSON (RFC 9457) or as a page.
+//!
+//! Nothing of an engine's own text reaches the outside: a fault of ours has a reference, under which the log has
+//! the rest.
+
+use http::StatusCode;
+use serde::Serialize;
+
+use super::office::Refused;
+use crate::error::Error;
+
+/// Why a request was not answered as it was asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Fault {
+    pub(crate) status: StatusCode,
+    /// A stable word.
+    pub(crate) code: &'static str,
+    /// What went wrong, for people.
+    pub(crate) detail: String,
+    pub(crate) more: Box<More>,
+}
+
+/// What few faults have to say.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct More {
+    /// Under which the log has the rest.
+    pub(crate) reference: Option<String>,
+    /// Where to sign in.
+    pub(crate) login: Option<String>,
+    /// Methods that are answered.
+    pub(crate) allow: Option<String>,
+    /// Seconds after which it may be tried again.
+    pub(crate) retry_after: Option<u32>,
+}
+
+/// A fault as JSON.
+#[derive(Debug, Serialize)]
+pub(crate) struct Problem<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    login: Option<&'a str>,
+}
+
+impl Fault {
+    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self { status, code, detail, more: Box::default() }
+    }
+
+    fn and(mut self, say: impl FnOnce(&mut More)) -> Self {
+        say(&mut self.more);
+        self
+    }
+
+    /// No such page, no such task, or not one of theirs: which, is not told.
+    pub(crate) fn not_found() -> Self {
+        let detail = "There is nothing here: it may have been removed, or belong to somebody else.";
+        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
+    pub(crate) fn misdirected() -> Self {
+        let detail = "This server does not answer under this name.";
+        Self::new(StatusCode::MISDIRECTED_REQUEST, "wrong_host", detail)
+    }
+
+    pub(crate) fn denied(login: Option<&str>) -> Self {
+        let fault = Self::new(StatusCode::UNAUTHORIZED, "not_signed_in", "Please sign in first.");
+        fault.and(|more| more.login = login.map(str::to_owned))
+    }
+
+    pub(crate) fn forbidden(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, code, detail)
+    }
+
+    pub(crate) fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    pub(crate) fn wrong_method(allow: &[http::Method]) -> Self {
+        let allow = allow.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ");
+        let detail = format!("Only {allow} is answered here.");
+        let fault = Self::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", detail);
+        fault.and(|more| more.allow = Some(allow))
+    }
+
+    pub(crate) fn busy() -> Self {
+        let detail = "The server has too much to do just now. Please try again in a moment.";
+        let fault = Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail);
+        fault.and(|more| more.retry_after = Some(2))
+    }
+
+    /// A fault of ours; `what` went wrong goes to the log.
+    pub(crate) fn internal(what: &dyn std::fmt::Display) -> Self {
+        let reference = format!("{:08x}", fastrand::u32(..));
+        tracing::error!(target: "litework::web", reference, error = %what, "a request was not answered");
+        let detail = format!("Something went wrong here. The reference is {reference}.");
+        let fault = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail);
+        fault.and(|more| more.reference = Some(reference))
+    }
+
+    pub(crate) fn title(&self) -> &'static str {
+        self.status.canonical_reason().unwrap_or("Error")
+    }
+
+    pub(crate) fn problem(&self) -> Problem<'_> {
+        Problem {
+            r#type: "about:blank",
+            title: self.title(),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            code: self.code,
+            reference: self.more.reference.as_deref(),
+            login: self.more.login.as_deref(),
+        }
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        match &error {
+            Error::NotFound { .. } | Error::Invalid { code: "no_artifact", .. } => {
+                Self::not_found()
+            }
+            Error::WrongState { code, state, .. } => {
+                let detail = format!("This cannot be done to it now: it is {state}.");
+                Self::new(StatusCode::CONFLICT, code, detail)
+            }
+            Error::NotFinished { state, .. } => {
+                let detail = format!("It has not ended; it is {state}.");
+                Self::new(StatusCode::CONFLICT, "not_finished", detail)
+            }
+            Error::NotUnique { .. } | Error::KeyConflict { .. } => {
+                let detail = "Another task of the same kind is there already.";
+                Self::new(StatusCode::CONFLICT, error.code(), detail)
+            }
+            Error::Invalid { code, .. } => Self::bad_request(code, error.to_string()),
+            Error::InSchedule { .. } | Error::UnknownKind { .. } | Error::Json(_) => {
+                Self::bad_request(error.code(), error.to_string())
+            }
+            Error::Overloaded { .. } | Error::Closed | Error::NotStored { .. } => {
+                tracing::warn!(target: "litework::web", %error, "a request could not be served");
+                Self::busy()
+            }
+            _ => Self::internal(&error),
+        }
+    }
+}
+
+impl From<Refused> for Fault {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Full => Self::busy(),
+            Refused::Broken => Self::internal(&"no thread could answer it"),
+            Refused::Failed(error) => error.into(),
+        }
+    }
+}

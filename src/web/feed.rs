@@ -1,0 +1,179 @@
+//! Watch: what whoever listens is told, message by message, over whichever wire.
+//!
+//! Each message is a whole snapshot, so nothing is replayed: whoever comes back is sent what is now. No
+//! transaction is held between two of them.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use futures_timer::Delay;
+use serde_json::{Value, json};
+
+use super::fault::Fault;
+use super::places::Place;
+use super::shape::View;
+use super::site::{Site, Visit};
+use crate::id::TaskId;
+use crate::snapshot::Snapshot;
+use crate::watching::{Watch, Watcher};
+
+/// So that nobody on the way closes a silent line.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// A feed says goodbye after so long; whoever listens comes back.
+const LIFE_MAX: Duration = Duration::from_secs(15 * 60);
+/// Tasks of one feed at most.
+const IDS_MAX: usize = 100;
+/// How soon whoever was cut off should come back.
+pub(crate) const RETRY_MS: u64 = 2_000;
+
+/// One message.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// The first.
+    Hello(Value),
+    /// A task as it is now.
+    Task(Box<View>),
+    /// There is no such task, or it is not theirs.
+    Gone(String),
+    /// Nothing new, so that the line stays open.
+    Beat,
+    /// All that was watched has ended; the last.
+    End,
+    /// Come back later; the last.
+    Bye(&'static str),
+}
+
+impl News {
+    /// Its name and what it says; a beat says nothing.
+    pub(crate) fn told(&self) -> Option<(&'static str, Value)> {
+        Some(match self {
+            Self::Hello(hello) => ("hello", hello.clone()),
+            Self::Task(view) => ("task", serde_json::to_value(view).unwrap_or_default()),
+            Self::Gone(id) => ("gone", json!({ "id": id })),
+            Self::Beat => return None,
+            Self::End => ("end", json!({})),
+            Self::Bye(reason) => ("bye", json!({ "reason": reason, "retry_ms": RETRY_MS })),
+        })
+    }
+}
+
+/// Tells one listener.
+pub(crate) struct Feed {
+    site: Arc<Site>,
+    visit: Visit,
+    watcher: Watcher,
+    place: Place,
+    until: Instant,
+    /// What is told before anything that is watched.
+    first: VecDeque<News>,
+    is_over: bool,
+}
+
+/// What a feed waits for.
+enum Heard {
+    Task(Box<Snapshot>),
+    NoMore,
+    Silence,
+}
+
+impl Feed {
+    /// What was asked for: `?ids=a,b`, `?mine`, or `?group=` with a name of the program's own. None where all of it
+    /// has ended.
+    pub(crate) async fn open(site: &Arc<Site>, visit: &Visit) -> Result<Option<Self>, Fault> {
+        let Some((watch, gone)) = watched(site, visit).await? else { return Ok(None) };
+        let now = Instant::now();
+        let place = site.streams.take(&visit.access.mark(), now).ok_or_else(Fault::busy)?;
+        let watcher = site.client.watch(watch).map_err(Fault::from)?;
+        let heartbeat_ms = u64::try_from(HEARTBEAT.as_millis()).unwrap_or(u64::MAX);
+        let hello = json!({ "v": 1, "now": site.client.now(), "heartbeat_ms": heartbeat_ms });
+        let gone = gone.into_iter().map(News::Gone);
+        Ok(Some(Self {
+            site: Arc::clone(site),
+            visit: visit.clone(),
+            watcher,
+            place,
+            until: now + LIFE_MAX,
+            first: std::iter::once(News::Hello(hello)).chain(gone).collect(),
+            is_over: false,
+        }))
+    }
+
+    /// The next message; none after the last.
+    pub(crate) async fn next(&mut self) -> Result<Option<News>, Fault> {
+        if let Some(first) = self.first.pop_front() {
+            return Ok(Some(first));
+        }
+        if self.is_over || !self.place.is_kept(Instant::now()) {
+            return Ok(None);
+        }
+        let left = self.until.saturating_duration_since(Instant::now());
+        Ok(Some(match self.heard(HEARTBEAT.min(left)).await {
+            Heard::Task(snapshot) => {
+                let me = self.visit.clone();
+                let view = self.site.with(move |site| site.view(&me, &snapshot));
+                News::Task(Box::new(view.await?))
+            }
+            Heard::Silence if left > HEARTBEAT => News::Beat,
+            Heard::Silence => self.last(News::Bye("again")),
+            Heard::NoMore if self.site.client.is_closed() => self.last(News::Bye("shutdown")),
+            Heard::NoMore => self.last(News::End),
+        }))
+    }
+
+    fn last(&mut self, news: News) -> News {
+        self.is_over = true;
+        news
+    }
+
+    async fn heard(&self, span: Duration) -> Heard {
+        let mut delay = Delay::new(span);
+        poll_fn(|context| match self.watcher.poll_recv(context) {
+            Poll::Ready(Some(snapshot)) => Poll::Ready(Heard::Task(Box::new(snapshot))),
+            Poll::Ready(None) => Poll::Ready(Heard::NoMore),
+            Poll::Pending => Pin::new(&mut delay).poll(context).map(|()| Heard::Silence),
+        })
+        .await
+    }
+}
+
+/// What is watched, and those ids that name nothing to this viewer; none where all has ended.
+async fn watched(site: &Arc<Site>, visit: &Visit) -> Result<Option<(Watch, Vec<String>)>, Fault> {
+    let queries = visit.queries();
+    if queries.iter().any(|(name, _)| name == "mine") {
+        let owner = visit.access.own().ok_or_else(Fault::not_found)?;
+        return Ok(Some((Watch::owner(owner), Vec::new())));
+    }
+    if let Some(name) = visit.query("group") {
+        let groups = site.groups.as_ref().ok_or_else(Fault::not_found)?;
+        let watch = groups(&name, &visit.access).ok_or_else(Fault::not_found)?;
+        return Ok(Some((watch, Vec::new())));
+    }
+    let ids = visit.query("ids").unwrap_or_default();
+    let ids: BTreeSet<String> =
+        ids.split(',').filter(|id| !id.is_empty()).map(str::to_owned).collect();
+    if ids.is_empty() || ids.len() > IDS_MAX {
+        let detail =
+            format!("{} ids; ids=ID,ID,… with 1 to 100 ids, mine, or group=NAME", ids.len());
+        return Err(Fault::bad_request("bad_ids", detail));
+    }
+    let me = visit.clone();
+    let (open, gone): (Vec<TaskId>, Vec<String>) = site
+        .with(move |site| {
+            let (mut open, mut gone) = (Vec::new(), Vec::new());
+            for id in ids {
+                match site.seen(&me.access, &id) {
+                    Ok(snapshot) if snapshot.task.state.is_final() => {}
+                    Ok(snapshot) => open.push(snapshot.task.id),
+                    Err(error) if error.is_not_found() => gone.push(id.chars().take(64).collect()),
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok((open, gone))
+        })
+        .await?;
+    Ok((!open.is_empty()).then(|| (Watch::tasks(open), gone)))
+}

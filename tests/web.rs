@@ -1,0 +1,17 @@
+//! Pages and JSON as those who wait see them: requests to the service, no server between.
+#![allow(clippy::unwrap_used)]
+
+#[path = "web/access.rs"]
+mod access;
+#[path = "web/desk.rs"]
+mod desk;
+#[path = "web/feed.rs"]
+mod feed;
+#[path = "web/mount.rs"]
+mod mount;
+#[path = "web/pages.rs"]
+mod pages;
+#[path = "web/respond.rs"]
+mod respond;
+#[path = "web/tasks.rs"]
+mod tasks;

@@ -1,0 +1,146 @@
+//! Changes as they happen.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use litework::web::Body;
+use serde_json::Value;
+
+use crate::desk::{Shop, block, request};
+use crate::tasks::{export, linger};
+
+/// One who listens, and what has come.
+struct Listener {
+    body: Body,
+    text: String,
+}
+
+impl Listener {
+    fn open(shop: &Shop, user: &str, path: &str) -> Result<Self, u16> {
+        let asked = request("GET", user, path).body(Full::<Bytes>::default()).unwrap();
+        let answer = block(shop.web.answer(asked));
+        if answer.status() != 200 {
+            return Err(answer.status().as_u16());
+        }
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        Ok(Self { body: answer.into_body(), text: String::new() })
+    }
+
+    /// The next event; none when the stream has ended.
+    fn next(&mut self) -> Option<(String, Value)> {
+        loop {
+            if let Some((event, rest)) = self.text.split_once("\n\n") {
+                let (event, rest) = (event.to_owned(), rest.to_owned());
+                self.text = rest;
+                let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
+                let (Some(name), Some(data)) = (field("event: "), field("data: ")) else {
+                    continue;
+                };
+                return Some((name.to_owned(), serde_json::from_str(data).unwrap()));
+            }
+            let frame = block(self.body.frame())?.unwrap();
+            self.text.push_str(std::str::from_utf8(&frame.into_data().unwrap()).unwrap());
+        }
+    }
+
+    fn until(&mut self, is: impl Fn(&str, &Value) -> bool) -> Value {
+        loop {
+            let (name, data) = self.next().expect("the stream goes on");
+            if is(&name, &data) {
+                return data;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stream_tells_what_is_then_each_change_then_the_end() {
+    let (shop, say) = Shop::working();
+    let id = shop.tasks.enqueue(linger::with().owner("ada")).unwrap().id();
+    let mut listener = Listener::open(&shop, "ada", &format!("/tasks/events?ids={id}")).unwrap();
+    assert_eq!(listener.next().unwrap().0, "hello");
+    assert_eq!(listener.next().unwrap().1["id"], id.to_string());
+    say.send("half").unwrap();
+    listener.until(|name, task| name == "task" && task["progress"]["percent"] == 50);
+    drop(say);
+    listener.until(|name, task| name == "task" && task["state"] == "succeeded");
+    assert_eq!(listener.next().unwrap().0, "end");
+    assert!(listener.next().is_none());
+    assert_eq!(
+        Listener::open(&shop, "ada", &format!("/tasks/events?ids={id}")).err(),
+        Some(204),
+        "a browser stays away"
+    );
+}
+
+#[test]
+fn a_stream_of_ones_own_hears_of_new_tasks() {
+    let (shop, say) = Shop::working();
+    drop(say);
+    let mut listener = Listener::open(&shop, "ada", "/tasks/events?mine").unwrap();
+    assert_eq!(listener.next().unwrap().0, "hello");
+    shop.tasks.enqueue(export::with("Bob", 1).owner("bob")).unwrap();
+    let id = shop.tasks.enqueue(export::with("Ada", 1).owner("ada")).unwrap().id();
+    let seen = listener.until(|name, task| name == "task" && task["ended"] == true);
+    assert_eq!(seen["id"], id.to_string());
+}
+
+#[test]
+fn what_is_not_theirs_is_gone_for_them() {
+    let shop = Shop::holding();
+    let theirs = shop.tasks.enqueue(export::with("Bob", 1).owner("bob")).unwrap().id();
+    let mine = shop.tasks.enqueue(export::with("Ada", 1).owner("ada")).unwrap().id();
+    let mut listener =
+        Listener::open(&shop, "ada", &format!("/tasks/events?ids={mine},{theirs},nonsense"))
+            .unwrap();
+    listener.next();
+    let mut gone = [listener.next().unwrap(), listener.next().unwrap()];
+    gone.sort_by_key(|(_, data)| data["id"].to_string());
+    let ids: Vec<&str> = gone.iter().map(|(_, data)| data["id"].as_str().unwrap()).collect();
+    assert!(ids.contains(&"nonsense") && ids.contains(&theirs.to_string().as_str()), "{gone:?}");
+    for (path, status) in
+        [("/tasks/events", 400), ("/tasks/events?ids=", 400), ("/tasks/events?group=a", 404)]
+    {
+        assert_eq!(Listener::open(&shop, "ada", path).err(), Some(status), "{path}");
+    }
+    let many = (0..101).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+    assert_eq!(Listener::open(&shop, "ada", &format!("/tasks/events?ids={many}")).err(), Some(400));
+}
+
+#[test]
+fn a_program_names_groups_of_its_own() {
+    let shop = Shop::with(litework::Mode::Hold, |web| {
+        web.base("/tasks").groups(|name, access| {
+            let is_member = name == "till" && !access.is_denied();
+            is_member.then(|| litework::Watch::owner("till"))
+        })
+    });
+    let id = shop.tasks.enqueue(export::with("Ada", 1).owner("till")).unwrap().id();
+    let mut listener = Listener::open(&shop, "bob", "/tasks/events?group=till").unwrap();
+    listener.next();
+    assert_eq!(listener.next().unwrap().1["id"], id.to_string());
+    assert_eq!(Listener::open(&shop, "bob", "/tasks/events?group=vault").err(), Some(404));
+}
+
+#[test]
+fn streams_are_bounded_and_who_comes_then_is_asked_to_poll() {
+    let shop = Shop::with(litework::Mode::Hold, |web| web.base("/tasks").streams(2));
+    let open = |user: &str| Listener::open(&shop, user, "/tasks/events?mine");
+    let (first, second) = (open("ada").unwrap(), open("bob").unwrap());
+    assert_eq!(open("cyd").err(), Some(503));
+    drop(first);
+    assert!(open("cyd").is_ok());
+    drop(second);
+}
+
+#[test]
+fn a_stream_says_goodbye_when_the_program_ends() {
+    let shop = Shop::holding();
+    shop.tasks.enqueue(export::with("Ada", 1).owner("ada")).unwrap();
+    let mut listener = Listener::open(&shop, "ada", "/tasks/events?mine").unwrap();
+    listener.next();
+    listener.next();
+    shop.tasks.shutdown(std::time::Duration::ZERO).unwrap();
+    let bye = listener.until(|name, _| name == "bye");
+    assert_eq!(bye["reason"], "shutdown");
+    assert!(listener.next().is_none());
+}

@@ -1,0 +1,241 @@
+//! What stands on the pages, and how they come.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use serde_json::json;
+
+use crate::desk::{OK, Shop, request};
+use crate::tasks::{export, linger};
+
+#[test]
+fn a_task_is_told_in_json_as_it_stands() {
+    let shop = Shop::new();
+    let id = shop.tasks.enqueue(export::with("Ada", 3).owner("ada")).unwrap().id();
+    let told = shop.json("ada", &format!("/tasks/t/{id}"));
+    assert_eq!((told.status, told.header("content-type")), (OK, "application/json"));
+    let task = told.json();
+    assert_eq!(task["name"], "Export of Ada");
+    assert_eq!(
+        (&task["state"], &task["ended"], &task["poll_ms"]),
+        (&json!("succeeded"), &json!(true), &json!(null))
+    );
+    assert_eq!(task["progress"]["percent"], 100);
+    assert_eq!(task["message"], json!({ "level": "info", "text": "page 2 is written" }));
+    assert_eq!(task["artifacts"][0]["href"], format!("/tasks/t/{id}/a/1"));
+    assert_eq!(task["links"]["self"], format!("/tasks/t/{id}"));
+    assert_eq!(task["actions"], json!(["dismiss", "delete"]));
+    for secret in ["arguments", "customer", "result", "worker", "queue"] {
+        assert!(task.get(secret).is_none(), "{secret}");
+    }
+}
+
+#[test]
+fn who_has_the_newest_is_not_sent_it_again() {
+    let shop = Shop::new();
+    let id = shop.tasks.enqueue(export::with("Ada", 1).owner("ada")).unwrap().id();
+    let path = format!("/tasks/t/{id}");
+    let tag = shop.json("ada", &path).header("etag").to_owned();
+    let again = |user: &str, tag: &str| {
+        let request = request("GET", user, &path)
+            .header("accept", "application/json")
+            .header("if-none-match", tag);
+        shop.send(request.body(Full::default()).unwrap())
+    };
+    for known in [tag.clone(), format!("W/{tag}"), format!("\"other\", {tag}"), "*".into()] {
+        let again = again("ada", &known);
+        assert_eq!(
+            (again.status, again.text.as_str(), again.header("etag")),
+            (304, "", tag.as_str()),
+            "{known}"
+        );
+    }
+    for unknown in ["\"other\"", "", "\""] {
+        assert_eq!(again("ada", unknown).status, OK, "{unknown}");
+    }
+    assert_eq!(again("root", &tag).status, OK, "another viewer may see another thing");
+}
+
+#[test]
+fn what_a_task_has_left_is_shown_followed_or_downloaded() {
+    let shop = Shop::new();
+    let id = shop.tasks.enqueue(export::with("Ada", 1).owner("ada")).unwrap().id();
+    let get = |user: &str, n: &str| shop.page(user, &format!("/tasks/t/{id}/a/{n}"));
+    let file = get("ada", "1");
+    assert_eq!((file.status, file.text.as_str()), (OK, "a;b\n1;2\n"));
+    assert_eq!((file.header("content-type"), file.header("content-length")), ("text/csv", "8"));
+    assert_eq!(
+        file.header("content-disposition"),
+        "attachment; filename=\"orders.csv\"; filename*=UTF-8''orders.csv"
+    );
+    assert_eq!(file.header("content-security-policy"), "sandbox; default-src 'none'");
+    assert_eq!(
+        (get("ada", "2").text.as_str(), get("ada", "2").header("content-type")),
+        ("two orders", "text/plain; charset=utf-8")
+    );
+    assert_eq!(get("ada", "3").json()["orders"], 2);
+    assert_eq!((get("ada", "4").status, get("ada", "4").header("location")), (303, "/orders"));
+    for number in ["5", "0", "-1", "1x", "+1", "99999999999", "..", "%2e%2e", "../../x"] {
+        assert_eq!(get("ada", number).status, 404, "{number}");
+    }
+    assert_eq!(get("bob", "1").status, 404);
+}
+
+#[test]
+fn a_page_without_scripts_looks_again_and_can_be_told_not_to() {
+    let shop = Shop::holding();
+    let id = shop.tasks.enqueue(export::with("Ada", 4).owner("ada")).unwrap().id();
+    let path = format!("/tasks/t/{id}");
+    let page = shop.page("ada", &path).text;
+    assert!(
+        page.contains("<noscript><meta http-equiv=\"refresh\" content=\"2\"></noscript>"),
+        "{page}"
+    );
+    assert!(page.contains("?refresh=off"));
+    let still = shop.page("ada", &format!("{path}?refresh=off")).text;
+    assert!(!still.contains("http-equiv=\"refresh\"") && still.contains("Check now"));
+    shop.tasks.cancel(id).unwrap();
+    let ended = shop.page("ada", &path).text;
+    assert!(!ended.contains("http-equiv=\"refresh\"") && !ended.contains("Check now"), "{ended}");
+}
+
+/// Hostile words stay words, wherever they come from.
+#[test]
+fn markup_in_a_name_is_text() {
+    let shop = Shop::new();
+    let name = "<script>alert(1)</script>\u{202e}\"'&";
+    let id = shop.tasks.enqueue(export::with("Ada", 1).owner("ada").name(name)).unwrap().id();
+    for path in [format!("/tasks/t/{id}"), format!("/tasks/t/{id}/fragment"), "/tasks/".to_owned()]
+    {
+        let page = shop.page("ada", &path).text;
+        assert!(page.contains("&#60;script&#62;alert(1)&#60;/script&#62;"), "{page}");
+        assert!(!page.contains("<script>alert"), "{page}");
+    }
+    assert_eq!(shop.json("ada", &format!("/tasks/t/{id}")).json()["name"], name);
+}
+
+#[test]
+fn every_answer_is_safe_to_be_shown() {
+    let shop = Shop::new();
+    let id = shop.tasks.enqueue(export::with("Ada", 1).owner("ada")).unwrap().id();
+    for path in [
+        "/tasks/".to_owned(),
+        format!("/tasks/t/{id}"),
+        "/tasks/nothing".to_owned(),
+        format!("/tasks/t/{id}/fragment"),
+    ] {
+        let page = shop.page("ada", &path);
+        assert_eq!(page.header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(page.header("referrer-policy"), "same-origin", "{path}");
+        assert!(page.header("content-security-policy").starts_with("default-src 'none'"), "{path}");
+        assert_eq!(page.header("cache-control"), "private, no-cache", "{path}");
+        assert!(!page.text.contains("style=") && !page.text.contains("onclick"), "{path}");
+        assert_eq!(page.header("content-length"), page.text.len().to_string(), "{path}");
+    }
+}
+
+#[test]
+fn style_and_module_are_kept_for_good_by_their_address() {
+    let shop = Shop::new();
+    let head = shop.web.head();
+    let addresses: Vec<&str> =
+        head.split('"').filter(|part| part.starts_with("/tasks/assets/")).collect();
+    assert_eq!(addresses.len(), 2, "{head}");
+    for address in addresses {
+        let asset = shop.page("-", address);
+        assert_eq!(
+            (asset.status, asset.header("cache-control")),
+            (OK, "public, max-age=31536000, immutable")
+        );
+        assert_eq!(shop.page("-", &address.replace("/assets/", "/assets/0")).status, 404);
+    }
+}
+
+#[test]
+fn methods_that_are_not_answered_are_told_so() {
+    let shop = Shop::holding();
+    let id = shop.tasks.enqueue(export::with("Ada", 1).owner("ada")).unwrap().id();
+    let path = format!("/tasks/t/{id}");
+    let send = |method: &str, path: &str| {
+        let request = request(method, "ada", path)
+            .header("sec-fetch-site", "same-origin")
+            .header("accept", "application/json");
+        shop.send(request.body(Full::default()).unwrap())
+    };
+    let head = send("HEAD", &path);
+    assert_eq!((head.status, head.text.as_str()), (OK, ""));
+    assert_ne!(head.header("content-length"), "0");
+    for (method, path, allow) in [
+        ("DELETE", path.clone(), "GET, HEAD"),
+        ("POST", path.clone(), "GET, HEAD"),
+        ("GET", format!("{path}/cancel"), "POST"),
+        ("BREW", "/tasks/".to_owned(), "GET, HEAD"),
+    ] {
+        let refused = send(method, &path);
+        assert_eq!(
+            (refused.status, refused.header("allow"), refused.header("content-type")),
+            (405, allow, "application/problem+json")
+        );
+    }
+    assert_eq!(
+        (send("OPTIONS", &path).status, send("OPTIONS", &path).header("allow")),
+        (204, "GET, HEAD")
+    );
+    assert_eq!(shop.tasks.get(id).unwrap().state, litework::State::Ready);
+}
+
+#[test]
+fn a_body_that_is_too_long_is_refused() {
+    let shop = Shop::holding();
+    let id = shop.tasks.enqueue(export::with("Ada", 1).owner("ada")).unwrap().id();
+    let request = request("POST", "ada", &format!("/tasks/t/{id}/cancel"))
+        .header("sec-fetch-site", "same-origin");
+    let reply = shop.send(request.body(Full::from(Bytes::from(vec![b'x'; 70_000]))).unwrap());
+    assert_eq!(reply.status, 413);
+    assert_eq!(shop.tasks.get(id).unwrap().state, litework::State::Ready);
+}
+
+#[test]
+fn a_bar_is_full_only_when_the_task_has_succeeded() {
+    let (shop, say) = Shop::working();
+    let id = shop.tasks.enqueue(linger::with().owner("ada")).unwrap().id();
+    let path = format!("/tasks/t/{id}");
+    say.send("half").unwrap();
+    let seen = wait_for(&shop, &path, |task| task["progress"]["percent"] == 50);
+    assert_eq!(
+        (&seen["state"], &seen["progress"]["stage"]),
+        (&json!("running"), &json!("half of it"))
+    );
+    let page = shop.page("ada", &path).text;
+    assert!(page.contains("<title>(50 %) linger</title>"), "{page}");
+    assert!(page.contains("value=\"50\">50 %</progress>") && page.contains("50 of 100"), "{page}");
+    drop(say);
+    let ended = wait_for(&shop, &path, |task| task["ended"] == true);
+    assert_eq!(
+        (&ended["state"], &ended["progress"]["percent"]),
+        (&json!("succeeded"), &json!(100))
+    );
+}
+
+/// Asks until it is as expected; each time it waits to be told of a change.
+fn wait_for(shop: &Shop, path: &str, is: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+    let mut task = shop.json("ada", path).json();
+    while !is(&task) {
+        let rev = task["rev"].as_str().unwrap();
+        task = shop.json("ada", &format!("{path}?wait=20000&rev={rev}")).json();
+    }
+    task
+}
+
+#[test]
+fn a_wait_that_is_out_of_range_is_refused() {
+    let shop = Shop::holding();
+    let id = shop.tasks.enqueue(export::with("Ada", 1).owner("ada")).unwrap().id();
+    for wait in ["-1", "25001", "soon", "", "1e3"] {
+        let refused = shop.json("ada", &format!("/tasks/t/{id}?wait={wait}"));
+        assert_eq!(
+            (refused.status, refused.json()["code"].as_str()),
+            (400, Some("bad_wait")),
+            "{wait}"
+        );
+    }
+}

@@ -1,0 +1,64 @@
+//! What the shop does in the background.
+
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use litework::{Builder, Context, Failure, Result, task};
+
+/// Exports the orders of a customer.
+#[task(called = "Export of {customer}", steps = u64::from(*pages))]
+pub(crate) fn export(ctx: &Context, customer: &str, pages: u32) -> Result<u32> {
+    ctx.progress().unit("pages").stage(format!("writing the orders of {customer}"));
+    for page in 0..pages {
+        ctx.check()?;
+        ctx.progress().advance(1).message(format!("page {page} is written"));
+    }
+    ctx.artifact("orders.csv").media_type("text/csv").copy("a;b\n1;2\n".as_bytes())?;
+    ctx.artifact("summary").text("two orders")?;
+    ctx.artifact("counts").json(&serde_json::json!({ "orders": 2 }))?;
+    ctx.artifact("shop").url("/orders")?;
+    Ok(pages)
+}
+
+/// Fails for good, and says something to its user where it is asked to.
+#[task(attempts = 1)]
+pub(crate) fn refuse(code: &str, told: Option<&str>) -> Result<()> {
+    let failure = Failure::give_up("SMTP 550 at mx1.internal: password=hunter2").code(code);
+    Err(match told {
+        Some(text) => failure.for_user(text),
+        None => failure,
+    })
+}
+
+/// What a test says to a task that lingers.
+pub(crate) struct Words {
+    pub(crate) said: Mutex<Receiver<&'static str>>,
+}
+
+/// Does what it is told, until it is cancelled or nobody says more.
+#[task]
+pub(crate) fn linger(ctx: &Context) -> Result<()> {
+    let said = ctx.state::<Words>()?.said.lock().unwrap();
+    ctx.progress().total(100);
+    loop {
+        match said.recv_timeout(Duration::from_millis(5)) {
+            Ok("half") => {
+                ctx.progress().reach(50).stage("half of it");
+            }
+            Ok(stage) => {
+                ctx.progress().stage(stage);
+            }
+            Err(RecvTimeoutError::Timeout) => ctx.check()?,
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        }
+    }
+}
+
+/// One at a time.
+#[task(exclusive = "till")]
+pub(crate) fn count_till() {}
+
+pub(crate) fn registered(builder: Builder) -> Builder {
+    builder.register(export).register(refuse).register(linger).register(count_till)
+}
