@@ -75,7 +75,7 @@
 //! | `tokio` | no | `async fn` tasks; `Client::enqueue_async`; awaiting without blocking a runtime |
 //! | `cron` | no | schedules by cron expression and time zone |
 //! | `stream` | no | [`Watcher`] as a `Stream` |
-//! | `web` | no | [`web`](crate::web): status pages, JSON, events and a dashboard, as a tower service |
+//! | `web` | no | `litework::web`: status pages, JSON, events and a dashboard, as a tower service |
 //! | `axum` | no | the same as an axum 0.8 router |
 //! | `testing` | no | a kit for tests: a clock moved by hand, draining, assertions, faults |
 //!
