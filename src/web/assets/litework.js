@@ -37,7 +37,6 @@ const emit = (node, type, detail) =>
   node.dispatchEvent(new CustomEvent("task:" + type, { bubbles: true, cancelable: true, detail }));
 const emitEnd = (node, task) => emit(node, task.state === "succeeded" ? "done" : "error", task);
 
-// By id, so each task has one loop.
 let watches = new Map();
 const idOf = (block) => resolve(block.dataset.taskStatus).pathname.split("/").pop();
 const blocksOf = ({ id }) => all(BLOCK).filter((block) => idOf(block) === id);
@@ -79,7 +78,7 @@ function wake() {
 function schedule(watch, wait) {
   clearTimeout(watch.timer);
   wait ??= watch.fails ? Math.min(2 ** (watch.fails - 1), 30) * 1000 : watch.pace * (document.hidden ? 5 : 1);
-  const idle = watch.over || (stream?.ready && stream.ids.includes(watch.id));
+  const idle = watch.over || (!watch.fails && stream?.ready && stream.ids.includes(watch.id));
   watch.timer = idle ? 0 : setTimeout(poll, jitter(wait), watch);
 }
 
@@ -149,11 +148,12 @@ function connect(url, ids) {
   const hears = {
     hello({ heartbeat_ms }) {
       patience = (heartbeat_ms ?? 15e3) * 3;
+      if (here.ready) return;
       here.ready = true;
       refusals = 0;
       for (const watch of unended()) reached(watch);
     },
-    task: (task, watch) => (watch ? take(watch, task) : toast(task)),
+    task: (task, watch) => (watch ? take(watch, task) : toast(task).catch(() => {})),
     gone: (_, watch) => watch && stop(watch, words.gone),
     bye: ({ retry_ms }) => drop(retry_ms),
     end: () => drop(2000),
@@ -191,8 +191,7 @@ async function take(watch, task) {
   try {
     for (let next; (next = watch.next); settle(watch, next)) {
       watch.next = null;
-      const patched = blocksOf(watch).map((block) => patch(block, watch.last, next));
-      if (!patched.every(Boolean)) await swap(watch, next);
+      if (!blocksOf(watch).every((block) => patch(block, watch.last, next))) await swap(watch, next);
     }
     reached(watch);
   } catch {
@@ -201,7 +200,7 @@ async function take(watch, task) {
   watch.showing = false;
 }
 
-const local = (value, options) => value.toLocaleString(document.documentElement.lang || [], options);
+const local = (value, options) => value.toLocaleString(document.documentElement.lang.replace("_", "-") || [], options);
 const shape = (task) => JSON.stringify(task, ["actions", "artifacts", "children", "open", "message", "level"]);
 
 // False where the block needs other elements, not only texts.
@@ -209,13 +208,13 @@ function patch(block, last, task) {
   if (block.dataset.taskRev === task.rev) return true;
   if (block.dataset.taskState !== task.state || !last || shape(last) !== shape(task)) return false;
   const { done, total, unit, percent, eta_ms, stage } = task.progress ?? {};
-  const [time, scale] = eta_ms > 54e5 ? [eta_ms / 36e5, "hour"] : [eta_ms / 6e4, "minute"];
-  const left = () => local(Math.ceil(time), { style: "unit", unit: scale, unitDisplay: "short" });
+  const scale = eta_ms > 54e5 ? "hour" : "minute";
+  const time = Math.ceil(eta_ms / (scale === "hour" ? 36e5 : 6e4));
   const texts = {
     stage,
     percent: percent != null && percent + " %",
     count: done != null && [local(done), ...(total ? [words.of, local(total)] : []), unit].join(" ").trim(),
-    eta: eta_ms != null && words.left.replace("{time}", left),
+    eta: eta_ms && words.left.replace("{time}", local(time, { style: "unit", unit: scale, unitDisplay: "short" })),
     message: task.message?.text,
     waiting: task.waiting?.text,
   };
@@ -279,7 +278,7 @@ function settle(watch, task) {
     if (!ended || !emitEnd(block, task) || !task.redirect) continue;
     const own = location.pathname.endsWith(idOf(block)) && /\bfollow=/.test(location.search);
     if (!own && !("taskFollow" in block.dataset)) continue;
-    history.replaceState(null, "", own ? location.pathname : location); // Or going back leads on again.
+    forget(own ? location.pathname : location); // Or going back leads on again.
     return leave(task.redirect);
   }
 }
@@ -361,7 +360,7 @@ async function send(host, button, block, url, request) {
     if (!on && focused && document.activeElement === document.body) button.focus();
   };
   addEventListener("pageshow", () => busy(), { once: true });
-  note(host);
+  note(block ?? host);
   busy(true);
   request.headers.Accept = "application/json, text/html;q=0.9";
   try {
@@ -406,7 +405,7 @@ async function started(task, host, busy) {
   if (!block) return;
   busy();
   if (leads) block.dataset.taskFollow = "";
-  block.dataset.taskState = ""; // So that its state, even its end, is news.
+  block.dataset.taskState = ""; // So its state is news.
   if (mode === "inline") host.after(block);
   else openDialog(block, page, taskText);
 }
@@ -419,13 +418,19 @@ function openDialog(block, page, text = words.goes_on) {
   dialog.setAttribute("aria-labelledby", block.getAttribute("aria-labelledby"));
   dialog.onclose = () => {
     dialog.remove();
-    history.replaceState(null, "");
+    forget();
   };
   addEventListener("pageshow", () => watches.get(idOf(block))?.over && dialog.close());
   document.body.append(dialog);
   dialog.showModal();
   focusOn(block);
-  history.replaceState({ litework: page.href }, ""); // A reload leads to the task's own page.
+  history.replaceState({ ...history.state, litework: page.href }, ""); // For a reload.
+}
+
+function forget(url) {
+  const { litework, ...state } = history.state ?? {};
+  history.replaceState(state, "", url);
+  return litework;
 }
 
 function replace(html, url) {
@@ -464,8 +469,5 @@ function start() {
 }
 
 start();
-const { litework } = history.state ?? {};
-if (litework) {
-  history.replaceState(null, "");
-  leave(litework);
-}
+const left = forget();
+if (left) leave(left);
