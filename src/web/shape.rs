@@ -237,7 +237,9 @@ impl Looker<'_> {
         let fits = |action: &Action| match action {
             Action::Cancel => !task.state.is_final() && !task.cancel_requested,
             Action::Retry => matches!(task.state, State::Failed | State::Cancelled),
-            Action::Dismiss => task.state.is_final() && self.access.own().is_some(),
+            Action::Dismiss => {
+                task.state.is_final() && !task.dismissed && self.access.own().is_some()
+            }
             Action::Delete => task.state != State::Running,
             _ => false,
         };
