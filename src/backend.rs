@@ -16,6 +16,7 @@ use crate::flow::Sum;
 use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::inbox::{Inbox, InboxRow, Slice};
+use crate::meter::Counting;
 use crate::mishap::Mishaps;
 use crate::presence::WorkerRecord;
 use crate::record::{
@@ -348,7 +349,7 @@ pub(crate) trait Operate: Send + Sync {
 }
 
 /// An engine that keeps tasks.
-pub(crate) trait Backend: Operate + Calendar + Telling + Shelf + 'static {
+pub(crate) trait Backend: Operate + Calendar + Telling + Shelf + Counting + 'static {
     /// This engine as itself, for what only one engine can do.
     fn as_any(&self) -> &dyn std::any::Any;
 

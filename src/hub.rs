@@ -309,6 +309,9 @@ impl Hub {
             Err(stopped) => return Ok(stopped),
         };
         let answer = self.end_runners(grace);
+        if let Err(error) = self.scribe.keep_counts() {
+            tracing::warn!(%error, "what was counted last could not be kept");
+        }
         if let Ok(stopped) = answer {
             closer.answer = Closing::Done(stopped);
         }

@@ -27,6 +27,7 @@ use everywhere;
 mod contract {
     mod able;
     mod artifacts;
+    mod counters;
     mod define;
     mod errors;
     mod flows;

@@ -9,6 +9,7 @@
 
 mod calendar;
 mod claim;
+mod counters;
 mod edges;
 mod enqueue;
 mod finish;
@@ -39,6 +40,7 @@ use crate::filter::Filter;
 use crate::flow::Sum;
 use crate::gate::Limits;
 use crate::id::TaskId;
+use crate::meter::Meter;
 use crate::mishap::Mishaps;
 use crate::record::{
     AttemptRecord, Cursor, Finish, Lease, Member, NewStep, NewTask, Page, Prior, StepRecord,
@@ -57,6 +59,7 @@ const PAGE_SIZE_MAX: usize = 1_000;
 pub(crate) struct Memory {
     book: Mutex<Book>,
     signal: Arc<Signal>,
+    meter: Arc<Meter>,
     mishaps: Mishaps,
 }
 
@@ -105,6 +108,7 @@ struct Book {
     /// Artifacts by number.
     artifacts: BTreeMap<i64, Kept>,
     artifacts_ever: i64,
+    counts: counters::Kept,
     /// How much earlier one point of priority counts.
     step_ms: i64,
 }
@@ -134,6 +138,8 @@ struct Effects {
     told: Vec<i64>,
     /// What was deleted; what had not ended before, as it ended.
     gone: HashMap<i64, Option<TaskRecord>>,
+    /// Queues and kinds of tasks that were stored, and when.
+    stored: Vec<(LaneName, Timestamp)>,
 }
 
 impl Effects {
@@ -144,6 +150,7 @@ impl Effects {
         self.changed.extend(more.changed);
         self.told.extend(more.told);
         self.gone.extend(more.gone);
+        self.stored.extend(more.stored);
     }
 }
 
@@ -156,7 +163,8 @@ impl Default for Memory {
 impl Memory {
     pub(crate) fn new(step_ms: i64) -> Self {
         let book = Book { step_ms, ..Book::default() };
-        Self { book: Mutex::new(book), signal: Arc::default(), mishaps: Mishaps::default() }
+        let (signal, meter) = (Arc::default(), Meter::new(step_ms));
+        Self { book: Mutex::new(book), signal, meter, mishaps: Mishaps::default() }
     }
 
     fn with<R>(&self, body: impl FnOnce(&mut Book) -> R) -> R {
@@ -170,6 +178,13 @@ impl Memory {
         let room = !effects.changed.is_empty() && book.limits_running();
         let looked = book.looked.take();
         drop(book);
+        if !effects.stored.is_empty() {
+            self.meter.count(|meter| {
+                for ((queue, kind), at) in &effects.stored {
+                    meter.enqueued(queue, kind, *at, 1);
+                }
+            });
+        }
         self.signal.changed(effects.changed);
         self.signal.changed(effects.told);
         if effects.work || room {
