@@ -18,6 +18,7 @@ use crate::id::TaskId;
 use crate::inbox::{Inbox, InboxRow, Slice};
 use crate::meter::Counting;
 use crate::mishap::Mishaps;
+use crate::overview::{At, Browsed, Failures, Order, Overview};
 use crate::presence::WorkerRecord;
 use crate::record::{
     AttemptRecord, Claimed, Cursor, Finish, Finished, Lease, Member, NewStep, NewTask, Page, Prior,
@@ -464,6 +465,22 @@ pub(crate) trait Backend: Operate + Calendar + Telling + Shelf + Counting + 'sta
 
     /// How many tasks pass the filter; counting stops at `limit`.
     fn count(&self, filter: &Filter, limit: u64) -> Result<u64, Error>;
+
+    /// How many tasks there are of each queue and state, by name of the queue; when, and what is paused, is for
+    /// whoever asks to say.
+    fn overview(&self) -> Result<Overview, Error>;
+
+    /// The newest failed tasks, grouped.
+    fn failures(&self) -> Result<Failures, Error>;
+
+    /// Tasks that pass the filter in this order, of which `from` is one.
+    fn browse(
+        &self,
+        filter: &Filter,
+        order: Order,
+        from: Option<At>,
+        size: usize,
+    ) -> Result<Browsed, Error>;
 
     /// One slice of a pass over what has ended: at most about 2 ms with the lock on all writes held.
     fn prune(&self, walk: &mut Walk) -> Result<(), Error>;

@@ -154,6 +154,7 @@ mod counters;
 mod record;
 mod snapshot;
 mod filter;
+mod overview;
 mod presence;
 mod why;
 mod inbox;
@@ -176,6 +177,7 @@ mod client;
 mod heard;
 mod artifacts;
 mod counted;
+mod overviews;
 mod outbox;
 mod batch;
 mod operate;
@@ -233,6 +235,10 @@ pub use options::{
 };
 pub use outbox::Outbox;
 pub use outcome::{Failure, REPORT_TEXT_BYTES_MAX, Report, Result};
+pub use overview::{
+    Browsed, COUNT_MAX, Capped, FAILURES_MAX, FailureGroup, Failures, Overview, Place,
+    QueueOverview,
+};
 pub use presence::{RunningTask, WorkerRecord};
 pub use progress::{LOG_LINES_MAX, LogLevel, LogLine, MESSAGE_MAX, Progress, STAGE_MAX, UNIT_MAX};
 pub use record::{AttemptRecord, BadRow, Cursor, Page, Prior, StepRecord, TaskRecord};

@@ -38,6 +38,7 @@ mod contract {
     mod operate;
     mod order;
     mod progress;
+    mod overview;
     mod prune;
     mod refusals;
     mod reopen;

@@ -19,6 +19,7 @@ use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::meter::{Counting, EachCount, End, Meter, News};
 use crate::mishap::Mishaps;
+use crate::overview::{At, Browsed, Failures, Order, Overview};
 use crate::presence::WorkerRecord;
 use crate::progress::{LogLine, Progress};
 use crate::record::{
@@ -230,6 +231,24 @@ impl Backend for Spy {
 
     fn count(&self, filter: &Filter, limit: u64) -> Result<u64, Error> {
         self.inner.count(filter, limit)
+    }
+
+    fn overview(&self) -> Result<Overview, Error> {
+        self.inner.overview()
+    }
+
+    fn failures(&self) -> Result<Failures, Error> {
+        self.inner.failures()
+    }
+
+    fn browse(
+        &self,
+        filter: &Filter,
+        order: Order,
+        from: Option<At>,
+        size: usize,
+    ) -> Result<Browsed, Error> {
+        self.inner.browse(filter, order, from, size)
     }
 
     fn prune(&self, walk: &mut Walk) -> Result<(), Error> {

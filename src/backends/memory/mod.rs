@@ -15,6 +15,7 @@ mod enqueue;
 mod finish;
 mod follow;
 mod operate;
+mod overview;
 mod prune;
 mod shelf;
 mod steps;
@@ -42,6 +43,7 @@ use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::meter::Meter;
 use crate::mishap::Mishaps;
+use crate::overview::{At, Browsed, Failures, Order, Overview};
 use crate::record::{
     AttemptRecord, Cursor, Finish, Lease, Member, NewStep, NewTask, Page, Prior, StepRecord,
     Stored, TaskRecord,
@@ -488,6 +490,24 @@ impl Backend for Memory {
             let found = book.tasks.values().filter(|task| filter.passes(&task.record));
             found.take(limit).count() as u64
         }))
+    }
+
+    fn overview(&self) -> Result<Overview, Error> {
+        Ok(self.with(|book| book.overview()))
+    }
+
+    fn failures(&self) -> Result<Failures, Error> {
+        Ok(Failures::of(self.with(|book| book.failures())))
+    }
+
+    fn browse(
+        &self,
+        filter: &Filter,
+        order: Order,
+        from: Option<At>,
+        size: usize,
+    ) -> Result<Browsed, Error> {
+        Ok(self.with(|book| book.browse(filter, order, from, size)))
     }
 
     fn prune(&self, walk: &mut Walk) -> Result<(), Error> {

@@ -6,6 +6,7 @@
 
 mod bad_row;
 mod blocks;
+mod browse;
 mod calendar;
 mod cancel;
 mod checkpoint;
@@ -31,6 +32,7 @@ mod maker;
 mod member;
 mod mounts;
 mod operate;
+mod overview;
 mod payload;
 mod place;
 mod presence;
@@ -83,6 +85,7 @@ use crate::inbox::{Inbox, Slice};
 use crate::meter::{Counting, Meter};
 use crate::mishap::Mishaps;
 use crate::options::Durability;
+use crate::overview::{At, Browsed, Failures, Order, Overview};
 use crate::record::{
     AttemptRecord, Claimed, Cursor, Finish, Lease, Member, NewStep, NewTask, Page, Prior,
     StepRecord, Stored, TaskRecord,
@@ -98,6 +101,7 @@ pub(crate) struct Inner {
     reader: Reader,
     signal: Arc<Signal>,
     meter: Arc<Meter>,
+    step_ms: i64,
     path: PathBuf,
     folder: PathBuf,
     seats: RwLock<HashMap<i64, Seat>>,
@@ -160,6 +164,7 @@ impl Inner {
             reader: Reader::new(&path),
             signal,
             meter,
+            step_ms: meta.step_ms,
             key: file_key(&path).unwrap_or_default(),
             folder,
             path,
@@ -516,6 +521,24 @@ impl Backend for Sqlite {
 
     fn count(&self, filter: &Filter, limit: u64) -> Result<u64, Error> {
         self.read("a count", |conn| query::count(conn, filter, limit))
+    }
+
+    fn overview(&self) -> Result<Overview, Error> {
+        self.look_over()
+    }
+
+    fn failures(&self) -> Result<Failures, Error> {
+        self.read("failures", overview::failures).map(Failures::of)
+    }
+
+    fn browse(
+        &self,
+        filter: &Filter,
+        order: Order,
+        from: Option<At>,
+        size: usize,
+    ) -> Result<Browsed, Error> {
+        self.read("a list", |conn| browse::browse(conn, filter, order, from, size))
     }
 
     fn prune(&self, walk: &mut Walk) -> Result<(), Error> {

@@ -159,7 +159,7 @@ const FAILED_WITH: &str = "instr((SELECT CASE WHEN json_valid(report) THEN repor
      FROM litework_error WHERE task = t.id AND report IS NOT NULL ORDER BY id DESC LIMIT 1), ?) > 0";
 
 /// The conditions of a filter: texts with parameters, never with values in them.
-fn conditions(filter: &Filter) -> (Vec<String>, Vec<Box<dyn ToSql>>) {
+pub(super) fn conditions(filter: &Filter) -> (Vec<String>, Vec<Box<dyn ToSql>>) {
     // But for the newest, where it was emptied in the place of being deleted.
     let mut clauses = vec!["NOT (t.lane = 0 AND t.finished_at IS 0)".to_owned()];
     let mut values: Vec<Box<dyn ToSql>> = Vec::new();
@@ -227,7 +227,7 @@ fn add_moments(filter: &Filter, clauses: &mut Vec<String>, values: &mut Vec<Box<
 }
 
 /// `WHERE …`, or nothing.
-fn where_clause(clauses: &[String]) -> String {
+pub(super) fn where_clause(clauses: &[String]) -> String {
     if clauses.is_empty() { String::new() } else { format!("WHERE {}", clauses.join(" AND ")) }
 }
 
