@@ -329,7 +329,7 @@ mod tests {
             ("order 7 of 1204 failed", "order # of # failed"),
             ("user 550e8400-e29b-41d4-a716-446655440000: gone", "user #: gone"),
             ("timeout after 12.5s.", "timeout after #."),
-            ("GET http://10.0.0.7:8080/a?id=77 gave 503", "GET http://#/a?id=# gave #"),
+            ("GET http://example.com:8080/a?id=77 gave 503", "GET http://#/a?id=# gave #"),
             ("first line 1\nsecond line", "first line #"),
             ("größer als 5 €", "größer als # €"),
         ] {

@@ -359,7 +359,7 @@ fn a_page_that_people_look_at_is_bound_by_an_index() {
              AND (t.finished_at, t.id) >= (?, ?)"
         );
         let parts = [("{columns}", columns.as_str()), ("{index}", index), ("{found}", &found)];
-        let steps = plan(&conn, &with_parts("browse.rs", "INDEXED BY {index}", &parts));
+        let steps = plan(&conn, &with_parts("query.rs", "INDEXED BY {index}", &parts));
         assert!(uses(&steps, index), "{steps:?}");
         assert!(
             steps[0].contains("finished_at>") && steps[0].contains("finished_at<"),
@@ -376,15 +376,15 @@ fn a_page_that_people_look_at_is_bound_by_an_index() {
     ] {
         for found in [format!("t.state = '{state}'"), format!("t.state = '{state}' AND {lanes}")] {
             let parts = [("{columns}", columns.as_str()), ("{clauses}", &found)];
-            let steps = plan(&conn, &with_parts("browse.rs", "AS number", &parts));
+            let steps = plan(&conn, &with_parts("query.rs", "AS number", &parts));
             assert!(uses(&steps, index) && !reads_all_tasks(&steps), "{state}: {steps:?}");
-            let newest = with_parts("browse.rs", "max(+t.id)", &[("{clauses}", &found)]);
+            let newest = with_parts("query.rs", "max(+t.id)", &[("{clauses}", &found)]);
             let steps = plan(&conn, &newest);
             assert!(uses(&steps, index) && !reads_all_tasks(&steps), "{state}: {steps:?}");
         }
     }
     let walk = statements().into_iter().find(|found| {
-        found.file == "browse.rs" && found.sql.ends_with(" ORDER BY t.id DESC LIMIT ?")
+        found.file == "query.rs" && found.sql.ends_with(" ORDER BY t.id DESC LIMIT ?")
     });
     let window =
         "WHERE l.kind IN (?) AND t.state IN ('ready', 'failed') AND t.id < ? AND t.id >= ?";

@@ -6,7 +6,9 @@
 
 use rusqlite::{Connection, OptionalExtension, ToSql};
 
-use super::query::{ReadError, conditions, where_clause};
+use super::query::{
+    ReadError, conditions, in_lanes, newest_in_state, page_by_end, page_by_number, page_in_state,
+};
 use super::row;
 use crate::error::Error;
 use crate::filter::Filter;
@@ -78,33 +80,12 @@ fn is_plain(filter: &Filter) -> bool {
     *filter == Filter { states, kinds, queues, ..Filter::default() }
 }
 
-/// The conditions of a state and lanes, so that the index of the state serves them.
-fn in_lanes(filter: &Filter, state: State) -> (String, Values) {
-    let mut clauses = vec![format!("t.state = '{state}'")];
-    let mut values: Values = Vec::new();
-    for (column, names) in [("kind", &filter.kinds), ("queue", &filter.queues)] {
-        if !names.is_empty() {
-            let marks = vec!["?"; names.len()].join(", ");
-            let lanes = format!("SELECT id FROM litework_lane WHERE {column} IN ({marks})");
-            clauses.push(format!("t.lane IN ({lanes})"));
-            values.extend(names.iter().map(|name| Box::new(name.clone()) as Box<dyn ToSql>));
-        }
-    }
-    (clauses.join(" AND "), values)
-}
-
 impl Look<'_> {
     /// All of one state: first their numbers alone.
     fn in_state(&self, filter: &Filter, state: State, from: i64) -> Read<Browsed> {
         let (clauses, mut values) = in_lanes(filter, state);
         values.push(Box::new(from));
-        let columns = row::COLUMNS;
-        let sql = format!(
-            "SELECT {columns} FROM (SELECT t.id AS number FROM litework_task t \
-             WHERE {clauses} AND +t.id < ? ORDER BY +t.id DESC LIMIT ?) page \
-             CROSS JOIN litework_task t ON t.id = page.number \
-             LEFT JOIN litework_lane l ON l.id = t.lane ORDER BY page.number DESC"
-        );
+        let sql = page_in_state(&clauses);
         self.page(&sql, values, None)
     }
 
@@ -117,8 +98,7 @@ impl Look<'_> {
             Some(state) => {
                 let (clauses, mut values) = in_lanes(filter, state);
                 values.push(Box::new(from));
-                let sql =
-                    format!("SELECT max(+t.id) FROM litework_task t WHERE {clauses} AND +t.id < ?");
+                let sql = newest_in_state(&clauses);
                 let values = rusqlite::params_from_iter(values.iter());
                 self.conn.prepare_cached(&sql)?.query_row(values, |row| row.get(0))?
             }
@@ -136,12 +116,7 @@ impl Look<'_> {
             clauses.push("t.id >= ?".to_owned());
             values.push(Box::new(least));
         }
-        let sql = format!(
-            "SELECT {} FROM {} {} ORDER BY t.id DESC LIMIT ?",
-            row::COLUMNS,
-            row::FROM,
-            where_clause(&clauses)
-        );
+        let sql = page_by_number(&clauses);
         let older = |least: &i64| {
             let mut read = self.conn.prepare_cached(NEWEST)?;
             read.exists([*least]).map(|any| any.then_some(At::Row(*least)))
@@ -173,12 +148,7 @@ impl Look<'_> {
             clauses.push("(t.finished_at, t.id) >= (?, ?)".to_owned());
             values.extend([at, number].map(|value| Box::new(value) as Box<dyn ToSql>));
         }
-        let (columns, found) = (row::COLUMNS, where_clause(&clauses));
-        let sql = format!(
-            "SELECT {columns} FROM litework_task t INDEXED BY {index} \
-             LEFT JOIN litework_lane l ON l.id = t.lane {found} \
-             ORDER BY t.finished_at DESC, t.id DESC LIMIT ?"
-        );
+        let sql = page_by_end(index, &clauses);
         let stop = stop.map(|(at, number)| At::End(Timestamp::clamped(at), number));
         self.page(&sql, values, stop)
     }

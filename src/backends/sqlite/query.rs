@@ -227,7 +227,7 @@ fn add_moments(filter: &Filter, clauses: &mut Vec<String>, values: &mut Vec<Box<
 }
 
 /// `WHERE …`, or nothing.
-pub(super) fn where_clause(clauses: &[String]) -> String {
+fn where_clause(clauses: &[String]) -> String {
     if clauses.is_empty() { String::new() } else { format!("WHERE {}", clauses.join(" AND ")) }
 }
 
@@ -282,6 +282,58 @@ pub(super) fn list(
         last = Some(Cursor(found.get(0)?));
     }
     Ok(page)
+}
+
+/// The conditions of a state and lanes, so that the index of the state serves them.
+pub(super) fn in_lanes(filter: &Filter, state: State) -> (String, Vec<Box<dyn ToSql>>) {
+    let mut clauses = vec![format!("t.state = '{state}'")];
+    let mut values: Vec<Box<dyn ToSql>> = Vec::new();
+    for (column, names) in [("kind", &filter.kinds), ("queue", &filter.queues)] {
+        if !names.is_empty() {
+            let marks = vec!["?"; names.len()].join(", ");
+            let lanes = format!("SELECT id FROM litework_lane WHERE {column} IN ({marks})");
+            clauses.push(format!("t.lane IN ({lanes})"));
+            values.extend(names.iter().map(|name| Box::new(name.clone()) as Box<dyn ToSql>));
+        }
+    }
+    (clauses.join(" AND "), values)
+}
+
+/// The newest tasks of one state: their numbers from its index, then the rows of one page. `browse` has the
+/// conditions.
+pub(super) fn page_in_state(clauses: &str) -> String {
+    let columns = row::COLUMNS;
+    format!(
+        "SELECT {columns} FROM (SELECT t.id AS number FROM litework_task t \
+         WHERE {clauses} AND +t.id < ? ORDER BY +t.id DESC LIMIT ?) page \
+         CROSS JOIN litework_task t ON t.id = page.number \
+         LEFT JOIN litework_lane l ON l.id = t.lane ORDER BY page.number DESC"
+    )
+}
+
+/// The number of the newest task of one state, likewise.
+pub(super) fn newest_in_state(clauses: &str) -> String {
+    format!("SELECT max(+t.id) FROM litework_task t WHERE {clauses} AND +t.id < ?")
+}
+
+/// Tasks along their numbers, newest first.
+pub(super) fn page_by_number(clauses: &[String]) -> String {
+    format!(
+        "SELECT {} FROM {} {} ORDER BY t.id DESC LIMIT ?",
+        row::COLUMNS,
+        row::FROM,
+        where_clause(clauses)
+    )
+}
+
+/// Ended tasks along an index of their ends, newest first.
+pub(super) fn page_by_end(index: &str, clauses: &[String]) -> String {
+    let (columns, found) = (row::COLUMNS, where_clause(clauses));
+    format!(
+        "SELECT {columns} FROM litework_task t INDEXED BY {index} \
+         LEFT JOIN litework_lane l ON l.id = t.lane {found} \
+         ORDER BY t.finished_at DESC, t.id DESC LIMIT ?"
+    )
 }
 
 pub(super) fn count(conn: &Connection, filter: &Filter, limit: u64) -> Read<u64> {
