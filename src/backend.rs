@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::audit::{AuditRecord, Times};
 use crate::calendar::Calendar;
 use crate::deed::{Deed, Done, Tally};
 use crate::error::Error;
@@ -247,6 +248,12 @@ pub enum Cancelled {
     AlreadyFinished,
 }
 
+impl Times for Cancelled {
+    fn times(&self) -> u64 {
+        u64::from(*self != Self::AlreadyFinished)
+    }
+}
+
 /// What [`Backend::rescue`] found.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rescued {
@@ -281,7 +288,8 @@ impl Over {
     }
 }
 
-/// What people do from outside: to tasks, to queues and kinds, and to see who runs them.
+/// What people do from outside: to tasks, to queues and kinds, and to see who runs them. Whatever changes something
+/// notes [`audit::current`](crate::audit::current) in its commit, where there is one.
 pub(crate) trait Operate: Send + Sync {
     /// Does this to one task, in one commit.
     fn act(&self, now: Timestamp, id: TaskId, deed: Deed) -> Result<(Done, Over), Error>;
@@ -343,6 +351,9 @@ pub(crate) trait Operate: Send + Sync {
 
     /// Queues and kinds with a task that could be started now, sorted.
     fn lanes_with_work(&self, now: Timestamp) -> Result<Vec<LaneName>, Error>;
+
+    /// What was noted before this number, newest first, with the numbers.
+    fn audit(&self, before: i64, size: usize) -> Result<Vec<(i64, AuditRecord)>, Error>;
 
     /// Empties what holds older copies of what was erased; false when somebody's reading stood in
     /// the way.

@@ -1,10 +1,14 @@
 //! Every step of the journey: what people do from outside, and what they ask: run it again, forget it,
 //! move it, pause that queue, who runs what, and why does it not run?
 
+mod edit;
+
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+pub use self::edit::Edit;
+use crate::audit::{self, of_ids};
 use crate::client::{AsTaskId, Client};
 use crate::deed::{Deed, Done};
 use crate::error::Error;
@@ -168,7 +172,9 @@ impl Client {
         let id = id.as_task_id()?;
         let now = self.hub.clock.now();
         let new = self.copy_of(id, now, change)?;
-        let (stored, over) = self.hub.backend.replace(now, id, new)?;
+        let by = self.entry("edit_as_copy", || of_ids(&[id]));
+        let replace = || self.hub.backend.replace(now, id, new);
+        let (stored, over) = audit::during(by.as_ref(), replace)?;
         self.hub.tell(&over);
         self.run_in_caller(&[stored.id]);
         self.get(stored.id)
@@ -293,7 +299,10 @@ impl Client {
 
     fn act(&self, id: TaskId, deed: Deed) -> Result<Done, Error> {
         self.check_open()?;
-        let (done, over) = self.hub.backend.act(self.hub.clock.now(), id, deed)?;
+        let (now, by) =
+            (self.hub.clock.now(), self.entry(deed.word(), || deed.what(of_ids(&[id]))));
+        let act = || self.hub.backend.act(now, id, deed);
+        let (done, over) = audit::during(by.as_ref(), act)?;
         self.hub.tell(&over);
         Ok(done)
     }
@@ -310,81 +319,15 @@ impl Client {
     }
 }
 
+fn of_scope(scope: &Scope) -> Value {
+    match scope {
+        Scope::Queue(name) => serde_json::json!({ "queue": name }),
+        Scope::Kind(name) => serde_json::json!({ "kind": name }),
+    }
+}
+
 pub(crate) fn moment_of(moment: &impl AsMoment) -> Result<Timestamp, Error> {
     Due::At(moment.as_unix_millis()).moment(Timestamp::MIN)
-}
-
-/// What a copy differs in; see [`Client::edit_as_copy`].
-#[derive(Debug)]
-#[must_use = "give it back"]
-pub struct Edit {
-    arguments: Map<String, Value>,
-    with: CallOptions,
-}
-
-impl Edit {
-    /// Sets the argument of this parameter.
-    pub fn argument(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.arguments.insert(name.into(), value.into());
-        self
-    }
-
-    /// Takes an argument away, so that the parameter's default holds.
-    pub fn without_argument(mut self, name: &str) -> Self {
-        self.arguments.remove(name);
-        self
-    }
-
-    /// Changes options: `queue`, `priority`, `attempts`, `at_most_once`, `expires_after` (which counts from
-    /// the copy's due time), `retry`, `timeout`, `keep_for`, `finish_sync` and `durability`. Those that are
-    /// not set stay as they were. Any other is refused (`unsupported`), as it belongs to the kind or ties a
-    /// task to others; enqueue a new call for that.
-    pub fn options(mut self, change: impl FnOnce(Options) -> Options) -> Self {
-        self.with.options = change(self.with.options);
-        self
-    }
-
-    /// See [`Options::queue`].
-    pub fn queue(self, name: impl Into<std::borrow::Cow<'static, str>>) -> Self {
-        self.options(|options| options.queue(name))
-    }
-
-    /// See [`Options::priority`].
-    pub fn priority(self, priority: i32) -> Self {
-        self.options(|options| options.priority(priority))
-    }
-
-    /// See [`Options::attempts`].
-    pub fn attempts(self, attempts: u32) -> Self {
-        self.options(|options| options.attempts(attempts))
-    }
-
-    /// See [`Call::run_at`](crate::Call::run_at). An expiry that the task has moves along, as with
-    /// [`Client::reschedule`], unless a new `expires_after` is given.
-    #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
-    pub fn run_at(mut self, moment: impl AsMoment) -> Self {
-        self.with.due = Due::At(moment.as_unix_millis());
-        self
-    }
-
-    /// See [`Call::run_after`](crate::Call::run_after). An expiry moves along, as in
-    /// [`run_at`](Self::run_at).
-    pub fn run_after(mut self, span: std::time::Duration) -> Self {
-        self.with.due = Due::After(span);
-        self
-    }
-
-    /// See [`Call::owner`](crate::Call::owner).
-    pub fn owner(mut self, owner: impl Into<String>) -> Self {
-        self.with.owner = Some(owner.into());
-        self
-    }
-
-    /// One more tag; see [`Call::tag`](crate::Call::tag).
-    pub fn tag(mut self, tag: impl Into<std::borrow::Cow<'static, str>>) -> Self {
-        self.with.tags.push(tag.into());
-        self
-    }
 }
 
 /// Queues, kinds, processes.
@@ -425,7 +368,9 @@ impl Client {
     fn set_paused(&self, scope: &Scope, since: Option<Timestamp>) -> Result<bool, Error> {
         self.check_open()?;
         scope.checked()?;
-        self.hub.backend.pause(scope, since)
+        let action = if since.is_some() { "pause" } else { "resume" };
+        let by = self.entry(action, || of_scope(scope));
+        audit::during(by.as_ref(), || self.hub.backend.pause(scope, since))
     }
 
     /// What is paused: queues first, by name.
@@ -471,7 +416,19 @@ impl Client {
     fn change_limits(&self, scope: &Scope, limits: Option<Limits>) -> Result<(), Error> {
         self.check_open()?;
         scope.checked()?;
-        self.hub.backend.set_limits(self.hub.clock.now(), scope, limits)
+        let action = if limits.is_some() { "set_limits" } else { "reset_limits" };
+        let by = self.entry(action, || {
+            let mut what = of_scope(scope);
+            if let Some(most) = limits.and_then(|limits| limits.max_running) {
+                what["max_running"] = most.into();
+            }
+            if let Some(rate) = limits.and_then(|limits| limits.rate) {
+                what["rate"] = serde_json::to_value(rate).unwrap_or_default();
+            }
+            what
+        });
+        let now = self.hub.clock.now();
+        audit::during(by.as_ref(), || self.hub.backend.set_limits(now, scope, limits))
     }
 
     /// The limits of queues and kinds that hold now: queues first, by name.
@@ -506,7 +463,12 @@ impl Client {
             return Err(Error::invalid("out_of_range", "workers", threads, allowed));
         }
         let resized = match self.hub.runner.get() {
-            Some(runner) => Arc::clone(runner).resize(threads)?,
+            Some(runner) => {
+                let what =
+                    || serde_json::json!({ "program": &*self.hub.program, "threads": threads });
+                let by = self.entry("set_workers", what);
+                audit::during(by.as_ref(), || Arc::clone(runner).resize(threads))?
+            }
             None => false,
         };
         if resized {

@@ -27,6 +27,7 @@ use everywhere;
 mod contract {
     mod able;
     mod artifacts;
+    mod audit;
     mod counters;
     mod define;
     mod errors;

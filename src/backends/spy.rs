@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::memory::Memory;
 use crate::artifact::{Artifact, NewArtifact};
+use crate::audit::AuditRecord;
 use crate::backend::{
     Backend, Cancelled, Exchanged, LaneName, Offer, Operate, Over, Picked, Rescued,
 };
@@ -469,6 +470,10 @@ impl Operate for Spy {
 
     fn lanes_with_work(&self, now: Timestamp) -> Result<Vec<LaneName>, Error> {
         self.inner.lanes_with_work(now)
+    }
+
+    fn audit(&self, before: i64, size: usize) -> Result<Vec<(i64, AuditRecord)>, Error> {
+        self.inner.audit(before, size)
     }
 
     fn wipe(&self) -> Result<bool, Error> {

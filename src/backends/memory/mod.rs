@@ -7,6 +7,7 @@
 //! It never writes to disk, forgets a task only when it is pruned, cleared, deleted or erased, and never
 //! takes an owner for dead: whoever could judge that dies with it.
 
+mod audit;
 mod calendar;
 mod claim;
 mod counters;
@@ -26,7 +27,7 @@ mod ties;
 mod tests;
 
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::RandomState;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -35,6 +36,7 @@ use self::edges::Edges;
 use self::shelf::Kept;
 use self::task::{LaneName, Task};
 use self::ties::Ties;
+use crate::audit::AuditRecord;
 use crate::backend::{Backend, Cancelled, Exchanged, Offer, Over, Picked, Rescued, ended_with};
 use crate::error::Error;
 use crate::filter::Filter;
@@ -111,6 +113,9 @@ struct Book {
     artifacts: BTreeMap<i64, Kept>,
     artifacts_ever: i64,
     counts: counters::Kept,
+    /// What was noted of deeds, by number.
+    audit: VecDeque<(i64, AuditRecord)>,
+    audited: i64,
     /// How much earlier one point of priority counts.
     step_ms: i64,
 }

@@ -4,6 +4,7 @@
 //! the only way to that connection, `query` reads on connections of its own. This module wires them
 //! to the [`Backend`] contract.
 
+mod audit;
 mod bad_row;
 mod blocks;
 mod browse;

@@ -181,6 +181,17 @@ CREATE TABLE litework_counter (
   PRIMARY KEY (span, at, lane)
 ) STRICT, WITHOUT ROWID;
 
+-- Who did what: src/audit.rs.
+CREATE TABLE litework_audit (
+  id     INTEGER PRIMARY KEY,
+  at     INTEGER NOT NULL,
+  actor  TEXT    NOT NULL,
+  action TEXT    NOT NULL,
+  what   TEXT    NOT NULL,                          -- JSON object
+  count  INTEGER NOT NULL,
+  note   TEXT
+) STRICT;
+
 -- Arguments (2 * task) and results (2 * task + 1) over 2 KiB, so that claim and finish never
 -- rewrite them.
 CREATE TABLE litework_payload (

@@ -1,0 +1,80 @@
+//! Every step of the journey: what a changed copy of a task differs in.
+
+use serde_json::{Map, Value};
+
+use crate::options::Options;
+use crate::task::{CallOptions, Due};
+use crate::time::AsMoment;
+
+/// What a copy differs in; see [`Client::edit_as_copy`].
+#[derive(Debug)]
+#[must_use = "give it back"]
+pub struct Edit {
+    pub(super) arguments: Map<String, Value>,
+    pub(super) with: CallOptions,
+}
+
+impl Edit {
+    /// Sets the argument of this parameter.
+    pub fn argument(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.arguments.insert(name.into(), value.into());
+        self
+    }
+
+    /// Takes an argument away, so that the parameter's default holds.
+    pub fn without_argument(mut self, name: &str) -> Self {
+        self.arguments.remove(name);
+        self
+    }
+
+    /// Changes options: `queue`, `priority`, `attempts`, `at_most_once`, `expires_after` (which counts from
+    /// the copy's due time), `retry`, `timeout`, `keep_for`, `finish_sync` and `durability`. Those that are
+    /// not set stay as they were. Any other is refused (`unsupported`), as it belongs to the kind or ties a
+    /// task to others; enqueue a new call for that.
+    pub fn options(mut self, change: impl FnOnce(Options) -> Options) -> Self {
+        self.with.options = change(self.with.options);
+        self
+    }
+
+    /// See [`Options::queue`].
+    pub fn queue(self, name: impl Into<std::borrow::Cow<'static, str>>) -> Self {
+        self.options(|options| options.queue(name))
+    }
+
+    /// See [`Options::priority`].
+    pub fn priority(self, priority: i32) -> Self {
+        self.options(|options| options.priority(priority))
+    }
+
+    /// See [`Options::attempts`].
+    pub fn attempts(self, attempts: u32) -> Self {
+        self.options(|options| options.attempts(attempts))
+    }
+
+    /// See [`Call::run_at`](crate::Call::run_at). An expiry that the task has moves along, as with
+    /// [`Client::reschedule`], unless a new `expires_after` is given.
+    #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
+    pub fn run_at(mut self, moment: impl AsMoment) -> Self {
+        self.with.due = Due::At(moment.as_unix_millis());
+        self
+    }
+
+    /// See [`Call::run_after`](crate::Call::run_after). An expiry moves along, as in
+    /// [`run_at`](Self::run_at).
+    pub fn run_after(mut self, span: std::time::Duration) -> Self {
+        self.with.due = Due::After(span);
+        self
+    }
+
+    /// See [`Call::owner`](crate::Call::owner).
+    pub fn owner(mut self, owner: impl Into<String>) -> Self {
+        self.with.owner = Some(owner.into());
+        self
+    }
+
+    /// One more tag; see [`Call::tag`](crate::Call::tag).
+    pub fn tag(mut self, tag: impl Into<std::borrow::Cow<'static, str>>) -> Self {
+        self.with.tags.push(tag.into());
+        self
+    }
+}
