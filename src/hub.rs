@@ -120,6 +120,10 @@ pub(crate) trait Runner: Send + Sync {
     fn resize(self: Arc<Self>, _threads: usize) -> Result<bool, Error> {
         Ok(false)
     }
+    /// How long ago it has looked after its tasks, where it has a thread that does.
+    fn beat(&self) -> Option<Duration> {
+        None
+    }
     /// Its own end; none where it is the pending runner too, which every client has.
     fn as_stops(&self) -> Option<&dyn Stops>;
 }

@@ -185,6 +185,7 @@ mod operate;
 mod bulk;
 mod schedules;
 mod auditing;
+mod metrics;
 mod intake;
 mod ticker;
 mod context;
@@ -230,6 +231,7 @@ pub use key::KEY_BYTES_MAX;
 #[cfg(feature = "macros")]
 pub use litework_macros::task;
 pub use mailer::{FailureNotice, Notice};
+pub use metrics::Health;
 pub use mode::Mode;
 pub use operate::Edit;
 pub use options::{

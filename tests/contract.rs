@@ -36,6 +36,7 @@ mod contract {
     mod hooks;
     mod keys;
     mod lookup;
+    mod metrics;
     mod operate;
     mod order;
     mod progress;

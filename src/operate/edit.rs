@@ -6,7 +6,7 @@ use crate::options::Options;
 use crate::task::{CallOptions, Due};
 use crate::time::AsMoment;
 
-/// What a copy differs in; see [`Client::edit_as_copy`].
+/// What a copy differs in; see [`Client::edit_as_copy`](crate::Client::edit_as_copy).
 #[derive(Debug)]
 #[must_use = "give it back"]
 pub struct Edit {
@@ -52,7 +52,7 @@ impl Edit {
     }
 
     /// See [`Call::run_at`](crate::Call::run_at). An expiry that the task has moves along, as with
-    /// [`Client::reschedule`], unless a new `expires_after` is given.
+    /// [`Client::reschedule`](crate::Client::reschedule), unless a new `expires_after` is given.
     #[expect(clippy::needless_pass_by_value, reason = "a moment is a small value")]
     pub fn run_at(mut self, moment: impl AsMoment) -> Self {
         self.with.due = Due::At(moment.as_unix_millis());
