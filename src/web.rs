@@ -32,6 +32,8 @@
 //! | `/t/{id}/a/{n}` | what it has left |
 //! | `/t/{id}/cancel`, `/retry`, `/dismiss` | `POST` |
 //! | `/events?ids=a,b`, `/events?mine` | changes as they happen, as server-sent events |
+//! | `/metrics` | numbers for Prometheus |
+//! | `/health/live`, `/health/ready` | whether it works: 200 or 503 |
 //! | `/assets/…` | style sheet and module |
 
 mod access;
@@ -48,6 +50,7 @@ mod page;
 mod places;
 mod site;
 mod answer;
+mod machine;
 mod person;
 mod feed;
 mod events;
@@ -123,6 +126,7 @@ impl Web {
             framing: None,
             groups: None,
             streams: STREAMS_DEFAULT,
+            open_metrics: false,
         }
     }
 
@@ -196,8 +200,12 @@ impl Web {
         if !allowed.contains(&parts.method) {
             return Err(Fault::wrong_method(allowed));
         }
-        if let Route::Asset(path) = route {
-            return asset(path);
+        match route {
+            Route::Asset(path) => return asset(path),
+            Route::Live => return machine::live(site),
+            Route::Ready => return machine::ready(site).await,
+            Route::Metrics if site.open_metrics => return machine::metrics(site).await,
+            _ => {}
         }
         visit.access = site.gate.access(&parts);
         if visit.access.is_denied() {
@@ -215,6 +223,7 @@ impl Web {
             Route::Act(id, action) => person::act(site, visit, id, *action).await,
             Route::Artifact(id, number) => person::artifact(site, visit, id, number).await,
             Route::Events => events::stream(site, visit).await,
+            Route::Metrics if visit.access.is_operator() => machine::metrics(site).await,
             _ => Err(Fault::not_found()),
         }
     }
@@ -297,6 +306,7 @@ pub struct WebBuilder {
     framing: Option<Framing>,
     groups: Option<GroupsFor>,
     streams: usize,
+    open_metrics: bool,
 }
 
 impl fmt::Debug for WebBuilder {
@@ -389,6 +399,14 @@ impl WebBuilder {
         self
     }
 
+    /// Whether `/metrics` is told to everybody; else only to those who may see all tasks. It names queues and kinds, and
+    /// nothing of tasks.
+    #[must_use]
+    pub fn open_metrics(mut self, open: bool) -> Self {
+        self.open_metrics = open;
+        self
+    }
+
     /// The service.
     ///
     /// # Errors
@@ -413,6 +431,7 @@ impl WebBuilder {
             extra_css: self.extra_css,
             framing: self.framing,
             groups: self.groups,
+            open_metrics: self.open_metrics,
             streams: Places::new(self.streams, STREAMS_EACH),
         };
         Ok(Web { site: Arc::new(site) })

@@ -7,6 +7,8 @@ mod access;
 mod desk;
 #[path = "web/feed.rs"]
 mod feed;
+#[path = "web/machine.rs"]
+mod machine;
 #[path = "web/mount.rs"]
 mod mount;
 #[path = "web/pages.rs"]

@@ -36,6 +36,7 @@ pub(crate) struct Site {
     pub(crate) extra_css: Vec<String>,
     pub(crate) framing: Option<Framing>,
     pub(crate) groups: Option<GroupsFor>,
+    pub(crate) open_metrics: bool,
     pub(crate) streams: Places,
 }
 
