@@ -121,6 +121,7 @@ mod outcome;
 mod panics;
 mod settle;
 mod error;
+mod redact;
 mod range;
 mod written;
 #[cfg(feature = "cron")]
@@ -212,7 +213,7 @@ pub use context::{ArtifactWriter, Context, Leaving, Reporter, StopReason};
 pub use cron::Cron;
 pub use error::Error;
 pub use event::{Event, EventKind, EventRecord};
-pub use filter::{FILTER_IDS_MAX, Filter};
+pub use filter::{FILTER_ERROR_MAX, FILTER_IDS_MAX, Filter};
 pub use flow::{Batch, FLOW_EDGES_MAX, FLOW_MAX, Flow, Sum};
 pub use follow::FOLLOWS_MAX;
 pub use gate::{Exclusive, Limit, Limits, Rate};
