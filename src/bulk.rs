@@ -284,7 +284,8 @@ impl Client {
     ///
     /// In a file the bytes of deleted rows are overwritten with zeros (`secure_delete`), and the log is
     /// emptied. Copies that an earlier change left in the unused part of a page that is still in use
-    /// are overwritten only with that page, or by `VACUUM`; copies of the file are not reached at all.
+    /// are overwritten only with that page, or by `VACUUM`; copies of the file are not reached at all. Artifacts in a
+    /// folder beside the file ([`Builder::artifacts_beside`](crate::Builder::artifacts_beside)) are removed, and not overwritten.
     ///
     /// ```
     /// # use litework::{Client, Filter, Mode, task};

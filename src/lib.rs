@@ -266,6 +266,12 @@ pub use zone::Zone;
 pub mod guide {
     #[doc = include_str!("schedule/guide.md")]
     pub mod schedules {}
+    #[cfg(feature = "web")]
+    #[doc = include_str!("web/guide/status_pages.md")]
+    pub mod status_pages {}
+    #[cfg(feature = "web")]
+    #[doc = include_str!("web/guide/access.md")]
+    pub mod access {}
 }
 
 /// What only a queue file can do: tasks that belong to a transaction.

@@ -22,6 +22,8 @@
 //! # Ok::<(), litework::Error>(())
 //! ```
 //!
+//! [`status_pages`](crate::guide::status_pages) and [`access`](crate::guide::access) explain it as a whole.
+//!
 //! | Path below the base | For |
 //! |---|---|
 //! | `/` | one's own tasks |

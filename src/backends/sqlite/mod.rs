@@ -12,6 +12,7 @@ mod checkpoint;
 mod claim;
 mod core;
 mod damaged;
+mod drawer;
 pub(crate) mod doors;
 mod due;
 mod edges;

@@ -156,6 +156,7 @@ CREATE TABLE litework_artifact (
   media_type TEXT    NOT NULL,
   size       INTEGER NOT NULL DEFAULT 0,
   parts      INTEGER NOT NULL DEFAULT 0,
+  beside     INTEGER NOT NULL DEFAULT 0,            -- 1: in a file of the folder beside this one
   attempt    INTEGER NOT NULL,
   state      TEXT    NOT NULL CHECK (state = 'open' OR state = 'ready' OR state = 'gone'),
   created_at INTEGER NOT NULL,
