@@ -175,11 +175,10 @@ fn text(code: &'static str, name: &str, value: &str, most: usize) -> Result<Stri
 }
 
 /// A bound: what lies beyond all moments that can be stored bounds them as the first or the last does.
-fn moment(name: &str, value: &str) -> Result<Timestamp, Error> {
+pub(crate) fn moment(name: &str, value: &str) -> Result<Timestamp, Error> {
     let read = DateTime::parse_from_rfc3339(value);
     let ms = read.map(|moment| moment.timestamp_millis()).map_err(|_| {
-        let allowed =
-            "a moment with its zone in RFC 3339, as in 2026-01-31T12:00:00Z; + is written %2B";
+        let allowed = "a moment with its zone in RFC 3339, as in 2026-01-31T12:00:00Z";
         Error::invalid("bad_time", name, value, allowed)
     })?;
     Ok(Timestamp::clamped(ms))

@@ -10,11 +10,11 @@ use serde_json::value::RawValue;
 use super::whole;
 use crate::client::Client;
 use crate::error::Error;
+use crate::filter::pairs::moment;
 use crate::json;
 use crate::options::Options;
 use crate::record::Stored;
 use crate::task::{CallOptions, Due};
-use crate::time::{AsMoment as _, Timestamp};
 use crate::web::access::{Access, Action};
 use crate::web::answer::{self, Answer};
 use crate::web::fault::Fault;
@@ -33,7 +33,7 @@ struct New {
     queue: Option<String>,
     #[serde(default, deserialize_with = "whole_number")]
     priority: Option<i32>,
-    run_at: Option<Timestamp>,
+    run_at: Option<String>,
     key: Option<String>,
     owner: Option<String>,
     #[serde(default)]
@@ -116,9 +116,10 @@ fn options(access: &Access, new: New) -> Result<CallOptions, Error> {
             }
         }
     };
+    let due = new.run_at.map(|at| moment("run_at", &at)).transpose()?;
     Ok(CallOptions {
         options,
-        due: new.run_at.map_or(Due::Now, |at| Due::At(at.as_unix_millis())),
+        due: due.map_or(Due::Now, |at| Due::At(at.as_millis())),
         key: Some(key),
         owner: access.own().map(str::to_owned).or(new.owner),
         tags: new.tags.into_iter().map(Into::into).collect(),
