@@ -121,6 +121,7 @@ mod outcome;
 mod panics;
 mod settle;
 mod error;
+mod redact;
 mod range;
 mod written;
 #[cfg(feature = "cron")]
@@ -222,7 +223,7 @@ pub use counters::{Bucket, Counts, HISTOGRAM_BOUNDS, Histogram, LaneCounts, SERI
 pub use cron::Cron;
 pub use error::Error;
 pub use event::{Event, EventKind, EventRecord};
-pub use filter::{FILTER_IDS_MAX, Filter};
+pub use filter::{FILTER_ERROR_MAX, FILTER_IDS_MAX, Filter};
 pub use flow::{Batch, FLOW_EDGES_MAX, FLOW_MAX, Flow, Sum};
 pub use follow::FOLLOWS_MAX;
 pub use gate::{Exclusive, Limit, Limits, Rate};

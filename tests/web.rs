@@ -3,6 +3,8 @@
 
 #[path = "web/access.rs"]
 mod access;
+#[path = "web/api.rs"]
+mod api;
 #[path = "web/desk.rs"]
 mod desk;
 #[path = "web/feed.rs"]
@@ -17,3 +19,6 @@ mod pages;
 mod respond;
 #[path = "web/tasks.rs"]
 mod tasks;
+#[cfg(feature = "axum")]
+#[path = "web/wild.rs"]
+mod wild;
