@@ -59,10 +59,18 @@ pub(crate) async fn status(site: &Arc<Site>, visit: &Visit, id: &str) -> Result<
 
 /// The block alone, for those who put it into a page of theirs.
 pub(crate) async fn fragment(site: &Arc<Site>, visit: &Visit, id: &str) -> Result<Answer, Fault> {
+    block(site, visit, id).await.map(answer::html)
+}
+
+/// The same as text, for a page of the program.
+pub(crate) async fn block(site: &Arc<Site>, visit: &Visit, id: &str) -> Result<String, Fault> {
+    if visit.access.is_denied() {
+        return Err(Fault::denied(visit.access.sign_in()));
+    }
     let (_, view) = look(site, visit, id).await?;
     let token = site.guard.token(&visit.access);
     let block = task_block(&view, &visit.words, &token, false);
-    block.map(Markup::into_text).map(answer::html).map_err(|error| Fault::internal(&error))
+    block.map(Markup::into_text).map_err(|error| Fault::internal(&error))
 }
 
 /// The list of one's own tasks, newest first.

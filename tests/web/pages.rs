@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use serde_json::json;
 
-use crate::desk::{OK, Shop, request};
+use crate::desk::{OK, Shop, block, head, read, request};
 use crate::tasks::{export, linger};
 
 #[test]
@@ -27,6 +27,21 @@ fn a_task_is_told_in_json_as_it_stands() {
     for secret in ["arguments", "customer", "result", "worker", "queue"] {
         assert!(task.get(secret).is_none(), "{secret}");
     }
+}
+
+/// A page of the program's own, with a task in it.
+#[test]
+fn a_block_stands_on_a_page_of_the_program_for_those_who_may_see_it() {
+    let shop = Shop::new();
+    let id = shop.tasks.enqueue(export::with("Ada", 3).owner("ada")).unwrap().id();
+    let asked = |user: &str| block(shop.web.block(&head(user, &[]), id));
+    let fragment = shop.page("ada", &format!("/tasks/t/{id}/fragment")).text;
+    assert_eq!(asked("ada").unwrap(), fragment);
+    let refused = |user: &str| block(read(asked(user).unwrap_err()));
+    assert_eq!(refused("bob").status, 404);
+    assert_eq!((refused("-").status, refused("-").header("location")), (303, "/login"));
+    shop.tasks.delete(id).unwrap();
+    assert_eq!(refused("ada").status, 404);
 }
 
 #[test]
