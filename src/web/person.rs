@@ -67,9 +67,12 @@ pub(crate) async fn block(site: &Arc<Site>, visit: &Visit, id: &str) -> Result<S
     if visit.access.is_denied() {
         return Err(Fault::denied(visit.access.sign_in()));
     }
-    let (_, view) = look(site, visit, id).await?;
+    let (_, mut view) = look(site, visit, id).await?;
+    // No link to the page that it stands on.
+    view.redirect = view.redirect.filter(|target| target != visit.parts.uri.path());
     let token = site.guard.token(&visit.access);
-    let block = task_block(&view, &visit.words, &token, false);
+    // It may stand on any page, so its name leads to its own.
+    let block = task_block(&view, &visit.words, &token, true);
     block.map(Markup::into_text).map_err(|error| Fault::internal(&error))
 }
 
