@@ -69,7 +69,8 @@ pub(crate) async fn block(site: &Arc<Site>, visit: &Visit, id: &str) -> Result<S
     }
     let (_, mut view) = look(site, visit, id).await?;
     // No link to the page that it stands on.
-    view.redirect = view.redirect.filter(|target| target != visit.parts.uri.path());
+    let here = visit.parts.uri.path_and_query().map(http::uri::PathAndQuery::as_str);
+    view.redirect = view.redirect.filter(|target| Some(target.as_str()) != here);
     let token = site.guard.token(&visit.access);
     // It may stand on any page, so its name leads to its own.
     let block = task_block(&view, &visit.words, &token, true);

@@ -44,6 +44,45 @@ fn a_block_stands_on_a_page_of_the_program_for_those_who_may_see_it() {
     assert_eq!(refused("ada").status, 404);
 }
 
+/// … where no link leads to the page itself.
+#[test]
+fn a_block_does_not_lead_to_the_page_that_it_stands_on() {
+    let shop = Shop::new();
+    let meta = json!({ "success": "/orders?done={id}" });
+    let call = export::with("Ada", 1).owner("ada").meta("litework.web", meta);
+    let id = shop.tasks.enqueue(call).unwrap().id();
+    let at = |path: &str| {
+        let mut page = head("ada", &[]);
+        page.uri = path.parse().unwrap();
+        block(shop.web.block(&page, id)).unwrap()
+    };
+    assert!(!at(&format!("/orders?done={id}")).contains("Continue"));
+    assert!(at("/orders").contains("Continue"));
+}
+
+#[test]
+fn what_has_not_begun_has_no_bar() {
+    let (shop, say) = Shop::working();
+    let later = export::with("Ada", 3).owner("ada");
+    let later = later.run_after(std::time::Duration::from_secs(3_600));
+    let later = shop.tasks.enqueue(later).unwrap().id();
+    assert!(!shop.page("ada", &format!("/tasks/t/{later}")).text.contains("<progress"));
+    let running = shop.tasks.enqueue(linger::with().owner("ada")).unwrap().id();
+    let path = format!("/tasks/t/{running}");
+    wait_for(&shop, &path, |task| task["state"] == "running");
+    assert!(shop.page("ada", &path).text.contains("<progress"));
+    drop(say);
+}
+
+#[test]
+fn a_page_that_is_not_there_leads_to_ones_own_tasks() {
+    let shop = Shop::new();
+    let lost = shop.page("ada", "/tasks/t/1-nothing");
+    assert_eq!(lost.status, 404);
+    assert!(lost.text.contains("<a href=\"/tasks/\">My tasks</a>"), "{}", lost.text);
+    assert!(!shop.page("eve", "/tasks/t/1-nothing").text.contains("My tasks"));
+}
+
 #[test]
 fn who_has_the_newest_is_not_sent_it_again() {
     let shop = Shop::new();
