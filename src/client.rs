@@ -493,8 +493,8 @@ impl Client {
     }
 
     #[cfg(feature = "web")]
-    pub(crate) fn is_closed(&self) -> bool {
-        self.hub.is_closed()
+    pub(crate) fn is_over(&self) -> bool {
+        self.hub.is_over()
     }
 
     /// The file, if there is one.

@@ -92,6 +92,7 @@ use self::site::{GroupsFor, Site, Visit, WordsFor};
 pub use self::words::Words;
 use crate::client::Client;
 use crate::error::Error;
+use crate::id::TaskId;
 use crate::task::IntoCall;
 use crate::watching::Watch;
 
@@ -157,6 +158,29 @@ impl Web {
     pub fn once_field(&self) -> String {
         let (one, two) = (fastrand::u64(..), fastrand::u64(..));
         format!("<input type=\"hidden\" name=\"_once\" value=\"{one:016x}{two:016x}\">")
+    }
+
+    /// The block of a task, as HTML, for a page of the program: as it stands on the task's own page, with its bar,
+    /// results and buttons; the module of [`head`](Self::head) keeps it live. It is what the sender of this request may
+    /// see.
+    ///
+    /// # Errors
+    /// The answer to be given instead of the page: 404 where there is no such task or it is not theirs, the way to the
+    /// sign-in for those who are nobody yet, 503 where it cannot be read just now.
+    #[expect(clippy::result_large_err, reason = "the error is an answer, which is handed on once")]
+    pub async fn block(&self, request: &Parts, id: TaskId) -> Result<String, Response<Body>> {
+        let site = &self.site;
+        let visit = Visit {
+            parts: Arc::new(request.clone()),
+            access: site.gate.access(request),
+            words: (site.words)(request),
+            body: Bytes::new(),
+        };
+        let block = person::block(site, &visit, &id.to_string()).await;
+        block.map_err(|fault| {
+            let answer = answer::fault(site, &visit, &fault, visit.wants_json());
+            answer::finished(&request.method, answer)
+        })
     }
 
     /// Answers one request.

@@ -24,7 +24,7 @@ pub(crate) async fn metrics(site: &Arc<Site>) -> Result<Answer, Fault> {
 
 /// Whether the client is open.
 pub(crate) fn live(site: &Site) -> Result<Answer, Fault> {
-    health(!site.client.is_closed())
+    health(site.client.check_open().is_ok())
 }
 
 /// Whether it can serve: its file can be read, and its pool, if it has one, lives. Why not, is in the log.

@@ -59,10 +59,22 @@ pub(crate) async fn status(site: &Arc<Site>, visit: &Visit, id: &str) -> Result<
 
 /// The block alone, for those who put it into a page of theirs.
 pub(crate) async fn fragment(site: &Arc<Site>, visit: &Visit, id: &str) -> Result<Answer, Fault> {
-    let (_, view) = look(site, visit, id).await?;
+    block(site, visit, id).await.map(answer::html)
+}
+
+/// The same as text, for a page of the program.
+pub(crate) async fn block(site: &Arc<Site>, visit: &Visit, id: &str) -> Result<String, Fault> {
+    if visit.access.is_denied() {
+        return Err(Fault::denied(visit.access.sign_in()));
+    }
+    let (_, mut view) = look(site, visit, id).await?;
+    // No link to the page that it stands on.
+    let here = visit.parts.uri.path_and_query().map(http::uri::PathAndQuery::as_str);
+    view.redirect = view.redirect.filter(|target| Some(target.as_str()) != here);
     let token = site.guard.token(&visit.access);
-    let block = task_block(&view, &visit.words, &token, false);
-    block.map(Markup::into_text).map(answer::html).map_err(|error| Fault::internal(&error))
+    // It may stand on any page, so its name leads to its own.
+    let block = task_block(&view, &visit.words, &token, true);
+    block.map(Markup::into_text).map_err(|error| Fault::internal(&error))
 }
 
 /// The list of one's own tasks, newest first.
