@@ -158,3 +158,53 @@ fn old(conn: &Connection, span: i64, before: i64) -> rusqlite::Result<Vec<(i64, 
     })?;
     rows.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Bench, NOW, at, task};
+    use super::*;
+    use crate::backend::Backend;
+    use crate::record::NewTask;
+
+    fn counted(bench: &Bench) -> Counts {
+        let mut all = Counts::default();
+        bench.engine.meter().news().iter().for_each(|news| all.add(&news.counts));
+        all
+    }
+
+    #[test]
+    fn what_a_dead_process_ran_is_counted_by_whoever_finds_it() {
+        let bench = Bench::new();
+        let once = NewTask { at_most_once: true, ..task(NOW) };
+        bench.engine.enqueue(at(NOW), vec![once, task(NOW)], None).expect("it is stored");
+        assert_eq!(bench.exchange(NOW, &[]).claimed.len(), 2);
+        // The owner has no row, so it is taken for one that had left: what may start again has not begun.
+        assert_eq!(bench.engine.rescue(at(NOW), 0).expect("it answers").tasks, 2);
+        let Counts { enqueued, interrupted, failed, started, .. } = counted(&bench);
+        assert_eq!((enqueued, interrupted, failed, started), (2, 1, 1, 0));
+    }
+
+    #[test]
+    fn what_is_old_is_folded_a_slice_at_a_time() {
+        let bench = Bench::new();
+        let rows = |span: i64| -> i64 {
+            let sql = "SELECT count(*) FROM litework_counter WHERE span = ?1";
+            bench.stranger.query_row(sql, [span], |row| row.get(0)).expect("it is there")
+        };
+        let keep = |minute: i64| {
+            let (queue, kind) = ("q".into(), "k".into());
+            let now = at(minute * MINUTE_MS);
+            bench.engine.meter().count(|book| book.enqueued(&queue, &kind, now, 1));
+            bench.engine.meter().keep(&bench.engine, now).expect("kept");
+        };
+        (0..10).for_each(keep);
+        assert_eq!((rows(MINUTE_MS), rows(HOUR_MS), rows(EVER)), (10, 0, 1));
+        let later = 26 * 60;
+        keep(later);
+        assert_eq!((rows(MINUTE_MS), rows(HOUR_MS)), (7, 1), "four are folded, one is new");
+        (1..3).for_each(|minute| keep(later + minute));
+        assert_eq!((rows(MINUTE_MS), rows(HOUR_MS), rows(EVER)), (3, 1, 1));
+        let totals = bench.engine.totals().expect("it answers");
+        assert_eq!(totals[0].counts.enqueued, 13);
+    }
+}
