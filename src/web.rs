@@ -167,7 +167,6 @@ impl Web {
     /// # Errors
     /// The answer to be given instead of the page: 404 where there is no such task or it is not theirs, the way to the
     /// sign-in for those who are nobody yet, 503 where it cannot be read just now.
-    #[expect(clippy::result_large_err, reason = "the error is an answer, which is handed on once")]
     pub async fn block(&self, request: &Parts, id: TaskId) -> Result<String, Response<Body>> {
         let site = &self.site;
         let visit = Visit {
