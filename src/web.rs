@@ -211,7 +211,7 @@ impl Web {
             body: Bytes::new(),
         };
         let route = Route::find(&site.base, parts.uri.path());
-        let is_json = matches!(route, Some(Route::Api(_))) || visit.wants_json();
+        let is_json = Route::is_of_api(&site.base, parts.uri.path()) || visit.wants_json();
         let answered = self.dispatch(&mut visit, route.as_ref(), body).await;
         let answer = answered.unwrap_or_else(|fault| answer::fault(site, &visit, &fault, is_json));
         answer::finished(&method, answer)
@@ -536,4 +536,26 @@ fn checked_base(path: &str) -> Result<String, Error> {
     let allowed =
         "a path such as /tasks or /a/b/tasks: at most 200 of A-Z a-z 0-9 . _ ~ - between slashes";
     Err(Error::invalid("bad_base", "base of the web pages", path, allowed))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn a_body_that_does_not_come_is_given_up() {
+        let silent = Body::pieces(None, |_| Poll::Pending);
+        let mut read = std::pin::pin!(read(silent, Duration::ZERO));
+        let mut context = Context::from_waker(Waker::noop());
+        let answer = loop {
+            if let Poll::Ready(answer) = read.as_mut().poll(&mut context) {
+                break answer;
+            }
+            std::thread::yield_now();
+        };
+        let fault = answer.expect_err("it is given up");
+        assert_eq!((fault.status, fault.code), (StatusCode::REQUEST_TIMEOUT, "slow_body"));
+    }
 }

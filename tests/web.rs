@@ -5,8 +5,12 @@
 mod access;
 #[path = "web/api.rs"]
 mod api;
+#[path = "web/bad_input.rs"]
+mod bad_input;
 #[path = "web/desk.rs"]
 mod desk;
+#[path = "web/document.rs"]
+mod document;
 #[path = "web/feed.rs"]
 mod feed;
 #[path = "web/machine.rs"]

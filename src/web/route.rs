@@ -36,6 +36,12 @@ impl<'a> Route<'a> {
         inside.and_then(Self::relative).or_else(|| Self::relative(path))
     }
 
+    /// Whether a path is one of the API, or would be: programs are answered as such.
+    pub(crate) fn is_of_api(base: &str, path: &str) -> bool {
+        let is_api = |path: &str| path == "/api" || path.starts_with("/api/");
+        is_api(path) || path.strip_prefix(base).is_some_and(is_api)
+    }
+
     fn relative(path: &'a str) -> Option<Self> {
         let path = path.strip_prefix('/').unwrap_or(path);
         match path {

@@ -212,10 +212,10 @@ impl Looker<'_> {
             let allowed = code.and_then(|code| way.messages.get(code)).cloned();
             let told = report.and_then(|report| report.user_message.clone());
             let text = allowed.or(told).unwrap_or_else(|| self.words.failed_text.to_string());
-            return Some(Message { level: "error", text });
+            return Some(Message { level: "error", text: calm(&text) });
         }
         let told = snapshot.progress.as_ref()?.message.clone()?;
-        Some(Message { level: "info", text: told })
+        Some(Message { level: "info", text: calm(&told) })
     }
 
     fn children(&self, snapshot: &Snapshot) -> Result<Option<Children>, Error> {
@@ -248,6 +248,12 @@ impl Looker<'_> {
     }
 }
 
+/// A text that steers nothing: of what is no letter only line breaks and tabs stay.
+fn calm(text: &str) -> String {
+    let is_odd = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
+    text.chars().map(|letter| if is_odd(letter) { ' ' } else { letter }).collect()
+}
+
 /// A bar that does not lie: it is full only once the task has succeeded.
 fn bar(progress: &Progress, state: State, now: Timestamp) -> Bar {
     let percent = progress.percent();
@@ -259,10 +265,10 @@ fn bar(progress: &Progress, state: State, now: Timestamp) -> Bar {
     Bar {
         done: progress.done,
         total: progress.total,
-        unit: progress.unit.clone(),
+        unit: progress.unit.as_deref().map(calm),
         percent,
         eta_ms: eta.map(|eta| u64::try_from(eta.as_millis()).unwrap_or(u64::MAX)),
-        stage: progress.stage.clone().filter(|_| state == State::Running),
+        stage: progress.stage.as_deref().map(calm).filter(|_| state == State::Running),
     }
 }
 
@@ -276,7 +282,7 @@ fn fail(snapshot: &Snapshot) -> Fail {
 fn left(page: &str, artifact: &Artifact) -> Left {
     Left {
         number: artifact.number,
-        name: artifact.name.clone(),
+        name: calm(&artifact.name),
         kind: artifact.kind.as_str(),
         media_type: artifact.media_type.clone(),
         size: artifact.size,

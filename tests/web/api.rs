@@ -299,7 +299,7 @@ fn no_secret_reaches_an_answer() {
         "deep": [{ "db": { "DSN": CANARY, "X-Api-Key": [CANARY, { "a": CANARY }] } }],
         "pairs": [["authorization", CANARY], { "name": "cookie", "value": CANARY }],
         "text": format!("token={CANARY} and {CANARY}"),
-        "url": format!("https:{}ada:{CANARY}@example.com/x", "//"),
+        "url": format!("https://{}:{CANARY}@example.com/x", "ada"),
         "plain": CANARY,
         "nested": format!("{{\"secret\":\"{CANARY}\"}}"),
         CANARY: 7,

@@ -48,6 +48,16 @@ pub(crate) fn leak(
     Ok(letter)
 }
 
+/// Leaves what it is told to, under the name that it is told.
+#[task(called = "{name}", attempts = 1)]
+pub(crate) fn stash(ctx: &Context, name: &str, artifact: &str, text: &str) -> Result<()> {
+    let _ = name;
+    ctx.progress().message(text);
+    ctx.log(text);
+    ctx.artifact(artifact).media_type("text/html").copy(text.as_bytes())?;
+    Ok(())
+}
+
 /// What a test says to a task that lingers.
 pub(crate) struct Words {
     pub(crate) said: Mutex<Receiver<&'static str>>,
@@ -77,5 +87,11 @@ pub(crate) fn linger(ctx: &Context) -> Result<()> {
 pub(crate) fn count_till() {}
 
 pub(crate) fn registered(builder: Builder) -> Builder {
-    builder.register(export).register(refuse).register(leak).register(linger).register(count_till)
+    builder
+        .register(export)
+        .register(refuse)
+        .register(leak)
+        .register(stash)
+        .register(linger)
+        .register(count_till)
 }

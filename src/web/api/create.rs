@@ -146,9 +146,10 @@ fn store(
     let hub = &client.hub;
     let kind = hub.catalog.get(kind)?;
     // Where the task's type is known, its arguments are those that a program would have written.
+    json::only_object(arguments)?;
     let arguments = match kind.reads.rewrite {
         Some(rewrite) => rewrite(arguments, hub.limits)?,
-        None => json::check_object(arguments.as_bytes(), hub.limits)?.to_owned(),
+        None => arguments.to_owned(),
     };
     let calling = hub.calling()?;
     let task = hub.prepare_encoded(kind, with, arguments, &calling)?;
