@@ -103,8 +103,6 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 /// Streams of events at once, unless said otherwise.
 const STREAMS_DEFAULT: usize = 256;
-/// … and for one viewer.
-const STREAMS_EACH: usize = 16;
 
 /// The pages of one client, as a service; clones share it. It keeps the client open.
 #[derive(Clone)]
@@ -447,7 +445,8 @@ impl WebBuilder {
         self
     }
 
-    /// So many streams of events at once, 256 unless said otherwise; whoever comes then is asked to poll.
+    /// So many streams of events and sockets at once, 256 unless said otherwise; whoever comes then is asked to poll, and
+    /// so is one viewer with four streams or 16 sockets.
     #[must_use]
     pub fn streams(mut self, count: usize) -> Self {
         self.streams = count;
@@ -514,7 +513,7 @@ impl WebBuilder {
             framing: self.framing,
             groups: self.groups,
             open_metrics: self.open_metrics,
-            streams: Places::new(self.streams, STREAMS_EACH),
+            streams: Places::new(self.streams),
         };
         Ok(Web { site: Arc::new(site) })
     }

@@ -12,9 +12,13 @@ use super::fault::Fault;
 use super::feed::{Feed, News, RETRY_MS};
 use super::site::{Site, Visit};
 
+/// Streams of one viewer. A browser has six connections to a server that speaks HTTP/1.1, for all its pages together: some
+/// must be left, or the next page would wait for ever. Whoever finds no place polls.
+const STREAMS_EACH: usize = 4;
+
 /// The stream that was asked for.
 pub(crate) async fn stream(site: &Arc<Site>, visit: &Visit) -> Result<Answer, Fault> {
-    let Some(feed) = Feed::open(site, visit).await? else {
+    let Some(feed) = Feed::open(site, visit, STREAMS_EACH).await? else {
         // A browser that is told so does not come back.
         let mut none = Response::new(Body::default());
         *none.status_mut() = StatusCode::NO_CONTENT;

@@ -82,11 +82,15 @@ enum Heard {
 
 impl Feed {
     /// What was asked for: `?ids=a,b`, `?mine`, or `?group=` with a name of the program's own. None where all of it
-    /// has ended.
-    pub(crate) async fn open(site: &Arc<Site>, visit: &Visit) -> Result<Option<Self>, Fault> {
+    /// has ended; refused where this viewer has `each` of them already.
+    pub(crate) async fn open(
+        site: &Arc<Site>,
+        visit: &Visit,
+        each: usize,
+    ) -> Result<Option<Self>, Fault> {
         let Some((wanted, gone)) = watched(site, visit).await? else { return Ok(None) };
         let now = Instant::now();
-        let place = site.streams.take(&visit.access.mark(), now).ok_or_else(Fault::busy)?;
+        let place = site.streams.take(&visit.access.mark(), each, now).ok_or_else(Fault::busy)?;
         let watchers = wanted.into_iter().map(|watch| site.client.watch(watch));
         let watchers = watchers.collect::<Result<_, _>>().map_err(Fault::from)?;
         let gone = gone.into_iter().map(News::Gone);

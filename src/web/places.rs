@@ -11,7 +11,6 @@ const SILENT_MAX: Duration = Duration::from_secs(60);
 
 pub(crate) struct Places {
     all: usize,
-    each: usize,
     taken: Arc<Mutex<Taken>>,
 }
 
@@ -29,19 +28,19 @@ pub(crate) struct Place {
 }
 
 impl Places {
-    /// So many places in all, and for each viewer.
-    pub(crate) fn new(all: usize, each: usize) -> Self {
-        Self { all, each, taken: Arc::default() }
+    /// So many places in all.
+    pub(crate) fn new(all: usize) -> Self {
+        Self { all, taken: Arc::default() }
     }
 
-    /// A place for this viewer; none where all are taken.
-    pub(crate) fn take(&self, viewer: &str, now: Instant) -> Option<Place> {
+    /// A place for this viewer; none where all are taken, or `each` by the same viewer.
+    pub(crate) fn take(&self, viewer: &str, each: usize, now: Instant) -> Option<Place> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let mine = |taken: &Taken| taken.places.values().filter(|(of, _)| of == viewer).count();
-        if taken.places.len() >= self.all || mine(&taken) >= self.each {
+        if taken.places.len() >= self.all || mine(&taken) >= each {
             taken.places.retain(|_, (_, read)| now.saturating_duration_since(*read) < SILENT_MAX);
         }
-        if taken.places.len() >= self.all || mine(&taken) >= self.each {
+        if taken.places.len() >= self.all || mine(&taken) >= each {
             return None;
         }
         taken.numbers += 1;
@@ -75,16 +74,16 @@ mod tests {
 
     #[test]
     fn a_place_that_nobody_reads_is_given_to_the_next() {
-        let (places, now) = (Places::new(3, 2), Instant::now());
-        let first = places.take("ada", now).expect("a place");
-        let second = places.take("ada", now).expect("a place");
-        assert!(places.take("ada", now).is_none(), "two for each");
-        let third = places.take("bob", now).expect("a place");
-        assert!(places.take("cyd", now).is_none(), "three in all");
+        let (places, now) = (Places::new(3), Instant::now());
+        let first = places.take("ada", 2, now).expect("a place");
+        let second = places.take("ada", 2, now).expect("a place");
+        assert!(places.take("ada", 2, now).is_none(), "two for each");
+        let third = places.take("bob", 2, now).expect("a place");
+        assert!(places.take("cyd", 2, now).is_none(), "three in all");
 
         let later = now + SILENT_MAX;
         assert!(first.is_kept(later));
-        let fourth = places.take("cyd", later).expect("the place of the second or third");
+        let fourth = places.take("cyd", 2, later).expect("the place of the second or third");
         assert!(first.is_kept(later) && fourth.is_kept(later));
         assert!(!second.is_kept(later) && !third.is_kept(later));
         drop((first, fourth));

@@ -20,6 +20,9 @@ use super::site::{Site, Visit};
 /// What a browser may send at once: enough for a ping.
 const MESSAGE_BYTES_MAX: usize = 1_024;
 
+/// Sockets of one viewer; browsers count them apart from other connections.
+const SOCKETS_EACH: usize = 16;
+
 /// Opens the socket, for those whom the gate lets in, from pages of the program.
 pub(crate) async fn upgrade(site: Arc<Site>, request: Request) -> Response {
     let (mut parts, _) = request.into_parts();
@@ -55,7 +58,7 @@ async fn opened(site: &Arc<Site>, mut visit: Visit) -> Result<Option<Feed>, Faul
         return Err(Fault::denied(visit.access.sign_in()));
     }
     site.guard.check_socket(&visit.parts)?;
-    Feed::open(site, &visit).await
+    Feed::open(site, &visit, SOCKETS_EACH).await
 }
 
 async fn speak(mut socket: WebSocket, feed: Option<Feed>) {

@@ -353,7 +353,16 @@ impl Browser {
 
     /// Opens another tab, which is looked at from then on.
     pub(crate) async fn new_tab(&self) {
-        let tab = self.client.new_window(true).await.unwrap();
+        self.open(true).await;
+    }
+
+    /// Opens a window of its own, which stays in sight.
+    pub(crate) async fn new_window(&self) {
+        self.open(false).await;
+    }
+
+    async fn open(&self, tab: bool) {
+        let tab = self.client.new_window(tab).await.unwrap();
         self.client.switch_to_window(tab.handle).await.unwrap();
     }
 

@@ -26,7 +26,8 @@ fn scheduled(shop: &Shop) -> TaskId {
 fn a_page_finds_back_to_a_server_that_was_killed_and_started_again() {
     tell(false, async |desk| {
         let ada = desk.visitor(SCRIPT, "ada").await;
-        ada.export(40, "well").await;
+        // Longer than the page pauses between two tries to reach the server.
+        ada.export(120, "well").await;
         ada.see("//dialog//progress[@value > 10]").await;
         let page = ada.task().await;
         ada.new_tab().await;

@@ -155,6 +155,18 @@ fn streams_are_bounded_and_who_comes_then_is_asked_to_poll() {
     drop(second);
 }
 
+/// A browser has six connections to a server of HTTP/1.1, for all its pages.
+#[test]
+fn the_streams_of_one_viewer_leave_connections_for_pages() {
+    let shop = Shop::holding();
+    let open = |user: &str| Listener::open(&shop, user, "/tasks/events?mine");
+    let kept: Vec<Listener> = (0..4).map(|_| open("ada").unwrap()).collect();
+    assert_eq!(open("ada").err(), Some(503));
+    assert!(open("bob").is_ok());
+    drop(kept);
+    assert!(open("ada").is_ok());
+}
+
 #[test]
 fn a_stream_says_goodbye_when_the_program_ends() {
     let shop = Shop::holding();
