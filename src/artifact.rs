@@ -104,18 +104,20 @@ pub(crate) struct NewArtifact {
     pub(crate) quota: ArtifactQuota,
 }
 
-/// How much artifacts may take.
+/// How much artifacts may take, and where those that come in parts are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ArtifactQuota {
     /// Bytes of one.
     pub(crate) each: u64,
     /// Bytes of all that one file keeps.
     pub(crate) all: u64,
+    /// In a folder beside the queue file, and not in it.
+    pub(crate) beside: bool,
 }
 
 impl Default for ArtifactQuota {
     fn default() -> Self {
-        Self { each: 256 << 20, all: 1 << 30 }
+        Self { each: 256 << 20, all: 1 << 30, beside: false }
     }
 }
 

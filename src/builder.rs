@@ -5,6 +5,7 @@
 //! environment (`LITEWORK_MODE`, `LITEWORK_WORKERS`, `LITEWORK_DB`, or the like of a client's own name): the
 //! operator wins.
 
+mod hiding;
 mod keeping;
 mod listen;
 mod resolve;
@@ -41,6 +42,7 @@ use crate::options::Durability;
 use crate::outcome::Result as TaskResult;
 use crate::pruner::{self, Pruner};
 use crate::quota::Quotas;
+use crate::redact::Redaction;
 use crate::registry::{Definition, Layer, Next, Registry};
 use crate::schedule::Schedule;
 use crate::scribe::Scribe;
@@ -97,6 +99,7 @@ pub struct Builder {
     queue_limits: HashMap<String, Limits>,
     listeners: Vec<Listener>,
     notice: Option<Notice>,
+    redaction: Redaction,
     /// None: it says nothing of schedules.
     schedules: Option<Vec<Schedule>>,
     trace: Option<TraceContext>,
@@ -141,6 +144,7 @@ impl Builder {
             queue_limits: HashMap::new(),
             listeners: Vec::new(),
             notice: None,
+            redaction: Redaction::default(),
             schedules: None,
             trace: None,
             clock: Arc::new(SystemClock),
@@ -549,7 +553,7 @@ impl Builder {
         let listeners = std::mem::take(&mut self.listeners);
         let (trace, schedules) = (self.trace.take(), self.schedules.take());
         let hub = Arc::new_cyclic(|hub| Hub {
-            hooks: listen::hooks(hub, listeners),
+            hooks: listen::hooks(hub, listeners, Arc::clone(engine.meter())),
             trace,
             backend,
             desk: Desk::new(&engine, Arc::clone(&clock), Arc::clone(&scribe)),
@@ -593,6 +597,7 @@ impl Builder {
             self.states.insert(TypeId::of::<tokio::runtime::Handle>(), Arc::new(runtime));
         }
         self.give_notice(catalog)?;
+        catalog.redaction = std::mem::take(&mut self.redaction);
         let definitions = std::mem::take(&mut self.definitions);
         let layers = std::mem::take(&mut self.layers);
         let states = std::mem::take(&mut self.states);

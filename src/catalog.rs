@@ -14,6 +14,7 @@ use crate::follow::{FOLLOWS_MAX, Follow};
 use crate::json::{JsonError, JsonLimits};
 use crate::near::nearest;
 use crate::options::{Options, Plan, check_name};
+use crate::redact::Redaction;
 use crate::retry::Retry;
 use crate::route::Routes;
 use crate::ties::{Extra, TiesOption};
@@ -73,6 +74,8 @@ pub(crate) struct Catalog {
     queue_for: Routes<String>,
     /// Kinds whose failures are told by notices, and how long it is at least from one to the next.
     pub(crate) notices: Routes<Duration>,
+    /// What is hidden from people, of whichever kind.
+    pub(crate) redaction: Redaction,
     capabilities: Capabilities,
     /// Its client's name in a set; none for a client that was opened by itself.
     member: Option<Arc<str>>,
@@ -93,6 +96,7 @@ impl Catalog {
             queues,
             queue_for,
             notices: Routes::default(),
+            redaction: Redaction::default(),
             capabilities,
             member,
         })
@@ -239,6 +243,15 @@ impl Catalog {
         check_allowed(|| "queue name".to_owned(), queue, &self.queues)
     }
 
+    /// What is hidden from people of tasks of this kind, which may be unknown.
+    pub(crate) fn redaction_of(&self, kind: &str) -> Redaction {
+        let redaction = self.redaction.clone();
+        match self.by_name.get(kind) {
+            Some(kind) => redaction.and(kind.options.redaction()),
+            None => redaction,
+        }
+    }
+
     pub(crate) fn capabilities(&self) -> Capabilities {
         self.capabilities
     }
@@ -349,6 +362,7 @@ impl Default for Catalog {
             queues: Vec::new(),
             queue_for: Routes::default(),
             notices: Routes::default(),
+            redaction: Redaction::default(),
             capabilities: Capabilities::MEMORY,
             member: None,
         }

@@ -153,6 +153,8 @@ settings! {
         pub max_artifact_bytes: Option<u64> as plain,
         /// Bytes of all artifacts together, 1 to 1 TiB.
         pub max_artifacts_bytes: Option<u64> as plain,
+        /// Whether files are kept in a folder beside the queue file.
+        pub artifacts_beside: Option<bool> as plain,
         /// The file belongs to the application. Only for a queue file.
         pub application_file: Option<bool> as plain,
         /// Switches an application's file to WAL if it is not. Only for a queue file.

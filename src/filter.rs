@@ -1,5 +1,8 @@
 //! Watch: which tasks are meant, when one speaks of many.
 
+pub(crate) mod pairs;
+
+pub use self::pairs::FILTER_ERROR_MAX;
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::record::TaskRecord;

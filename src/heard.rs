@@ -48,6 +48,38 @@ impl Client {
         log(&*self.hub.backend, id.as_task_id()?)
     }
 
+    /// JSON of a task of this kind, its arguments say, as people may read it: with `"[redacted]"` in the place of what
+    /// [`Builder::redact`](crate::Builder::redact) and [`Options::redact`](crate::Options::redact) hide, and each text
+    /// cut at 2,000 characters. What is no JSON comes as a text.
+    ///
+    /// ```
+    /// # use litework::{Client, Mode, task};
+    /// #[task]
+    /// fn login(user: &str, password: &str) {}
+    ///
+    /// let tasks = Client::in_memory().mode(Mode::Hold).register(login).open()?;
+    /// let id = tasks.enqueue(login::with("ada", "hunter2"))?.id();
+    /// let task = tasks.get(id)?;
+    /// let shown = tasks.redacted_json(&task.kind, &task.arguments);
+    /// assert_eq!(shown, r#"{"user":"ada","password":"[redacted]"}"#);
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    pub fn redacted_json(&self, kind: &str, json: &str) -> String {
+        self.hub.catalog.redaction_of(kind).json(json)
+    }
+
+    /// The same for a text, such as that of an error.
+    ///
+    /// ```
+    /// # let tasks = litework::Client::in_memory().open()?;
+    /// let shown = tasks.redacted_text("login", "refused: password=hunter2");
+    /// assert_eq!(shown, "refused: password=[redacted]");
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    pub fn redacted_text(&self, kind: &str, text: &str) -> String {
+        self.hub.catalog.redaction_of(kind).text(text)
+    }
+
     /// A task with all that people are shown of it, as it is now.
     ///
     /// # Errors

@@ -121,6 +121,7 @@ mod outcome;
 mod panics;
 mod settle;
 mod error;
+mod redact;
 mod range;
 mod written;
 #[cfg(feature = "cron")]
@@ -152,9 +153,12 @@ mod retention;
 mod steady;
 mod progress;
 mod artifact;
+mod counters;
 mod record;
 mod snapshot;
 mod filter;
+mod audit;
+mod overview;
 mod presence;
 mod why;
 mod inbox;
@@ -162,6 +166,7 @@ mod watch;
 mod telling;
 mod shelf;
 mod calendar;
+mod meter;
 mod backend;
 mod scribe;
 mod watching;
@@ -175,11 +180,15 @@ mod handle;
 mod client;
 mod heard;
 mod artifacts;
+mod counted;
+mod overviews;
 mod outbox;
 mod batch;
 mod operate;
 mod bulk;
 mod schedules;
+mod auditing;
+mod metrics;
 mod intake;
 mod ticker;
 mod context;
@@ -199,6 +208,7 @@ pub mod web;
 
 pub use artifact::{ARTIFACT_TEXT_BYTES_MAX, ARTIFACTS_MAX, Artifact, ArtifactKind};
 pub use artifacts::ArtifactReader;
+pub use audit::{ACTOR_BYTES_MAX, AuditPage, AuditRecord};
 pub use backend::{Cancelled, STEPS_MAX};
 pub use builder::Builder;
 pub use bulk::{Bulk, Bulked, Erased};
@@ -208,11 +218,12 @@ pub use client::{AsTaskId, BATCH_MAX, Client};
 pub use clients::{Clients, ClientsBuilder};
 pub use config::{ClientsConfig, Config, Preset, QueueFor, QueueRate, Route};
 pub use context::{ArtifactWriter, Context, Leaving, Reporter, StopReason};
+pub use counters::{Bucket, Counts, HISTOGRAM_BOUNDS, Histogram, LaneCounts, SERIES_MAX, Series};
 #[cfg(feature = "cron")]
 pub use cron::Cron;
 pub use error::Error;
 pub use event::{Event, EventKind, EventRecord};
-pub use filter::{FILTER_IDS_MAX, Filter};
+pub use filter::{FILTER_ERROR_MAX, FILTER_IDS_MAX, Filter};
 pub use flow::{Batch, FLOW_EDGES_MAX, FLOW_MAX, Flow, Sum};
 pub use follow::FOLLOWS_MAX;
 pub use gate::{Exclusive, Limit, Limits, Rate};
@@ -225,6 +236,7 @@ pub use key::KEY_BYTES_MAX;
 #[cfg(feature = "macros")]
 pub use litework_macros::task;
 pub use mailer::{FailureNotice, Notice};
+pub use metrics::Health;
 pub use mode::Mode;
 pub use operate::Edit;
 pub use options::{
@@ -233,6 +245,10 @@ pub use options::{
 };
 pub use outbox::Outbox;
 pub use outcome::{Failure, REPORT_TEXT_BYTES_MAX, Report, Result};
+pub use overview::{
+    Browsed, COUNT_MAX, Capped, FAILURES_MAX, FailureGroup, Failures, Overview, Place,
+    QueueOverview,
+};
 pub use presence::{RunningTask, WorkerRecord};
 pub use progress::{LOG_LINES_MAX, LogLevel, LogLine, MESSAGE_MAX, Progress, STAGE_MAX, UNIT_MAX};
 pub use record::{AttemptRecord, BadRow, Cursor, Page, Prior, StepRecord, TaskRecord};
@@ -265,6 +281,12 @@ pub use zone::Zone;
 pub mod guide {
     #[doc = include_str!("schedule/guide.md")]
     pub mod schedules {}
+    #[cfg(feature = "web")]
+    #[doc = include_str!("web/guide/status_pages.md")]
+    pub mod status_pages {}
+    #[cfg(feature = "web")]
+    #[doc = include_str!("web/guide/access.md")]
+    pub mod access {}
 }
 
 /// What only a queue file can do: tasks that belong to a transaction.

@@ -21,6 +21,7 @@ use crate::follow::FollowOption;
 use crate::gate::{Exclusive, GateOption, Limit, Limits, Rate};
 use crate::key::Pattern;
 use crate::range::SPAN;
+use crate::redact::Redaction;
 use crate::retry::{Retry, millis_opt};
 use crate::ties::TiesOption;
 use crate::unique::Unique;
@@ -79,6 +80,8 @@ pub struct Options {
     client: Option<Cow<'static, str>>,
     #[serde(skip)]
     needs: Vec<Capability>,
+    #[serde(skip)]
+    redaction: Redaction,
     #[serde(skip_serializing_if = "Option::is_none")]
     queue: Option<Cow<'static, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -157,6 +160,22 @@ impl Options {
     #[must_use]
     pub fn needs(mut self, capability: Capability) -> Self {
         self.needs.push(capability);
+        self
+    }
+
+    /// Hides values from people who look at tasks of this kind: in arguments, results, errors and logs, wherever these
+    /// are shown, what goes by a name with this in it, in whichever notation (`iban` hides `customerIban`). Passwords, tokens,
+    /// keys and the like are hidden without it; see [`Builder::redact`](crate::Builder::redact).
+    #[must_use]
+    pub fn redact(mut self, name: impl AsRef<str>) -> Self {
+        self.redaction.hide(name.as_ref());
+        self
+    }
+
+    /// Shows what goes by exactly this name, in whichever notation, where it would be hidden: `token_count`, say.
+    #[must_use]
+    pub fn show(mut self, name: impl AsRef<str>) -> Self {
+        self.redaction.show(name.as_ref());
         self
     }
 
@@ -370,6 +389,7 @@ impl Options {
             description: base.description.clone(),
             aliases: base.aliases.clone(),
             client: self.client.clone().or_else(|| base.client.clone()),
+            redaction: base.redaction.clone(),
             needs: base.needs.clone(),
             queue: self.queue.clone().or_else(|| base.queue.clone()),
             priority: self.priority.or(base.priority),
@@ -482,6 +502,10 @@ impl Options {
 
     pub(crate) fn run_options(&self) -> &RunOptions {
         &self.run
+    }
+
+    pub(crate) fn redaction(&self) -> &Redaction {
+        &self.redaction
     }
 
     pub(crate) fn described(&self) -> Option<&str> {

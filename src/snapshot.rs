@@ -33,7 +33,8 @@ impl Snapshot {
         let task = &self.task;
         let mut hasher = DefaultHasher::new();
         (task.state.as_str(), task.reason.map(crate::state::Reason::as_str)).hash(&mut hasher);
-        (task.attempt, task.attempts_max, task.cancel_requested, task.stuck).hash(&mut hasher);
+        (task.attempt, task.attempts_max, task.cancel_requested, task.stuck, task.dismissed)
+            .hash(&mut hasher);
         (task.due_at, task.started_at, task.finished_at, task.priority).hash(&mut hasher);
         if let Some(progress) = &self.progress {
             let Progress { attempt, done, total, unit, stage, message, .. } = progress;

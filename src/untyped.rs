@@ -100,6 +100,13 @@ impl Steps for u32 {
     }
 }
 
+/// A bare number such as `12` is one; less than none is none.
+impl Steps for i32 {
+    fn count(&self) -> u64 {
+        u64::try_from(*self).unwrap_or(0)
+    }
+}
+
 impl Steps for usize {
     fn count(&self) -> u64 {
         u64::try_from(*self).unwrap_or(u64::MAX)

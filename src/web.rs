@@ -22,6 +22,7 @@
 //! # Ok::<(), litework::Error>(())
 //! ```
 //!
+//! [`status_pages`](crate::guide::status_pages) and [`access`](crate::guide::access) explain it as a whole.
 //! `examples/webapp` is a shop with all of it: forms, logins, status pages, downloads.
 //!
 //! | Path below the base | For |
@@ -32,6 +33,9 @@
 //! | `/t/{id}/a/{n}` | what it has left |
 //! | `/t/{id}/cancel`, `/retry`, `/dismiss` | `POST` |
 //! | `/events?ids=a,b`, `/events?mine` | changes as they happen, as server-sent events |
+//! | `/metrics` | numbers for Prometheus |
+//! | `/health/live`, `/health/ready` | whether it works: 200 or 503 |
+//! | `/api/tasks`, `/api/tasks/{id}`, … | the same for programs; `/api/openapi.json` describes it |
 //! | `/assets/…` | style sheet and module |
 
 mod access;
@@ -42,13 +46,18 @@ mod body;
 mod office;
 mod fault;
 mod guard;
+mod endpoint;
 mod route;
 mod assets;
 mod page;
 mod places;
 mod site;
 mod answer;
+mod machine;
 mod person;
+mod detail;
+mod cursor;
+mod api;
 mod feed;
 mod events;
 mod respond;
@@ -122,6 +131,8 @@ impl Web {
             framing: None,
             groups: None,
             streams: STREAMS_DEFAULT,
+            open_metrics: false,
+            enqueueable: Vec::new(),
         }
     }
 
@@ -220,21 +231,29 @@ impl Web {
         site.guard.check_host(&parts)?;
         let route = route.ok_or_else(Fault::not_found)?;
         let allowed = route.allows();
+        if allowed.is_empty() {
+            return Err(Fault::not_found());
+        }
         if parts.method == Method::OPTIONS {
             return Ok(options(allowed));
         }
         if !allowed.contains(&parts.method) {
             return Err(Fault::wrong_method(allowed));
         }
-        if let Route::Asset(path) = route {
-            return asset(path);
+        match route {
+            Route::Asset(path) => return asset(path),
+            Route::Live => return machine::live(site),
+            Route::Ready => return machine::ready(site).await,
+            Route::Metrics if site.open_metrics => return machine::metrics(site).await,
+            _ => {}
         }
         visit.access = site.gate.access(&parts);
         if visit.access.is_denied() {
             return Err(Fault::denied(visit.access.sign_in()));
         }
         if !matches!(parts.method, Method::GET | Method::HEAD) {
-            visit.body = read(body).await?;
+            check_encoding(&parts)?;
+            visit.body = read(body, BODY_TIME_MAX).await?;
             let token = visit.field("_token");
             site.guard.check_origin(&parts, &visit.access, token.as_deref())?;
         }
@@ -245,6 +264,8 @@ impl Web {
             Route::Act(id, action) => person::act(site, visit, id, *action).await,
             Route::Artifact(id, number) => person::artifact(site, visit, id, number).await,
             Route::Events => events::stream(site, visit).await,
+            Route::Metrics if visit.access.is_operator() => machine::metrics(site).await,
+            Route::Api(path) => api::answer(site, visit, path).await,
             _ => Err(Fault::not_found()),
         }
     }
@@ -266,14 +287,24 @@ fn asset(path: &str) -> Result<Answer, Fault> {
     Ok(answer)
 }
 
-/// The body of a request, unless it is too long or too slow.
-async fn read<B>(body: B) -> Result<Bytes, Fault>
+/// A body is read as it is sent: one that grows when it is read could grow beyond all bounds.
+fn check_encoding(request: &Parts) -> Result<(), Fault> {
+    let mut encodings = request.headers.get_all(header::CONTENT_ENCODING).iter();
+    if encodings.all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Ok(());
+    }
+    let detail = "The body is to be sent as it is, without Content-Encoding.";
+    Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "wrong_encoding", detail))
+}
+
+/// The body of a request, unless it is too long, or has not come within this time.
+async fn read<B>(body: B, time: Duration) -> Result<Bytes, Fault>
 where
     B: http_body::Body + Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let collected = Limited::new(body, BODY_BYTES_MAX).collect();
-    let (mut collected, mut delay) = (std::pin::pin!(collected), Delay::new(BODY_TIME_MAX));
+    let (mut collected, mut delay) = (std::pin::pin!(collected), Delay::new(time));
     let read = std::future::poll_fn(|context| {
         if let Poll::Ready(read) = collected.as_mut().poll(context) {
             return Poll::Ready(Some(read));
@@ -288,7 +319,7 @@ where
         }
         Some(Err(_)) => Err(Fault::bad_request("broken_body", "The body broke off.")),
         None => {
-            let detail = "The body did not come within 10 s.";
+            let detail = format!("The body did not come within {} s.", time.as_secs());
             Err(Fault::new(StatusCode::REQUEST_TIMEOUT, "slow_body", detail))
         }
     }
@@ -327,6 +358,8 @@ pub struct WebBuilder {
     framing: Option<Framing>,
     groups: Option<GroupsFor>,
     streams: usize,
+    open_metrics: bool,
+    enqueueable: Vec<String>,
 }
 
 impl fmt::Debug for WebBuilder {
@@ -420,13 +453,46 @@ impl WebBuilder {
         self
     }
 
+    /// Whether `/metrics` is told to everybody; else only to those who may see all tasks. It names queues and kinds, and
+    /// nothing of tasks.
+    #[must_use]
+    pub fn open_metrics(mut self, open: bool) -> Self {
+        self.open_metrics = open;
+        self
+    }
+
+    /// Lets tasks of these kinds be enqueued by `POST /api/tasks`, by whoever may [`Action::Enqueue`]. None, unless
+    /// said otherwise.
+    ///
+    /// ```
+    /// # use litework::{Client, task, web::{Access, Action, Web}};
+    /// # #[task]
+    /// # fn export(customer: &str) {}
+    /// # let tasks = Client::in_memory().register(export).open()?;
+    /// let web = Web::builder(&tasks, |_: &http::request::Parts| {
+    ///     Access::owner("ada").with(&[Action::Enqueue])
+    /// })
+    /// .enqueueable(["export"])
+    /// .build()?;
+    /// # let _ = web;
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    #[must_use]
+    pub fn enqueueable<S: Into<String>>(mut self, kinds: impl IntoIterator<Item = S>) -> Self {
+        self.enqueueable = kinds.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// The service.
     ///
     /// # Errors
-    /// `bad_base` for a path that is none.
+    /// `bad_base` for a path that is none; `unknown_kind` for one that is to be enqueued and is not registered.
     pub fn build(self) -> Result<Web, Error> {
         let base = checked_base(&self.base)?;
         let public = self.public.as_deref().map_or_else(|| Ok(base.clone()), checked_base)?;
+        for kind in &self.enqueueable {
+            self.client.hub.catalog.get(kind)?;
+        }
         let mut seed = [0; 16];
         getrandom::fill(&mut seed).map_err(|error| Error::Storage {
             reason: format!("the system gives no random bytes: {error}"),
@@ -434,6 +500,8 @@ impl WebBuilder {
         })?;
         let plain: Arc<Words> = Arc::default();
         let site = Site {
+            document: api::document(&public, &self.enqueueable),
+            enqueueable: self.enqueueable,
             client: self.client,
             gate: self.gate,
             base,
@@ -444,6 +512,7 @@ impl WebBuilder {
             extra_css: self.extra_css,
             framing: self.framing,
             groups: self.groups,
+            open_metrics: self.open_metrics,
             streams: Places::new(self.streams),
         };
         Ok(Web { site: Arc::new(site) })

@@ -118,16 +118,3 @@ fn an_async_body_is_called_plainly_too() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     assert_eq!(runtime.block_on(length("abc", &[])).expect("it cannot fail"), 3);
 }
-
-#[test]
-fn what_is_accepted_and_what_is_refused() {
-    let cases = trybuild::TestCases::new();
-    cases.pass("tests/macro_ui/pass_*.rs");
-    cases.compile_fail("tests/macro_ui/fail_*.rs");
-    if cfg!(feature = "tokio") {
-        cases.pass("tests/macro_ui/async_pass.rs");
-        cases.compile_fail("tests/macro_ui/async_fail.rs");
-    } else {
-        cases.compile_fail("tests/macro_ui/async_without_tokio.rs");
-    }
-}

@@ -3,10 +3,14 @@
 
 #[path = "web/access.rs"]
 mod access;
+#[path = "web/api.rs"]
+mod api;
 #[path = "web/desk.rs"]
 mod desk;
 #[path = "web/feed.rs"]
 mod feed;
+#[path = "web/machine.rs"]
+mod machine;
 #[path = "web/mount.rs"]
 mod mount;
 #[path = "web/pages.rs"]
@@ -15,3 +19,6 @@ mod pages;
 mod respond;
 #[path = "web/tasks.rs"]
 mod tasks;
+#[cfg(feature = "axum")]
+#[path = "web/wild.rs"]
+mod wild;

@@ -59,6 +59,33 @@ impl Builder {
         self
     }
 
+    /// Keeps artifacts that are files in a folder beside the queue file, `tasks.db-artifacts` for `tasks.db`, so that the queue
+    /// file stays small; a backup has to take both. Each is flushed and complete before it is seen, and is removed with its task.
+    /// They count for the same limits. Default: false, all in the one file. What is there stays where it is when this changes;
+    /// a client in memory has no folder.
+    ///
+    /// ```
+    /// # use litework::{Client, Context, Result, task};
+    /// #[task]
+    /// fn export(ctx: &Context) -> Result<()> {
+    ///     ctx.artifact("orders.csv").media_type("text/csv").copy("a;b\n1;2\n".as_bytes())?;
+    ///     Ok(())
+    /// }
+    ///
+    /// # fn main() -> Result<()> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("tasks.db");
+    /// let tasks = Client::builder(&path).artifacts_beside(true).register(export).open()?;
+    /// tasks.enqueue(export::with())?;
+    /// assert_eq!(std::fs::read_dir(dir.path().join("tasks.db-artifacts"))?.count(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn artifacts_beside(mut self, beside: bool) -> Self {
+        self.artifacts.beside = beside;
+        self
+    }
+
     /// Gives the space of what was removed back to the disk, after each pass and in slices of about
     /// 2 ms. Default: the file keeps its size, and new tasks use the space again, which is quicker.
     ///

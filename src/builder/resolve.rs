@@ -88,9 +88,10 @@ impl Builder {
         self.quotas.queues.extend(config.max_waiting);
         self.quotas.each_queue = config.max_waiting_each.or(self.quotas.each_queue);
         self.quotas.file_bytes = config.max_file_bytes.or(self.quotas.file_bytes);
-        let ArtifactQuota { each, all } = &mut self.artifacts;
+        let ArtifactQuota { each, all, beside } = &mut self.artifacts;
         *each = config.max_artifact_bytes.unwrap_or(*each);
         *all = config.max_artifacts_bytes.unwrap_or(*all);
+        *beside = config.artifacts_beside.unwrap_or(*beside);
         #[cfg(feature = "sqlite")]
         {
             let settings = &mut self.settings;
@@ -170,7 +171,7 @@ impl Builder {
     }
 
     fn check_quotas(&self) -> Result<(), Error> {
-        let ArtifactQuota { each, all } = &self.artifacts;
+        let ArtifactQuota { each, all, .. } = &self.artifacts;
         BYTES.check("out_of_range", || "max_artifact_bytes".to_owned(), each)?;
         BYTES.check("out_of_range", || "max_artifacts_bytes".to_owned(), all)?;
         let quotas = &self.quotas;

@@ -3,6 +3,7 @@
 use super::Options;
 use crate::error::Error;
 use crate::gate::GateOption;
+use crate::redact::Redaction;
 
 impl Options {
     /// These options with the overrides for the running process that were stored with a task.
@@ -21,6 +22,7 @@ impl Options {
             ("alias", !self.aliases.is_empty()),
             ("client", self.client.is_some()),
             ("needs", !self.needs.is_empty()),
+            ("redact", self.redaction != Redaction::default()),
             ("on_commit", self.on_commit.is_some()),
             ("unique", self.unique.is_some()),
             (gate.unwrap_or_default(), gate.is_some()),

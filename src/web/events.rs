@@ -40,14 +40,12 @@ async fn piece(mut feed: Feed) -> Option<Result<(Bytes, Feed), Broken>> {
 }
 
 fn text_of(news: &News) -> String {
+    let (name, data) = news.told();
     let retry = match news {
         News::Hello(_) => format!("retry: {RETRY_MS}\n"),
         _ => String::new(),
     };
-    news.told().map_or_else(
-        || ": still here\n\n".to_owned(),
-        |(name, data)| format!("{retry}{}", event(name, &data)),
-    )
+    format!("{retry}{}", event(name, &data))
 }
 
 /// One event; JSON of ours has no line break in it.

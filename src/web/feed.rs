@@ -17,6 +17,7 @@ use super::fault::Fault;
 use super::places::Place;
 use super::shape::View;
 use super::site::{Site, Visit};
+use crate::error::Error;
 use crate::id::TaskId;
 use crate::snapshot::Snapshot;
 use crate::watching::{Watch, Watcher};
@@ -39,8 +40,8 @@ pub(crate) enum News {
     Task(Box<View>),
     /// There is no such task, or it is not theirs.
     Gone(String),
-    /// Nothing new, so that the line stays open.
-    Beat,
+    /// Nothing new, so that the line stays open, and whoever listens knows that it is: the first once more.
+    Beat(Value),
     /// All that was watched has ended; the last.
     End,
     /// Come back later; the last.
@@ -48,16 +49,15 @@ pub(crate) enum News {
 }
 
 impl News {
-    /// Its name and what it says; a beat says nothing.
-    pub(crate) fn told(&self) -> Option<(&'static str, Value)> {
-        Some(match self {
-            Self::Hello(hello) => ("hello", hello.clone()),
+    /// Its name and what it says.
+    pub(crate) fn told(&self) -> (&'static str, Value) {
+        match self {
+            Self::Hello(hello) | Self::Beat(hello) => ("hello", hello.clone()),
             Self::Task(view) => ("task", serde_json::to_value(view).unwrap_or_default()),
             Self::Gone(id) => ("gone", json!({ "id": id })),
-            Self::Beat => return None,
             Self::End => ("end", json!({})),
             Self::Bye(reason) => ("bye", json!({ "reason": reason, "retry_ms": RETRY_MS })),
-        })
+        }
     }
 }
 
@@ -65,7 +65,7 @@ impl News {
 pub(crate) struct Feed {
     site: Arc<Site>,
     visit: Visit,
-    watcher: Watcher,
+    watchers: Vec<Watcher>,
     place: Place,
     until: Instant,
     /// What is told before anything that is watched.
@@ -88,20 +88,19 @@ impl Feed {
         visit: &Visit,
         each: usize,
     ) -> Result<Option<Self>, Fault> {
-        let Some((watch, gone)) = watched(site, visit).await? else { return Ok(None) };
+        let Some((wanted, gone)) = watched(site, visit).await? else { return Ok(None) };
         let now = Instant::now();
         let place = site.streams.take(&visit.access.mark(), each, now).ok_or_else(Fault::busy)?;
-        let watcher = site.client.watch(watch).map_err(Fault::from)?;
-        let heartbeat_ms = u64::try_from(HEARTBEAT.as_millis()).unwrap_or(u64::MAX);
-        let hello = json!({ "v": 1, "now": site.client.now(), "heartbeat_ms": heartbeat_ms });
+        let watchers = wanted.into_iter().map(|watch| site.client.watch(watch));
+        let watchers = watchers.collect::<Result<_, _>>().map_err(Fault::from)?;
         let gone = gone.into_iter().map(News::Gone);
         Ok(Some(Self {
             site: Arc::clone(site),
             visit: visit.clone(),
-            watcher,
+            watchers,
             place,
             until: now + LIFE_MAX,
-            first: std::iter::once(News::Hello(hello)).chain(gone).collect(),
+            first: std::iter::once(News::Hello(hello(site))).chain(gone).collect(),
             is_over: false,
         }))
     }
@@ -121,7 +120,7 @@ impl Feed {
                 let view = self.site.with(move |site| site.view(&me, &snapshot));
                 News::Task(Box::new(view.await?))
             }
-            Heard::Silence if left > HEARTBEAT => News::Beat,
+            Heard::Silence if left > HEARTBEAT => News::Beat(hello(&self.site)),
             Heard::Silence => self.last(News::Bye("again")),
             Heard::NoMore if self.site.client.is_over() => self.last(News::Bye("shutdown")),
             Heard::NoMore => self.last(News::End),
@@ -135,49 +134,74 @@ impl Feed {
 
     async fn heard(&self, span: Duration) -> Heard {
         let mut delay = Delay::new(span);
-        poll_fn(|context| match self.watcher.poll_recv(context) {
-            Poll::Ready(Some(snapshot)) => Poll::Ready(Heard::Task(Box::new(snapshot))),
-            Poll::Ready(None) => Poll::Ready(Heard::NoMore),
-            Poll::Pending => Pin::new(&mut delay).poll(context).map(|()| Heard::Silence),
+        poll_fn(|context| {
+            let mut is_over = true;
+            for watcher in &self.watchers {
+                match watcher.poll_recv(context) {
+                    Poll::Ready(Some(snapshot)) => {
+                        return Poll::Ready(Heard::Task(Box::new(snapshot)));
+                    }
+                    Poll::Ready(None) => {}
+                    Poll::Pending => is_over = false,
+                }
+            }
+            if is_over {
+                return Poll::Ready(Heard::NoMore);
+            }
+            Pin::new(&mut delay).poll(context).map(|()| Heard::Silence)
         })
         .await
     }
 }
 
+fn hello(site: &Site) -> Value {
+    let heartbeat_ms = u64::try_from(HEARTBEAT.as_millis()).unwrap_or(u64::MAX);
+    json!({ "v": 1, "now": site.client.now(), "heartbeat_ms": heartbeat_ms })
+}
+
 /// What is watched, and those ids that name nothing to this viewer; none where all has ended.
-async fn watched(site: &Arc<Site>, visit: &Visit) -> Result<Option<(Watch, Vec<String>)>, Fault> {
-    let queries = visit.queries();
-    if queries.iter().any(|(name, _)| name == "mine") {
-        let owner = visit.access.own().ok_or_else(Fault::not_found)?;
-        return Ok(Some((Watch::owner(owner), Vec::new())));
+async fn watched(
+    site: &Arc<Site>,
+    visit: &Visit,
+) -> Result<Option<(Vec<Watch>, Vec<String>)>, Fault> {
+    let mut watches = Vec::new();
+    if visit.queries().iter().any(|(name, _)| name == "mine") {
+        watches.push(Watch::owner(visit.access.own().ok_or_else(Fault::not_found)?));
     }
     if let Some(name) = visit.query("group") {
         let groups = site.groups.as_ref().ok_or_else(Fault::not_found)?;
-        let watch = groups(&name, &visit.access).ok_or_else(Fault::not_found)?;
-        return Ok(Some((watch, Vec::new())));
+        watches.push(groups(&name, &visit.access).ok_or_else(Fault::not_found)?);
     }
     let ids = visit.query("ids").unwrap_or_default();
     let ids: BTreeSet<String> =
         ids.split(',').filter(|id| !id.is_empty()).map(str::to_owned).collect();
-    if ids.is_empty() || ids.len() > IDS_MAX {
+    if (ids.is_empty() && watches.is_empty()) || ids.len() > IDS_MAX {
         let detail =
             format!("{} ids; ids=ID,ID,… with 1 to 100 ids, mine, or group=NAME", ids.len());
         return Err(Fault::bad_request("bad_ids", detail));
     }
     let me = visit.clone();
-    let (open, gone): (Vec<TaskId>, Vec<String>) = site
-        .with(move |site| {
-            let (mut open, mut gone) = (Vec::new(), Vec::new());
-            for id in ids {
-                match site.seen(&me.access, &id) {
-                    Ok(snapshot) if snapshot.task.state.is_final() => {}
-                    Ok(snapshot) => open.push(snapshot.task.id),
-                    Err(error) if error.is_not_found() => gone.push(id.chars().take(64).collect()),
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok((open, gone))
-        })
-        .await?;
-    Ok((!open.is_empty()).then(|| (Watch::tasks(open), gone)))
+    let (open, gone) = site.with(move |site| sorted_out(site, &me, ids)).await?;
+    if !open.is_empty() {
+        watches.push(Watch::tasks(open));
+    }
+    Ok((!watches.is_empty()).then_some((watches, gone)))
+}
+
+/// Those that have not ended, and those that are not there for this viewer.
+fn sorted_out(
+    site: &Site,
+    visit: &Visit,
+    ids: BTreeSet<String>,
+) -> Result<(Vec<TaskId>, Vec<String>), Error> {
+    let (mut open, mut gone) = (Vec::new(), Vec::new());
+    for id in ids {
+        match site.seen(&visit.access, &id) {
+            Ok(snapshot) if snapshot.task.state.is_final() => {}
+            Ok(snapshot) => open.push(snapshot.task.id),
+            Err(error) if error.is_not_found() => gone.push(id.chars().take(64).collect()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((open, gone))
 }

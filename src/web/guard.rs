@@ -1,8 +1,8 @@
 //! Watch: which requests are listened to at all: for whom they are meant, and from which page they come.
 //!
 //! A browser says of a request that changes something which site it comes from (`Sec-Fetch-Site`, else `Origin`;
-//! see the Fetch standard). What says neither is no browser of today: it is believed if it sends JSON, which no
-//! form can, or brings the token of a form of ours.
+//! see the Fetch standard). What says neither is no browser of today: it is believed if it does what no form can,
+//! which is to send JSON or to use another method than `POST`, or brings the token of a form of ours.
 
 use std::hash::Hasher as _;
 
@@ -59,6 +59,7 @@ impl Guard {
             }
             (None, None) => {
                 token.is_some_and(|token| is_same(token, &self.token(access)))
+                    || request.method != Method::POST
                     || is_json(&request.headers)
                     || request.headers.contains_key(header::AUTHORIZATION)
             }
@@ -208,6 +209,10 @@ mod tests {
         for origin in ["null", "http://localhost", "http://evil.example", ""] {
             assert!(!may(&[host, json, ("origin", origin)], None), "{origin}");
         }
-        assert!(guard.check_origin(&request("GET", &[host]), &ada, None).is_ok());
+        for (method, headers) in [("GET", &[host][..]), ("DELETE", &[host])] {
+            assert!(guard.check_origin(&request(method, headers), &ada, None).is_ok(), "{method}");
+        }
+        let elsewhere = request("DELETE", &[host, ("origin", "http://evil.example")]);
+        assert!(guard.check_origin(&elsewhere, &ada, None).is_err());
     }
 }

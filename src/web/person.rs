@@ -147,11 +147,12 @@ pub(crate) async fn do_to(
         if !may {
             return Ok(None);
         }
+        let client = site.client.acting_as(me.access.actor())?;
         match action {
-            Action::Cancel => site.client.cancel(task.id).map(drop)?,
-            Action::Retry => site.client.retry(task.id)?,
-            Action::Dismiss => site.client.dismiss(task.id)?,
-            Action::Delete => site.client.delete(task.id)?,
+            Action::Cancel => client.cancel(task.id).map(drop)?,
+            Action::Retry => client.retry(task.id)?,
+            Action::Dismiss => client.dismiss(task.id)?,
+            Action::Delete => client.delete(task.id)?,
             // No route leads here.
             _ => return Ok(None),
         }

@@ -6,6 +6,7 @@
 use http::Method;
 
 use super::access::Action;
+use super::endpoint::Endpoint;
 
 /// What a path names, relative to the base.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +45,7 @@ impl<'a> Route<'a> {
             "health/live" => return Some(Self::Live),
             "health/ready" => return Some(Self::Ready),
             "admin" | "admin/" => return Some(Self::Admin("")),
+            "api" => return Some(Self::Api("")),
             _ => {}
         }
         let (first, rest) = path.split_once('/')?;
@@ -70,14 +72,16 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// The methods it answers, for `Allow`; those of the parts that divide it further are theirs.
+    /// The methods it answers, for `Allow`; those of the operator's pages are theirs, and what the API does not have
+    /// answers none.
     pub(crate) fn allows(&self) -> &'static [Method] {
         const READ: &[Method] = &[Method::GET, Method::HEAD];
         const ACT: &[Method] = &[Method::POST];
         const ALL: &[Method] = &[Method::GET, Method::HEAD, Method::POST, Method::DELETE];
         match self {
             Self::Act(..) => ACT,
-            Self::Admin(_) | Self::Api(_) => ALL,
+            Self::Admin(_) => ALL,
+            Self::Api(path) => Endpoint::find(path).map_or(&[], Endpoint::allows),
             _ => READ,
         }
     }

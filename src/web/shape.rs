@@ -21,6 +21,9 @@ use crate::why::Cause;
 
 /// What the shape is called; it grows when a field changes its meaning.
 const SCHEMA: u8 = 1;
+/// A task with so many before it, or so long before its time, is asked for less often.
+const MANY_AHEAD: u64 = 10;
+const FAR_OFF: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct View {
@@ -128,6 +131,7 @@ impl Looker<'_> {
         let artifacts: Vec<Left> =
             snapshot.artifacts.iter().map(|artifact| left(&page, artifact)).collect();
         let way = Way::of(task);
+        let waiting = self.waiting(snapshot)?;
         let file = artifacts.iter().find(|left| left.kind == ArtifactKind::File.as_str());
         Ok(View {
             schema: SCHEMA,
@@ -140,7 +144,6 @@ impl Looker<'_> {
             progress: snapshot.progress.as_ref().map(|progress| bar(progress, task.state, now)),
             attempt: task.attempt,
             attempts_max: task.attempts_max,
-            waiting: self.waiting(snapshot)?,
             enqueued_at: task.enqueued_at,
             due_at: task.due_at,
             started_at: task.started_at,
@@ -158,7 +161,8 @@ impl Looker<'_> {
                 events: format!("{}/events?ids={id}", self.base),
                 page,
             },
-            poll_ms: (!ended).then(|| pace(task.enqueued_at.until(now))),
+            poll_ms: (!ended).then(|| pace(task.enqueued_at.until(now), waiting.as_ref(), now)),
+            waiting,
             id,
         })
     }
@@ -233,7 +237,9 @@ impl Looker<'_> {
         let fits = |action: &Action| match action {
             Action::Cancel => !task.state.is_final() && !task.cancel_requested,
             Action::Retry => matches!(task.state, State::Failed | State::Cancelled),
-            Action::Dismiss => task.state.is_final() && self.access.own().is_some(),
+            Action::Dismiss => {
+                task.state.is_final() && !task.dismissed && self.access.own().is_some()
+            }
             Action::Delete => task.state != State::Running,
             _ => false,
         };
@@ -279,13 +285,19 @@ fn left(page: &str, artifact: &Artifact) -> Left {
     }
 }
 
-/// How soon whoever polls should ask again: often in the beginning, when most tasks end.
-fn pace(age: Duration) -> u64 {
-    match age.as_secs() {
+/// How soon whoever polls should ask again: often in the beginning, when most tasks end, and less often
+/// while many are before it or its time has not come.
+fn pace(age: Duration, waiting: Option<&Waiting>, now: Timestamp) -> u64 {
+    let is_far = waiting.is_some_and(|waiting| {
+        let later = waiting.until.is_some_and(|until| now.until(until) > FAR_OFF);
+        later || waiting.ahead.is_some_and(|ahead| ahead >= MANY_AHEAD)
+    });
+    let soon = if is_far { 2_000 } else { 0 };
+    soon.max(match age.as_secs() {
         0..2 => 250,
         2..15 => 500,
         15..120 => 1_000,
         120..600 => 2_000,
         _ => 5_000,
-    }
+    })
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
+use serde_json::Value;
 
 use super::access::{Access, Gate};
 use super::fault::Fault;
@@ -15,6 +16,7 @@ use super::shape::{Looker, View};
 use super::words::Words;
 use crate::client::Client;
 use crate::error::Error;
+use crate::filter::pairs::unknown;
 use crate::id::TaskId;
 use crate::snapshot::Snapshot;
 use crate::watching::Watch;
@@ -36,7 +38,12 @@ pub(crate) struct Site {
     pub(crate) extra_css: Vec<String>,
     pub(crate) framing: Option<Framing>,
     pub(crate) groups: Option<GroupsFor>,
+    pub(crate) open_metrics: bool,
     pub(crate) streams: Places,
+    /// The kinds of which tasks may be enqueued by the API.
+    pub(crate) enqueueable: Vec<String>,
+    /// The description of the API.
+    pub(crate) document: Value,
 }
 
 /// One request, and who sent it.
@@ -106,6 +113,27 @@ impl Visit {
     pub(crate) fn queries(&self) -> Vec<(String, String)> {
         let query = self.parts.uri.query().unwrap_or_default();
         form_urlencoded::parse(query.as_bytes()).into_owned().collect()
+    }
+
+    /// The same, and refuses what is not UTF-8: it would mean something else.
+    pub(crate) fn pairs(&self) -> Result<Vec<(String, String)>, Fault> {
+        let query = self.parts.uri.query().unwrap_or_default();
+        let pairs = self.queries();
+        // Whatever cannot be decoded becomes this letter, which may stand there itself, encoded.
+        let strange = pairs.iter().flat_map(|(name, value)| [name, value]);
+        let strange: usize = strange.map(|text| text.matches('\u{fffd}').count()).sum();
+        if strange == query.to_ascii_uppercase().matches("%EF%BF%BD").count() {
+            return Ok(pairs);
+        }
+        let shown: String = query.chars().take(80).collect();
+        let detail = format!("bad_query: the query is {shown:?}; UTF-8, percent-encoded");
+        Err(Fault::bad_request("bad_query", detail))
+    }
+
+    /// Refuses any query, for what takes none.
+    pub(crate) fn takes_no_query(&self) -> Result<(), Fault> {
+        let pairs = self.pairs()?;
+        pairs.first().map_or(Ok(()), |(name, _)| Err(unknown(name, &[]).into()))
     }
 
     /// A value of the form that was sent.

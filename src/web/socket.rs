@@ -76,8 +76,8 @@ async fn speak(mut socket: WebSocket, feed: Option<Feed>) {
 async fn tell(socket: &mut WebSocket, mut feed: Feed) {
     while let Ok(Some(news)) = feed.next().await {
         let message = match news.told() {
-            Some((name, data)) => text_of(name, data),
-            None => Message::Ping(Bytes::new()),
+            _ if matches!(news, News::Beat(_)) => Message::Ping(Bytes::new()),
+            (name, data) => text_of(name, data),
         };
         let is_last = matches!(news, News::End | News::Bye(_));
         if socket.send(message).await.is_err() || is_last {

@@ -169,14 +169,13 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-/// A span as people say it: its greatest unit, or two of them.
+/// How long something still takes, as the browser's module says it too: in whole minutes, from an hour and a half on
+/// in whole hours.
 pub(crate) fn spoken(span: Duration) -> String {
-    let seconds = span.as_secs();
-    match seconds {
-        0..60 => format!("{} s", seconds.max(1)),
-        60..3_600 => format!("{} min", seconds.div_ceil(60)),
-        3_600..172_800 => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
-        _ => format!("{} days", seconds / 86_400),
+    const MINUTE: u128 = 60_000;
+    match span.as_millis() {
+        ms if ms <= 90 * MINUTE => format!("{} min", ms.div_ceil(MINUTE)),
+        ms => format!("{} hr", ms.div_ceil(60 * MINUTE)),
     }
 }
 
@@ -221,7 +220,7 @@ mod tests {
             assert_eq!(weighed(bytes), text);
         }
         let spans =
-            [(0, "1 s"), (59, "59 s"), (61, "2 min"), (3_660, "1 h 1 min"), (200_000, "2 days")];
+            [(0, "0 min"), (59, "1 min"), (61, "2 min"), (5_400, "90 min"), (5_401, "2 hr")];
         for (seconds, text) in spans {
             assert_eq!(spoken(Duration::from_secs(seconds)), text);
         }

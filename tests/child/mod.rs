@@ -331,6 +331,7 @@ const INVARIANTS: &[(&str, &str)] = &[
     (
         "the bytes of artifacts are counted",
         "SELECT 1 WHERE (SELECT coalesce(sum(length(body)), 0) FROM litework_part)
+           + (SELECT coalesce(sum(size), 0) FROM litework_artifact WHERE beside = 1)
            <> coalesce((SELECT value FROM litework_meta WHERE name = 'artifact_bytes'), 0)",
     ),
     (

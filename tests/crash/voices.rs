@@ -28,7 +28,8 @@ fn talk(ctx: &Context) -> Result<()> {
 /// The child's part.
 pub(crate) fn serve() {
     let client = Client::builder(child::var("LW_DB").unwrap()).register(talk).workers(1);
-    let client = client.open().unwrap();
+    let beside = child::var("LW_BESIDE").is_some();
+    let client = client.artifacts_beside(beside).open().unwrap();
     say("ready");
     child::rest();
     client.shutdown(PATIENCE).unwrap();
@@ -52,13 +53,26 @@ fn is_half(snapshot: &Snapshot, attempt: u32) -> bool {
 
 #[test]
 fn what_a_killed_body_has_said_stays_and_the_next_attempt_leaves_nothing_twice() {
+    killed_in_the_middle(&[]);
+}
+
+#[test]
+fn of_a_killed_body_no_half_file_stays_beside_the_queue() {
+    let folder = killed_in_the_middle(&[("LW_BESIDE", "1".to_owned())]);
+    let files = std::fs::read_dir(folder.db().with_extension("db-artifacts")).unwrap();
+    assert_eq!(files.count(), 1, "that of the second attempt");
+}
+
+fn killed_in_the_middle(also: &[(&'static str, String)]) -> Field {
     let field = Field::default();
+    let mut variables = field.variables();
+    variables.extend_from_slice(also);
     let client = Client::builder(field.db()).mode(Mode::Enqueue).register(talk).open().unwrap();
     let handle = client.enqueue(talk::with()).unwrap();
     let watcher = client.watch(handle.id()).unwrap();
     assert_eq!(until(&watcher, |_| true).task.state, State::Ready);
 
-    let mut first = Child::start("talker", &field.variables());
+    let mut first = Child::start("talker", &variables);
     first.expect("half");
     let half = until(&watcher, |snapshot| is_half(snapshot, 1));
     assert_eq!((half.task.state, half.artifacts.len()), (State::Running, 1), "not half a file");
@@ -66,7 +80,7 @@ fn what_a_killed_body_has_said_stays_and_the_next_attempt_leaves_nothing_twice()
     let progress = handle.progress().unwrap().unwrap();
     assert_eq!((progress.attempt, progress.done), (1, 1), "what it said stays");
 
-    let mut second = Child::start("talker", &field.variables());
+    let mut second = Child::start("talker", &variables);
     second.expect("half");
     until(&watcher, |snapshot| is_half(snapshot, 2));
     second.tell("go on");
@@ -89,4 +103,5 @@ fn what_a_killed_body_has_said_stays_and_the_next_attempt_leaves_nothing_twice()
     let sql = "SELECT count(*) FROM litework_artifact";
     let kept: i64 = conn.query_row(sql, [], |row| row.get(0)).unwrap();
     assert_eq!(kept, 2, "what the first attempt had begun is gone");
+    field
 }

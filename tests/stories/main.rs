@@ -7,6 +7,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod beside;
 mod cancel;
 mod clients;
 mod clock;

@@ -84,6 +84,29 @@ fn a_stream_of_ones_own_hears_of_new_tasks() {
     assert_eq!(seen["id"], id.to_string());
 }
 
+/// A page has one stream, for its blocks and for word of one's own.
+#[test]
+fn one_stream_tells_of_named_tasks_and_of_ones_own() {
+    let (shop, say) = Shop::working();
+    let watched = shop.tasks.enqueue(linger::with().owner("bob")).unwrap().id();
+    let path = format!("/tasks/events?mine&ids={watched}%2Cnonsense");
+    let mut listener = Listener::open(&shop, "bob", &path).unwrap();
+    assert_eq!(listener.next().unwrap().0, "hello");
+    assert_eq!(
+        listener.next().unwrap(),
+        ("gone".to_owned(), serde_json::json!({ "id": "nonsense" }))
+    );
+    drop(say);
+    listener.until(|name, task| {
+        name == "task" && task["id"] == watched.to_string() && task["ended"] == true
+    });
+    let id = shop.tasks.enqueue(export::with("Bob", 1).owner("bob")).unwrap().id();
+    listener.until(|name, task| {
+        assert_ne!(name, "end", "one's own never end");
+        name == "task" && task["id"] == id.to_string() && task["ended"] == true
+    });
+}
+
 #[test]
 fn what_is_not_theirs_is_gone_for_them() {
     let shop = Shop::holding();

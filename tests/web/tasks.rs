@@ -31,6 +31,23 @@ pub(crate) fn refuse(code: &str, told: Option<&str>) -> Result<()> {
     })
 }
 
+/// Tells all it knows to everybody.
+#[task(attempts = 1)]
+pub(crate) fn leak(
+    ctx: &Context,
+    letter: serde_json::Value,
+    fails: bool,
+) -> Result<serde_json::Value> {
+    let plain = letter["plain"].as_str().unwrap_or_default();
+    ctx.log(format!("it is told token={plain}"));
+    ctx.progress().stage(format!("with {plain}")).message(format!("password: {plain}"));
+    if fails {
+        let failure = Failure::give_up(format!("refused: password={plain}")).code("refused");
+        return Err(failure.data(letter));
+    }
+    Ok(letter)
+}
+
 /// What a test says to a task that lingers.
 pub(crate) struct Words {
     pub(crate) said: Mutex<Receiver<&'static str>>,
@@ -60,5 +77,5 @@ pub(crate) fn linger(ctx: &Context) -> Result<()> {
 pub(crate) fn count_till() {}
 
 pub(crate) fn registered(builder: Builder) -> Builder {
-    builder.register(export).register(refuse).register(linger).register(count_till)
+    builder.register(export).register(refuse).register(leak).register(linger).register(count_till)
 }

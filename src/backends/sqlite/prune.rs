@@ -146,7 +146,10 @@ impl Sqlite {
                 Ok(commits)
             }
             Found::Rules(names) => commit(&mut |core| remove_rules(core, now, &names)),
-            Found::Artifacts => commit(&mut |core| shelf::sweep(core, now)),
+            Found::Artifacts => {
+                let emptied = self.empty_drawer()?;
+                commit(&mut |core| shelf::sweep(core, now, emptied))
+            }
             Found::Space => commit(&mut give_space),
             Found::Old => {
                 let mut removed = Vec::new();

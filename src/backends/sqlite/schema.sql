@@ -156,6 +156,7 @@ CREATE TABLE litework_artifact (
   media_type TEXT    NOT NULL,
   size       INTEGER NOT NULL DEFAULT 0,
   parts      INTEGER NOT NULL DEFAULT 0,
+  beside     INTEGER NOT NULL DEFAULT 0,            -- 1: in a file of the folder beside this one
   attempt    INTEGER NOT NULL,
   state      TEXT    NOT NULL CHECK (state = 'open' OR state = 'ready' OR state = 'gone'),
   created_at INTEGER NOT NULL,
@@ -171,6 +172,26 @@ CREATE INDEX litework_artifact_expiry      ON litework_artifact (expires_at)
 CREATE TABLE litework_part (
   id   INTEGER PRIMARY KEY,
   body BLOB NOT NULL
+) STRICT;
+
+-- What was counted of tasks: src/counters.rs.
+CREATE TABLE litework_counter (
+  span   INTEGER NOT NULL,                          -- milliseconds: of a minute, of an hour; 0: of all time
+  at     INTEGER NOT NULL,                          -- when it begins
+  lane   INTEGER NOT NULL,
+  counts TEXT    NOT NULL,                          -- JSON object
+  PRIMARY KEY (span, at, lane)
+) STRICT, WITHOUT ROWID;
+
+-- Who did what: src/audit.rs.
+CREATE TABLE litework_audit (
+  id     INTEGER PRIMARY KEY,
+  at     INTEGER NOT NULL,
+  actor  TEXT    NOT NULL,
+  action TEXT    NOT NULL,
+  what   TEXT    NOT NULL,                          -- JSON object
+  count  INTEGER NOT NULL,
+  note   TEXT
 ) STRICT;
 
 -- Arguments (2 * task) and results (2 * task + 1) over 2 KiB, so that claim and finish never

@@ -1,6 +1,6 @@
 //! Run: artifacts: what tasks leave for people, in parts of 256 KiB.
 //!
-//! A row for each artifact, and one for each of its parts. One that is not complete, and one that is gone, is
+//! A row for each artifact, and one for each of its parts, unless those are kept in a file beside (`drawer`). One that is not complete, and one that is gone, is
 //! seen by nobody; the parts of what is gone are removed in slices. How many bytes all parts have is counted in
 //! the transactions that add and remove them.
 
@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::Sqlite;
 use super::core::Core;
+use super::drawer::Drawer;
 use super::errors::not_stored;
 use super::query::ReadError;
 use super::steps::check_lease;
@@ -35,8 +36,8 @@ const ABANDON: &str = "UPDATE litework_artifact SET state = 'gone' \
      WHERE task = ?1 AND state = 'open' AND attempt <> ?2";
 
 const BEGIN: &str = "INSERT INTO litework_artifact \
-     (task, name, kind, media_type, attempt, state, created_at, expires_at) \
-     VALUES (?1, ?2, ?3, ?4, ?5, 'open', ?6, ?7)";
+     (task, name, kind, media_type, attempt, state, created_at, expires_at, beside) \
+     VALUES (?1, ?2, ?3, ?4, ?5, 'open', ?6, ?7, ?8)";
 
 /// Served by the primary key.
 const OPEN: &str =
@@ -79,15 +80,16 @@ const ONE: &str = "SELECT number, name, kind, media_type, size, attempt, created
      FROM litework_artifact WHERE id = ?1";
 
 /// Served by the primary keys.
-const PART: &str = "SELECT p.body FROM litework_artifact a JOIN litework_part p ON p.id = ?2 \
-     WHERE a.id = ?1 AND a.state = 'ready'";
+const PART: &str = "SELECT a.beside, p.body FROM litework_artifact a \
+     LEFT JOIN litework_part p ON p.id = ?2 WHERE a.id = ?1 AND a.state = 'ready'";
 
 /// Served by `litework_artifact_expiry`.
 const EXPIRED: &str = "SELECT id FROM litework_artifact \
      WHERE state = 'ready' AND expires_at IS NOT NULL AND expires_at <= ?1 LIMIT 1";
 
 /// Served by `litework_artifact_gone`.
-const GONE: &str = "SELECT id, parts FROM litework_artifact WHERE state = 'gone' LIMIT 1";
+const GONE: &str = "SELECT id, parts, beside, size FROM litework_artifact \
+     WHERE state = 'gone' ORDER BY id LIMIT 1";
 
 /// Served by the primary key.
 const PARTS_BYTES: &str =
@@ -115,7 +117,7 @@ impl Shelf for Sqlite {
         body: &[u8],
     ) -> Result<Artifact, Error> {
         self.transaction(self.durability, |core| {
-            let artifact = begin(core, now, author, new)?;
+            let artifact = begin(core, now, author, new, false)?;
             for part in body.chunks(PART_BYTES) {
                 add_part(core, author, artifact, new, part)?;
             }
@@ -129,7 +131,13 @@ impl Shelf for Sqlite {
         author: Author,
         new: &NewArtifact,
     ) -> Result<i64, Error> {
-        self.transaction(Durability::Normal, |core| begin(core, now, author, new))
+        let beside = new.quota.beside;
+        let begin = |core: &mut Core| begin(core, now, author, new, beside);
+        let artifact = self.transaction(Durability::Normal, begin)?;
+        if beside {
+            self.or_give_up(artifact, self.drawer().begin(artifact))?;
+        }
+        Ok(artifact)
     }
 
     fn add_part(
@@ -139,6 +147,11 @@ impl Shelf for Sqlite {
         new: &NewArtifact,
         part: &[u8],
     ) -> Result<(), Error> {
+        if new.quota.beside {
+            let grow = |core: &mut Core| grow(core, author, artifact, new, part.len() as u64);
+            let (size, _) = self.transaction(Durability::Normal, grow)?;
+            return self.or_give_up(artifact, self.drawer().write(artifact, size, part));
+        }
         // The commit that completes it comes after this one, and makes both last.
         self.transaction(Durability::Normal, |core| add_part(core, author, artifact, new, part))
     }
@@ -149,7 +162,12 @@ impl Shelf for Sqlite {
         author: Author,
         artifact: i64,
     ) -> Result<Artifact, Error> {
-        self.transaction(self.durability, |core| end(core, now, author, artifact))
+        let beside = self.read("an artifact", |conn| Ok(is_beside(conn, artifact)?))?;
+        let written = if beside { Some(self.drawer().complete(artifact)?) } else { None };
+        self.transaction(self.durability, |core| {
+            check_written(core, author, artifact, written)?;
+            end(core, now, author, artifact)
+        })
     }
 
     fn give_up_artifact(&self, artifact: i64) -> Result<(), Error> {
@@ -179,24 +197,63 @@ impl Shelf for Sqlite {
 
     fn artifact_part(&self, artifact: i64, place: u32) -> Result<Option<Vec<u8>>, Error> {
         let part = first_part(artifact).saturating_add(i64::from(place));
-        self.read("a part of an artifact", |conn| {
+        let found = self.read("a part of an artifact", |conn| {
             let mut read = conn.prepare_cached(PART)?;
-            Ok(read.query_row((artifact, part), |found| found.get(0)).optional()?)
-        })
+            let found = |found: &Row<'_>| Ok((found.get::<_, bool>(0)?, found.get(1)?));
+            Ok(read.query_row((artifact, part), found).optional()?)
+        })?;
+        match found {
+            Some((true, _)) => self.drawer().read(artifact, place),
+            Some((false, part)) => Ok(part),
+            None => Ok(None),
+        }
     }
 
     fn sweep_artifacts(&self, now: Timestamp) -> Result<bool, Error> {
         if !self.read("artifacts that are gone", |conn| Ok(is_any_gone(conn, now)?))? {
             return Ok(false);
         }
+        let emptied = self.empty_drawer()?;
         self.transaction(Durability::Normal, |core| {
-            sweep(core, now)?;
+            sweep(core, now, emptied)?;
             is_any_gone(&core.conn, now).map_err(not_stored)
         })
     }
 }
 
-fn begin(core: &mut Core, now: Timestamp, author: Author, new: &NewArtifact) -> Result<i64, Error> {
+impl Sqlite {
+    fn drawer(&self) -> Drawer {
+        Drawer::beside(self.path())
+    }
+
+    /// What could not be written as a whole is not to be completed.
+    fn or_give_up<R>(&self, artifact: i64, wrote: Result<R, Error>) -> Result<R, Error> {
+        if wrote.is_err() {
+            self.give_up_artifact(artifact)?;
+        }
+        wrote
+    }
+
+    /// Removes the file of the first that is gone, before its row goes; says which that was.
+    pub(super) fn empty_drawer(&self) -> Result<Option<i64>, Error> {
+        let gone = self.read("artifacts that are gone", |conn| {
+            let mut read = conn.prepare_cached(GONE)?;
+            let found = |found: &Row<'_>| Ok((found.get::<_, i64>(0)?, found.get::<_, bool>(2)?));
+            Ok(read.query_row([], found).optional()?)
+        })?;
+        let Some((artifact, true)) = gone else { return Ok(None) };
+        self.drawer().remove(artifact)?;
+        Ok(Some(artifact))
+    }
+}
+
+fn begin(
+    core: &mut Core,
+    now: Timestamp,
+    author: Author,
+    new: &NewArtifact,
+    beside: bool,
+) -> Result<i64, Error> {
     check_lease(core, author.id, author.lease)?;
     let (row, attempt) = (author.lease.row, author.lease.attempt);
     let begin = || -> rusqlite::Result<Option<i64>> {
@@ -214,6 +271,7 @@ fn begin(core: &mut Core, now: Timestamp, author: Author, new: &NewArtifact) -> 
             attempt,
             now.as_millis(),
             new.expires_at.map(Timestamp::as_millis),
+            beside,
         ])?;
         Ok(Some(core.conn.last_insert_rowid()))
     };
@@ -228,9 +286,25 @@ fn add_part(
     new: &NewArtifact,
     part: &[u8],
 ) -> Result<(), Error> {
+    let (_, parts) = grow(core, author, artifact, new, part.len() as u64)?;
+    core.conn
+        .prepare_cached(ADD_PART)
+        .and_then(|mut add| add.execute((first_part(artifact) + parts, part)))
+        .map_err(not_stored)?;
+    fault::point("part_added");
+    Ok(())
+}
+
+/// Counts so many bytes more, if it may have them; says how many bytes and parts it had.
+fn grow(
+    core: &mut Core,
+    author: Author,
+    artifact: i64,
+    new: &NewArtifact,
+    more: u64,
+) -> Result<(u64, i64), Error> {
     check_lease(core, author.id, author.lease)?;
     let (size, parts) = read_open(core, author, artifact)?;
-    let more = part.len() as u64;
     new.quota.check_one(&new.name, size.saturating_add(more))?;
     let all = core.conn.prepare_cached(ALL_BYTES).and_then(|mut read| {
         Ok(read.query_row([], |found| found.get::<_, i64>(0)).optional()?.unwrap_or(0))
@@ -238,14 +312,36 @@ fn add_part(
     let all = u64::try_from(all.map_err(not_stored)?).unwrap_or(0);
     new.quota.check_all(all.saturating_add(more))?;
     let add = || -> rusqlite::Result<()> {
-        core.conn.prepare_cached(ADD_PART)?.execute((first_part(artifact) + parts, part))?;
         let more = i64::try_from(more).unwrap_or(i64::MAX);
         core.conn.prepare_cached(GROW)?.execute((artifact, more))?;
         core.conn.prepare_cached(COUNT_BYTES)?.execute([more]).map(drop)
     };
     add().map_err(not_stored)?;
-    fault::point("part_added");
-    Ok(())
+    Ok((size, parts))
+}
+
+/// Served by the primary key.
+fn is_beside(conn: &Connection, artifact: i64) -> rusqlite::Result<bool> {
+    let mut read = conn.prepare_cached("SELECT beside FROM litework_artifact WHERE id = ?1")?;
+    Ok(read.query_row([artifact], |found| found.get(0)).optional()?.unwrap_or(false))
+}
+
+/// That its file has as many bytes as were counted.
+fn check_written(
+    core: &Core,
+    author: Author,
+    artifact: i64,
+    written: Option<u64>,
+) -> Result<(), Error> {
+    check_lease(core, author.id, author.lease)?;
+    let (size, _) = read_open(core, author, artifact)?;
+    match written {
+        Some(written) if written != size => {
+            let reason = format!("the file of an artifact has {written} bytes instead of {size}");
+            Err(Error::NotStored { reason, source: None })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn read_open(core: &Core, author: Author, artifact: i64) -> Result<(u64, i64), Error> {
@@ -328,8 +424,8 @@ pub(super) fn is_any_gone(conn: &Connection, now: Timestamp) -> rusqlite::Result
         || conn.prepare_cached(EXPIRED)?.exists([now.as_millis()])?)
 }
 
-/// One slice.
-pub(super) fn sweep(core: &mut Core, now: Timestamp) -> Result<(), Error> {
+/// One slice. Of one that was kept beside, the file was removed before: it is `emptied`.
+pub(super) fn sweep(core: &mut Core, now: Timestamp, emptied: Option<i64>) -> Result<(), Error> {
     let conn = &core.conn;
     let sweep = || -> rusqlite::Result<()> {
         let expired: Option<i64> = conn
@@ -339,11 +435,18 @@ pub(super) fn sweep(core: &mut Core, now: Timestamp) -> Result<(), Error> {
         if let Some(expired) = expired {
             conn.prepare_cached(LET_GO)?.execute([expired])?;
         }
-        let gone: Option<(i64, i64)> = conn
+        let gone: Option<(i64, i64, bool, i64)> = conn
             .prepare_cached(GONE)?
-            .query_row([], |found| Ok((found.get(0)?, found.get(1)?)))
+            .query_row([], |found| Ok((found.get(0)?, found.get(1)?, found.get(2)?, found.get(3)?)))
             .optional()?;
-        let Some((artifact, parts)) = gone else { return Ok(()) };
+        let Some((artifact, parts, beside, size)) = gone else { return Ok(()) };
+        if beside {
+            if emptied == Some(artifact) {
+                conn.prepare_cached(COUNT_BYTES)?.execute([-size])?;
+                conn.prepare_cached(REMOVE)?.execute([artifact])?;
+            }
+            return Ok(());
+        }
         let left = (parts - PARTS_SLICE).max(0);
         let some = (first_part(artifact) + left, first_part(artifact) + PARTS_MAX - 1);
         let bytes: i64 = conn.prepare_cached(PARTS_BYTES)?.query_row(some, |found| found.get(0))?;

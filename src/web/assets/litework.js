@@ -201,7 +201,7 @@ async function take(watch, task) {
 }
 
 const local = (value, options) => value.toLocaleString(document.documentElement.lang.replace("_", "-") || [], options);
-const shape = (task) => JSON.stringify(task, ["actions", "artifacts", "children", "open", "message", "level"]);
+const shape = (task) => JSON.stringify(task, ["actions", "artifacts", "attempt", "children", "open", "message", "level"]);
 
 // False where the block needs other elements, not only texts.
 function patch(block, last, task) {

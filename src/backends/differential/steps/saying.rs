@@ -75,7 +75,7 @@ impl History<'_> {
             expires_at: rng
                 .bool()
                 .then(|| now.after(std::time::Duration::from_millis(rng.u64(0..9)))),
-            quota: ArtifactQuota { each: 900, all: 1 << 30 },
+            quota: ArtifactQuota { each: 900, all: 1 << 30, beside: rng.bool() },
         };
         let parts: Vec<Vec<u8>> =
             (0..rng.usize(0..4)).map(|_| vec![rng.u8(..); rng.usize(1..400)]).collect();

@@ -19,7 +19,7 @@ fn ring(urgent: bool, count: Option<u64>, r#type: char) {
     let _ = (urgent, count, r#type);
 }
 
-#[task(steps = 3_u64)]
+#[task(steps = 3)]
 fn three() {}
 
 fn told<T: Signature>(call: litework::Call<T>) -> (Option<String>, Option<u64>) {

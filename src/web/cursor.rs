@@ -1,0 +1,56 @@
+//! Watch: where a page of a list begins, as a text that fits no other list.
+
+use super::fault::Fault;
+use super::guard::plain_digest;
+use crate::filter::Filter;
+use crate::record::Cursor;
+
+/// The text of a cursor of this list.
+pub(crate) fn text(cursor: Cursor, filter: &Filter) -> String {
+    let place = cursor.to_string();
+    let mark = mark(&place, filter);
+    format!("{place}-{mark}")
+}
+
+/// The cursor of a text that was made for this list.
+pub(crate) fn read(text: &str, filter: &Filter) -> Result<Cursor, Fault> {
+    let place = text.split_once('-').filter(|(place, found)| mark(place, filter) == *found);
+    place.and_then(|(place, _)| place.parse().ok()).ok_or_else(|| {
+        let shown: String = text.chars().take(40).collect();
+        let detail = format!(
+            "bad_cursor: from is {shown:?}; what `next` said on the page before, with the same filter"
+        );
+        Fault::bad_request("bad_cursor", detail)
+    })
+}
+
+/// What tells this place of this list from others.
+fn mark(place: &str, filter: &Filter) -> String {
+    let pairs = filter.pairs();
+    let mut parts = vec!["cursor", place];
+    parts.extend(pairs.iter().flat_map(|(name, value)| [*name, value]));
+    format!("{:016x}", plain_digest(&parts) >> 64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_fits_the_list_that_it_was_made_for() {
+        let (ada, bob) = (Filter::new().owner("ada"), Filter::new().owner("bob"));
+        let made = text(Cursor(7), &ada);
+        assert_eq!(read(&made, &ada).ok(), Some(Cursor(7)));
+        let later = made.replace("c7", "c8");
+        for (text, filter) in [
+            (made.as_str(), &bob),
+            (&later, &ada),
+            ("c7", &ada),
+            ("c7-", &ada),
+            ("", &ada),
+            ("0", &ada),
+        ] {
+            assert!(read(text, filter).is_err(), "{text}");
+        }
+    }
+}
