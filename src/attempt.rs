@@ -10,6 +10,7 @@ use tracing::Level;
 
 use crate::client::Client;
 use crate::context::{Completion, Context, Hold, StopReason, Token};
+use crate::counters::Ran;
 use crate::json;
 use crate::options::RunOptions;
 use crate::outcome::{Outcome, Report};
@@ -89,17 +90,19 @@ pub(crate) fn run(client: &Client, registry: &Registry, prepared: &Prepared) -> 
     let _in_span = span.enter();
     let mut kept = None;
     let mut with_it = Vec::new();
-    let mut said = None;
+    let (mut said, mut ran) = (None, None);
     let outcome = match (&prepared.handler, &prepared.bad_options) {
         (_, Some(error)) => bad_row(format!("options: {error}")),
         (None, None) => Outcome::GivenBack,
         (Some(handler), None) => {
-            client.hub.hooks.started(task, || client.hub.clock.now());
+            let lane = client.hub.hooks.started(task, client.hub.clock.now());
             client.hub.backend.signal().touch();
             let began = Instant::now();
             let ctx = context(client, registry, handler, prepared);
             let outcome = call(client, registry, handler, prepared, &ctx);
-            handler.pace.note(began.elapsed());
+            let took = began.elapsed();
+            handler.pace.note(took);
+            ran = Some(Ran { lane, took });
             let mut completion = ctx.take_completion();
             if let Completion::Stored { ended, .. } = &mut completion {
                 with_it = std::mem::take(ended);
@@ -121,6 +124,7 @@ pub(crate) fn run(client: &Client, registry: &Registry, prepared: &Prepared) -> 
         durability: prepared.options.durability,
         stuck: false,
         tied: task.is_tied(),
+        ran,
         said,
     };
     if let Some(came_to) = kept {

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::audit::{AuditRecord, Times};
 use crate::calendar::Calendar;
 use crate::deed::{Deed, Done, Tally};
 use crate::error::Error;
@@ -16,7 +17,9 @@ use crate::flow::Sum;
 use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::inbox::{Inbox, InboxRow, Slice};
+use crate::meter::Counting;
 use crate::mishap::Mishaps;
+use crate::overview::{At, Browsed, Failures, Order, Overview};
 use crate::presence::WorkerRecord;
 use crate::record::{
     AttemptRecord, Claimed, Cursor, Finish, Finished, Lease, Member, NewStep, NewTask, Page, Prior,
@@ -245,6 +248,12 @@ pub enum Cancelled {
     AlreadyFinished,
 }
 
+impl Times for Cancelled {
+    fn times(&self) -> u64 {
+        u64::from(*self != Self::AlreadyFinished)
+    }
+}
+
 /// What [`Backend::rescue`] found.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rescued {
@@ -279,7 +288,8 @@ impl Over {
     }
 }
 
-/// What people do from outside: to tasks, to queues and kinds, and to see who runs them.
+/// What people do from outside: to tasks, to queues and kinds, and to see who runs them. Whatever changes something
+/// notes [`audit::current`](crate::audit::current) in its commit, where there is one.
 pub(crate) trait Operate: Send + Sync {
     /// Does this to one task, in one commit.
     fn act(&self, now: Timestamp, id: TaskId, deed: Deed) -> Result<(Done, Over), Error>;
@@ -342,13 +352,16 @@ pub(crate) trait Operate: Send + Sync {
     /// Queues and kinds with a task that could be started now, sorted.
     fn lanes_with_work(&self, now: Timestamp) -> Result<Vec<LaneName>, Error>;
 
+    /// What was noted before this number, newest first, with the numbers.
+    fn audit(&self, before: i64, size: usize) -> Result<Vec<(i64, AuditRecord)>, Error>;
+
     /// Empties what holds older copies of what was erased; false when somebody's reading stood in
     /// the way.
     fn wipe(&self) -> Result<bool, Error>;
 }
 
 /// An engine that keeps tasks.
-pub(crate) trait Backend: Operate + Calendar + Telling + Shelf + 'static {
+pub(crate) trait Backend: Operate + Calendar + Telling + Shelf + Counting + 'static {
     /// This engine as itself, for what only one engine can do.
     fn as_any(&self) -> &dyn std::any::Any;
 
@@ -463,6 +476,22 @@ pub(crate) trait Backend: Operate + Calendar + Telling + Shelf + 'static {
 
     /// How many tasks pass the filter; counting stops at `limit`.
     fn count(&self, filter: &Filter, limit: u64) -> Result<u64, Error>;
+
+    /// How many tasks there are of each queue and state, by name of the queue; when, and what is paused, is for
+    /// whoever asks to say.
+    fn overview(&self) -> Result<Overview, Error>;
+
+    /// The newest failed tasks, grouped.
+    fn failures(&self) -> Result<Failures, Error>;
+
+    /// Tasks that pass the filter in this order, of which `from` is one.
+    fn browse(
+        &self,
+        filter: &Filter,
+        order: Order,
+        from: Option<At>,
+        size: usize,
+    ) -> Result<Browsed, Error>;
 
     /// One slice of a pass over what has ended: at most about 2 ms with the lock on all writes held.
     fn prune(&self, walk: &mut Walk) -> Result<(), Error>;

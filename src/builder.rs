@@ -553,7 +553,7 @@ impl Builder {
         let listeners = std::mem::take(&mut self.listeners);
         let (trace, schedules) = (self.trace.take(), self.schedules.take());
         let hub = Arc::new_cyclic(|hub| Hub {
-            hooks: listen::hooks(hub, listeners),
+            hooks: listen::hooks(hub, listeners, Arc::clone(engine.meter())),
             trace,
             backend,
             desk: Desk::new(&engine, Arc::clone(&clock), Arc::clone(&scribe)),

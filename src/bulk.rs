@@ -1,5 +1,6 @@
 //! Every step of the journey: what people do to all tasks that pass a filter, or that belong to somebody.
 
+use crate::audit::{self, of_filter};
 use crate::backend::Over;
 use crate::client::Client;
 use crate::deed::{Deed, Tally};
@@ -164,9 +165,11 @@ impl Bulk<'_> {
         if self.filter.states.is_empty() {
             self.filter.states = vec![State::Scheduled, State::Ready, State::Waiting];
         }
+        let by = self.client.entry("edit_as_copy", || of_filter(&self.filter));
         let copy = |now: Timestamp, rows: &[i64]| {
             let copies = self.copies(now, rows, &mut change)?;
-            self.client.hub.backend.replace_each(now, &self.filter, &copies)
+            let replace = || self.client.hub.backend.replace_each(now, &self.filter, &copies);
+            audit::during(by.as_ref(), replace)
         };
         let mut total = Bulked::default();
         self.each_slice(copy, |slice| total.add(slice))?;
@@ -210,7 +213,11 @@ impl Bulk<'_> {
 
     /// Does this to a slice.
     fn doing(&self, deed: Deed) -> impl Fn(Timestamp, &[i64]) -> Result<(Tally, Over), Error> {
-        move |now, rows| self.client.hub.backend.act_on(now, deed, &self.filter, rows)
+        let by = self.client.entry(deed.word(), || deed.what(of_filter(&self.filter)));
+        move |now, rows| {
+            let act = || self.client.hub.backend.act_on(now, deed, &self.filter, rows);
+            audit::during(by.as_ref(), act)
+        }
     }
 
     /// `act` does something to the first of the rows, to as many as fit into one commit. Gives the newest row

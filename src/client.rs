@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::audit::{Actor, of_ids};
 use crate::backend::Cancelled;
 use crate::capability::Capabilities;
 use crate::catalog::KindInfo;
@@ -60,6 +61,8 @@ pub struct Client {
     pub(crate) hub: Arc<Hub>,
     /// None for the client that a body is given: it does not keep the queue open.
     lifeline: Option<Arc<Lifeline>>,
+    /// In whose name it does what people do.
+    pub(crate) actor: Option<Arc<Actor>>,
 }
 
 /// What the clients of a program share; when the last one goes, the queue is shut down.
@@ -219,12 +222,12 @@ impl Client {
     /// The first client of an open queue.
     pub(crate) fn open(hub: Arc<Hub>) -> Self {
         let lifeline = Some(Arc::new(Lifeline { hub: Arc::clone(&hub) }));
-        Self { hub, lifeline }
+        Self { hub, lifeline, actor: None }
     }
 
     /// The client that a body is given; once the program has dropped its own, it answers `closed`.
     pub(crate) fn inner(hub: Arc<Hub>) -> Self {
-        Self { hub, lifeline: None }
+        Self { hub, lifeline: None, actor: None }
     }
 
     /// `closed` once the queue is shut down; the client of a body is let through while bodies have
@@ -384,7 +387,8 @@ impl Client {
     /// `not_found`; `closed`; `not_stored` and `unknown_outcome` from the engine.
     pub fn cancel(&self, id: impl AsTaskId) -> Result<Cancelled, Error> {
         self.check_open()?;
-        self.hub.cancel(id.as_task_id()?)
+        let id = id.as_task_id()?;
+        self.hub.cancel(id, self.entry("cancel", || of_ids(&[id])).as_ref())
     }
 
     /// Removes what ended long ago, with its arguments, result, errors and steps, and whatever names it.
@@ -489,8 +493,8 @@ impl Client {
     }
 
     #[cfg(feature = "web")]
-    pub(crate) fn is_closed(&self) -> bool {
-        self.hub.is_closed()
+    pub(crate) fn is_over(&self) -> bool {
+        self.hub.is_over()
     }
 
     /// The file, if there is one.

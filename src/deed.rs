@@ -2,6 +2,8 @@
 //!
 //! Both engines ask here, inside their transaction, so that they refuse the same.
 
+use serde_json::Value;
+
 use crate::error::Error;
 use crate::gate::Gate;
 use crate::id::TaskId;
@@ -36,6 +38,26 @@ pub(crate) enum Done {
 }
 
 impl Deed {
+    /// The method of the client.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Cancel => "cancel",
+            Self::Delete => "delete",
+            Self::Dismiss => "dismiss",
+            Self::Reschedule(_) => "reschedule",
+            Self::Erase => "erase",
+        }
+    }
+
+    /// Adds what a deed changes to what it is done to.
+    pub(crate) fn what(self, mut to: Value) -> Value {
+        if let Self::Reschedule(at) = self {
+            to["due_at"] = Value::String(at.to_string());
+        }
+        to
+    }
+
     /// Why it cannot be done to a task in this state.
     pub(crate) fn refusal(self, id: TaskId, state: State) -> Option<Error> {
         let wrong = |code, instead| Some(Error::WrongState { code, id, state, instead });

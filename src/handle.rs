@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
+use crate::audit::{self, Entry};
 use crate::backend::{Cancelled, Over};
 use crate::error::Error;
 use crate::hub::Hub;
@@ -51,8 +52,9 @@ impl<T> std::fmt::Debug for Handle<T> {
 
 impl Hub {
     /// Cancels a task, and tells of all that has ended by that.
-    pub(crate) fn cancel(&self, id: TaskId) -> Result<Cancelled, Error> {
-        let (answer, over) = self.backend.cancel(self.clock.now(), id)?;
+    pub(crate) fn cancel(&self, id: TaskId, by: Option<&Arc<Entry>>) -> Result<Cancelled, Error> {
+        let now = self.clock.now();
+        let (answer, over) = audit::during(by, || self.backend.cancel(now, id))?;
         self.tell(&over);
         Ok(answer)
     }
@@ -159,7 +161,7 @@ impl<T> Handle<T> {
     pub fn cancel(&self) -> Result<Cancelled, Error> {
         let hub = self.hub()?;
         hub.check_open()?;
-        hub.cancel(self.id)
+        hub.cancel(self.id, None)
     }
 
     fn subscribe(&self) -> Result<Subscription, Error> {

@@ -15,10 +15,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use tracing::Level;
 
 use crate::backend::{Backend, Over};
+use crate::counters::LaneNumber;
 use crate::error::Error;
 use crate::event::{About, Event, EventKind, Ledger};
 use crate::id::TaskId;
 use crate::inside::{self, Inside};
+use crate::meter::{End, Meter};
 use crate::outcome::Outcome;
 use crate::panics;
 use crate::record::{Claimed, Finish, Finished, NewTask, Stored, TaskRecord};
@@ -80,6 +82,8 @@ pub(crate) struct Hooks {
     /// What any of them listens to.
     heard: Kinds,
     line: Arc<Line>,
+    /// What is told is counted too.
+    meter: Arc<Meter>,
 }
 
 impl About {
@@ -146,9 +150,9 @@ impl Event {
 }
 
 impl Hooks {
-    pub(crate) fn new(hub: usize, receivers: Vec<Receiver>) -> Arc<Self> {
+    pub(crate) fn new(hub: usize, receivers: Vec<Receiver>, meter: Arc<Meter>) -> Arc<Self> {
         let heard = receivers.iter().fold(0, |bits, receiver| bits | receiver.kinds.0);
-        Arc::new(Self { hub, receivers, heard: Kinds(heard), line: Arc::default() })
+        Arc::new(Self { hub, receivers, heard: Kinds(heard), line: Arc::default(), meter })
     }
 
     /// Whether there are receivers at all.
@@ -209,22 +213,24 @@ impl Hooks {
         }
     }
 
-    /// A body is about to begin.
-    pub(crate) fn started(&self, task: &Claimed, now: impl FnOnce() -> Timestamp) {
+    /// A body is about to begin; says where what it comes to is counted.
+    pub(crate) fn started(&self, task: &Claimed, now: Timestamp) -> LaneNumber {
+        let lane = self.meter.begin(task, now);
         tracing::debug!(
             id = %task.id, kind = &*task.kind, queue = &*task.queue, attempt = task.lease.attempt,
             trace = task.trace.as_deref(), "task started"
         );
         if self.heard.is_empty() {
-            return;
+            return lane;
         }
         // Also where nobody listens to this kind: what is told of the task before comes before the body.
         let entered = self.enter(task.id, true);
         if self.heard.has(EventKind::Started) {
-            let event = Event::new(EventKind::Started, task.id, &About::claimed(task), now());
+            let event = Event::new(EventKind::Started, task.id, &About::claimed(task), now);
             self.call(&Event { attempt: task.lease.attempt, ..event });
         }
         self.leave(task.id, entered);
+        lane
     }
 
     /// Before the ends of attempts are given to the engine.
@@ -246,7 +252,14 @@ impl Hooks {
 
     /// These rows have ended without an attempt: they were cancelled, had expired, or are damaged.
     pub(crate) fn ended_unrun(&self, backend: &dyn Backend, rows: &[i64]) {
-        if rows.is_empty() || self.heard.is_empty() && !tracing::enabled!(Level::ERROR) {
+        if rows.is_empty() {
+            return;
+        }
+        match backend.ends(rows) {
+            Ok(ends) => self.meter.ended(&ends),
+            Err(error) => tracing::warn!(%error, "tasks that ended could not be counted"),
+        }
+        if self.heard.is_empty() && !tracing::enabled!(Level::ERROR) {
             return;
         }
         for row in rows {
@@ -262,6 +275,8 @@ impl Hooks {
 
     /// What people did has ended these.
     pub(crate) fn ended_by_deed(&self, backend: &dyn Backend, over: &Over) {
+        let ends: Vec<End> = over.gone.iter().filter_map(End::of).collect();
+        self.meter.ended(&ends);
         for task in &over.gone {
             self.one_ended_unrun(task.clone());
         }
@@ -282,7 +297,7 @@ impl Hooks {
 
     /// What was stored in a transaction that has not ended.
     pub(crate) fn untold(self: &Arc<Self>) -> Untold {
-        Untold { hooks: Arc::clone(self), tasks: Vec::new() }
+        Untold { hooks: Arc::clone(self), tasks: Vec::new(), lanes: Vec::new() }
     }
 
     /// Makes this thread the one that tells of a task, once what was noted of it is told; false
@@ -348,6 +363,7 @@ impl Telling<'_> {
         answers: &[Result<Finished, Error>],
         mut lost: impl FnMut(&Finish, &Error),
     ) {
+        self.hooks.meter.end(finishes, answers);
         for (at, (finish, answer)) in finishes.iter().zip(answers).enumerate() {
             match answer {
                 Ok(came_to) => self.tell_one(finish, *came_to),
@@ -383,17 +399,35 @@ impl Drop for Telling<'_> {
 pub(crate) struct Untold {
     hooks: Arc<Hooks>,
     tasks: Vec<(About, Stored)>,
+    /// Their queues and kinds.
+    lanes: Vec<(Arc<str>, Arc<str>)>,
 }
 
 impl Untold {
     /// One more call of the transaction, with what [`Hooks::enqueuing`] said of it.
-    pub(crate) fn add(&mut self, abouts: Option<Vec<About>>, stored: &Stored) {
+    pub(crate) fn add(
+        &mut self,
+        (queue, kind): (&Arc<str>, &Arc<str>),
+        abouts: Option<Vec<About>>,
+        stored: &Stored,
+    ) {
+        if !stored.existing {
+            self.lanes.push((Arc::clone(queue), Arc::clone(kind)));
+        }
         let about = abouts.into_iter().flatten();
         self.tasks.extend(about.map(|about| (about, stored.clone())));
     }
 
     /// The transaction was committed.
     pub(crate) fn tell(mut self, now: Timestamp) {
+        if !self.lanes.is_empty() {
+            let lanes = &self.lanes;
+            self.hooks.meter.count(|book| {
+                for (queue, kind) in lanes {
+                    book.enqueued(queue, kind, now, 1);
+                }
+            });
+        }
         for (about, stored) in std::mem::take(&mut self.tasks) {
             self.hooks.enqueued(&[about], &[stored], now);
         }

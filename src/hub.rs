@@ -120,6 +120,10 @@ pub(crate) trait Runner: Send + Sync {
     fn resize(self: Arc<Self>, _threads: usize) -> Result<bool, Error> {
         Ok(false)
     }
+    /// How long ago it has looked after its tasks, where it has a thread that does.
+    fn beat(&self) -> Option<Duration> {
+        None
+    }
     /// Its own end; none where it is the pending runner too, which every client has.
     fn as_stops(&self) -> Option<&dyn Stops>;
 }
@@ -309,6 +313,9 @@ impl Hub {
             Err(stopped) => return Ok(stopped),
         };
         let answer = self.end_runners(grace);
+        if let Err(error) = self.scribe.keep_counts() {
+            tracing::warn!(%error, "what was counted last could not be kept");
+        }
         if let Ok(stopped) = answer {
             closer.answer = Closing::Done(stopped);
         }

@@ -153,9 +153,12 @@ mod retention;
 mod steady;
 mod progress;
 mod artifact;
+mod counters;
 mod record;
 mod snapshot;
 mod filter;
+mod audit;
+mod overview;
 mod presence;
 mod why;
 mod inbox;
@@ -163,6 +166,7 @@ mod watch;
 mod telling;
 mod shelf;
 mod calendar;
+mod meter;
 mod backend;
 mod scribe;
 mod watching;
@@ -176,11 +180,15 @@ mod handle;
 mod client;
 mod heard;
 mod artifacts;
+mod counted;
+mod overviews;
 mod outbox;
 mod batch;
 mod operate;
 mod bulk;
 mod schedules;
+mod auditing;
+mod metrics;
 mod intake;
 mod ticker;
 mod context;
@@ -200,6 +208,7 @@ pub mod web;
 
 pub use artifact::{ARTIFACT_TEXT_BYTES_MAX, ARTIFACTS_MAX, Artifact, ArtifactKind};
 pub use artifacts::ArtifactReader;
+pub use audit::{ACTOR_BYTES_MAX, AuditPage, AuditRecord};
 pub use backend::{Cancelled, STEPS_MAX};
 pub use builder::Builder;
 pub use bulk::{Bulk, Bulked, Erased};
@@ -209,6 +218,7 @@ pub use client::{AsTaskId, BATCH_MAX, Client};
 pub use clients::{Clients, ClientsBuilder};
 pub use config::{ClientsConfig, Config, Preset, QueueFor, QueueRate, Route};
 pub use context::{ArtifactWriter, Context, Leaving, Reporter, StopReason};
+pub use counters::{Bucket, Counts, HISTOGRAM_BOUNDS, Histogram, LaneCounts, SERIES_MAX, Series};
 #[cfg(feature = "cron")]
 pub use cron::Cron;
 pub use error::Error;
@@ -226,6 +236,7 @@ pub use key::KEY_BYTES_MAX;
 #[cfg(feature = "macros")]
 pub use litework_macros::task;
 pub use mailer::{FailureNotice, Notice};
+pub use metrics::Health;
 pub use mode::Mode;
 pub use operate::Edit;
 pub use options::{
@@ -234,6 +245,10 @@ pub use options::{
 };
 pub use outbox::Outbox;
 pub use outcome::{Failure, REPORT_TEXT_BYTES_MAX, Report, Result};
+pub use overview::{
+    Browsed, COUNT_MAX, Capped, FAILURES_MAX, FailureGroup, Failures, Overview, Place,
+    QueueOverview,
+};
 pub use presence::{RunningTask, WorkerRecord};
 pub use progress::{LOG_LINES_MAX, LogLevel, LogLine, MESSAGE_MAX, Progress, STAGE_MAX, UNIT_MAX};
 pub use record::{AttemptRecord, BadRow, Cursor, Page, Prior, StepRecord, TaskRecord};

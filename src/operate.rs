@@ -5,7 +5,10 @@ mod edit;
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
 pub use self::edit::Edit;
+use crate::audit::{self, of_ids};
 use crate::client::{AsTaskId, Client};
 use crate::deed::{Deed, Done};
 use crate::error::Error;
@@ -192,7 +195,9 @@ impl Client {
         let id = id.as_task_id()?;
         let now = self.hub.clock.now();
         let new = self.copy_of(id, now, change)?;
-        let (stored, over) = self.hub.backend.replace(now, id, new)?;
+        let by = self.entry("edit_as_copy", || of_ids(&[id]));
+        let replace = || self.hub.backend.replace(now, id, new);
+        let (stored, over) = audit::during(by.as_ref(), replace)?;
         self.hub.tell(&over);
         self.run_in_caller(&[stored.id]);
         self.get(stored.id)
@@ -317,7 +322,10 @@ impl Client {
 
     fn act(&self, id: TaskId, deed: Deed) -> Result<Done, Error> {
         self.check_open()?;
-        let (done, over) = self.hub.backend.act(self.hub.clock.now(), id, deed)?;
+        let (now, by) =
+            (self.hub.clock.now(), self.entry(deed.word(), || deed.what(of_ids(&[id]))));
+        let act = || self.hub.backend.act(now, id, deed);
+        let (done, over) = audit::during(by.as_ref(), act)?;
         self.hub.tell(&over);
         Ok(done)
     }
@@ -331,6 +339,13 @@ impl Client {
                 let _in_its_row = runner.run_stored(*id);
             }
         }
+    }
+}
+
+fn of_scope(scope: &Scope) -> Value {
+    match scope {
+        Scope::Queue(name) => serde_json::json!({ "queue": name }),
+        Scope::Kind(name) => serde_json::json!({ "kind": name }),
     }
 }
 
@@ -376,7 +391,9 @@ impl Client {
     fn set_paused(&self, scope: &Scope, since: Option<Timestamp>) -> Result<bool, Error> {
         self.check_open()?;
         scope.checked()?;
-        self.hub.backend.pause(scope, since)
+        let action = if since.is_some() { "pause" } else { "resume" };
+        let by = self.entry(action, || of_scope(scope));
+        audit::during(by.as_ref(), || self.hub.backend.pause(scope, since))
     }
 
     /// What is paused: queues first, by name.
@@ -422,7 +439,19 @@ impl Client {
     fn change_limits(&self, scope: &Scope, limits: Option<Limits>) -> Result<(), Error> {
         self.check_open()?;
         scope.checked()?;
-        self.hub.backend.set_limits(self.hub.clock.now(), scope, limits)
+        let action = if limits.is_some() { "set_limits" } else { "reset_limits" };
+        let by = self.entry(action, || {
+            let mut what = of_scope(scope);
+            if let Some(most) = limits.and_then(|limits| limits.max_running) {
+                what["max_running"] = most.into();
+            }
+            if let Some(rate) = limits.and_then(|limits| limits.rate) {
+                what["rate"] = serde_json::to_value(rate).unwrap_or_default();
+            }
+            what
+        });
+        let now = self.hub.clock.now();
+        audit::during(by.as_ref(), || self.hub.backend.set_limits(now, scope, limits))
     }
 
     /// The limits of queues and kinds that hold now: queues first, by name.
@@ -457,7 +486,12 @@ impl Client {
             return Err(Error::invalid("out_of_range", "workers", threads, allowed));
         }
         let resized = match self.hub.runner.get() {
-            Some(runner) => Arc::clone(runner).resize(threads)?,
+            Some(runner) => {
+                let what =
+                    || serde_json::json!({ "program": &*self.hub.program, "threads": threads });
+                let by = self.entry("set_workers", what);
+                audit::during(by.as_ref(), || Arc::clone(runner).resize(threads))?
+            }
             None => false,
         };
         if resized {

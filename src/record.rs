@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::counters::Ran;
 use crate::event::{About, EventRecord, Ledger};
 use crate::follow::Follow;
 use crate::gate::Gate;
@@ -407,6 +408,8 @@ pub(crate) struct Finish {
     pub(crate) tied: bool,
     /// What is told of it after its commit; none where nobody would hear.
     pub(crate) about: Option<Box<About>>,
+    /// None where no body has begun.
+    pub(crate) ran: Option<Ran>,
     /// What the attempt has said and is not known to be kept.
     pub(crate) said: Option<Box<Said>>,
 }
@@ -433,6 +436,7 @@ impl Finish {
             stuck: false,
             tied: false,
             about: None,
+            ran: None,
             said: None,
         }
     }

@@ -1,5 +1,8 @@
 //! Every step of the journey: what people do with schedules: see them, change them, run them now.
 
+use std::sync::Arc;
+
+use crate::audit;
 use crate::calendar::{self, Agenda};
 use crate::capability::Capability;
 use crate::client::Client;
@@ -209,7 +212,7 @@ impl Schedules<'_> {
         terms.checked(now)?;
         self.check_call(&entry, &terms, now)?;
         hub.check_arguments(kind, &terms, &terms.arguments.clone().unwrap_or_default())?;
-        self.changed(|maker| {
+        self.changed("add_schedule", &[&name], |maker| {
             let agenda = maker.agenda();
             if agenda.named(&name)?.is_some() {
                 return Err(taken(&name));
@@ -233,7 +236,7 @@ impl Schedules<'_> {
     ) -> Result<ScheduleRecord, Error> {
         let mut edit = Some(change(ScheduleEdit::default()));
         let now = self.now();
-        self.revise(name, now, |_agenda, entry| {
+        self.revise("edit_schedule", name, now, |_agenda, entry| {
             edit.take().map_or(Ok(()), |edit| edit.apply(entry, now))
         })
     }
@@ -244,7 +247,7 @@ impl Schedules<'_> {
     /// # Errors
     /// Those of [`Schedules::edit`]; `unsupported` for one that no code declares.
     pub fn reset(&self, name: &str) -> Result<ScheduleRecord, Error> {
-        self.revise(name, self.now(), |agenda, entry| {
+        self.revise("reset_schedule", name, self.now(), |agenda, entry| {
             if entry.code.is_none() {
                 let allowed = "one that code declares; this one is as it was added and edited";
                 return Err(Error::invalid("unsupported", "schedule to reset", name, allowed));
@@ -300,7 +303,13 @@ impl Schedules<'_> {
     ) -> Result<Vec<ScheduleRecord>, Error> {
         self.client.check_open()?;
         let now = self.now();
-        self.changed(|maker| {
+        let action = match to {
+            Switch::On => "enable_schedule",
+            Switch::Off => "disable_schedule",
+            Switch::Toggle => "toggle_schedule",
+        };
+        let all: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+        self.changed(action, &all, |maker| {
             let agenda = maker.agenda();
             let mut all = Vec::with_capacity(names.len());
             for entry in found(agenda, names)? {
@@ -331,7 +340,7 @@ impl Schedules<'_> {
     /// [`Schedules::edit`].
     pub fn remove(&self, name: &str) -> Result<(), Error> {
         self.client.check_open()?;
-        self.changed(|maker| {
+        self.changed("remove_schedule", &[name], |maker| {
             let agenda = maker.agenda();
             let entry = named(agenda, name)?;
             let own = entry.program.as_deref() == Some(&*self.client.hub.program);
@@ -381,7 +390,10 @@ impl Schedules<'_> {
         let prepare =
             |entry: &Entry, terms: &Terms, slot| hub.prepare_slot(entry, terms, slot, now);
         let mut entries = |agenda: &mut dyn Agenda| found(agenda, names);
-        let stored = calendar::run_now(&*hub.backend, now, &mut entries, &prepare)?;
+        let all: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+        let by = self.entry("run_schedule", &all);
+        let run = || calendar::run_now(&*hub.backend, now, &mut entries, &prepare);
+        let stored = audit::during(by.as_ref(), run)?;
         hub.tell_stored(&stored, now);
         let ids: Vec<TaskId> = stored.iter().map(|stored| stored.id).collect();
         self.client.run_in_caller(&ids);
@@ -392,12 +404,13 @@ impl Schedules<'_> {
     /// could not fire.
     fn revise(
         &self,
+        action: &'static str,
         name: &str,
         now: Timestamp,
         mut change: impl FnMut(&mut dyn Agenda, &mut Entry) -> Result<(), Error>,
     ) -> Result<ScheduleRecord, Error> {
         self.client.check_open()?;
-        self.changed(|maker| {
+        self.changed(action, &[name], |maker| {
             let agenda = maker.agenda();
             let mut entry = named(agenda, name)?;
             let before = entry.clone();
@@ -435,12 +448,20 @@ impl Schedules<'_> {
         calendar::settle(agenda, entry, (before, known.as_ref()), now)
     }
 
+    /// Changes schedules of these names, in one commit.
     fn changed<R>(
         &self,
+        action: &'static str,
+        names: &[&str],
         work: impl FnMut(&mut dyn calendar::Maker) -> Result<R, Error>,
     ) -> Result<R, Error> {
         self.client.hub.backend.check_usable()?;
-        calendar::change(&*self.client.hub.backend, work)
+        let by = self.entry(action, names);
+        audit::during(by.as_ref(), || calendar::change(&*self.client.hub.backend, work))
+    }
+
+    fn entry(&self, action: &'static str, names: &[&str]) -> Option<Arc<audit::Entry>> {
+        self.client.entry(action, || serde_json::json!({ "schedules": names }))
     }
 
     /// Whether its calls could be made, where this program knows its kind.

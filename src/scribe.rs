@@ -1,4 +1,4 @@
-//! Run: keeps what bodies say while they run, without letting them wait for it.
+//! Run: keeps what bodies say while they run, and what is counted, without letting anybody wait for it.
 //!
 //! A body changes a [`Voice`] in memory. The scribe, one thread of a client, writes what is new: of each task
 //! at most twice a second, and of all tasks that are due in one commit. It is started by the first word and
@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use crate::backend::Backend;
 use crate::error::Error;
 use crate::id::TaskId;
+use crate::meter::Keeper;
 use crate::outcome::cut_characters;
 use crate::progress::{LOG_LINES_MAX, LogLevel, LogLine, MESSAGE_MAX, Progress};
 use crate::record::{Lease, Said};
@@ -22,22 +23,33 @@ use crate::time::{Clock, Timestamp};
 /// What one task says is written at most this often.
 const WRITE_EVERY: Duration = Duration::from_millis(500);
 
+/// What is counted is written at most this often.
+const COUNTS_EVERY: Duration = Duration::from_secs(10);
+
 /// A voice, and when to write what it says.
 type Waiting = (Instant, Arc<Voice>);
+
+/// What is to be written at a moment.
+enum Later {
+    Said(Waiting),
+    Counts(Instant),
+}
 
 /// Writes for all tasks of a client.
 pub(crate) struct Scribe {
     backend: Weak<dyn Backend>,
     clock: Arc<dyn Clock>,
-    line: OnceLock<Sender<Waiting>>,
+    line: OnceLock<Sender<Later>>,
     /// Those that may still say something.
     voices: Mutex<HashMap<TaskId, Weak<Voice>>>,
 }
 
 impl Scribe {
     pub(crate) fn new(backend: &Arc<dyn Backend>, clock: Arc<dyn Clock>) -> Arc<Self> {
-        let backend = Arc::downgrade(backend);
-        Arc::new(Self { backend, clock, line: OnceLock::new(), voices: Mutex::default() })
+        let (line, voices) = (OnceLock::new(), Mutex::default());
+        let scribe = Arc::new(Self { backend: Arc::downgrade(backend), clock, line, voices });
+        backend.meter().kept_by(Arc::downgrade(&scribe) as Weak<dyn Keeper>);
+        scribe
     }
 
     /// A voice for one attempt, whose total may be known from its arguments.
@@ -70,7 +82,15 @@ impl Scribe {
         }
     }
 
-    fn write_later(&self, at: Instant, voice: Arc<Voice>) {
+    /// Writes what is counted and not kept, now.
+    pub(crate) fn keep_counts(&self) -> Result<(), Error> {
+        match self.backend.upgrade() {
+            Some(backend) => backend.meter().keep(&*backend, self.clock.now()),
+            None => Ok(()),
+        }
+    }
+
+    fn write_later(&self, later: Later) {
         let line = self.line.get_or_init(|| {
             let (sender, receiver) = crossbeam_channel::unbounded();
             let (backend, clock) = (Weak::clone(&self.backend), Arc::clone(&self.clock));
@@ -80,30 +100,42 @@ impl Scribe {
                 .spawn(move || write(&receiver, &backend, &*clock));
             sender
         });
-        let _no_thread = line.send((at, voice));
+        let _no_thread = line.send(later);
+    }
+}
+
+impl Keeper for Scribe {
+    fn keep_later(&self) {
+        self.write_later(Later::Counts(Instant::now() + COUNTS_EVERY));
     }
 }
 
 /// The life of the thread: it ends with its client. Whoever waits here holds on to the other end of the line.
-fn write(line: &Receiver<Waiting>, backend: &Weak<dyn Backend>, clock: &dyn Clock) {
+fn write(line: &Receiver<Later>, backend: &Weak<dyn Backend>, clock: &dyn Clock) {
     let mut waiting: Vec<Waiting> = Vec::new();
+    let mut counts_at: Option<Instant> = None;
     loop {
-        let heard = match waiting.iter().map(|(at, _)| *at).min() {
+        let heard = match waiting.iter().map(|(at, _)| *at).chain(counts_at).min() {
             None => line.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(at) => line.recv_deadline(at),
         };
         match heard {
-            Ok(one) => waiting.push(one),
+            Ok(Later::Said(one)) => waiting.push(one),
+            Ok(Later::Counts(at)) => counts_at = Some(at),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
         let now = Instant::now();
         let (due, later): (Vec<_>, Vec<_>) = waiting.drain(..).partition(|(at, _)| *at <= now);
         waiting = later;
-        if due.is_empty() {
+        let counts_due = counts_at.take_if(|at| *at <= now).is_some();
+        if due.is_empty() && !counts_due {
             continue;
         }
         let Some(backend) = backend.upgrade() else { return };
+        if counts_due && let Err(error) = backend.meter().keep(&*backend, clock.now()) {
+            tracing::warn!(%error, "what was counted could not be kept; trying again");
+        }
         let said: Vec<Said> = due.iter().filter_map(|(_, voice)| voice.begin(now)).collect();
         if said.is_empty() {
             continue;
@@ -232,7 +264,7 @@ impl Voice {
         speech.queued = true;
         let now = Instant::now();
         let at = speech.written_at.map_or(now, |at| now.max(at + WRITE_EVERY));
-        place.scribe.write_later(at, Arc::clone(self));
+        place.scribe.write_later(Later::Said((at, Arc::clone(self))));
     }
 
     /// What is to be written now.

@@ -194,6 +194,11 @@ pub(crate) fn rank(due_at: Timestamp, priority: i8, step_ms: i64) -> i64 {
     due_at.as_millis().saturating_sub(i64::from(priority).saturating_mul(step_ms))
 }
 
+/// The due time that a rank was made from.
+pub(crate) fn due_of(rank: i64, priority: i8, step_ms: i64) -> Timestamp {
+    Timestamp::clamped(rank.saturating_add(i64::from(priority).saturating_mul(step_ms)))
+}
+
 /// Strict priority: no wait outweighs one point.
 pub(crate) const STEP_STRICT_MS: i64 = 1 << 48;
 

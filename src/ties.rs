@@ -195,6 +195,7 @@ impl Links {
             (extra.ties.takes, extra.ties.sources) = (Some(takes.clone()), extra.after.len());
         }
         if !extra.after.is_empty() {
+            extra.ties.behind = true;
             extra.ties.held_key.clone_from(&extra.wait_key);
         }
         Ok(())
@@ -231,6 +232,10 @@ pub(crate) fn check_after(count: usize) -> Result<(), Error> {
 }
 
 /// What the start or the end of a task means to others, as JSON in its row.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and all combinations occur"
+)]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Ties {
@@ -246,6 +251,9 @@ pub(crate) struct Ties {
     /// How many are before it, whose results that takes.
     #[serde(skip_serializing_if = "is_none")]
     pub(crate) sources: usize,
+    /// There were tasks before it when it was stored.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) behind: bool,
     /// Other tasks wait for its end.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) awaited: bool,
@@ -290,6 +298,11 @@ impl Ties {
     #[cfg(feature = "sqlite")]
     pub(crate) fn unreadable() -> Self {
         Self { awaited: true, ..Self::default() }
+    }
+
+    /// Whether others may have kept it waiting beyond its due time.
+    pub(crate) fn may_wait(&self) -> bool {
+        self.behind || self.gate.is_some_and(|gate| !matches!(gate, Gate::Rate(_)))
     }
 
     /// Whether its end concerns nobody.

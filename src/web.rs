@@ -32,6 +32,8 @@
 //! | `/t/{id}/a/{n}` | what it has left |
 //! | `/t/{id}/cancel`, `/retry`, `/dismiss` | `POST` |
 //! | `/events?ids=a,b`, `/events?mine` | changes as they happen, as server-sent events |
+//! | `/metrics` | numbers for Prometheus |
+//! | `/health/live`, `/health/ready` | whether it works: 200 or 503 |
 //! | `/api/tasks`, `/api/tasks/{id}`, … | the same for programs; `/api/openapi.json` describes it |
 //! | `/assets/…` | style sheet and module |
 
@@ -50,6 +52,7 @@ mod page;
 mod places;
 mod site;
 mod answer;
+mod machine;
 mod person;
 mod detail;
 mod cursor;
@@ -89,6 +92,7 @@ use self::site::{GroupsFor, Site, Visit, WordsFor};
 pub use self::words::Words;
 use crate::client::Client;
 use crate::error::Error;
+use crate::id::TaskId;
 use crate::task::IntoCall;
 use crate::watching::Watch;
 
@@ -128,6 +132,7 @@ impl Web {
             framing: None,
             groups: None,
             streams: STREAMS_DEFAULT,
+            open_metrics: false,
             enqueueable: Vec::new(),
         }
     }
@@ -153,6 +158,29 @@ impl Web {
     pub fn once_field(&self) -> String {
         let (one, two) = (fastrand::u64(..), fastrand::u64(..));
         format!("<input type=\"hidden\" name=\"_once\" value=\"{one:016x}{two:016x}\">")
+    }
+
+    /// The block of a task, as HTML, for a page of the program: as it stands on the task's own page, with its bar,
+    /// results and buttons; the module of [`head`](Self::head) keeps it live. It is what the sender of this request may
+    /// see.
+    ///
+    /// # Errors
+    /// The answer to be given instead of the page: 404 where there is no such task or it is not theirs, the way to the
+    /// sign-in for those who are nobody yet, 503 where it cannot be read just now.
+    #[expect(clippy::result_large_err, reason = "the error is an answer, which is handed on once")]
+    pub async fn block(&self, request: &Parts, id: TaskId) -> Result<String, Response<Body>> {
+        let site = &self.site;
+        let visit = Visit {
+            parts: Arc::new(request.clone()),
+            access: site.gate.access(request),
+            words: (site.words)(request),
+            body: Bytes::new(),
+        };
+        let block = person::block(site, &visit, &id.to_string()).await;
+        block.map_err(|fault| {
+            let answer = answer::fault(site, &visit, &fault, visit.wants_json());
+            answer::finished(&request.method, answer)
+        })
     }
 
     /// Answers one request.
@@ -205,8 +233,12 @@ impl Web {
         if !allowed.contains(&parts.method) {
             return Err(Fault::wrong_method(allowed));
         }
-        if let Route::Asset(path) = route {
-            return asset(path);
+        match route {
+            Route::Asset(path) => return asset(path),
+            Route::Live => return machine::live(site),
+            Route::Ready => return machine::ready(site).await,
+            Route::Metrics if site.open_metrics => return machine::metrics(site).await,
+            _ => {}
         }
         visit.access = site.gate.access(&parts);
         if visit.access.is_denied() {
@@ -225,6 +257,7 @@ impl Web {
             Route::Act(id, action) => person::act(site, visit, id, *action).await,
             Route::Artifact(id, number) => person::artifact(site, visit, id, number).await,
             Route::Events => events::stream(site, visit).await,
+            Route::Metrics if visit.access.is_operator() => machine::metrics(site).await,
             Route::Api(path) => api::answer(site, visit, path).await,
             _ => Err(Fault::not_found()),
         }
@@ -318,6 +351,7 @@ pub struct WebBuilder {
     framing: Option<Framing>,
     groups: Option<GroupsFor>,
     streams: usize,
+    open_metrics: bool,
     enqueueable: Vec<String>,
 }
 
@@ -411,6 +445,14 @@ impl WebBuilder {
         self
     }
 
+    /// Whether `/metrics` is told to everybody; else only to those who may see all tasks. It names queues and kinds, and
+    /// nothing of tasks.
+    #[must_use]
+    pub fn open_metrics(mut self, open: bool) -> Self {
+        self.open_metrics = open;
+        self
+    }
+
     /// Lets tasks of these kinds be enqueued by `POST /api/tasks`, by whoever may [`Action::Enqueue`]. None, unless
     /// said otherwise.
     ///
@@ -462,6 +504,7 @@ impl WebBuilder {
             extra_css: self.extra_css,
             framing: self.framing,
             groups: self.groups,
+            open_metrics: self.open_metrics,
             streams: Places::new(self.streams, STREAMS_EACH),
         };
         Ok(Web { site: Arc::new(site) })

@@ -27,6 +27,8 @@ use everywhere;
 mod contract {
     mod able;
     mod artifacts;
+    mod audit;
+    mod counters;
     mod define;
     mod errors;
     mod flows;
@@ -34,9 +36,11 @@ mod contract {
     mod hooks;
     mod keys;
     mod lookup;
+    mod metrics;
     mod operate;
     mod order;
     mod progress;
+    mod overview;
     mod prune;
     mod refusals;
     mod reopen;

@@ -314,7 +314,7 @@ fn a_list_of_one_state_uses_the_index_of_that_state() {
     let conn = database();
     let list = statements()
         .into_iter()
-        .find(|found| found.has_filter() && found.sql.contains(" ORDER BY "))
+        .find(|found| found.file == "query.rs" && found.sql.contains(" ORDER BY {order}"))
         .expect("the statement of `list`");
     let all = plan(&conn, &list.with_filter("").replace("{order}", "t.id"));
     assert!(!all.iter().any(|step| step.contains("B-TREE")), "all states: {all:?}");
@@ -329,6 +329,71 @@ fn a_list_of_one_state_uses_the_index_of_that_state() {
         let steps = plan(&conn, &few.replace("{order}", "+t.id"));
         assert!(uses(&steps, index), "{state}: {steps:?}");
     }
+}
+
+/// The statement of a file that has this in it, with its parts filled in.
+fn with_parts(file: &str, has: &str, parts: &[(&str, &str)]) -> String {
+    let mut all = statements().into_iter().filter(|found| found.file == file);
+    let mut sql = all.find(|found| found.sql.contains(has)).unwrap().sql;
+    for (name, part) in parts {
+        sql = sql.replace(name, part);
+    }
+    assert!(!sql.contains('{'), "{sql}");
+    sql
+}
+
+/// Lists for people: a page of ended tasks goes along the time of their ends and sorts nothing; one of a live
+/// state reads numbers from its index, and rows for those of the page alone; any other goes along the numbers of
+/// tasks, between two of them.
+#[test]
+fn a_page_that_people_look_at_is_bound_by_an_index() {
+    let conn = database();
+    let columns = part("row.rs", "COLUMNS");
+    for (index, found) in [
+        ("litework_task_finished", "WHERE l.kind IN (?) AND t.state = 'succeeded'"),
+        ("litework_task_finished", "WHERE l.queue IN (?) AND t.state IN ('failed', 'skipped')"),
+        ("litework_task_failed", "WHERE t.state = 'failed' AND t.owner = ?"),
+    ] {
+        let found = format!(
+            "{found} AND t.finished_at IS NOT NULL AND (t.finished_at, t.id) < (?, ?) \
+             AND (t.finished_at, t.id) >= (?, ?)"
+        );
+        let parts = [("{columns}", columns.as_str()), ("{index}", index), ("{found}", &found)];
+        let steps = plan(&conn, &with_parts("query.rs", "INDEXED BY {index}", &parts));
+        assert!(uses(&steps, index), "{steps:?}");
+        assert!(
+            steps[0].contains("finished_at>") && steps[0].contains("finished_at<"),
+            "{steps:?}"
+        );
+        assert!(!steps.iter().any(|step| step.contains("B-TREE")), "{steps:?}");
+    }
+    let lanes = "t.lane IN (SELECT id FROM litework_lane WHERE kind IN (?))";
+    for (state, index) in [
+        ("scheduled", "litework_task_scheduled"),
+        ("waiting", "litework_task_waiting"),
+        ("ready", "litework_task_ready"),
+        ("running", "litework_task_running"),
+    ] {
+        for found in [format!("t.state = '{state}'"), format!("t.state = '{state}' AND {lanes}")] {
+            let parts = [("{columns}", columns.as_str()), ("{clauses}", &found)];
+            let steps = plan(&conn, &with_parts("query.rs", "AS number", &parts));
+            assert!(uses(&steps, index) && !reads_all_tasks(&steps), "{state}: {steps:?}");
+            let newest = with_parts("query.rs", "max(+t.id)", &[("{clauses}", &found)]);
+            let steps = plan(&conn, &newest);
+            assert!(uses(&steps, index) && !reads_all_tasks(&steps), "{state}: {steps:?}");
+        }
+    }
+    let walk = statements().into_iter().find(|found| {
+        found.file == "query.rs" && found.sql.ends_with(" ORDER BY t.id DESC LIMIT ?")
+    });
+    let window =
+        "WHERE l.kind IN (?) AND t.state IN ('ready', 'failed') AND t.id < ? AND t.id >= ?";
+    let steps = plan(&conn, &walk.unwrap().with_filter(window));
+    assert!(
+        steps[0].contains("rowid>? AND rowid<?") && uses(&steps, "the primary key"),
+        "{steps:?}"
+    );
+    assert!(!steps.iter().any(|step| step.contains("B-TREE")), "{steps:?}");
 }
 
 /// What is done to many walks over the tasks once, page by page, and sorts none of them.

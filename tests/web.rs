@@ -13,6 +13,8 @@ mod desk;
 mod document;
 #[path = "web/feed.rs"]
 mod feed;
+#[path = "web/machine.rs"]
+mod machine;
 #[path = "web/mount.rs"]
 mod mount;
 #[path = "web/pages.rs"]

@@ -6,17 +6,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::memory::Memory;
 use crate::artifact::{Artifact, NewArtifact};
+use crate::audit::AuditRecord;
 use crate::backend::{
     Backend, Cancelled, Exchanged, LaneName, Offer, Operate, Over, Picked, Rescued,
 };
 use crate::calendar::{Calendar, Look, Maker};
+use crate::counters::LaneCounts;
 use crate::deed::{Deed, Done, Tally};
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::flow::Sum;
 use crate::gate::Limits;
 use crate::id::TaskId;
+use crate::meter::{Counting, EachCount, End, Meter, News};
 use crate::mishap::Mishaps;
+use crate::overview::{At, Browsed, Failures, Order, Overview};
 use crate::presence::WorkerRecord;
 use crate::progress::{LogLine, Progress};
 use crate::record::{
@@ -44,6 +48,10 @@ pub(crate) struct Spy {
     pub(crate) renewals: AtomicUsize,
     /// Looks at schedules.
     pub(crate) looks: AtomicUsize,
+    /// How often what was counted was kept.
+    pub(crate) keeps: AtomicUsize,
+    /// What was counted is refused.
+    pub(crate) refuses_counts: AtomicBool,
     /// Slices of passes over what has ended.
     pub(crate) prunes: AtomicUsize,
     /// Other processes cannot be listened to.
@@ -226,6 +234,24 @@ impl Backend for Spy {
         self.inner.count(filter, limit)
     }
 
+    fn overview(&self) -> Result<Overview, Error> {
+        self.inner.overview()
+    }
+
+    fn failures(&self) -> Result<Failures, Error> {
+        self.inner.failures()
+    }
+
+    fn browse(
+        &self,
+        filter: &Filter,
+        order: Order,
+        from: Option<At>,
+        size: usize,
+    ) -> Result<Browsed, Error> {
+        self.inner.browse(filter, order, from, size)
+    }
+
     fn prune(&self, walk: &mut Walk) -> Result<(), Error> {
         count(&self.prunes);
         self.inner.prune(walk)
@@ -259,6 +285,38 @@ impl Calendar for Spy {
     fn look(&self, look: Look<'_>) -> Result<(), Error> {
         count(&self.looks);
         self.inner.look(look)
+    }
+}
+
+impl Counting for Spy {
+    fn meter(&self) -> &Arc<Meter> {
+        self.inner.meter()
+    }
+
+    fn keep_counts(&self, now: Timestamp, news: &[News]) -> Result<(), Error> {
+        count(&self.keeps);
+        self.panic_if_told();
+        if self.refuses_counts.load(Ordering::SeqCst) {
+            return Err(Error::NotStored { reason: "as it was told".to_owned(), source: None });
+        }
+        self.inner.keep_counts(now, news)
+    }
+
+    fn each_count(
+        &self,
+        since: Timestamp,
+        until: Timestamp,
+        each: EachCount<'_>,
+    ) -> Result<(), Error> {
+        self.inner.each_count(since, until, each)
+    }
+
+    fn totals(&self) -> Result<Vec<LaneCounts>, Error> {
+        self.inner.totals()
+    }
+
+    fn ends(&self, rows: &[i64]) -> Result<Vec<End>, Error> {
+        self.inner.ends(rows)
     }
 }
 
@@ -412,6 +470,10 @@ impl Operate for Spy {
 
     fn lanes_with_work(&self, now: Timestamp) -> Result<Vec<LaneName>, Error> {
         self.inner.lanes_with_work(now)
+    }
+
+    fn audit(&self, before: i64, size: usize) -> Result<Vec<(i64, AuditRecord)>, Error> {
+        self.inner.audit(before, size)
     }
 
     fn wipe(&self) -> Result<bool, Error> {

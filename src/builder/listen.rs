@@ -11,6 +11,7 @@ use crate::event::{Event, EventKind};
 use crate::hook::{Hooks, Kinds, Receiver};
 use crate::hub::Hub;
 use crate::mailer::{Mailer, Notice, Told};
+use crate::meter::Meter;
 use crate::range::SPAN;
 use crate::registry::Definition;
 use crate::route::Glob;
@@ -224,7 +225,7 @@ impl Builder {
 }
 
 /// The receivers, each with the client that it is called with. The hub is still being made.
-pub(super) fn hooks(hub: &Weak<Hub>, listeners: Vec<Listener>) -> Arc<Hooks> {
+pub(super) fn hooks(hub: &Weak<Hub>, listeners: Vec<Listener>, meter: Arc<Meter>) -> Arc<Hooks> {
     let receivers = listeners.into_iter().map(|listener| {
         let Listener { kinds, call } = listener;
         let hub = Weak::clone(hub);
@@ -236,5 +237,5 @@ pub(super) fn hooks(hub: &Weak<Hub>, listeners: Vec<Listener>) -> Arc<Hooks> {
         });
         Receiver { kinds, call }
     });
-    Hooks::new(hub.as_ptr().addr(), receivers.collect())
+    Hooks::new(hub.as_ptr().addr(), receivers.collect(), meter)
 }

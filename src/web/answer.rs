@@ -118,7 +118,13 @@ pub(crate) fn fault(site: &Site, visit: &Visit, fault: &Fault, json: bool) -> An
         let text = serde_json::to_vec(&fault.problem()).unwrap_or_default();
         with(fault.status, "application/problem+json", Bytes::from(text))
     } else {
-        let page = FaultPage { title: fault.title(), detail: &fault.detail };
+        let page = FaultPage {
+            words: &visit.words,
+            base: &site.public,
+            can_list: visit.access.own().is_some(),
+            title: fault.title(),
+            detail: &fault.detail,
+        };
         let page = Markup::of(&page).map_err(|error| Fault::internal(&error));
         let page = page.and_then(|body| site.page(visit, fault.title(), body, None));
         let text = page.unwrap_or_else(|_| fault.title().to_owned());

@@ -118,7 +118,7 @@ impl Feed {
             }
             Heard::Silence if left > HEARTBEAT => News::Beat(hello(&self.site)),
             Heard::Silence => self.last(News::Bye("again")),
-            Heard::NoMore if self.site.client.is_closed() => self.last(News::Bye("shutdown")),
+            Heard::NoMore if self.site.client.is_over() => self.last(News::Bye("shutdown")),
             Heard::NoMore => self.last(News::End),
         }))
     }

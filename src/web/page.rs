@@ -8,7 +8,7 @@ use std::sync::Arc;
 use askama::Template;
 use askama::filters::HtmlSafe;
 
-use super::shape::View;
+use super::shape::{Bar, View};
 use super::words::{Words, grouped, spoken};
 use crate::time::Timestamp;
 
@@ -109,6 +109,7 @@ struct TaskBlock<'a> {
     linked: bool,
     class: &'a str,
     state: &'a str,
+    bar: Option<&'a Bar>,
     stage: Option<&'a str>,
     attempt: String,
     count: Option<String>,
@@ -126,7 +127,8 @@ pub(crate) fn task_block(
     token: &str,
     linked: bool,
 ) -> Result<Markup, askama::Error> {
-    let bar = view.progress.as_ref();
+    // Of what has not begun, no bar says more than its state.
+    let bar = view.progress.as_ref().filter(|_| view.started_at.is_some());
     let (class, state) = badge(view, words);
     let unit = bar.and_then(|bar| bar.unit.as_deref()).unwrap_or_default();
     let count = bar.filter(|bar| bar.total.is_some() || bar.done > 0).map(|bar| {
@@ -152,6 +154,7 @@ pub(crate) fn task_block(
         linked,
         class,
         state,
+        bar,
         stage: bar.and_then(|bar| bar.stage.as_deref()),
         attempt: words
             .attempt
@@ -223,6 +226,9 @@ pub(crate) struct MinePage<'a> {
 #[derive(Template)]
 #[template(path = "fault.html")]
 pub(crate) struct FaultPage<'a> {
+    pub(crate) words: &'a Words,
+    pub(crate) base: &'a str,
+    pub(crate) can_list: bool,
     pub(crate) title: &'a str,
     pub(crate) detail: &'a str,
 }

@@ -59,10 +59,22 @@ pub(crate) async fn status(site: &Arc<Site>, visit: &Visit, id: &str) -> Result<
 
 /// The block alone, for those who put it into a page of theirs.
 pub(crate) async fn fragment(site: &Arc<Site>, visit: &Visit, id: &str) -> Result<Answer, Fault> {
-    let (_, view) = look(site, visit, id).await?;
+    block(site, visit, id).await.map(answer::html)
+}
+
+/// The same as text, for a page of the program.
+pub(crate) async fn block(site: &Arc<Site>, visit: &Visit, id: &str) -> Result<String, Fault> {
+    if visit.access.is_denied() {
+        return Err(Fault::denied(visit.access.sign_in()));
+    }
+    let (_, mut view) = look(site, visit, id).await?;
+    // No link to the page that it stands on.
+    let here = visit.parts.uri.path_and_query().map(http::uri::PathAndQuery::as_str);
+    view.redirect = view.redirect.filter(|target| Some(target.as_str()) != here);
     let token = site.guard.token(&visit.access);
-    let block = task_block(&view, &visit.words, &token, false);
-    block.map(Markup::into_text).map(answer::html).map_err(|error| Fault::internal(&error))
+    // It may stand on any page, so its name leads to its own.
+    let block = task_block(&view, &visit.words, &token, true);
+    block.map(Markup::into_text).map_err(|error| Fault::internal(&error))
 }
 
 /// The list of one's own tasks, newest first.
@@ -135,11 +147,12 @@ pub(crate) async fn do_to(
         if !may {
             return Ok(None);
         }
+        let client = site.client.acting_as(me.access.actor())?;
         match action {
-            Action::Cancel => site.client.cancel(task.id).map(drop)?,
-            Action::Retry => site.client.retry(task.id)?,
-            Action::Dismiss => site.client.dismiss(task.id)?,
-            Action::Delete => site.client.delete(task.id)?,
+            Action::Cancel => client.cancel(task.id).map(drop)?,
+            Action::Retry => client.retry(task.id)?,
+            Action::Dismiss => client.dismiss(task.id)?,
+            Action::Delete => client.delete(task.id)?,
             // No route leads here.
             _ => return Ok(None),
         }

@@ -38,6 +38,7 @@ pub(crate) struct Site {
     pub(crate) extra_css: Vec<String>,
     pub(crate) framing: Option<Framing>,
     pub(crate) groups: Option<GroupsFor>,
+    pub(crate) open_metrics: bool,
     pub(crate) streams: Places,
     /// The kinds of which tasks may be enqueued by the API.
     pub(crate) enqueueable: Vec<String>,

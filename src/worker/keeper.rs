@@ -10,7 +10,7 @@
 //!
 //! It calls no receiver of events: a slow one would cost the lease. What may call them is its clerk's.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::bell::Rung;
@@ -70,6 +70,7 @@ fn run(weak: &Weak<Pool>, clerk: Clerk) {
     };
     let mut rung = Rung::default();
     while let Some(pool) = weak.upgrade().filter(|pool| !pool.is_over()) {
+        *pool.looked.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         let until = Error::caught(|| Ok(keeper.look(&pool, &rung)));
         rung = pool.keeper.wait(until.unwrap_or_else(|error| Some(look_again(&error))));
     }

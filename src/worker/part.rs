@@ -56,12 +56,14 @@ impl Pool {
         if !found {
             return false;
         }
+        let now = self.clock.now();
         let finish = Finish {
             outcome: outcome(body),
             retry: Arc::clone(&body.retry),
             chance: fastrand::f64(),
             stuck,
-            ..given_back(&body.task, self.clock.now())
+            ran: Some(self.backend.meter().ran(&body.task, now)),
+            ..given_back(&body.task, now)
         };
         let mut state = self.state();
         state.finishes.push(finish);

@@ -70,6 +70,8 @@ pub(crate) struct Pool {
     /// The keeper was asked to fetch finishes from the slots.
     collecting: AtomicBool,
     pub(super) wake: Condvar,
+    /// When the keeper last looked.
+    pub(super) looked: Mutex<Instant>,
     pub(super) keeper: Bell,
 }
 
@@ -97,6 +99,7 @@ impl Pool {
             telling: AtomicBool::new(false),
             collecting: AtomicBool::new(false),
             wake: Condvar::new(),
+            looked: Mutex::new(Instant::now()),
             keeper: Bell::default(),
         })
     }
@@ -559,6 +562,11 @@ impl Runner for Pool {
 
     fn run_stored(&self, _id: TaskId) -> Option<Finished> {
         None
+    }
+
+    fn beat(&self) -> Option<Duration> {
+        let looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(looked.elapsed())
     }
 
     fn as_stops(&self) -> Option<&dyn Stops> {

@@ -251,10 +251,10 @@ const ROWS: &[Row] = &[
                     )
                 );
                 lab.shop.tasks.delete(list["items"][0]["id"].as_str().unwrap()).unwrap();
-                lab.list_each(&["from=c1", "from=c1-0000000000000000", "from=", "from=%27"])
+                lab.list_each(&["from=r1", "from=r1-0000000000000000", "from=", "from=%27"])
             },
-            "400 bad_cursor: from is \"c1\"; what `next` said on the page before, with the same filter\n\
-             400 bad_cursor: from is \"c1-0000000000000000\"; what `next` said on the page before, with the same filter\n\
+            "400 bad_cursor: from is \"r1\"; what `next` said on the page before, with the same filter\n\
+             400 bad_cursor: from is \"r1-0000000000000000\"; what `next` said on the page before, with the same filter\n\
              400 bad_cursor: from is \"\"; what `next` said on the page before, with the same filter\n\
              400 bad_cursor: from is \"'\"; what `next` said on the page before, with the same filter",
         ),

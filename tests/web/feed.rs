@@ -167,3 +167,21 @@ fn a_stream_says_goodbye_when_the_program_ends() {
     assert_eq!(bye["reason"], "shutdown");
     assert!(listener.next().is_none());
 }
+
+/// Whoever watches one task hears of the end of the program, which is not the end of the task.
+#[test]
+fn a_stream_of_a_task_says_goodbye_while_the_program_still_ends() {
+    for _ in 0..300 {
+        let (shop, _say) = Shop::working();
+        let later = export::with("Ada", 1).owner("ada");
+        let later = later.run_after(std::time::Duration::from_secs(3_600));
+        let id = shop.tasks.enqueue(later).unwrap().id();
+        let path = format!("/tasks/events?ids={id}");
+        let mut listener = Listener::open(&shop, "ada", &path).unwrap();
+        let tasks = shop.tasks.clone();
+        let stopped = std::thread::spawn(move || tasks.shutdown(std::time::Duration::ZERO));
+        let last = listener.until(|name, _| name == "bye" || name == "end");
+        assert_eq!(last["reason"], "shutdown");
+        stopped.join().unwrap().unwrap();
+    }
+}

@@ -1,8 +1,12 @@
 //! Where the pages are mounted, and what is refused there.
 
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
 use litework::web::{Access, Web};
+use tower::ServiceExt as _;
 
-use crate::desk::Shop;
+use crate::desk::{Shop, block, request};
 use crate::tasks::export;
 
 #[test]
@@ -25,6 +29,86 @@ fn links_lead_back_wherever_the_pages_are_mounted() {
                     shop.page("ada", link).status != 404 || link.ends_with("/cancel"),
                     "{base}: {link}"
                 );
+            }
+        }
+    }
+}
+
+/// One request to a router, whichever axum made it.
+type App = Box<dyn Fn(Request<Full<Bytes>>) -> (u16, String)>;
+
+async fn read<B>(answer: Response<B>) -> (u16, String)
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: std::fmt::Debug,
+{
+    let status = answer.status().as_u16();
+    let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+fn home() -> &'static str {
+    "a shop"
+}
+
+/// The ways in which a program mounts the pages, by the versions of axum; its own pages stay what they are.
+fn mounted(web: &Web, base: &str) -> Vec<(&'static str, App)> {
+    let old = {
+        use axum07::body::Body;
+        let home = || axum07::routing::get(|| async { home() });
+        let routed = axum07::Router::new().route("/", home()).nest_service(base, web.clone());
+        move |request: Request<Full<Bytes>>| {
+            let routed = routed.clone();
+            block(async { read(routed.oneshot(request.map(Body::new)).await.unwrap()).await })
+        }
+    };
+    let new = |router: axum::Router| -> App {
+        Box::new(move |request: Request<Full<Bytes>>| {
+            let router = router.clone();
+            let request = request.map(axum::body::Body::new);
+            block(async { read(router.oneshot(request).await.unwrap()).await })
+        })
+    };
+    let home = || axum::routing::get(|| async { home() });
+    let nested = axum::Router::new().route("/", home()).nest_service(base, web.clone());
+    let mut ways: Vec<(&'static str, App)> =
+        vec![("axum 0.7, nested", Box::new(old)), ("axum 0.8, nested", new(nested))];
+    #[cfg(feature = "axum")]
+    ways.push((
+        "axum 0.8, merged",
+        new(axum::Router::new().route("/", home()).merge(web.router())),
+    ));
+    ways
+}
+
+/// Asks a mounted part for a page, as Ada.
+fn page(app: &App, path: &str) -> (u16, String) {
+    let asked = request("GET", "ada", path).header("accept", "text/html");
+    app(asked.body(Full::default()).unwrap())
+}
+
+#[test]
+fn all_links_and_assets_are_found_however_a_router_mounts_the_pages() {
+    for base in ["/tasks", "/a/b/tasks"] {
+        let shop = Shop::with(litework::Mode::Inline, |web| web.base(base));
+        let call = export::with("Ada", 1).owner("ada");
+        let id = shop.tasks.enqueue(call).unwrap().id();
+        for (way, app) in mounted(&shop.web, base) {
+            assert_eq!(page(&app, "/"), (200, "a shop".to_owned()), "{way}");
+            assert_eq!(page(&app, "/nothing").0, 404, "{way}: the router's own");
+            let mut found = Vec::new();
+            for asked in [base.to_owned(), format!("{base}/"), format!("{base}/t/{id}")] {
+                let (status, text) = page(&app, &asked);
+                assert!(status == 200 && text.contains("Export of Ada"), "{way} {asked}: {text}");
+                found.extend(links(&text).into_iter().map(str::to_owned));
+            }
+            let assets = found.iter().filter(|link| link.contains("/assets/")).count();
+            assert_eq!(assets, 6, "{way}: {found:?}");
+            for link in found {
+                assert!(link.starts_with(&format!("{base}/")), "{way}: {link}");
+                // Links of artifacts lead on; forms answer to another method.
+                let status = page(&app, &link).0;
+                assert!([200, 303, 405].contains(&status), "{way} {link}: {status}");
             }
         }
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use serde_json::json;
 
-use crate::desk::{OK, Shop, request};
+use crate::desk::{OK, Shop, block, head, read, request};
 use crate::tasks::{export, linger};
 
 #[test]
@@ -27,6 +27,60 @@ fn a_task_is_told_in_json_as_it_stands() {
     for secret in ["arguments", "customer", "result", "worker", "queue"] {
         assert!(task.get(secret).is_none(), "{secret}");
     }
+}
+
+/// A page of the program's own, with a task in it.
+#[test]
+fn a_block_stands_on_a_page_of_the_program_for_those_who_may_see_it() {
+    let shop = Shop::new();
+    let id = shop.tasks.enqueue(export::with("Ada", 3).owner("ada")).unwrap().id();
+    let asked = |user: &str| block(shop.web.block(&head(user, &[]), id));
+    let fragment = shop.page("ada", &format!("/tasks/t/{id}/fragment")).text;
+    assert_eq!(asked("ada").unwrap(), fragment);
+    let refused = |user: &str| block(read(asked(user).unwrap_err()));
+    assert_eq!(refused("bob").status, 404);
+    assert_eq!((refused("-").status, refused("-").header("location")), (303, "/login"));
+    shop.tasks.delete(id).unwrap();
+    assert_eq!(refused("ada").status, 404);
+}
+
+/// … where no link leads to the page itself.
+#[test]
+fn a_block_does_not_lead_to_the_page_that_it_stands_on() {
+    let shop = Shop::new();
+    let meta = json!({ "success": "/orders?done={id}" });
+    let call = export::with("Ada", 1).owner("ada").meta("litework.web", meta);
+    let id = shop.tasks.enqueue(call).unwrap().id();
+    let at = |path: &str| {
+        let mut page = head("ada", &[]);
+        page.uri = path.parse().unwrap();
+        block(shop.web.block(&page, id)).unwrap()
+    };
+    assert!(!at(&format!("/orders?done={id}")).contains("Continue"));
+    assert!(at("/orders").contains("Continue"));
+}
+
+#[test]
+fn what_has_not_begun_has_no_bar() {
+    let (shop, say) = Shop::working();
+    let later = export::with("Ada", 3).owner("ada");
+    let later = later.run_after(std::time::Duration::from_secs(3_600));
+    let later = shop.tasks.enqueue(later).unwrap().id();
+    assert!(!shop.page("ada", &format!("/tasks/t/{later}")).text.contains("<progress"));
+    let running = shop.tasks.enqueue(linger::with().owner("ada")).unwrap().id();
+    let path = format!("/tasks/t/{running}");
+    wait_for(&shop, &path, |task| task["state"] == "running");
+    assert!(shop.page("ada", &path).text.contains("<progress"));
+    drop(say);
+}
+
+#[test]
+fn a_page_that_is_not_there_leads_to_ones_own_tasks() {
+    let shop = Shop::new();
+    let lost = shop.page("ada", "/tasks/t/1-nothing");
+    assert_eq!(lost.status, 404);
+    assert!(lost.text.contains("<a href=\"/tasks/\">My tasks</a>"), "{}", lost.text);
+    assert!(!shop.page("eve", "/tasks/t/1-nothing").text.contains("My tasks"));
 }
 
 #[test]

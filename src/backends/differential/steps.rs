@@ -375,6 +375,7 @@ impl<'a> History<'a> {
             stuck,
             tied: task.is_tied(),
             about: None,
+            ran: None,
             said:
                 said.clone().map(|said| Box::new(Said { id: task.id, lease: task.lease, ..said })),
         }))

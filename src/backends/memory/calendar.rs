@@ -273,7 +273,11 @@ impl Calendar for Memory {
         work: &mut dyn FnMut(&mut dyn Maker) -> Result<(), Error>,
     ) -> Result<(), Error> {
         // An error comes before anything is changed: what may be refused is asked first.
-        self.with(|book| work(book))
+        self.with(|book| {
+            work(book)?;
+            book.note_deed(&());
+            Ok(())
+        })
     }
 
     fn look(&self, look: Look<'_>) -> Result<(), Error> {

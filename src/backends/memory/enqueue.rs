@@ -216,6 +216,7 @@ impl Book {
     }
 
     fn put(&mut self, row: i64, task: Task) {
+        self.effects.stored.push((task.lane.clone(), task.record.enqueued_at));
         self.index(&task, true);
         self.tasks.insert(row, task);
     }

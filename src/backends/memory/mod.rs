@@ -7,13 +7,16 @@
 //! It never writes to disk, forgets a task only when it is pruned, cleared, deleted or erased, and never
 //! takes an owner for dead: whoever could judge that dies with it.
 
+mod audit;
 mod calendar;
 mod claim;
+mod counters;
 mod edges;
 mod enqueue;
 mod finish;
 mod follow;
 mod operate;
+mod overview;
 mod prune;
 mod shelf;
 mod steps;
@@ -24,7 +27,7 @@ mod ties;
 mod tests;
 
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::RandomState;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -33,13 +36,16 @@ use self::edges::Edges;
 use self::shelf::Kept;
 use self::task::{LaneName, Task};
 use self::ties::Ties;
+use crate::audit::AuditRecord;
 use crate::backend::{Backend, Cancelled, Exchanged, Offer, Over, Picked, Rescued, ended_with};
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::flow::Sum;
 use crate::gate::Limits;
 use crate::id::TaskId;
+use crate::meter::Meter;
 use crate::mishap::Mishaps;
+use crate::overview::{At, Browsed, Failures, Order, Overview};
 use crate::record::{
     AttemptRecord, Cursor, Finish, Lease, Member, NewStep, NewTask, Page, Prior, StepRecord,
     Stored, TaskRecord,
@@ -57,6 +63,7 @@ const PAGE_SIZE_MAX: usize = 1_000;
 pub(crate) struct Memory {
     book: Mutex<Book>,
     signal: Arc<Signal>,
+    meter: Arc<Meter>,
     mishaps: Mishaps,
 }
 
@@ -105,6 +112,10 @@ struct Book {
     /// Artifacts by number.
     artifacts: BTreeMap<i64, Kept>,
     artifacts_ever: i64,
+    counts: counters::Kept,
+    /// What was noted of deeds, by number.
+    audit: VecDeque<(i64, AuditRecord)>,
+    audited: i64,
     /// How much earlier one point of priority counts.
     step_ms: i64,
 }
@@ -134,6 +145,8 @@ struct Effects {
     told: Vec<i64>,
     /// What was deleted; what had not ended before, as it ended.
     gone: HashMap<i64, Option<TaskRecord>>,
+    /// Queues and kinds of tasks that were stored, and when.
+    stored: Vec<(LaneName, Timestamp)>,
 }
 
 impl Effects {
@@ -144,6 +157,7 @@ impl Effects {
         self.changed.extend(more.changed);
         self.told.extend(more.told);
         self.gone.extend(more.gone);
+        self.stored.extend(more.stored);
     }
 }
 
@@ -156,7 +170,8 @@ impl Default for Memory {
 impl Memory {
     pub(crate) fn new(step_ms: i64) -> Self {
         let book = Book { step_ms, ..Book::default() };
-        Self { book: Mutex::new(book), signal: Arc::default(), mishaps: Mishaps::default() }
+        let (signal, meter) = (Arc::default(), Meter::new(step_ms));
+        Self { book: Mutex::new(book), signal, meter, mishaps: Mishaps::default() }
     }
 
     fn with<R>(&self, body: impl FnOnce(&mut Book) -> R) -> R {
@@ -170,6 +185,13 @@ impl Memory {
         let room = !effects.changed.is_empty() && book.limits_running();
         let looked = book.looked.take();
         drop(book);
+        if !effects.stored.is_empty() {
+            self.meter.count(|meter| {
+                for ((queue, kind), at) in &effects.stored {
+                    meter.enqueued(queue, kind, *at, 1);
+                }
+            });
+        }
         self.signal.changed(effects.changed);
         self.signal.changed(effects.told);
         if effects.work || room {
@@ -473,6 +495,24 @@ impl Backend for Memory {
             let found = book.tasks.values().filter(|task| filter.passes(&task.record));
             found.take(limit).count() as u64
         }))
+    }
+
+    fn overview(&self) -> Result<Overview, Error> {
+        Ok(self.with(|book| book.overview()))
+    }
+
+    fn failures(&self) -> Result<Failures, Error> {
+        Ok(Failures::of(self.with(|book| book.failures())))
+    }
+
+    fn browse(
+        &self,
+        filter: &Filter,
+        order: Order,
+        from: Option<At>,
+        size: usize,
+    ) -> Result<Browsed, Error> {
+        Ok(self.with(|book| book.browse(filter, order, from, size)))
     }
 
     fn prune(&self, walk: &mut Walk) -> Result<(), Error> {

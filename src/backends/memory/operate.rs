@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::{Book, Memory};
+use crate::audit::{AuditRecord, Times};
 use crate::backend::{LaneName, Operate, Over};
 use crate::calendar;
 use crate::deed::{Copied, Deed, Done, Tally};
@@ -25,7 +26,7 @@ const ROWS: usize = 500;
 
 impl Book {
     /// Does something, and says what has ended by it.
-    pub(super) fn telling<R>(
+    pub(super) fn telling<R: Times>(
         &mut self,
         now: Timestamp,
         body: impl FnOnce(&mut Self) -> Result<R, Error>,
@@ -34,6 +35,9 @@ impl Book {
         let answer = body(self);
         self.sum_up(now);
         let gone = std::mem::take(&mut self.effects.gone);
+        if let Ok(done) = &answer {
+            self.note_deed(done);
+        }
         Ok((answer?, Over::new(&self.effects.changed[told..], gone)))
     }
 
@@ -384,6 +388,7 @@ impl Operate for Memory {
                 book.schedules.note_edition();
                 book.effects.schedules = true;
             }
+            book.note_deed(&changed);
             changed
         }))
     }
@@ -407,6 +412,7 @@ impl Operate for Memory {
                 book.ties.kept.rules.remove(scope);
             }
             book.effects.work = true;
+            book.note_deed(&());
         });
         Ok(())
     }
@@ -432,6 +438,7 @@ impl Operate for Memory {
             if let Some(seat) = book.members.get_mut(&owner) {
                 seat.member.threads = threads;
             }
+            book.note_deed(&());
         });
         Ok(())
     }
@@ -452,6 +459,10 @@ impl Operate for Memory {
             let text = |name: &Arc<str>| name.to_string();
             lanes.map(|((queue, kind), _)| (text(queue), text(kind))).collect()
         }))
+    }
+
+    fn audit(&self, before: i64, size: usize) -> Result<Vec<(i64, AuditRecord)>, Error> {
+        Ok(self.with(|book| book.audit(before, size)))
     }
 
     fn wipe(&self) -> Result<bool, Error> {

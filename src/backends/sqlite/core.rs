@@ -38,6 +38,15 @@ const NEIGHBOUR_ACTIVE: Duration = Duration::from_secs(1);
 const HELD: &str = "SELECT 1 FROM litework_task \
      WHERE id = ?1 AND state = 'running' AND attempt = ?2 AND worker = ?3";
 
+/// Tasks of a lane, to be counted after the commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Counted {
+    pub(super) lane: i64,
+    pub(super) at: Timestamp,
+    /// So many were stored; none: the process died that ran one.
+    pub(super) stored: u64,
+}
+
 /// What a transaction did, to be told after its commit.
 #[derive(Debug, Default)]
 pub(super) struct Effects {
@@ -57,9 +66,18 @@ pub(super) struct Effects {
     pub(super) told: Vec<i64>,
     /// What was deleted; what had not ended before, as it ended.
     pub(super) gone: HashMap<i64, Option<TaskRecord>>,
+    pub(super) counted: Vec<Counted>,
 }
 
 impl Effects {
+    /// A task was stored.
+    pub(super) fn stored(&mut self, lane: i64, at: Timestamp) {
+        match self.counted.last_mut() {
+            Some(last) if last.lane == lane && last.at == at && last.stored > 0 => last.stored += 1,
+            _ => self.counted.push(Counted { lane, at, stored: 1 }),
+        }
+    }
+
     /// Adds what was done after this.
     pub(super) fn add(&mut self, later: Self) {
         self.work |= later.work;
@@ -69,6 +87,7 @@ impl Effects {
         self.cancel.extend(later.cancel);
         self.changed.extend(later.changed);
         self.gone.extend(later.gone);
+        self.counted.extend(later.counted);
     }
 }
 

@@ -287,7 +287,7 @@ impl Write<'_> {
         // Not through the memory of lanes: the body may go back to a savepoint of its own.
         let abouts = hub.hooks.enqueuing(std::slice::from_mut(&mut task));
         let stored = insert_in(&self.core.conn, &task, self.now)?;
-        self.untold.add(abouts, &stored);
+        self.untold.add((&task.queue, &task.kind), abouts, &stored);
         let handle = self.client.handle_in_transaction(&stored);
         self.stored.push(stored);
         Ok(Enqueued::Within(handle))
@@ -304,8 +304,10 @@ impl Write<'_> {
         let abouts = hub.hooks.enqueuing(&mut tasks);
         let stored = insert_flow_in(&self.core.conn, &tasks, self.now);
         let stored = stored.map_err(|error| of_member(&names, error))?;
-        for (about, stored) in abouts.into_iter().flatten().zip(&stored) {
-            self.untold.add(Some(vec![about]), stored);
+        let mut abouts = abouts.map(Vec::into_iter);
+        for (task, stored) in tasks.iter().zip(&stored) {
+            let about = abouts.as_mut().map(|abouts| abouts.next().into_iter().collect());
+            self.untold.add((&task.queue, &task.kind), about, stored);
         }
         let batch = stored.first().map(|batch| self.client.handle_in_transaction(batch));
         self.stored.extend(stored);
@@ -475,7 +477,7 @@ impl ClientExt for Client {
         if fault::planted("enqueue_apart") {
             tx.execute_batch("COMMIT; BEGIN IMMEDIATE").map_err(not_stored)?;
         }
-        untold.add(abouts, &stored);
+        untold.add((&task.queue, &task.kind), abouts, &stored);
         let holding = Holding::new(engine.inner.key);
         let client = self.clone();
         Ok(Pending { client, stored, now, untold, holding, kind: PhantomData })

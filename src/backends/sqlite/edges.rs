@@ -226,6 +226,8 @@ fn state_of(conn: &Connection, id: TaskId) -> Result<State, Error> {
 #[derive(Debug, Default)]
 pub(super) struct Ripple {
     pub(super) freed: Vec<Freed>,
+    /// Lanes of what was stored, as it follows an end.
+    pub(super) stored: Vec<i64>,
     /// Gates that somebody has left, or has come to.
     pub(super) gates: Vec<String>,
     /// Rows that have ended.

@@ -45,6 +45,7 @@ pub(super) fn left(core: &mut Core, now: Timestamp, row: i64) -> Result<(), Erro
     core.left_gates.extend(ripple.gates.drain(..).map(|key| (key, now)));
     core.may_start |= ripple.may_start;
     core.effects.schedules |= ripple.schedules;
+    ripple.stored.iter().for_each(|lane| core.effects.stored(*lane, now));
     core.note_freed(ripple.freed)
 }
 
@@ -163,7 +164,7 @@ fn spread(
             ripple.schedules |= rows.edited;
         }
         if state.is_final() {
-            ripple.freed.extend(follow::store(conn, now, step_ms, row, &tied.ties.follow)?);
+            follow::store(conn, (now, step_ms), row, &tied.ties.follow, ripple)?;
             ripple.batches.extend(tied.batch);
             if tied.ties.awaited {
                 rows.extend(edges::close(conn, now, (row, state), ripple)?);

@@ -312,6 +312,7 @@ impl Insert {
 
     /// Remembers what it is to those that come after it.
     pub(super) fn note(&self, core: &mut Core, lane: usize, placed: Placed) {
+        core.effects.stored(placed.lane, self.now);
         match placed.start {
             Start::Scheduled(_) => core.note_due(self.task.due_at),
             Start::Ready => core.lanes.note_ready(lane, (placed.rank, placed.row)),

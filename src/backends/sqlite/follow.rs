@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::edges::Ripple;
 use super::enqueue::{Insert, Placed, Start};
 use super::errors::not_stored;
 use super::gates::{self, Freed, Pass};
@@ -52,23 +53,25 @@ struct Ended {
     trace: Option<Arc<str>>,
 }
 
-/// Stores what follows a row that has ended, and says what of it may start.
+/// Stores what follows a row that has ended, and notes it and what of it may start.
 pub(super) fn store(
     conn: &Connection,
-    now: Timestamp,
-    step_ms: i64,
+    (now, step_ms): (Timestamp, i64),
     row: i64,
     follows: &[Follow],
-) -> Result<Vec<Freed>, Error> {
-    let mut freed = Vec::new();
+    ripple: &mut Ripple,
+) -> Result<(), Error> {
     if follows.is_empty() {
-        return Ok(freed);
+        return Ok(());
     }
-    let Some(ended) = read(conn, row)? else { return Ok(freed) };
+    let Some(ended) = read(conn, row)? else { return Ok(()) };
     for follow in follows.iter().filter(|follow| follow.hears(&ended.event)) {
-        freed.extend(store_one(conn, now, step_ms, follow, &ended)?);
+        if let Some((lane, freed)) = store_one(conn, now, step_ms, follow, &ended)? {
+            ripple.stored.push(lane);
+            ripple.freed.extend(freed);
+        }
     }
-    Ok(freed)
+    Ok(())
 }
 
 fn read(conn: &Connection, row: i64) -> Result<Option<Ended>, Error> {
@@ -104,13 +107,14 @@ fn ended(row: i64, found: &Row<'_>) -> Option<Ended> {
     Some(Ended { event, trace: text(5).map(Arc::from) })
 }
 
+/// The lane of what was stored, and how it may start.
 fn store_one(
     conn: &Connection,
     now: Timestamp,
     step_ms: i64,
     follow: &Follow,
     ended: &Ended,
-) -> Result<Option<Freed>, Error> {
+) -> Result<Option<(i64, Option<Freed>)>, Error> {
     let new = NewTask::following(follow, &ended.event, ended.trace.clone(), now);
     let mut insert = Insert::new(new, now, None, Durability::Normal);
     match insert.existing(conn) {
@@ -140,11 +144,12 @@ fn store_one(
     let rank = rank(insert.task.due_at, follow.priority, step_ms);
     let placed = Placed { start, lane, rank, tag: Tags::default().next()?, row: 0 };
     let row = insert.write_row(conn, placed)?.row;
-    Ok(match start {
+    let freed = match start {
         Start::Ready => Some(Freed::Ready { row, lane, rank }),
         Start::Scheduled(_) => Some(Freed::Due(insert.task.due_at)),
         _ => None,
-    })
+    };
+    Ok(Some((lane, freed)))
 }
 
 /// Whether one that waits tells of this end too.

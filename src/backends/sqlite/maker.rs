@@ -2,6 +2,7 @@
 
 use rusqlite::Connection;
 
+use super::audit;
 use super::calendar::{Look, OnConnection};
 use super::core::Core;
 use super::enqueue::Insert;
@@ -102,7 +103,8 @@ impl Calendar for Sqlite {
         let mut turn = self.inner.writer.turn()?;
         let (durability, mut stored) = (self.durability, Vec::new());
         turn.transaction(durability, |core| {
-            work(&mut AtWork { core, durability, stored: &mut stored })
+            work(&mut AtWork { core, durability, stored: &mut stored })?;
+            audit::note(core, &())
         })?;
         stored.iter().for_each(Insert::note_stored);
         Ok(())

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rusqlite::{ErrorCode, OptionalExtension, Row};
 
-use super::core::Core;
+use super::core::{Core, Counted};
 use super::damaged;
 use super::errors::not_stored;
 use super::finish::finish;
@@ -118,7 +118,7 @@ pub(super) fn give_back_doubts(core: &mut Core) -> Result<(), Error> {
             continue;
         }
         let started_at = doubt.claimed_at;
-        let held = Held { lease: doubt.lease, at_most_once: false, started_at };
+        let held = Held { lease: doubt.lease, at_most_once: false, started_at, lane: 0 };
         let end = end_of(held, started_at, Outcome::GivenBack);
         // A lease that does not hold was not stored; a row that is damaged must not keep others away.
         let given = finish(core, started_at, &end);
@@ -309,7 +309,11 @@ fn end_all(
         }
         for held in holds {
             let end = end_of(held, now, outcome(held));
-            ended += usize::from(finish(core, now, &end)?.is_ok());
+            let kept = finish(core, now, &end)?.is_ok();
+            ended += usize::from(kept);
+            if kept && matches!(end.outcome, Outcome::Crashed { .. }) {
+                core.effects.counted.push(Counted { lane: held.lane, at: now, stored: 0 });
+            }
         }
         // A row that cannot be ended stays for the next look, so it is no reason to go round.
         if ended == before {
@@ -324,6 +328,7 @@ struct Held {
     lease: Lease,
     at_most_once: bool,
     started_at: Timestamp,
+    lane: i64,
 }
 
 /// What an owner holds, a slice at a time, and the rows that no lease can hold. Served by
@@ -331,7 +336,7 @@ struct Held {
 fn held(core: &Core, owner: i64) -> Result<(Vec<Held>, Vec<i64>), Error> {
     core.conn
         .prepare_cached(
-            "SELECT id, attempt, at_most_once, started_at FROM litework_task \
+            "SELECT id, attempt, at_most_once, started_at, lane FROM litework_task \
              WHERE state = 'running' AND worker = ?1 LIMIT +?2",
         )
         .and_then(|mut read| {
@@ -347,7 +352,8 @@ fn held(core: &Core, owner: i64) -> Result<(Vec<Held>, Vec<i64>), Error> {
                 let started_at: Option<i64> = row.get(3)?;
                 let started_at = Timestamp::clamped(started_at.unwrap_or(0));
                 let lease = Lease { row: number, attempt, owner };
-                holds.push(Held { lease, at_most_once: row.get(2)?, started_at });
+                let (at_most_once, lane) = (row.get(2)?, row.get(4)?);
+                holds.push(Held { lease, at_most_once, started_at, lane });
             }
             Ok((holds, damaged))
         })

@@ -4,13 +4,16 @@
 //! the only way to that connection, `query` reads on connections of its own. This module wires them
 //! to the [`Backend`] contract.
 
+mod audit;
 mod bad_row;
 mod blocks;
+mod browse;
 mod calendar;
 mod cancel;
 mod checkpoint;
 mod claim;
 mod core;
+mod counters;
 mod damaged;
 mod drawer;
 pub(crate) mod doors;
@@ -20,6 +23,7 @@ mod ending;
 mod ends;
 mod enqueue;
 mod errors;
+mod exchange;
 mod finish;
 mod follow;
 mod gates;
@@ -30,6 +34,7 @@ mod maker;
 mod member;
 mod mounts;
 mod operate;
+mod overview;
 mod payload;
 mod place;
 mod presence;
@@ -72,15 +77,17 @@ use self::holding::{FileKey, file_key, with_held};
 use self::query::Reader;
 use self::seats::{Beats, Life, Seat};
 use self::writer::Writer;
-use crate::backend::{self, Backend, Cancelled, CheckRow, Exchanged, Offer, Over, Picked, Rescued};
+use crate::backend::{Backend, Cancelled, CheckRow, Exchanged, Offer, Over, Picked, Rescued};
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::flow::Sum;
 use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::inbox::{Inbox, Slice};
+use crate::meter::{Counting, Meter};
 use crate::mishap::Mishaps;
 use crate::options::Durability;
+use crate::overview::{At, Browsed, Failures, Order, Overview};
 use crate::record::{
     AttemptRecord, Claimed, Cursor, Finish, Lease, Member, NewStep, NewTask, Page, Prior,
     StepRecord, Stored, TaskRecord,
@@ -95,6 +102,8 @@ pub(crate) struct Inner {
     writer: Writer,
     reader: Reader,
     signal: Arc<Signal>,
+    meter: Arc<Meter>,
+    step_ms: i64,
     path: PathBuf,
     folder: PathBuf,
     seats: RwLock<HashMap<i64, Seat>>,
@@ -150,11 +159,14 @@ impl Inner {
         let folder = seats::folder(&path);
         checkpoint::install(&conn);
         let signal = Arc::new(Signal::default());
+        let meter = Meter::new(meta.step_ms);
         let core = Core::new(conn, path.clone(), meta.step_ms, settings.durability);
         Ok(Self {
-            writer: Writer::new(core, Arc::clone(&signal)),
+            writer: Writer::new(core, Arc::clone(&signal), Arc::clone(&meter)),
             reader: Reader::new(&path),
             signal,
+            meter,
+            step_ms: meta.step_ms,
             key: file_key(&path).unwrap_or_default(),
             folder,
             path,
@@ -221,13 +233,6 @@ impl Sqlite {
         self.check_usable()?;
         self.inner.writer.turn()?.transaction(level, body)
     }
-
-    /// The level of an exchange: that of its strictest finish. A claim alone needs no sync, as a
-    /// claim that a power loss takes back is simply ready again.
-    fn exchange_level(&self, finishes: &[Finish]) -> Durability {
-        let levels = finishes.iter().map(|finish| finish.durability.unwrap_or(self.durability));
-        levels.max().unwrap_or(Durability::Normal)
-    }
 }
 
 impl Sqlite {
@@ -261,52 +266,6 @@ impl Sqlite {
             inserts.truncate(1);
         }
         inserts.into_iter().map(Insert::into_stored).collect()
-    }
-
-    /// Records the finishes, promotes what is due and claims, in one commit.
-    fn exchange_now(
-        &self,
-        now: Timestamp,
-        finishes: &[Finish],
-        offer: Option<&dyn Offer>,
-    ) -> Result<Exchanged, Error> {
-        let level = self.exchange_level(finishes);
-        let mut turn = self.inner.writer.turn()?;
-        // Outside of the transaction, so that what it has claimed is known if its commit fails.
-        let mut done = Exchanged::default();
-        // A panic takes nothing with it either: what it had claimed is given back.
-        let exchange = |core: &mut Core| {
-            done.finished = finish::finish_all(core, now, finishes)?;
-            let told = core.effects.changed.len();
-            done.ended = backend::ended_with(&core.effects.changed, finishes, &done.finished);
-            if !finishes.is_empty() {
-                crate::fault::point("finished_uncommitted");
-            }
-            if let Some(offer) = offer {
-                // What waits for a batch, or at a gate, may be claimed at once.
-                let mut unwritten = ends::settle_for_claim(core, offer)?;
-                promote::promote(core, now, offer, &mut unwritten)?;
-                (done.claimed, done.more) = claim::claim(core, now, unwritten, offer)?;
-                core.effects.looked = (!done.more).then(|| offer.owner());
-                let due_at = due::next_due(core)?;
-                done.next_due = due_at.into_iter().chain(core.rules.opens_at()).min();
-            } else {
-                // A claim has done so at its end.
-                ends::settle(core)?;
-            }
-            done.ended.extend_from_slice(&core.effects.changed[told..]);
-            Ok(())
-        };
-        let answer = Error::caught(|| turn.transaction(level, exchange));
-        if let (Err(error), Some(offer)) = (&answer, offer) {
-            turn.doubt(error, claim::doubts(&done.claimed));
-            claim::undo(offer, &done.claimed);
-        }
-        answer?;
-        if let Some(offer) = offer.filter(|_| level < Durability::Full) {
-            writer::flush_at_most_once(&mut turn, &mut done, offer);
-        }
-        Ok(done)
     }
 }
 
@@ -444,11 +403,17 @@ impl Backend for Sqlite {
     }
 
     fn rescue(&self, now: Timestamp, owner: i64) -> Result<Rescued, Error> {
-        let mut ended = Vec::new();
+        let (mut ended, mut over) = (Vec::new(), Vec::new());
         let rescued = self.transaction(self.durability, |core| {
             let mut beats = self.inner.beats.lock().unwrap_or_else(PoisonError::into_inner);
-            member::rescue(core, now, owner, &self.inner.folder, &mut beats, &mut ended)
+            let folder = &self.inner.folder;
+            let rescued = member::rescue(core, now, owner, folder, &mut beats, &mut ended)?;
+            over.clone_from(&core.effects.changed);
+            Ok(rescued)
         })?;
+        if !over.is_empty() {
+            self.inner.meter.ended(&self.ends(&over)?);
+        }
         // Only now: until the commit they are the proof of the death and of what had started.
         for stem in &ended {
             seats::remove(&self.inner.folder, stem);
@@ -558,6 +523,24 @@ impl Backend for Sqlite {
 
     fn count(&self, filter: &Filter, limit: u64) -> Result<u64, Error> {
         self.read("a count", |conn| query::count(conn, filter, limit))
+    }
+
+    fn overview(&self) -> Result<Overview, Error> {
+        self.look_over()
+    }
+
+    fn failures(&self) -> Result<Failures, Error> {
+        self.read("failures", overview::failures).map(Failures::of)
+    }
+
+    fn browse(
+        &self,
+        filter: &Filter,
+        order: Order,
+        from: Option<At>,
+        size: usize,
+    ) -> Result<Browsed, Error> {
+        self.read("a list", |conn| browse::browse(conn, filter, order, from, size))
     }
 
     fn prune(&self, walk: &mut Walk) -> Result<(), Error> {

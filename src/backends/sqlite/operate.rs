@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::OptionalExtension;
 
+use super::audit;
 use super::calendar::Rows;
 use super::core::{Core, NextDue};
 use super::enqueue::Insert;
@@ -16,6 +17,7 @@ use super::row::{text, ties_of};
 use super::{
     Sqlite, blocks, cancel, edges, ends, member, presence, prune, query, rules, unique, why, wipe,
 };
+use crate::audit::{AuditRecord, Times};
 use crate::backend::{Backend, Cancelled, LaneName, Operate, Over};
 use crate::calendar::{self, Agenda};
 use crate::deed::{Copied, Deed, Done, Tally};
@@ -323,13 +325,14 @@ fn act_on(
 }
 
 /// Does something, and says what has ended by it.
-fn telling<R>(
+fn telling<R: Times>(
     core: &mut Core,
     body: impl FnOnce(&mut Core) -> Result<R, Error>,
 ) -> Result<(R, Over), Error> {
     let told = core.effects.changed.len();
     let answer = body(core)?;
     ends::sum_up(core)?;
+    audit::note(core, &answer)?;
     let gone = std::mem::take(&mut core.effects.gone);
     Ok((answer, Over::new(&core.effects.changed[told..], gone)))
 }
@@ -524,7 +527,11 @@ impl Operate for Sqlite {
     }
 
     fn pause(&self, scope: &Scope, since: Option<Timestamp>) -> Result<bool, Error> {
-        self.transaction(self.durability, |core| pause(core, scope, since))
+        self.transaction(self.durability, |core| {
+            let changed = pause(core, scope, since)?;
+            audit::note(core, &changed)?;
+            Ok(changed)
+        })
     }
 
     fn paused(&self) -> Result<Vec<Paused>, Error> {
@@ -541,7 +548,7 @@ impl Operate for Sqlite {
             rules::set(&core.conn, now, scope, limits)?;
             core.rules.forget();
             core.effects.work = true;
-            Ok(())
+            audit::note(core, &())
         })
     }
 
@@ -554,7 +561,10 @@ impl Operate for Sqlite {
     }
 
     fn set_threads(&self, owner: i64, threads: usize) -> Result<(), Error> {
-        self.transaction(Durability::Normal, |core| member::set_threads(core, owner, threads))
+        self.transaction(Durability::Normal, |core| {
+            member::set_threads(core, owner, threads)?;
+            audit::note(core, &())
+        })
     }
 
     fn facts(&self, now: Timestamp, id: TaskId) -> Result<Option<Facts>, Error> {
@@ -563,6 +573,10 @@ impl Operate for Sqlite {
 
     fn lanes_with_work(&self, now: Timestamp) -> Result<Vec<LaneName>, Error> {
         self.read("ready work", |conn| why::lanes_with_work(conn, now))
+    }
+
+    fn audit(&self, before: i64, size: usize) -> Result<Vec<(i64, AuditRecord)>, Error> {
+        self.read("the audit", |conn| audit::read(conn, before, size))
     }
 
     fn wipe(&self) -> Result<bool, Error> {

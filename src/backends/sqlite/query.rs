@@ -159,7 +159,7 @@ const FAILED_WITH: &str = "instr((SELECT CASE WHEN json_valid(report) THEN repor
      FROM litework_error WHERE task = t.id AND report IS NOT NULL ORDER BY id DESC LIMIT 1), ?) > 0";
 
 /// The conditions of a filter: texts with parameters, never with values in them.
-fn conditions(filter: &Filter) -> (Vec<String>, Vec<Box<dyn ToSql>>) {
+pub(super) fn conditions(filter: &Filter) -> (Vec<String>, Vec<Box<dyn ToSql>>) {
     // But for the newest, where it was emptied in the place of being deleted.
     let mut clauses = vec!["NOT (t.lane = 0 AND t.finished_at IS 0)".to_owned()];
     let mut values: Vec<Box<dyn ToSql>> = Vec::new();
@@ -286,6 +286,58 @@ pub(super) fn list(
         last = Some(Cursor(found.get(0)?));
     }
     Ok(page)
+}
+
+/// The conditions of a state and lanes, so that the index of the state serves them.
+pub(super) fn in_lanes(filter: &Filter, state: State) -> (String, Vec<Box<dyn ToSql>>) {
+    let mut clauses = vec![format!("t.state = '{state}'")];
+    let mut values: Vec<Box<dyn ToSql>> = Vec::new();
+    for (column, names) in [("kind", &filter.kinds), ("queue", &filter.queues)] {
+        if !names.is_empty() {
+            let marks = vec!["?"; names.len()].join(", ");
+            let lanes = format!("SELECT id FROM litework_lane WHERE {column} IN ({marks})");
+            clauses.push(format!("t.lane IN ({lanes})"));
+            values.extend(names.iter().map(|name| Box::new(name.clone()) as Box<dyn ToSql>));
+        }
+    }
+    (clauses.join(" AND "), values)
+}
+
+/// The newest tasks of one state: their numbers from its index, then the rows of one page. `browse` has the
+/// conditions.
+pub(super) fn page_in_state(clauses: &str) -> String {
+    let columns = row::COLUMNS;
+    format!(
+        "SELECT {columns} FROM (SELECT t.id AS number FROM litework_task t \
+         WHERE {clauses} AND +t.id < ? ORDER BY +t.id DESC LIMIT ?) page \
+         CROSS JOIN litework_task t ON t.id = page.number \
+         LEFT JOIN litework_lane l ON l.id = t.lane ORDER BY page.number DESC"
+    )
+}
+
+/// The number of the newest task of one state, likewise.
+pub(super) fn newest_in_state(clauses: &str) -> String {
+    format!("SELECT max(+t.id) FROM litework_task t WHERE {clauses} AND +t.id < ?")
+}
+
+/// Tasks along their numbers, newest first.
+pub(super) fn page_by_number(clauses: &[String]) -> String {
+    format!(
+        "SELECT {} FROM {} {} ORDER BY t.id DESC LIMIT ?",
+        row::COLUMNS,
+        row::FROM,
+        where_clause(clauses)
+    )
+}
+
+/// Ended tasks along an index of their ends, newest first.
+pub(super) fn page_by_end(index: &str, clauses: &[String]) -> String {
+    let (columns, found) = (row::COLUMNS, where_clause(clauses));
+    format!(
+        "SELECT {columns} FROM litework_task t INDEXED BY {index} \
+         LEFT JOIN litework_lane l ON l.id = t.lane {found} \
+         ORDER BY t.finished_at DESC, t.id DESC LIMIT ?"
+    )
 }
 
 pub(super) fn count(conn: &Connection, filter: &Filter, limit: u64) -> Read<u64> {

@@ -174,6 +174,26 @@ CREATE TABLE litework_part (
   body BLOB NOT NULL
 ) STRICT;
 
+-- What was counted of tasks: src/counters.rs.
+CREATE TABLE litework_counter (
+  span   INTEGER NOT NULL,                          -- milliseconds: of a minute, of an hour; 0: of all time
+  at     INTEGER NOT NULL,                          -- when it begins
+  lane   INTEGER NOT NULL,
+  counts TEXT    NOT NULL,                          -- JSON object
+  PRIMARY KEY (span, at, lane)
+) STRICT, WITHOUT ROWID;
+
+-- Who did what: src/audit.rs.
+CREATE TABLE litework_audit (
+  id     INTEGER PRIMARY KEY,
+  at     INTEGER NOT NULL,
+  actor  TEXT    NOT NULL,
+  action TEXT    NOT NULL,
+  what   TEXT    NOT NULL,                          -- JSON object
+  count  INTEGER NOT NULL,
+  note   TEXT
+) STRICT;
+
 -- Arguments (2 * task) and results (2 * task + 1) over 2 KiB, so that claim and finish never
 -- rewrite them.
 CREATE TABLE litework_payload (

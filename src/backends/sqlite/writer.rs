@@ -25,7 +25,7 @@ use parking_lot::{Mutex, MutexGuard};
 use rusqlite::Connection;
 
 use super::blocks::store_each;
-use super::core::{Core, Doubt};
+use super::core::{Core, Counted, Doubt};
 use super::ends;
 use super::enqueue::Insert;
 use super::errors::{not_stored, was_busy};
@@ -34,6 +34,7 @@ use super::schema::busy_deadline;
 use crate::backend::{Exchanged, Offer};
 use crate::error::Error;
 use crate::fault;
+use crate::meter::Meter;
 use crate::options::Durability;
 use crate::record::Stored;
 use crate::watch::{Notice, Signal};
@@ -49,6 +50,7 @@ pub(super) struct Writer {
     /// The batch that callers join: its leader waits for the connection, or fills its transaction.
     gathering: Mutex<Option<Arc<Batch>>>,
     signal: Arc<Signal>,
+    meter: Arc<Meter>,
     transactions: AtomicU64,
     /// How many members the last batch had.
     members: AtomicUsize,
@@ -57,11 +59,12 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(core: Core, signal: Arc<Signal>) -> Self {
+    pub(super) fn new(core: Core, signal: Arc<Signal>, meter: Arc<Meter>) -> Self {
         Self {
             core: Mutex::new(core),
             gathering: Mutex::default(),
             signal,
+            meter,
             transactions: AtomicU64::new(0),
             members: AtomicUsize::new(1),
             commit_ns: AtomicU64::new(0),
@@ -120,6 +123,7 @@ impl Writer {
         self.transactions.fetch_add(1, Ordering::Relaxed);
         let foreign = std::mem::take(&mut core.foreign_seen);
         let effects = std::mem::take(&mut core.effects);
+        self.count(core, &effects.counted);
         self.signal.changed(effects.changed);
         self.signal.changed(effects.told);
         if effects.work || effects.room {
@@ -135,6 +139,27 @@ impl Writer {
         if foreign {
             self.signal.ring(Notice::Foreign);
         }
+    }
+}
+
+impl Writer {
+    /// Counts what the last commit did.
+    fn count(&self, core: &mut Core, counted: &[Counted]) {
+        if counted.is_empty() {
+            return;
+        }
+        let Core { conn, lanes, .. } = core;
+        self.meter.count(|book| {
+            for one in counted {
+                // A lane that cannot be read has no name to be counted under.
+                let Ok(Some(lane)) = lanes.by_id(conn, one.lane) else { continue };
+                let lane = lanes.get(lane);
+                match one.stored {
+                    0 => book.interrupted(&lane.queue, &lane.kind, one.at),
+                    stored => book.enqueued(&lane.queue, &lane.kind, one.at, stored),
+                }
+            }
+        });
     }
 }
 

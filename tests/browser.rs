@@ -1,0 +1,21 @@
+//! The shop of `examples/webapp` in a real browser: the program itself on a port of its own, chromedriver, Chromium.
+//! Nothing here waits for time to pass, only for what a person would wait for.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used)]
+
+mod child;
+
+#[path = "browser/desk.rs"]
+mod desk;
+#[path = "browser/forms.rs"]
+mod forms;
+#[path = "browser/hostile.rs"]
+mod hostile;
+#[path = "browser/pictures.rs"]
+mod pictures;
+#[path = "browser/server.rs"]
+mod server;
+#[path = "browser/tabs.rs"]
+mod tabs;
+#[path = "browser/ways.rs"]
+mod ways;

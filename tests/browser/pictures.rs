@@ -1,0 +1,108 @@
+//! Pictures of every page that people see, for whoever looks at them: where `LITEWORK_SHOTS` names a folder, they
+//! are left there.
+
+use std::path::{Path, PathBuf};
+
+use crate::desk::{Browser, Desk, Kind, SCRIPT, tell};
+
+/// Takes pictures of one browser's pages.
+struct Album<'a> {
+    folder: &'a Path,
+    suffix: String,
+    browser: Browser,
+}
+
+impl Album<'_> {
+    async fn take(&self, name: &str) {
+        let picture = self.browser.client.screenshot().await.unwrap();
+        assert!(picture.starts_with(b"\x89PNG"), "{name}");
+        let path = self.folder.join(format!("{name}-{}.png", self.suffix));
+        std::fs::write(path, picture).unwrap();
+    }
+
+    async fn page(&self, name: &str, path: &str) {
+        self.browser.go(path).await;
+        self.browser.see("//h1 | //h2").await;
+        self.take(name).await;
+    }
+
+    /// The page of a task of the list that has this word.
+    async fn listed(&self, name: &str, state: &str) {
+        let mut list = "/tasks/".to_owned();
+        let of_state = format!(
+            "document.querySelector('.lw-task[data-task-state={state}]')?.dataset.taskStatus"
+        );
+        loop {
+            self.browser.go(&list).await;
+            if let Some(path) = self.browser.value(&of_state).await.as_str() {
+                return self.page(name, path).await;
+            }
+            let older =
+                self.browser.value("document.querySelector('a[rel=next]')?.getAttribute('href')");
+            list = older.await.as_str().unwrap_or_else(|| panic!("no task is {state}")).to_owned();
+        }
+    }
+}
+
+async fn shop_pages(album: &Album<'_>) {
+    let browser = &album.browser;
+    album.page("shop-start", "/").await;
+    album.page("shop-login", "/login").await;
+    album.page("shop-orders", "/orders").await;
+    browser.export(0, "well").await;
+    browser.see("//*[@id='pages-wrong']").await;
+    album.take("shop-orders-wrong").await;
+    browser.go("/orders").await;
+    browser.export(1, "well").await;
+    browser.see("//h1[text()='Your export']").await;
+    album.take("shop-exported").await;
+    browser.go("/orders").await;
+    browser.export(2, "told").await;
+    browser.see("//*[contains(@class, 'lw-reference')]").await;
+    album.take("shop-error").await;
+}
+
+async fn task_pages(album: &Album<'_>) {
+    let browser = &album.browser;
+    browser.go("/orders").await;
+    browser.export(600, "well").await;
+    browser.see("//dialog//*[contains(@class, 'lw-eta')][text()]").await;
+    album.take("dialog").await;
+    let page = browser.task().await;
+    album.page("task-running", &page).await;
+    album.page("mine", "/tasks/").await;
+    browser.click(".lw-actions form[action$='/cancel'] button").await;
+    album.page("task-cancelled", &page).await;
+    for state in ["scheduled", "waiting", "ready", "failed", "succeeded", "skipped"] {
+        album.listed(&format!("task-{state}"), state).await;
+    }
+    browser.go("/tasks/t/1-nothing").await;
+    album.take("not-found").await;
+}
+
+async fn take_all(desk: &Desk, folder: &Path, kind: Kind) {
+    let theme = if kind.dark { "dark" } else { "light" };
+    let album = Album {
+        folder,
+        suffix: format!("{theme}-{}", kind.size.0),
+        browser: desk.visitor(kind, "ada").await,
+    };
+    shop_pages(&album).await;
+    task_pages(&album).await;
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn every_page_can_be_pictured_in_both_themes_wide_and_narrow() {
+    let scratch = tempfile::tempdir().unwrap();
+    let asked = std::env::var_os("LITEWORK_SHOTS").map(PathBuf::from);
+    let folder = asked.unwrap_or_else(|| scratch.path().to_owned());
+    std::fs::create_dir_all(&folder).unwrap();
+    tell(true, async |desk| {
+        for size in [(1_280, 1_000), (390, 844)] {
+            for dark in [false, true] {
+                take_all(desk, &folder, Kind { dark, size, ..SCRIPT }).await;
+            }
+        }
+    });
+}

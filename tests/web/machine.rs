@@ -1,0 +1,51 @@
+//! What machines ask, and what is noted of people.
+
+use std::time::Duration;
+
+use crate::desk::{OK, Shop};
+use crate::tasks::export;
+
+#[test]
+fn numbers_are_for_those_who_see_all_tasks_unless_they_are_opened() {
+    let shop = Shop::new();
+    shop.tasks.enqueue(export::with("Ada", 1).owner("ada")).unwrap();
+    shop.tasks.flush_counters().unwrap();
+    for (user, status) in [("root", OK), ("eve", OK), ("ada", 404), ("-", 303)] {
+        assert_eq!(shop.page(user, "/tasks/metrics").status, status, "{user}");
+    }
+    let numbers = shop.page("root", "/tasks/metrics");
+    assert_eq!(numbers.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+    assert!(
+        numbers.text.contains("litework_tasks_enqueued_total{queue=\"default\",kind=\"export\"} 1"),
+        "{}",
+        numbers.text
+    );
+    let open = Shop::with(litework::Mode::Hold, |web| web.base("/tasks").open_metrics(true));
+    assert_eq!(open.page("-", "/tasks/metrics").status, OK);
+}
+
+#[test]
+fn whether_it_works_is_told_to_everybody_and_nothing_else() {
+    let shop = Shop::new();
+    for path in ["/tasks/health/live", "/tasks/health/ready"] {
+        let told = shop.page("-", path);
+        assert_eq!((told.status, told.text.as_str()), (OK, "{\"status\":\"ok\"}"));
+    }
+    shop.tasks.shutdown(Duration::ZERO).unwrap();
+    for path in ["/tasks/health/live", "/tasks/health/ready"] {
+        let told = shop.page("-", path);
+        assert_eq!((told.status, told.text.as_str()), (503, "{\"status\":\"unavailable\"}"));
+    }
+}
+
+#[test]
+fn what_somebody_does_is_noted_in_their_name() {
+    let shop = Shop::holding();
+    let id = shop.tasks.enqueue(export::with("Ada", 1).owner("ada")).unwrap().id();
+    assert_eq!(shop.post("ada", &format!("/tasks/t/{id}/cancel")).status, 303);
+    assert_eq!(shop.post("root", &format!("/tasks/t/{id}/retry")).status, 303);
+    let noted = shop.tasks.audit(None, 10).unwrap().entries;
+    let noted: Vec<_> =
+        noted.iter().map(|entry| (entry.actor.as_str(), entry.action.as_str())).collect();
+    assert_eq!(noted, [("root", "retry"), ("ada", "cancel")]);
+}
