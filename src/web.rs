@@ -23,6 +23,7 @@
 //! ```
 //!
 //! [`status_pages`](crate::guide::status_pages) and [`access`](crate::guide::access) explain it as a whole.
+//! `examples/webapp` is a shop with all of it: forms, logins, status pages, downloads.
 //!
 //! | Path below the base | For |
 //! |---|---|
@@ -162,12 +163,20 @@ impl Web {
 
     /// The block of a task, as HTML, for a page of the program: as it stands on the task's own page, with its bar,
     /// results and buttons; the module of [`head`](Self::head) keeps it live. It is what the sender of this request may
-    /// see.
+    /// see. It does not lead to the page that is asked for, where the task's end would.
+    ///
+    /// ```
+    /// # use http::{Response, request::Parts};
+    /// # use litework::{TaskId, web::{Body, Web}};
+    /// async fn exported(web: &Web, request: &Parts, id: TaskId) -> Result<String, Response<Body>> {
+    ///     let block = web.block(request, id).await?;
+    ///     Ok(format!("<head>{}</head><main><h1>Your export</h1>{block}</main>", web.head()))
+    /// }
+    /// ```
     ///
     /// # Errors
     /// The answer to be given instead of the page: 404 where there is no such task or it is not theirs, the way to the
     /// sign-in for those who are nobody yet, 503 where it cannot be read just now.
-    #[expect(clippy::result_large_err, reason = "the error is an answer, which is handed on once")]
     pub async fn block(&self, request: &Parts, id: TaskId) -> Result<String, Response<Body>> {
         let site = &self.site;
         let visit = Visit {

@@ -23,7 +23,9 @@ fn example(name: &str) -> PathBuf {
     let built = std::env::current_exe().unwrap();
     let profile = built.ancestors().nth(2).unwrap();
     let program = profile.join("examples").join(name);
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/{name}.rs"));
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let sources = [examples.join(format!("{name}.rs")), examples.join(name).join("main.rs")];
+    let source = sources.into_iter().find(|source| source.exists()).unwrap();
     let changed = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).ok();
     if changed(&program) < changed(&source) {
         let mut cargo = Command::new(env!("CARGO"));
@@ -194,6 +196,37 @@ fn routine_work_fires_and_makes_up_for_what_was_missed() {
     child.expect("  "); // it goes on
 }
 
+/// Somebody asks the shop for a page, and for one that is none of their business.
+#[cfg(all(feature = "axum", feature = "tokio"))]
+#[test]
+fn the_shop_serves_its_pages_and_ends_at_the_word_of_a_service_manager() {
+    use std::io::{Read, Write};
+
+    let field = Field::default();
+    let mut command = Command::new(example("webapp"));
+    command.args(["--port", "0", "--db"]).arg(field.db());
+    command.env_remove("LITEWORK_MODE").env_remove("LITEWORK_WORKERS").env_remove("LITEWORK_DB");
+    let mut child = Child::from_command(command, "webapp", &[]);
+    let line = child.expect("listening on ");
+    let port = line.rsplit(':').next().unwrap().parse::<u16>().unwrap();
+    let ask = |path: &str| {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(child::PATIENCE)).unwrap();
+        let close = "host: localhost\r\nconnection: close\r\n\r\n";
+        write!(stream, "GET {path} HTTP/1.1\r\n{close}").unwrap();
+        let mut told = String::new();
+        stream.read_to_string(&mut told).unwrap();
+        told
+    };
+    let start = ask("/");
+    assert!(start.starts_with("HTTP/1.1 200") && start.contains("A shop with tasks"), "{start}");
+    let tasks = ask("/tasks/");
+    assert!(tasks.contains("303") && tasks.contains("/login?next=%2Ftasks%2F"), "{tasks}");
+    child.signal("TERM");
+    child.expect("0 tasks were handed back");
+    assert_eq!(child.wait().code(), Some(0));
+}
+
 #[test]
 fn the_examples_say_what_they_take() {
     let run = |name: &str, argument: &str| {
@@ -208,6 +241,13 @@ fn the_examples_say_what_they_take() {
     for (name, argument) in [("ledger", "abc"), ("worker", "--now"), ("quickstart", "--now")] {
         let (ended_well, told) = run(name, argument);
         assert!(!ended_well && told.contains(argument) && told.contains("usage: "), "{told}");
+    }
+    #[cfg(all(feature = "axum", feature = "tokio"))]
+    {
+        let (ended_well, told) = run("webapp", "--help");
+        assert!(ended_well && told.starts_with("usage: webapp ["), "{told}");
+        let (ended_well, told) = run("webapp", "--now");
+        assert!(!ended_well && told.contains("--now") && told.contains("usage: "), "{told}");
     }
     #[cfg(feature = "cron")]
     {

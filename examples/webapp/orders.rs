@@ -22,14 +22,15 @@ pub(crate) struct ExportForm {
     pub(crate) title: String,
     pub(crate) pages: String,
     pub(crate) ending: Ending,
-    #[serde(default)]
-    _once: String,
+    /// What tells this submit from the next, as litework's hidden field has it.
+    #[serde(default, rename = "_once")]
+    once: String,
 }
 
 impl Default for ExportForm {
     fn default() -> Self {
         let (title, pages) = ("Algebra 101".to_owned(), "30".to_owned());
-        Self { title, pages, ending: Ending::Well, _once: String::new() }
+        Self { title, pages, ending: Ending::Well, once: String::new() }
     }
 }
 
@@ -96,7 +97,7 @@ pub(crate) async fn export(
     let answer = shop
         .web
         .respond(&parts, call)
-        .once(form._once.as_str())
+        .once(form.once.as_str())
         .success("/orders/exports/{id}")
         .error("/orders?ended={id}");
     Ok(answer.await.into_response())

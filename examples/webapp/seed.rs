@@ -33,7 +33,7 @@ pub(crate) fn history(ctx: &Context, name: &str, ending: &str) -> Result<String>
             std::thread::sleep(Duration::from_millis(100));
         },
         _ => {
-            ctx.artifact(format!("{}.txt", ending)).text(name)?;
+            ctx.artifact(format!("{ending}.txt")).text(name)?;
             ctx.progress().reach(10);
             Ok(name.to_owned())
         }

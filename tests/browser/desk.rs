@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 
 use crate::child::{Child, Field, PATIENCE};
 
+const HOST: &str = "127.0.0.1";
+
 /// The program, built from the sources as they stand.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
@@ -52,7 +54,7 @@ impl Shop {
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        format!("http://{HOST}:{}{path}", self.port)
     }
 
     /// How many exports have had their effect.
@@ -81,10 +83,10 @@ impl Shop {
     /// Asks as a program does, and reads the answer to its end.
     pub(crate) fn ask(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
         let mut stream = self.connect();
-        let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+        let headers = headers.iter().flat_map(|line| [*line, "\r\n"]).collect::<String>();
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1:{}\r\nconnection: close\r\n{headers}\
+            "{method} {path} HTTP/1.1\r\nhost: {HOST}:{}\r\nconnection: close\r\n{headers}\
              content-length: {}\r\n\r\n{body}",
             self.port,
             body.len()
@@ -97,7 +99,7 @@ impl Shop {
     }
 
     pub(crate) fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let stream = TcpStream::connect((HOST, self.port)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     }
@@ -184,7 +186,7 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         // Else browsers would stay behind a test that fails.
-        if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) {
+        if let Ok(mut stream) = TcpStream::connect((HOST, self.port)) {
             let asked = write!(stream, "GET /shutdown HTTP/1.1\r\nhost: localhost\r\n\r\n");
             if asked.is_ok() {
                 self.process.wait();
@@ -249,7 +251,7 @@ impl Desk {
             } },
         });
         let wished = json!({ "browserName": "chrome", "goog:chromeOptions": options });
-        let driver = format!("http://127.0.0.1:{}", self.driver.port);
+        let driver = format!("http://{HOST}:{}", self.driver.port);
         let mut connector = hyper_util::client::legacy::connect::HttpConnector::new();
         connector.set_nodelay(true);
         let mut builder = ClientBuilder::new(connector);
@@ -279,7 +281,7 @@ impl Browser {
         self.client.goto(&format!("{}{path}", self.home)).await.unwrap();
     }
 
-    /// Waits for what an XPath finds, and reads its text.
+    /// Waits for what an `XPath` finds, and reads its text.
     pub(crate) async fn see(&self, path: &str) -> String {
         let found = self.client.wait().at_most(PATIENCE).every(Duration::from_millis(50));
         match found.for_element(Locator::XPath(path)).await {
@@ -292,7 +294,7 @@ impl Browser {
         }
     }
 
-    /// Whether an XPath finds something now.
+    /// Whether an `XPath` finds something now.
     pub(crate) async fn has(&self, path: &str) -> bool {
         !self.client.find_all(Locator::XPath(path)).await.unwrap().is_empty()
     }

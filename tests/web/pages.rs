@@ -34,10 +34,18 @@ fn a_task_is_told_in_json_as_it_stands() {
 fn a_block_stands_on_a_page_of_the_program_for_those_who_may_see_it() {
     let shop = Shop::new();
     let id = shop.tasks.enqueue(export::with("Ada", 3).owner("ada")).unwrap().id();
-    let asked = |user: &str| block(shop.web.block(&head(user, &[]), id));
+    let asked = |user: &'static str| {
+        block(async {
+            let asked = shop.web.block(&head(user, &[]), id).await;
+            match asked {
+                Ok(text) => Ok(text),
+                Err(answer) => Err(Box::new(read(answer).await)),
+            }
+        })
+    };
     let fragment = shop.page("ada", &format!("/tasks/t/{id}/fragment")).text;
     assert_eq!(asked("ada").unwrap(), fragment);
-    let refused = |user: &str| block(read(asked(user).unwrap_err()));
+    let refused = |user: &'static str| asked(user).unwrap_err();
     assert_eq!(refused("bob").status, 404);
     assert_eq!((refused("-").status, refused("-").header("location")), (303, "/login"));
     shop.tasks.delete(id).unwrap();
