@@ -48,7 +48,7 @@ pub(crate) async fn answer(site: &Arc<Site>, visit: &Visit, path: &str) -> Resul
         Endpoint::Artifacts(id) => {
             let items = look(site, visit, id).await?.item.view.artifacts;
             let total = Some(Total { count: items.len() as u64, capped: false });
-            answer::tagged(visit, &List { items, next: None, total })
+            answer::tagged(visit, &List { items, next: None, total, unreadable: Vec::new() })
         }
         Endpoint::Artifact(id, number) => person::artifact(site, visit, id, number).await,
         Endpoint::Document => answer::tagged(visit, &site.document),

@@ -28,6 +28,15 @@ pub(super) struct List<T> {
     pub(super) next: Option<String>,
     /// None where it would take a look at all tasks to tell.
     pub(super) total: Option<Total>,
+    /// Rows of the page that another program has written or damaged; for operators, and only where there are any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) unreadable: Vec<Unreadable>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Unreadable {
+    row: i64,
+    column: &'static str,
 }
 
 /// How many there are, counted up to 10,000.
@@ -79,7 +88,9 @@ pub(super) async fn list(site: &Arc<Site>, visit: &Visit) -> Result<Answer, Faul
         }
         let next = page.next.map(|next| cursor::text(next, &filter));
         let total = total.transpose()?.map(|Capped { count, capped, .. }| Total { count, capped });
-        Ok(List { items, next, total })
+        let bad = page.bad.iter().filter(|_| me.access.is_operator());
+        let unreadable = bad.map(|bad| Unreadable { row: bad.row, column: bad.column }).collect();
+        Ok(List { items, next, total, unreadable })
     });
     answer::tagged(visit, &list.await?)
 }
