@@ -287,6 +287,9 @@ pub mod guide {
     #[cfg(feature = "web")]
     #[doc = include_str!("web/guide/access.md")]
     pub mod access {}
+    #[cfg(feature = "web")]
+    #[doc = include_str!("web/guide/api.md")]
+    pub mod api {}
 }
 
 /// What only a queue file can do: tasks that belong to a transaction.

@@ -179,16 +179,26 @@ impl Failures {
 impl FailureGroup {
     fn of(failed: Failed) -> Self {
         let Failed { kind, queue, reason, at, error, .. } = failed;
-        let Report { code, kind: of_type, message, .. } = error.unwrap_or_default();
-        let reason = || reason.map_or("failed", Reason::as_str).to_owned();
-        let of_type = Some(of_type).filter(|of_type| !of_type.is_empty());
-        let error = code.or(of_type).unwrap_or_else(reason);
-        let text = folded(&message);
+        let report = error.unwrap_or_default();
+        let (error, text) = (called(&report, reason), folded(&report.message));
         let fingerprint = fingerprint([&kind, &error, &text]);
         let (first_at, last_at) = (at, at);
         let ids = Vec::new();
         Self { fingerprint, kind, queue, error, text, count: 0, first_at, last_at, ids }
     }
+}
+
+/// The group that an error of a task of this kind belongs to.
+#[cfg(feature = "web")]
+pub(crate) fn fingerprint_of(kind: &str, report: &Report, reason: Option<Reason>) -> String {
+    fingerprint([kind, &called(report, reason), &folded(&report.message)])
+}
+
+/// The code of an error where it has one, else its type, else the reason of the end.
+fn called(report: &Report, reason: Option<Reason>) -> String {
+    let of_type = Some(&report.kind).filter(|of_type| !of_type.is_empty());
+    let reason = || reason.map_or("failed", Reason::as_str).to_owned();
+    report.code.as_ref().or(of_type).cloned().unwrap_or_else(reason)
 }
 
 /// The first line of a text, in which each word with a digit is `#`: numbers, ids, addresses, times.

@@ -13,7 +13,7 @@ use http::{Method, Response, StatusCode};
 
 use self::create::create;
 pub(crate) use self::document::document;
-use self::list::{List, list};
+use self::list::{List, Total, list};
 use super::access::Action;
 use super::answer::{self, Answer};
 use super::body::Body;
@@ -47,7 +47,8 @@ pub(crate) async fn answer(site: &Arc<Site>, visit: &Visit, path: &str) -> Resul
         }
         Endpoint::Artifacts(id) => {
             let items = look(site, visit, id).await?.item.view.artifacts;
-            answer::tagged(visit, &List { items, next: None })
+            let total = Some(Total { count: items.len() as u64, capped: false });
+            answer::tagged(visit, &List { items, next: None, total, unreadable: Vec::new() })
         }
         Endpoint::Artifact(id, number) => person::artifact(site, visit, id, number).await,
         Endpoint::Document => answer::tagged(visit, &site.document),

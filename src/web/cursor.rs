@@ -3,17 +3,17 @@
 use super::fault::Fault;
 use super::guard::plain_digest;
 use crate::filter::Filter;
-use crate::record::Cursor;
+use crate::overview::Place;
 
 /// The text of a cursor of this list.
-pub(crate) fn text(cursor: Cursor, filter: &Filter) -> String {
-    let place = cursor.to_string();
+pub(crate) fn text(place: Place, filter: &Filter) -> String {
+    let place = place.to_string();
     let mark = mark(&place, filter);
     format!("{place}-{mark}")
 }
 
-/// The cursor of a text that was made for this list.
-pub(crate) fn read(text: &str, filter: &Filter) -> Result<Cursor, Fault> {
+/// The place of a text that was made for this list.
+pub(crate) fn read(text: &str, filter: &Filter) -> Result<Place, Fault> {
     let place = text.split_once('-').filter(|(place, found)| mark(place, filter) == *found);
     place.and_then(|(place, _)| place.parse().ok()).ok_or_else(|| {
         let shown: String = text.chars().take(40).collect();
@@ -39,14 +39,15 @@ mod tests {
     #[test]
     fn a_cursor_fits_the_list_that_it_was_made_for() {
         let (ada, bob) = (Filter::new().owner("ada"), Filter::new().owner("bob"));
-        let made = text(Cursor(7), &ada);
-        assert_eq!(read(&made, &ada).ok(), Some(Cursor(7)));
-        let later = made.replace("c7", "c8");
+        let place: Place = "r7".parse().expect("a place");
+        let made = text(place, &ada);
+        assert_eq!(read(&made, &ada).ok(), Some(place));
+        let later = made.replace("r7", "r8");
         for (text, filter) in [
             (made.as_str(), &bob),
             (&later, &ada),
-            ("c7", &ada),
-            ("c7-", &ada),
+            ("r7", &ada),
+            ("r7-", &ada),
             ("", &ada),
             ("0", &ada),
         ] {

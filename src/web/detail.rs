@@ -9,6 +9,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::outcome::Report;
+use crate::overview::fingerprint_of;
 use crate::record::{AttemptRecord, TaskRecord};
 use crate::redact::Redaction;
 use crate::time::Timestamp;
@@ -91,6 +92,8 @@ pub(crate) struct Wrong {
     pub(crate) code: Option<String>,
     pub(crate) message: String,
     pub(crate) causes: Vec<String>,
+    /// The same for all errors that look alike.
+    pub(crate) fingerprint: String,
     pub(crate) data: Option<Box<RawValue>>,
     /// Of the newest attempt only.
     pub(crate) backtrace: Option<String>,
@@ -162,7 +165,7 @@ impl Detail {
             arguments: readable(&redaction, &task.arguments),
             result: result.and_then(|result| readable(&redaction, result)),
             attempts: shown
-                .map(|(at, attempt)| Attempt::of(&redaction, attempt, at == newest))
+                .map(|(at, attempt)| Attempt::of(&redaction, task, attempt, at == newest))
                 .collect(),
             log: log(client, task.id, &redaction)?,
         })
@@ -170,24 +173,31 @@ impl Detail {
 }
 
 impl Attempt {
-    fn of(redaction: &Redaction, attempt: &AttemptRecord, is_newest: bool) -> Self {
+    fn of(
+        redaction: &Redaction,
+        task: &TaskRecord,
+        attempt: &AttemptRecord,
+        is_newest: bool,
+    ) -> Self {
+        let error = attempt.error.as_ref();
         Self {
             n: attempt.attempt,
             outcome: attempt.outcome.clone(),
             started_at: attempt.started_at,
             finished_at: attempt.finished_at,
             worker: worker(attempt.worker, attempt.worker_name.as_deref()),
-            error: attempt.error.as_ref().map(|report| wrong(redaction, report, is_newest)),
+            error: error.map(|report| wrong(redaction, task, report, is_newest)),
         }
     }
 }
 
-fn wrong(redaction: &Redaction, report: &Report, is_newest: bool) -> Wrong {
+fn wrong(redaction: &Redaction, task: &TaskRecord, report: &Report, is_newest: bool) -> Wrong {
     let data = report.data.as_ref().map(ToString::to_string);
     Wrong {
         kind: report.kind.clone(),
         code: report.code.as_deref().map(|code| redaction.text(code)),
         message: redaction.text(&report.message),
+        fingerprint: fingerprint_of(&task.kind, report, task.reason),
         causes: report.causes.iter().map(|cause| redaction.text(cause)).collect(),
         data: data.and_then(|data| readable(redaction, &data)),
         backtrace: report

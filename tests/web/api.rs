@@ -126,6 +126,54 @@ fn pages_follow_each_other_and_a_cursor_fits_no_other_list() {
     assert_eq!((seen.len(), seen[0].as_str(), seen[6].as_str()), (7, "Export of 6", "Export of 0"));
 }
 
+#[test]
+fn a_list_says_how_many_there_are_where_that_is_told_soon() {
+    let shop = office(Mode::Hold);
+    let stored = shop.tasks.enqueue_many((0..30).map(|n| export::with(format!("{n}"), 1))).unwrap();
+    shop.tasks.enqueue(export::with("Ada", 1).owner("ada")).unwrap();
+    for (user, query, total) in [
+        ("root", "", json!({ "count": 31, "capped": false })),
+        ("root", "?state=failed", json!({ "count": 0, "capped": false })),
+        ("root", "?owner=ada&kind=export", json!({ "count": 1, "capped": false })),
+        (
+            "root",
+            &format!("?id={}&error=x", stored[0].id()),
+            json!({ "count": 0, "capped": false }),
+        ),
+        ("ada", "?kind=export", json!({ "count": 1, "capped": false })),
+        ("root", "?kind=export", Value::Null),
+        ("root", "?state=ready", Value::Null),
+        ("root", "?state=failed&tag=a", Value::Null),
+    ] {
+        let list = get(&shop, user, &format!("/tasks/api/tasks{query}")).json();
+        assert_eq!(list["total"], total, "{user} {query}");
+    }
+}
+
+/// Only a file can be damaged.
+#[cfg(feature = "sqlite")]
+#[test]
+fn a_row_that_cannot_be_read_is_told_to_operators_and_hides_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tasks.db");
+    let tasks = tasks::registered(Client::builder(&path)).mode(Mode::Hold).open().unwrap();
+    let web = Web::builder(&tasks, gate).base("/tasks").build().unwrap();
+    let shop = Shop { tasks, web };
+    for _ in 0..2 {
+        shop.tasks.enqueue(export::with("Ada", 1).owner("ada")).unwrap();
+    }
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    conn.execute_batch(
+        "PRAGMA ignore_check_constraints = ON; UPDATE litework_task SET state = 'parked' WHERE id = 1",
+    )
+    .unwrap();
+    let list = get(&shop, "root", "/tasks/api/tasks").json();
+    assert_eq!(names(&list).len(), 1);
+    assert_eq!(list["unreadable"], json!([{ "row": 1, "column": "state" }]));
+    let mine = get(&shop, "ada", "/tasks/api/tasks").json();
+    assert_eq!((names(&mine).len(), mine.get("unreadable")), (1, None));
+}
+
 /// Owner, another, nobody, one who sees all, one who may see and not act: what each may do.
 #[test]
 fn tasks_are_seen_and_acted_on_by_their_owners_and_by_operators() {
@@ -315,6 +363,8 @@ fn no_secret_reaches_an_answer() {
             let error = &whole["attempts"][0]["error"];
             assert_eq!(error["message"], "refused: password=[redacted]", "{error}");
             assert_eq!(error["data"]["order"], "A-17", "{error}");
+            let group = &shop.tasks.failures().unwrap().groups[0];
+            assert_eq!(error["fingerprint"], group.fingerprint, "it leads to those like it");
         } else {
             assert_eq!(whole["result"]["order"], "A-17");
         }

@@ -299,6 +299,27 @@ fn the_document_has_each_method_and_each_parameter_that_is_taken() {
 }
 
 #[test]
+fn a_parameter_takes_as_many_values_as_the_document_says() {
+    let shop = office(Mode::Hold);
+    let document = document(&shop);
+    let id = shop.tasks.enqueue(export::with("Ada", 1)).unwrap().id().to_string();
+    let parameters = document["components"]["parameters"].as_object().unwrap();
+    for (name, parameter) in parameters {
+        let value = match name.as_str() {
+            "state" => "ready",
+            "id" => &id,
+            _ => "a",
+        };
+        let Some(most) = parameter["schema"]["maxItems"].as_u64() else { continue };
+        for (count, status) in [(most, 200), (most + 1, 400)] {
+            let pairs = vec![format!("{name}={value}"); usize::try_from(count).unwrap()];
+            let path = format!("/tasks/api/tasks?{}", pairs.join("&"));
+            assert_eq!(ask(&shop, "GET", "root", &path).status, status, "{count} of {name}");
+        }
+    }
+}
+
+#[test]
 fn the_document_says_where_the_api_is_and_what_may_be_enqueued() {
     let shop = office(Mode::Hold);
     let document = document(&shop);

@@ -79,6 +79,10 @@ pub(super) async fn create(site: &Arc<Site>, visit: &Visit) -> Result<Answer, Fa
     let me = visit.clone();
     let made = site.with(move |site| {
         let stored = store(&site.client, &kind, &with, &arguments)?;
+        tracing::info!(
+            target: "litework::web", id = %stored.id, kind, existing = stored.existing,
+            by = ?me.access.actor(), "enqueued by a person"
+        );
         match whole(site, &me, &stored.id.to_string()) {
             Err(error) if error.is_not_found() => Ok(None),
             made => made.map(|made| Some((made, stored.existing))),

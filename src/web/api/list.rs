@@ -1,4 +1,5 @@
-//! Watch: tasks in pages, newest first, as filters choose them.
+//! Watch: tasks in pages, as filters choose them: what has ended last first where only that is meant, else what was
+//! stored last.
 
 use std::sync::Arc;
 
@@ -7,6 +8,8 @@ use serde::Serialize;
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::filter::pairs::{NAMES, once, unknown};
+use crate::overview::{COUNT_MAX, Capped};
+use crate::state::State;
 use crate::web::answer::{self, Answer};
 use crate::web::cursor;
 use crate::web::detail::Item;
@@ -23,6 +26,24 @@ const SIZE_MAX: usize = 100;
 pub(super) struct List<T> {
     pub(super) items: Vec<T>,
     pub(super) next: Option<String>,
+    /// None where it would take a look at all tasks to tell.
+    pub(super) total: Option<Total>,
+    /// Rows of the page that another program has written or damaged; for operators, and only where there are any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) unreadable: Vec<Unreadable>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Unreadable {
+    row: i64,
+    column: &'static str,
+}
+
+/// How many there are, counted up to 10,000.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Total {
+    pub(super) count: u64,
+    pub(super) capped: bool,
 }
 
 /// What was asked for.
@@ -50,7 +71,8 @@ pub(super) async fn list(site: &Arc<Site>, visit: &Visit) -> Result<Answer, Faul
     let from = from.map(|from| cursor::read(&from, &filter)).transpose()?;
     let me = visit.clone();
     let list = site.with(move |site| {
-        let page = site.client.list(&filter, from, size)?;
+        let page = site.client.browse(&filter, from, size)?;
+        let total = is_soon_counted(&filter).then(|| site.client.count_up_to(&filter, COUNT_MAX));
         let mut items = Vec::with_capacity(page.tasks.len());
         for task in &page.tasks {
             match site.client.snapshot(task.id) {
@@ -64,9 +86,27 @@ pub(super) async fn list(site: &Arc<Site>, visit: &Visit) -> Result<Answer, Faul
                 Err(error) => return Err(error),
             }
         }
-        Ok(List { items, next: page.next.map(|next| cursor::text(next, &filter)) })
+        let next = page.next.map(|next| cursor::text(next, &filter));
+        let total = total.transpose()?.map(|Capped { count, capped, .. }| Total { count, capped });
+        let bad = page.bad.iter().filter(|_| me.access.is_operator());
+        let unreadable = bad.map(|bad| Unreadable { row: bad.row, column: bad.column }).collect();
+        Ok(List { items, next, total, unreadable })
     });
     answer::tagged(visit, &list.await?)
+}
+
+/// Whether the tasks that are meant stand together in an index.
+fn is_soon_counted(filter: &Filter) -> bool {
+    if filter.owner.is_some() || filter.batch.is_some() || !filter.ids.is_empty() {
+        return true;
+    }
+    let of_states = Filter { states: filter.states.clone(), ..Filter::new() };
+    let by_state = match filter.states.as_slice() {
+        [] => true,
+        [state] => !matches!(state, State::Ready | State::Succeeded),
+        _ => false,
+    };
+    by_state && *filter == of_states
 }
 
 fn asked(pairs: Vec<(String, String)>) -> Result<Asked, Error> {
