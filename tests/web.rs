@@ -21,6 +21,9 @@ mod mount;
 mod pages;
 #[path = "web/respond.rs"]
 mod respond;
+#[cfg(feature = "axum")]
+#[path = "web/socket.rs"]
+mod socket;
 #[path = "web/tasks.rs"]
 mod tasks;
 #[cfg(feature = "axum")]
