@@ -1,5 +1,8 @@
 //! Every step of the journey: what people do to all tasks that pass a filter, or that belong to somebody.
 
+use std::fmt;
+use std::ops::ControlFlow;
+
 use crate::audit::{self, of_filter};
 use crate::backend::Over;
 use crate::client::Client;
@@ -43,17 +46,29 @@ impl Client {
     /// # Ok::<(), litework::Failure>(())
     /// ```
     pub fn bulk(&self, filter: &Filter) -> Bulk<'_> {
-        Bulk { client: self, filter: filter.clone(), expected: None }
+        Bulk { client: self, filter: filter.clone(), expected: None, tell: None }
     }
 }
 
 /// Tasks that pass a filter; see [`Client::bulk`].
-#[derive(Debug)]
 #[must_use = "nothing is done yet"]
 pub struct Bulk<'a> {
     client: &'a Client,
     filter: Filter,
     expected: Option<u64>,
+    tell: Option<Tell<'a>>,
+}
+
+/// Is told what was done until now, and may end it.
+type Tell<'a> = Box<dyn FnMut(&Bulked) -> ControlFlow<()> + 'a>;
+
+impl fmt::Debug for Bulk<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bulk")
+            .field("filter", &self.filter)
+            .field("expected", &self.expected)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What was done to many tasks.
@@ -67,6 +82,8 @@ pub struct Bulked {
     /// How many passed the filter and were in a state in which it cannot be done, or damaged; of copies, those
     /// too that are refused as `linked`.
     pub left: u64,
+    /// Whether [`Bulk::on_slice`] ended it before it was through.
+    pub stopped: bool,
 }
 
 impl Bulked {
@@ -77,7 +94,7 @@ impl Bulked {
     }
 }
 
-impl Bulk<'_> {
+impl<'a> Bulk<'a> {
     /// How many there are now.
     ///
     /// # Errors
@@ -91,6 +108,29 @@ impl Bulk<'_> {
     /// ten more. Then the error is `changed`.
     pub fn expecting(mut self, count: u64) -> Self {
         self.expected = Some(count);
+        self
+    }
+
+    /// Is called after each slice with what was done until then: to show how far it has come, or to end it, by
+    /// `ControlFlow::Break`. What was done stays done.
+    ///
+    /// ```
+    /// # use litework::{Client, Filter, Mode, task};
+    /// # use std::ops::ControlFlow;
+    /// #[task]
+    /// fn double(n: u32) -> u32 {
+    ///     2 * n
+    /// }
+    ///
+    /// let tasks = Client::in_memory().mode(Mode::Hold).register(double).open()?;
+    /// tasks.enqueue_many((0..2_500).map(double::with))?;
+    /// let all = tasks.bulk(&Filter::new());
+    /// let cancelled = all.on_slice(|_so_far| ControlFlow::Break(())).cancel()?;
+    /// assert!(cancelled.stopped && cancelled.done < 2_500);
+    /// # Ok::<(), litework::Failure>(())
+    /// ```
+    pub fn on_slice(mut self, tell: impl FnMut(&Bulked) -> ControlFlow<()> + 'a) -> Self {
+        self.tell = Some(Box::new(tell));
         self
     }
 
@@ -165,15 +205,14 @@ impl Bulk<'_> {
         if self.filter.states.is_empty() {
             self.filter.states = vec![State::Scheduled, State::Ready, State::Waiting];
         }
+        let tell = self.tell.take();
         let by = self.client.entry("edit_as_copy", || of_filter(&self.filter));
         let copy = |now: Timestamp, rows: &[i64]| {
             let copies = self.copies(now, rows, &mut change)?;
             let replace = || self.client.hub.backend.replace_each(now, &self.filter, &copies);
             audit::during(by.as_ref(), replace)
         };
-        let mut total = Bulked::default();
-        self.each_slice(copy, |slice| total.add(slice))?;
-        Ok(total)
+        self.summed(copy, tell)
     }
 
     /// Copies of the first of these rows, as many as go into a slice. None stands for one that is gone or
@@ -205,9 +244,24 @@ impl Bulk<'_> {
         Ok(copies)
     }
 
-    fn run(self, deed: Deed) -> Result<Bulked, Error> {
+    fn run(mut self, deed: Deed) -> Result<Bulked, Error> {
+        let tell = self.tell.take();
+        self.summed(self.doing(deed), tell)
+    }
+
+    /// What all slices came to, of which somebody may be told.
+    fn summed(
+        &self,
+        act: impl FnMut(Timestamp, &[i64]) -> Result<(Tally, Over), Error>,
+        mut tell: Option<Tell<'a>>,
+    ) -> Result<Bulked, Error> {
         let mut total = Bulked::default();
-        self.each_slice(self.doing(deed), |slice| total.add(slice))?;
+        self.each_slice(act, |slice| {
+            total.add(slice);
+            let goes_on = tell.as_mut().map_or(ControlFlow::Continue(()), |tell| tell(&total));
+            total.stopped = goes_on.is_break();
+            goes_on
+        })?;
         Ok(total)
     }
 
@@ -225,7 +279,7 @@ impl Bulk<'_> {
     fn each_slice(
         &self,
         mut act: impl FnMut(Timestamp, &[i64]) -> Result<(Tally, Over), Error>,
-        mut came_to: impl FnMut(&Tally),
+        mut came_to: impl FnMut(&Tally) -> ControlFlow<()>,
     ) -> Result<i64, Error> {
         self.client.check_open()?;
         self.filter.checked()?;
@@ -246,8 +300,11 @@ impl Bulk<'_> {
                 let (slice, over) = act(hub.clock.now(), rows)?;
                 hub.tell(&over);
                 rows = &rows[slice.seen..];
-                came_to(&slice);
+                let goes_on = came_to(&slice);
                 self.client.run_in_caller(&slice.ready);
+                if goes_on.is_break() {
+                    return Ok(last);
+                }
             }
         }
     }
@@ -316,7 +373,10 @@ impl Client {
         let mut tasks = 0;
         // Whatever else is kept of an owner is erased here too.
         let bulk = self.bulk(&filter);
-        let last = bulk.each_slice(bulk.doing(Deed::Erase), |slice| tasks += slice.done)?;
+        let last = bulk.each_slice(bulk.doing(Deed::Erase), |slice| {
+            tasks += slice.done;
+            ControlFlow::Continue(())
+        })?;
         let (mut running, mut left) = (Vec::new(), 0);
         // What was enqueued meanwhile is none of it.
         let mut from = Some(Cursor(last.saturating_add(1)));

@@ -1,6 +1,11 @@
 //! Watch: what was counted, as people read it.
 
+#[cfg(feature = "web")]
+use std::collections::BTreeMap;
+
 use crate::client::Client;
+#[cfg(feature = "web")]
+use crate::counters::Counts;
 use crate::counters::{Bucket, LaneCounts, Series};
 use crate::error::Error;
 
@@ -88,6 +93,29 @@ impl Client {
         }
         totals.sort_by(|one, next| (&one.queue, &one.kind).cmp(&(&next.queue, &next.kind)));
         Ok(totals)
+    }
+
+    /// What was counted from one moment until before another, by queue.
+    #[cfg(feature = "web")]
+    pub(crate) fn counts_by_queue(
+        &self,
+        since: crate::Timestamp,
+        until: crate::Timestamp,
+    ) -> Result<BTreeMap<String, Counts>, Error> {
+        let mut queues = BTreeMap::<String, Counts>::new();
+        let mut add = |queue: &str, counts: &Counts| match queues.get_mut(queue) {
+            Some(known) => known.add(counts),
+            None => drop(queues.insert(queue.to_owned(), counts.clone())),
+        };
+        let backend = &self.hub.backend;
+        let _still = backend.meter().still();
+        backend.each_count(since, until, &mut |queue, _, _, counts| add(queue, counts))?;
+        for one in backend.meter().news() {
+            if (since..until).contains(&one.at) {
+                add(&one.queue, &one.counts);
+            }
+        }
+        Ok(queues)
     }
 
     /// Keeps in the file what this process has counted, now and not within 10 s, so that others read it too.

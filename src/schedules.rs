@@ -181,6 +181,22 @@ impl Schedules<'_> {
         Ok(ahead)
     }
 
+    /// The next slots if it were edited so, from now on; nothing is stored.
+    #[cfg(feature = "web")]
+    pub(crate) fn preview_edit(
+        &self,
+        name: &str,
+        edit: ScheduleEdit,
+        count: usize,
+    ) -> Result<Vec<Timestamp>, Error> {
+        let now = self.now();
+        let mut entry = calendar::look(&*self.client.hub.backend, |agenda| named(agenda, name))?;
+        edit.apply(&mut entry, now)?;
+        let (_, slots) = entry.checked()?;
+        let next = |from| entry.standing.next_unfired(&slots, from);
+        Ok(std::iter::successors(next(now), |slot| next(*slot)).take(count).collect())
+    }
+
     /// Stores a schedule that no code declares. It stays until it is [removed](Self::remove).
     ///
     /// # Errors

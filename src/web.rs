@@ -34,6 +34,7 @@
 //! | `/t/{id}/a/{n}` | what it has left |
 //! | `/t/{id}/cancel`, `/retry`, `/dismiss` | `POST` |
 //! | `/events?ids=a,b`, `/events?mine` | changes as they happen, as server-sent events |
+//! | `/admin/` | the operator's pages: what waits, what fails, who works, and what is done about it |
 //! | `/metrics` | numbers for Prometheus |
 //! | `/health/live`, `/health/ready` | whether it works: 200 or 503 |
 //! | `/api/tasks`, `/api/tasks/{id}`, … | the same for programs; `/api/openapi.json` describes it |
@@ -52,6 +53,7 @@ mod route;
 mod assets;
 mod page;
 mod places;
+mod bulks;
 mod site;
 mod answer;
 mod machine;
@@ -62,6 +64,7 @@ mod api;
 mod feed;
 mod events;
 mod respond;
+mod operator;
 #[cfg(feature = "axum")]
 mod socket;
 #[cfg(feature = "axum")]
@@ -265,6 +268,7 @@ impl Web {
             Route::Act(id, action) => person::act(site, visit, id, *action).await,
             Route::Artifact(id, number) => person::artifact(site, visit, id, number).await,
             Route::Events => events::stream(site, visit).await,
+            Route::Admin(path) => operator::answer(site, visit, path).await,
             Route::Metrics if visit.access.is_operator() => machine::metrics(site).await,
             Route::Api(path) => api::answer(site, visit, path).await,
             _ => Err(Fault::not_found()),
@@ -515,6 +519,7 @@ impl WebBuilder {
             groups: self.groups,
             open_metrics: self.open_metrics,
             streams: Places::new(self.streams),
+            bulks: bulks::Bulks::default(),
         };
         Ok(Web { site: Arc::new(site) })
     }

@@ -17,8 +17,18 @@ mod feed;
 mod machine;
 #[path = "web/mount.rs"]
 mod mount;
+#[path = "web/hostile.rs"]
+mod hostile;
+#[path = "web/many.rs"]
+mod many;
+#[path = "web/markup.rs"]
+mod markup;
+#[path = "web/operator.rs"]
+mod operator;
 #[path = "web/pages.rs"]
 mod pages;
+#[path = "web/planned.rs"]
+mod planned;
 #[path = "web/respond.rs"]
 mod respond;
 #[cfg(feature = "axum")]

@@ -18,6 +18,8 @@ mod bench;
 mod process;
 mod raw;
 mod report;
+#[cfg(feature = "web")]
+mod rows_dashboard;
 mod rows_depth;
 mod rows_drain;
 mod rows_enqueue;
@@ -72,10 +74,16 @@ const LINUX_ROWS: &Rows = &[
     ("memory memory_large", rows_quiet::memory),
 ];
 
+/// Those of the pages.
+#[cfg(feature = "web")]
+const WEB_ROWS: &Rows = &[("dashboard_1m", rows_dashboard::pages)];
+#[cfg(not(feature = "web"))]
+const WEB_ROWS: &Rows = &[];
+
 /// All that can be measured here.
 fn rows() -> impl Iterator<Item = &'static (&'static str, fn(&Bench) -> Vec<Row>)> {
     let linux: &Rows = if cfg!(target_os = "linux") { LINUX_ROWS } else { &[] };
-    ROWS.iter().chain(linux)
+    ROWS.iter().chain(linux).chain(WEB_ROWS)
 }
 
 #[derive(Default)]

@@ -99,6 +99,28 @@ pub(crate) fn many_finished(bench: &Bench, count: usize) -> QueueFile {
     filled(bench, &[Fill { state: "'succeeded', NULL", ..Fill::ready(count) }])
 }
 
+/// Many tasks that have ended one after the other, of which one in fifty has failed, beside some that are ready.
+pub(crate) fn many_of_all(bench: &Bench, count: usize) -> QueueFile {
+    const FAIL: &str = "UPDATE litework_task SET state = 'failed', reason = 'error', result = NULL \
+         WHERE state = 'succeeded' AND id % 50 = 0";
+    const ERRORS: &str = "INSERT INTO litework_error (task, attempt, outcome, finished_at, report) \
+         SELECT id, 1, 'failed', finished_at, json_object('kind', 'io', 'code', NULL, 'message', \
+         'connection to node ' || id || ' was refused by host ' || (id % 7), 'causes', json_array(), \
+         'data', NULL, 'backtrace', NULL, 'expected', json('false')) \
+         FROM litework_task WHERE state = 'failed'";
+    let state = "'succeeded', NULL";
+    let due = crate::work::now_ms() - 7_200_000;
+    let ended = Fill { state, due, step: 5, ..Fill::ready(count) };
+    let lanes = (LANE_FIRST, 5);
+    let file = filled(bench, &[ended, Fill { lanes, step: 1, ..Fill::ready(count / 10) }]);
+    let conn = Connection::open(file.path()).expect("the file is there");
+    conn.execute_batch("PRAGMA synchronous = OFF").expect("it is set");
+    for sql in [FAIL, ERRORS] {
+        conn.execute(sql, []).expect("there is room");
+    }
+    file
+}
+
 /// A file that is drained again and again, a part at a time.
 struct Source {
     file: QueueFile,

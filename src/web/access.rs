@@ -4,7 +4,11 @@
 
 use http::request::Parts;
 
+use crate::audit::ACTOR_BYTES_MAX;
 use crate::record::TaskRecord;
+
+/// Who acts, where nobody has said it.
+const NOBODY: &str = "somebody";
 
 /// What can be done to tasks, queues and schedules over the web.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -201,7 +205,17 @@ impl Access {
 
     /// Who acts, for the audit.
     pub(crate) fn actor(&self) -> &str {
-        self.name.as_deref().unwrap_or("somebody")
+        self.name.as_deref().unwrap_or(NOBODY)
+    }
+
+    /// The same as it can be stored: on one line, 200 bytes at most.
+    pub(crate) fn signature(&self) -> String {
+        let plain: String =
+            self.actor().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let end =
+            (0..=ACTOR_BYTES_MAX.min(plain.len())).rev().find(|at| plain.is_char_boundary(*at));
+        let cut = plain[..end.unwrap_or(0)].trim();
+        if cut.is_empty() { NOBODY.to_owned() } else { cut.to_owned() }
     }
 
     /// What tells this viewer from another who sees other things: part of the `ETag`.

@@ -147,7 +147,7 @@ pub(crate) async fn do_to(
         if !may {
             return Ok(None);
         }
-        let client = site.client.acting_as(me.access.actor())?;
+        let client = site.client.acting_as(&me.access.signature())?;
         match action {
             Action::Cancel => client.cancel(task.id).map(drop)?,
             Action::Retry => client.retry(task.id)?,

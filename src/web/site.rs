@@ -7,6 +7,7 @@ use http::request::Parts;
 use serde_json::Value;
 
 use super::access::{Access, Gate};
+use super::bulks::Bulks;
 use super::fault::Fault;
 use super::guard::Guard;
 use super::office::Office;
@@ -40,6 +41,8 @@ pub(crate) struct Site {
     pub(crate) groups: Option<GroupsFor>,
     pub(crate) open_metrics: bool,
     pub(crate) streams: Places,
+    /// What is being done to many tasks.
+    pub(crate) bulks: Bulks,
     /// The kinds of which tasks may be enqueued by the API.
     pub(crate) enqueueable: Vec<String>,
     /// The description of the API.
@@ -63,6 +66,11 @@ impl Site {
     ) -> Result<R, Fault> {
         let site = Arc::clone(self);
         self.office.run(move || errand(&site)).await.map_err(Fault::from)
+    }
+
+    /// The client, in the name of whoever asks.
+    pub(crate) fn acting(&self, visit: &Visit) -> Result<Client, Fault> {
+        Ok(self.client.acting_as(&visit.access.signature())?)
     }
 
     /// The task of an id that this viewer may see; to all others it is as if there were none.
@@ -113,6 +121,11 @@ impl Visit {
     pub(crate) fn queries(&self) -> Vec<(String, String)> {
         let query = self.parts.uri.query().unwrap_or_default();
         form_urlencoded::parse(query.as_bytes()).into_owned().collect()
+    }
+
+    /// All fields of the form that was sent, in their order.
+    pub(crate) fn fields(&self) -> Vec<(String, String)> {
+        form_urlencoded::parse(&self.body).into_owned().collect()
     }
 
     /// The same, and refuses what is not UTF-8: it would mean something else.

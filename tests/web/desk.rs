@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use litework::web::{Access, Body, Web, WebBuilder};
+use litework::web::{Access, Action, Body, Web, WebBuilder};
 use litework::{Client, Mode};
 use serde_json::Value;
 
@@ -20,6 +20,11 @@ pub(crate) fn gate(request: &Parts) -> Access {
         Some("root") => Access::admin().named("root"),
         Some("eve") => Access::viewer().named("eve"),
         Some("guest") => Access::owner("guest").only(&[]),
+        // Sees all, and may do one thing.
+        Some(user) if user.starts_with("may-") => {
+            let may = Action::ALL.iter().filter(|action| user.ends_with(action.as_str()));
+            Access::viewer().named(user).with(&may.copied().collect::<Vec<_>>())
+        }
         Some(user) => Access::owner(user),
     }
 }
@@ -98,11 +103,36 @@ impl Shop {
 
     /// A form that a page of the shop sends.
     pub(crate) fn post(&self, user: &str, path: &str) -> Reply {
+        self.form(user, path, &[])
+    }
+
+    /// The same with fields.
+    pub(crate) fn form(&self, user: &str, path: &str, fields: &[(&str, &str)]) -> Reply {
+        let encoded =
+            fields.iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value)));
+        let body = encoded.collect::<Vec<_>>().join("&");
         let request = request("POST", user, path)
             .header("sec-fetch-site", "same-origin")
             .header("content-type", "application/x-www-form-urlencoded");
-        self.send(request.body(Full::default()).unwrap())
+        self.send(request.body(Full::from(Bytes::from(body))).unwrap())
     }
+
+    /// JSON that a program sends, and an answer as JSON.
+    pub(crate) fn send_json(&self, user: &str, path: &str, body: &Value) -> Reply {
+        let request = request("POST", user, path)
+            .header("content-type", "application/json")
+            .header("accept", "application/json");
+        self.send(request.body(Full::from(Bytes::from(body.to_string()))).unwrap())
+    }
+}
+
+/// A text as it stands in a query or a form.
+pub(crate) fn encoded(text: &str) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
+    let each = text.bytes().map(|byte| {
+        if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+    });
+    each.collect()
 }
 
 /// A request of this user; `-` is nobody.

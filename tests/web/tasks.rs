@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use litework::{Builder, Context, Failure, Result, task};
+use serde_json::{Value, json};
 
 /// Exports the orders of a customer.
 #[task(called = "Export of {customer}", steps = u64::from(*pages))]
@@ -86,6 +87,21 @@ pub(crate) fn linger(ctx: &Context) -> Result<()> {
 #[task(exclusive = "till")]
 pub(crate) fn count_till() {}
 
+/// Pays somebody, and tells more of it than it should.
+#[task(attempts = 1, queue = "money")]
+pub(crate) fn pay(ctx: &Context, to: &str, password: &str, fails: bool) -> Result<Value> {
+    ctx.step("look up the account", || Ok(json!({ "secret": password })))?;
+    ctx.step("api_token", || Ok(password.to_owned()))?;
+    ctx.progress().total(2).advance(1).stage(format!("paying {to}"));
+    ctx.log(format!("signing in to {to} with password={password}"));
+    ctx.artifact(format!("receipt of {to}")).text("paid")?;
+    if fails {
+        let failure = Failure::give_up(format!("{to} refused password={password}"));
+        return Err(failure.data(json!({ "token": password, "to": to })));
+    }
+    Ok(json!({ "cookie": password }))
+}
+
 pub(crate) fn registered(builder: Builder) -> Builder {
     builder
         .register(export)
@@ -94,4 +110,5 @@ pub(crate) fn registered(builder: Builder) -> Builder {
         .register(stash)
         .register(linger)
         .register(count_till)
+        .register(pay)
 }

@@ -1,0 +1,318 @@
+//! Watch: to which tasks something is to be done, as a form or a program says it; how many these are; and doing it.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::asked::Asked;
+use super::doing::Doing;
+use super::parts::Hidden;
+use super::{command, text};
+use crate::bulk::Bulked;
+use crate::client::Client;
+use crate::error::Error;
+use crate::filter::{FILTER_IDS_MAX, Filter};
+use crate::id::TaskId;
+use crate::overview::{FAILURES_MAX, Failed, Failures};
+use crate::record::TaskRecord;
+use crate::state::State;
+use crate::time::Timestamp;
+use crate::web::bulks::Tell;
+use crate::web::fault::Fault;
+use crate::web::guard::is_json;
+use crate::web::site::Visit;
+
+/// Tasks that are named before it is done.
+const NAMED: usize = 10;
+/// Tasks of a group that are looked at at once.
+const SLICE: usize = 500;
+
+/// To which tasks.
+#[derive(Debug, Clone)]
+enum Which {
+    Selected(Vec<TaskId>),
+    Matching(Box<Asked>),
+    /// The failed tasks of a fingerprint.
+    Group(String),
+}
+
+/// What was asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask {
+    pub(crate) doing: Doing,
+    which: Which,
+    /// How many there were when that was shown.
+    pub(crate) expect: Option<u64>,
+    pub(crate) confirmed: bool,
+}
+
+/// The same as JSON.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sent {
+    action: String,
+    #[serde(default)]
+    ids: Option<Vec<String>>,
+    #[serde(default)]
+    filter: Option<Map<String, Value>>,
+    #[serde(default)]
+    group: Option<String>,
+    #[serde(default)]
+    expect_count: Option<u64>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+pub(crate) fn bad(detail: impl Into<String>) -> Fault {
+    Fault::bad_request("bad_action", detail)
+}
+
+impl Ask {
+    pub(crate) fn of(visit: &Visit, now: Timestamp) -> Result<Self, Fault> {
+        if is_json(&visit.parts.headers) {
+            Self::of_json(visit, now)
+        } else {
+            Self::of_form(visit, now)
+        }
+    }
+
+    fn of_form(visit: &Visit, now: Timestamp) -> Result<Self, Fault> {
+        let fields = visit.fields();
+        let field = |name: &str| {
+            fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        };
+        let wish = field("do").unwrap_or_default();
+        let (word, which) = wish.split_once(' ').unwrap_or((wish, ""));
+        let doing = doing(word)?;
+        let which = match (field("group"), which) {
+            (Some(group), _) => Which::Group(group.to_owned()),
+            (None, "selected") => {
+                let ids = fields.iter().filter(|(name, _)| name == "selected");
+                Which::Selected(ids_of(ids.map(|(_, id)| id.as_str()))?)
+            }
+            (None, "matching") => Which::Matching(Box::new(Asked::of_form(&fields, now)?)),
+            (None, other) => {
+                return Err(bad(format!(
+                    "{:?} tasks; selected or matching",
+                    text::brief(other, 40)
+                )));
+            }
+        };
+        let expect = field("expect").map(|text| {
+            text.parse()
+                .map_err(|_| bad(format!("expect is {:?}; a number", text::brief(text, 40))))
+        });
+        let confirmed = field("confirmed") == Some("yes");
+        Ok(Self { doing, which, expect: expect.transpose()?, confirmed })
+    }
+
+    fn of_json(visit: &Visit, now: Timestamp) -> Result<Self, Fault> {
+        let sent: Sent =
+            serde_json::from_slice(&visit.body).map_err(|error| bad(error.to_string()))?;
+        let doing = doing(&sent.action)?;
+        let which = match (sent.ids, sent.filter, sent.group) {
+            (Some(ids), None, None) => Which::Selected(ids_of(ids.iter().map(String::as_str))?),
+            (None, Some(filter), None) => {
+                Which::Matching(Box::new(Asked::of(pairs(filter)?, now)?))
+            }
+            (None, None, Some(group)) => Which::Group(group),
+            _ => return Err(bad("one of ids, filter and group is needed")),
+        };
+        Ok(Self { doing, which, expect: sent.expect_count, confirmed: !sent.dry_run })
+    }
+
+    /// In words for people.
+    pub(crate) fn words(&self) -> String {
+        match &self.which {
+            Which::Selected(ids) => format!("{} selected tasks", ids.len()),
+            Which::Matching(asked) => asked.words(),
+            Which::Group(group) => format!("failed tasks of the group {group}"),
+        }
+    }
+
+    pub(crate) fn command(&self, client: &Client) -> String {
+        let verb = self.doing.verb();
+        match &self.which {
+            Which::Matching(asked) => asked.command(verb, client),
+            Which::Selected(ids) => {
+                let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+                command::line(
+                    std::iter::once(verb).chain(ids.iter().map(String::as_str)),
+                    client.path(),
+                )
+            }
+            Which::Group(group) => {
+                command::line([verb, &format!("--fingerprint={group}")], client.path())
+            }
+        }
+    }
+
+    /// What the form carries on that asks.
+    pub(crate) fn hidden(&self) -> Vec<Hidden> {
+        let doing = self.doing.as_str();
+        match &self.which {
+            Which::Group(group) => {
+                vec![Hidden::new("do", doing), Hidden::new("group", group.as_str())]
+            }
+            Which::Selected(ids) => {
+                let ids = ids.iter().map(|id| Hidden::new("selected", id.to_string()));
+                std::iter::once(Hidden::new("do", format!("{doing} selected"))).chain(ids).collect()
+            }
+            Which::Matching(asked) => {
+                let pairs =
+                    asked.pairs.iter().map(|(word, value)| Hidden::new(word, value.as_str()));
+                std::iter::once(Hidden::new("do", format!("{doing} matching")))
+                    .chain(pairs)
+                    .collect()
+            }
+        }
+    }
+
+    /// Where it was asked for.
+    pub(crate) fn origin(&self) -> String {
+        match &self.which {
+            Which::Group(group) => format!("failures#f-{group}"),
+            Which::Selected(_) => "tasks".to_owned(),
+            Which::Matching(asked) => format!("tasks?{}", asked.query()),
+        }
+    }
+
+    /// The tasks to which it can be done; none where there can be none.
+    fn filter(&self) -> Option<Filter> {
+        match &self.which {
+            Which::Selected(ids) if ids.is_empty() => None,
+            Which::Selected(ids) => {
+                let mut filter = Filter::new();
+                filter.ids.clone_from(ids);
+                self.doing.narrowed(&filter)
+            }
+            Which::Matching(asked) => self.doing.narrowed(&asked.filter),
+            Which::Group(_) => None,
+        }
+    }
+
+    /// How many they are, and the first of them.
+    pub(crate) fn look(&self, client: &Client) -> Result<(u64, Vec<TaskRecord>), Error> {
+        if let Which::Group(group) = &self.which {
+            let failures = client.failures()?;
+            let found = failures.groups.iter().find(|known| known.fingerprint == *group);
+            let Some(found) = found else { return Ok((0, Vec::new())) };
+            let named =
+                Filter { ids: found.ids.iter().take(NAMED).copied().collect(), ..Filter::new() };
+            return Ok((found.count, client.list(&named, None, NAMED)?.tasks));
+        }
+        let Some(filter) = self.filter() else { return Ok((0, Vec::new())) };
+        let count = client.bulk(&filter).count()?;
+        Ok((count, client.browse(&filter, None, NAMED)?.tasks))
+    }
+
+    /// Does it.
+    pub(crate) fn run(
+        &self,
+        client: &Client,
+        expect: u64,
+        tell: Tell<'_>,
+    ) -> Result<Bulked, Error> {
+        if let Which::Group(group) = &self.which {
+            return run_group(client, self.doing, group, expect, tell);
+        }
+        let Some(filter) = self.filter() else { return Ok(Bulked::default()) };
+        let bulk = client.bulk(&filter).expecting(expect).on_slice(tell);
+        self.doing.act(bulk, client.now())
+    }
+}
+
+fn doing(word: &str) -> Result<Doing, Fault> {
+    Doing::from_word(word).ok_or_else(|| {
+        bad(format!("the action is {:?}; retry, run, cancel or delete", text::brief(word, 40)))
+    })
+}
+
+fn ids_of<'a>(ids: impl Iterator<Item = &'a str>) -> Result<Vec<TaskId>, Fault> {
+    let ids: Result<Vec<TaskId>, _> = ids
+        .map(|id| {
+            id.parse().map_err(|_| bad(format!("{:?} is no id of a task", text::brief(id, 40))))
+        })
+        .collect();
+    let ids = ids?;
+    if ids.len() > FILTER_IDS_MAX {
+        return Err(bad(format!("{} tasks are selected; at most 1000", ids.len())));
+    }
+    Ok(ids)
+}
+
+/// A filter as JSON: each word a text, or several.
+fn pairs(filter: Map<String, Value>) -> Result<Vec<(String, String)>, Fault> {
+    let mut pairs = Vec::new();
+    for (word, value) in filter {
+        let values = match value {
+            Value::Array(values) => values,
+            one => vec![one],
+        };
+        for value in values {
+            let Value::String(value) = value else {
+                return Err(bad(format!("{word} of the filter is {value}; a text, or several")));
+            };
+            pairs.push((word.clone(), value));
+        }
+    }
+    Ok(pairs)
+}
+
+/// The newest failed tasks, as they stood when it began, those of the group.
+fn run_group(
+    client: &Client,
+    doing: Doing,
+    group: &str,
+    expect: u64,
+    tell: Tell<'_>,
+) -> Result<Bulked, Error> {
+    let failures = client.failures()?;
+    let found = failures.groups.iter().find(|known| known.fingerprint == group);
+    let (found, most) = (found.map_or(0, |found| found.count), expect + (expect / 10).max(10));
+    if found > most {
+        let allowed = format!("at most {most}, as {expect} were counted before; count them again");
+        return Err(Error::invalid("changed", "number of tasks of the group", found, allowed));
+    }
+    let began = client.now();
+    let failed =
+        Filter::new().state(State::Failed).finished_before(began.after(Duration::from_millis(1)));
+    let (mut total, mut from, mut looked_at) = (Bulked::default(), None, 0);
+    loop {
+        let page = client.browse(&failed, from, SLICE)?;
+        let ids = page.tasks.iter().filter(|task| is_of(task, group)).map(|task| task.id);
+        let filter = Filter { ids: ids.collect(), ..failed.clone() };
+        if !filter.ids.is_empty() {
+            let before = total;
+            let bulk = client.bulk(&filter).on_slice(|slice| tell(&sum(before, *slice)));
+            total = sum(before, doing.act(bulk, began)?);
+        }
+        looked_at += page.tasks.len() + page.bad.len();
+        from = page.next;
+        if from.is_none() || total.stopped || looked_at >= FAILURES_MAX {
+            return Ok(total);
+        }
+    }
+}
+
+fn is_of(task: &TaskRecord, group: &str) -> bool {
+    let failed = Failed {
+        id: task.id,
+        kind: task.kind.clone(),
+        queue: task.queue.clone(),
+        reason: task.reason,
+        at: task.finished_at.unwrap_or_default(),
+        error: task.error.clone(),
+    };
+    Failures::of(vec![failed]).groups.iter().any(|known| known.fingerprint == group)
+}
+
+fn sum(one: Bulked, more: Bulked) -> Bulked {
+    Bulked {
+        done: one.done + more.done,
+        asked: one.asked + more.asked,
+        left: one.left + more.left,
+        stopped: more.stopped,
+    }
+}

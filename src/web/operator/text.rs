@@ -1,0 +1,168 @@
+//! Watch: texts of tasks as an operator may look at them: inert, and no longer than a page can bear.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::time::Timestamp;
+
+/// Characters of a text that are shown at once, unless all of it is asked for.
+const SHOWN_MAX: usize = 4_000;
+/// … and lines.
+const LINES_MAX: usize = 60;
+
+/// Whether a character changes how those around it are shown, and is to be shown itself instead: controls, and marks
+/// that turn the direction of writing.
+fn steers(letter: char) -> bool {
+    let turns = matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    (letter.is_control() && letter != '\n' && letter != '\t') || turns
+}
+
+/// The text with such characters escaped.
+pub(crate) fn inert(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if steers(letter) {
+            shown.extend(letter.escape_unicode());
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown
+}
+
+/// The same on one line.
+pub(crate) fn line(text: &str) -> String {
+    inert(text).replace(['\n', '\t'], " ")
+}
+
+/// A line of at most so many characters, with a mark where it was cut.
+pub(crate) fn brief(text: &str, most: usize) -> String {
+    let first = line(text.lines().next().unwrap_or_default());
+    match first.char_indices().nth(most) {
+        None => first,
+        Some((end, _)) => format!("{}…", &first[..end]),
+    }
+}
+
+/// A long text, cut unless all of it is asked for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Long {
+    pub(crate) text: String,
+    /// How many characters it has, where it was cut.
+    pub(crate) cut: Option<usize>,
+}
+
+impl Long {
+    pub(crate) fn new(text: &str, all: bool) -> Self {
+        let text = inert(text);
+        if all {
+            return Self { text, cut: None };
+        }
+        let by_lines = text.match_indices('\n').nth(LINES_MAX - 1).map(|(at, _)| at);
+        let by_letters = text.char_indices().nth(SHOWN_MAX).map(|(at, _)| at);
+        let ends = by_lines.into_iter().chain(by_letters);
+        let Some(end) = ends.min() else { return Self { text, cut: None } };
+        let cut = Some(text.chars().count());
+        Self { text: text[..end].to_owned(), cut }
+    }
+}
+
+/// JSON as people read it, with what would steer the eye escaped as JSON has it, so that it may be sent back; what is
+/// no JSON stays as it is.
+pub(crate) fn pretty(json: &str) -> String {
+    let value = serde_json::from_str::<Value>(json).ok();
+    let Some(pretty) = value.and_then(|value| serde_json::to_string_pretty(&value).ok()) else {
+        return json.to_owned();
+    };
+    let mut shown = String::with_capacity(pretty.len());
+    for letter in pretty.chars() {
+        if steers(letter) {
+            // None of them is beyond the first plane; writing to a text cannot fail.
+            let _never = write!(shown, "\\u{:04x}", u32::from(letter));
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown
+}
+
+/// A moment to the second.
+pub(crate) fn moment(at: Timestamp) -> String {
+    at.to_chrono().format("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// Pairs as the query of a link.
+pub(crate) fn query<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(pairs);
+    query.finish()
+}
+
+/// One pair as the query of a link.
+pub(crate) fn pair(name: &str, value: impl AsRef<str>) -> String {
+    query([(name, value.as_ref())])
+}
+
+/// A span to a tenth of its unit, as in `1.4 s`.
+pub(crate) fn exact(span: std::time::Duration) -> String {
+    let ms = span.as_millis();
+    let mut text = String::new();
+    // Writing to a text cannot fail.
+    let _never = match ms {
+        0 => write!(text, "{} µs", span.as_micros()),
+        1..1_000 => write!(text, "{ms} ms"),
+        1_000..60_000 => write!(text, "{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        60_000..3_600_000 => write!(text, "{} min {} s", ms / 60_000, ms % 60_000 / 1_000),
+        3_600_000..172_800_000 => {
+            write!(text, "{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000)
+        }
+        _ => write!(text, "{} days", ms / 86_400_000),
+    };
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn what_would_steer_the_eye_is_shown_itself() {
+        assert_eq!(inert("a\u{202e}b\u{1b}[31m\r\n\tc"), "a\\u{202e}b\\u{1b}[31m\\u{d}\n\tc");
+        assert_eq!(line("a\nb\tc"), "a b c");
+        let json = "{\"a\":\"\u{202e}b\"}";
+        assert_eq!(pretty(json), "{\n  \"a\": \"\\u202eb\"\n}");
+        assert_eq!(
+            serde_json::from_str::<Value>(&pretty(json)).ok(),
+            serde_json::from_str(json).ok()
+        );
+        assert_eq!(pretty("no JSON"), "no JSON");
+        assert_eq!(brief("größer\nals", 4), "größ…");
+        assert_eq!(brief("größer\nals", 6), "größer");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_at_a_line_or_a_character() {
+        let long = Long::new(&"line\n".repeat(10_000), false);
+        assert_eq!((long.text.lines().count(), long.cut), (LINES_MAX, Some(50_000)));
+        let wide = Long::new(&"ü".repeat(10_000), false);
+        assert_eq!((wide.text.chars().count(), wide.cut), (SHOWN_MAX, Some(10_000)));
+        assert_eq!(Long::new(&"ü".repeat(10_000), true).cut, None);
+        assert_eq!(Long::new("short", false).cut, None);
+    }
+
+    #[test]
+    fn spans_read_as_people_say_them() {
+        for (micros, text) in [
+            (7, "7 µs"),
+            (7_000, "7 ms"),
+            (1_449_000, "1.4 s"),
+            (61_000_000, "1 min 1 s"),
+            (3_660_000_000, "1 h 1 min"),
+            (200_000_000_000, "2 days"),
+        ] {
+            assert_eq!(exact(Duration::from_micros(micros)), text);
+        }
+    }
+}
