@@ -105,7 +105,7 @@
 extern crate self as litework;
 
 /// The README's example compiles as it is shown; the one above is the same text, and runs.
-#[cfg(all(doctest, feature = "macros", feature = "sqlite"))]
+#[cfg(all(doctest, feature = "axum", feature = "macros", feature = "sqlite"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
@@ -282,8 +282,13 @@ pub mod guide {
     #[doc = include_str!("schedule/guide.md")]
     pub mod schedules {}
     #[cfg(feature = "web")]
+    #[doc = include_str!("web/guide/status.picture.md")]
     #[doc = include_str!("web/guide/status_pages.md")]
     pub mod status_pages {}
+    #[cfg(feature = "web")]
+    #[doc = include_str!("web/guide/overview.picture.md")]
+    #[doc = include_str!("web/guide/dashboard.md")]
+    pub mod dashboard {}
     #[cfg(feature = "web")]
     #[doc = include_str!("web/guide/access.md")]
     pub mod access {}

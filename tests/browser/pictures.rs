@@ -80,6 +80,17 @@ async fn task_pages(album: &Album<'_>) {
     album.take("not-found").await;
 }
 
+async fn operator_pages(album: &Album<'_>) {
+    album.page("operator-overview", "/tasks/admin/").await;
+    let pages = ["tasks", "failures", "queues", "workers", "schedules", "audit", "about"];
+    for page in pages {
+        album.page(&format!("operator-{page}"), &format!("/tasks/admin/{page}")).await;
+    }
+    album.browser.go("/tasks/admin/tasks?state=failed").await;
+    let first = album.browser.value("document.querySelector('th a').getAttribute('href')").await;
+    album.page("operator-task", first.as_str().unwrap()).await;
+}
+
 async fn take_all(desk: &Desk, folder: &Path, kind: Kind) {
     let theme = if kind.dark { "dark" } else { "light" };
     let album = Album {
@@ -89,6 +100,8 @@ async fn take_all(desk: &Desk, folder: &Path, kind: Kind) {
     };
     shop_pages(&album).await;
     task_pages(&album).await;
+    let browser = desk.visitor(kind, "admin").await;
+    operator_pages(&Album { browser, ..album }).await;
 }
 
 #[test]
