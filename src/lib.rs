@@ -288,6 +288,9 @@ pub mod guide {
     #[doc = include_str!("web/guide/access.md")]
     pub mod access {}
     #[cfg(feature = "web")]
+    #[doc = include_str!("web/guide/dashboard.md")]
+    pub mod dashboard {}
+    #[cfg(feature = "web")]
     #[doc = include_str!("web/guide/api.md")]
     pub mod api {}
 }
