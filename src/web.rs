@@ -22,8 +22,8 @@
 //! # Ok::<(), litework::Error>(())
 //! ```
 //!
-//! [`status_pages`](crate::guide::status_pages), [`access`](crate::guide::access) and [`api`](crate::guide::api) explain it
-//! as a whole.
+//! [`status_pages`](crate::guide::status_pages), [`access`](crate::guide::access), [`dashboard`](crate::guide::dashboard)
+//! and [`api`](crate::guide::api) explain it as a whole.
 //! `examples/webapp` is a shop with all of it: forms, logins, status pages, downloads.
 //!
 //! | Path below the base | For |

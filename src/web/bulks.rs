@@ -243,3 +243,99 @@ impl Drop for Bulks {
 fn held(kept: &Mutex<VecDeque<Kept>>) -> MutexGuard<'_, VecDeque<Kept>> {
     kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+    use crate::mode::Mode;
+
+    fn client() -> Client {
+        Client::in_memory().mode(Mode::Hold).open().expect("it opens")
+    }
+
+    fn wish() -> Wish {
+        let (what, by) = ("all tasks".to_owned(), "ada".to_owned());
+        Wish { action: "retry", what, by, expected: 9 }
+    }
+
+    /// One that does three each time it is told to go on.
+    fn begin(bulks: &Bulks, client: &Client) -> (Sender<()>, Receiver<u64>, Option<String>) {
+        let (go, gone_on) = channel();
+        let (tell, told) = channel();
+        let begun = bulks.begin(client, wish(), move |_, note| {
+            let mut bulked = Bulked::default();
+            while gone_on.recv().is_ok() {
+                bulked.done += 3;
+                bulked.stopped = note(&bulked).is_break();
+                let _gone = tell.send(bulked.done);
+                if bulked.stopped {
+                    break;
+                }
+            }
+            Ok(bulked)
+        });
+        (go, told, begun.map(|(id, _)| id))
+    }
+
+    fn ended(bulks: &Bulks, id: &str) -> Progress {
+        loop {
+            let progress = bulks.get(id).expect("it is known");
+            if !progress.is_running() {
+                return progress;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn it_is_seen_how_far_it_has_come_and_it_ends_when_it_is_told_to() {
+        let (bulks, client) = (Bulks::default(), client());
+        let (go, told, id) = begin(&bulks, &client);
+        let id = id.expect("there is room");
+        go.send(()).expect("it listens");
+        assert_eq!(told.recv(), Ok(3));
+        let progress = bulks.get(&id).expect("it is known");
+        assert_eq!((progress.seen(), progress.standing), (3, Standing::Running));
+        assert!(bulks.stop(&id) && !bulks.stop("another"));
+        go.send(()).expect("it listens");
+        let progress = ended(&bulks, &id);
+        assert_eq!((progress.done, progress.standing), (6, Standing::Stopped));
+        assert!(progress.ended_at >= Some(progress.began_at));
+    }
+
+    #[test]
+    fn few_run_at_once_and_of_few_it_is_known_what_they_came_to() {
+        let (bulks, client) = (Bulks::default(), client());
+        let running: Vec<_> = (0..RUNNING_MAX).map(|_| begin(&bulks, &client)).collect();
+        assert!(begin(&bulks, &client).2.is_none(), "too many run");
+        let first = running[0].2.clone().expect("there was room");
+        drop(running);
+        assert_eq!(ended(&bulks, &first).standing, Standing::Done);
+        for _ in 0..KEPT_MAX {
+            let (_, id) = loop {
+                let (go, _, id) = begin(&bulks, &client);
+                if let Some(id) = id {
+                    break (go, id);
+                }
+            };
+            ended(&bulks, &id);
+        }
+        assert_eq!(bulks.all().len(), KEPT_MAX);
+        assert!(bulks.get(&first).is_none(), "it is forgotten");
+    }
+
+    #[test]
+    fn one_that_panics_has_failed_and_those_of_a_site_that_is_gone_end() {
+        let (bulks, client) = (Bulks::default(), client());
+        let panics = bulks.begin(&client, wish(), |_, _| -> Result<Bulked, Error> { panic!("no") });
+        let (id, _) = panics.expect("there is room");
+        assert_eq!(ended(&bulks, &id).standing, Standing::Failed);
+        let (go, told, _) = begin(&bulks, &client);
+        drop(bulks);
+        go.send(()).expect("it listens");
+        assert_eq!(told.recv(), Ok(3));
+        assert!(told.recv().is_err(), "it has ended");
+    }
+}

@@ -1,6 +1,7 @@
 //! Somebody looks after the queue while it works: what runs is left alone or asked to stop, threads come
 //! and go, an owner is erased for good, and nobody waits in vain without being told why.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use litework::{
@@ -121,6 +122,25 @@ fn cancelling_all_asks_what_runs_to_stop() {
             assert_eq!(code(holding.join().unwrap().wait(LONG)), "cancelled");
             assert_eq!(later.refresh().unwrap().state, State::Cancelled);
         });
+    });
+}
+
+#[test]
+fn whoever_does_something_to_many_hears_how_far_it_has_come_and_may_end_it() {
+    Lab::each_way(|lab| {
+        let clerk = clerk(lab);
+        clerk.enqueue_many((0..3_000).map(|n| send::with(format!("{n}")).run_after(HOUR))).unwrap();
+        let later = Filter::new().state(State::Scheduled);
+        let mut heard = Vec::new();
+        let bulk = clerk.bulk(&later).on_slice(|so_far| {
+            heard.push(so_far.done);
+            if heard.len() == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        let done = bulk.cancel().unwrap();
+        assert!(done.stopped && heard.len() == 2 && heard[0] < heard[1], "{done:?} {heard:?}");
+        assert_eq!((heard[1], clerk.count(&later).unwrap()), (done.done, 3_000 - done.done));
+        let rest = clerk.bulk(&later).on_slice(|_| ControlFlow::Continue(())).cancel().unwrap();
+        assert_eq!((rest.done, rest.stopped), (3_000 - done.done, false));
     });
 }
 

@@ -494,4 +494,6 @@ fn a_long_list_comes_page_by_page_and_keeps_its_filter() {
     assert_eq!(seen, 120);
     let all = stage.shop.tasks.count(&Filter::new()).unwrap();
     assert_eq!(stage.shop.json("root", &format!("{ADMIN}/tasks")).json()["total"]["count"], all);
+    let form = stage.shop.page("root", &format!("{ADMIN}/tasks?state=&kind=&owner=bob&tag="));
+    assert_eq!((form.status, form.header("location")), (303, "/tasks/admin/tasks?owner=bob"));
 }

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::overview::{Capped, Overview};
 use crate::state::State;
 use crate::time::Timestamp;
-use crate::web::words::{grouped, spoken};
+use crate::web::words::grouped;
 
 /// The rate is that of these minutes.
 const RATE_MINUTES: u32 = 5;
@@ -56,7 +56,7 @@ pub(crate) struct QueueView {
 
 impl QueueView {
     pub(crate) fn oldest(&self) -> Option<String> {
-        self.oldest_ready_ms.map(|ms| spoken(Duration::from_millis(ms)))
+        self.oldest_ready_ms.map(|ms| text::rough(Duration::from_millis(ms)))
     }
 
     pub(crate) fn depth(&self, state: State) -> Count {

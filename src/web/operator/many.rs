@@ -94,7 +94,8 @@ async fn preview(
         cli: Cli::new(&ask.command(&site.client)),
     };
     let content = made(&page)?;
-    let title = format!("{}: {} tasks?", ask.doing.word(), grouped(count));
+    let plural = if count == 1 { "" } else { "s" };
+    let title = format!("{} {} task{plural}?", ask.doing.word(), grouped(count));
     Leaf { nav: Nav::Tasks, title: &title, content, refresh: None, ..Leaf::default() }
         .answer(site, visit)
 }

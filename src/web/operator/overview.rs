@@ -22,7 +22,7 @@ use crate::web::answer::{self, Answer};
 use crate::web::fault::Fault;
 use crate::web::site::{Site, Visit};
 use crate::web::words;
-use crate::web::words::{spoken, weighed};
+use crate::web::words::weighed;
 
 /// Groups of failures that are shown here.
 const GROUPS: usize = 5;
@@ -126,7 +126,7 @@ pub(crate) async fn page(site: &Arc<Site>, visit: &Visit) -> Result<Answer, Faul
             .iter()
             .max_by_key(|queue| queue.oldest_ready_ms)
             .map_or("", |queue| queue.name.as_str()),
-        oldest: view.oldest_ready_ms.map(|ms| spoken(Duration::from_millis(ms))),
+        oldest: view.oldest_ready_ms.map(|ms| text::rough(Duration::from_millis(ms))),
         at: When::exact(view.at),
         file: view.file_bytes.map(weighed),
         wal: view.wal_bytes.map(weighed),

@@ -5,10 +5,9 @@ use std::borrow::Borrow;
 use askama::Template;
 use askama::filters::HtmlSafe;
 
-use super::text::exact;
+use super::text::{exact, rough};
 use crate::state::{Reason, State};
 use crate::time::Timestamp;
-use crate::web::words::spoken;
 
 /// A moment: how long ago it was, or when it will be, with the moment itself for whoever points at it.
 #[derive(Debug, Clone, Template)]
@@ -26,8 +25,8 @@ impl HtmlSafe for When {}
 impl When {
     pub(crate) fn new(at: Timestamp, now: Timestamp) -> Self {
         let text = match (at.until(now), now.until(at)) {
-            (past, _) if past.as_millis() >= 1_000 => format!("{} ago", spoken(past)),
-            (_, ahead) if ahead.as_millis() >= 1_000 => format!("in {}", spoken(ahead)),
+            (past, _) if past.as_millis() >= 1_000 => format!("{} ago", rough(past)),
+            (_, ahead) if ahead.as_millis() >= 1_000 => format!("in {}", rough(ahead)),
             _ => "now".to_owned(),
         };
         Self { at, text }
@@ -149,12 +148,12 @@ mod tests {
     fn a_moment_is_never_a_negative_time() {
         let at = |ms: i64| Timestamp::clamped(1_767_225_600_000 + ms);
         for (then, text) in
-            [(0, "now"), (-400, "now"), (-90_000, "2 min ago"), (5_000, "in 5 s"), (700, "now")]
+            [(0, "now"), (-400, "now"), (-90_000, "1 min ago"), (5_000, "in 5 s"), (700, "now")]
         {
             assert_eq!(When::new(at(then), at(0)).text, text);
         }
         let shown = When::new(at(-90_000), at(0)).to_string();
         let told = "2025-12-31T23:58:30.000Z";
-        assert_eq!(shown, format!("<time datetime=\"{told}\" title=\"{told}\">2 min ago</time>"));
+        assert_eq!(shown, format!("<time datetime=\"{told}\" title=\"{told}\">1 min ago</time>"));
     }
 }

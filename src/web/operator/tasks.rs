@@ -137,8 +137,7 @@ struct TasksPage<'a> {
     rows: Vec<(&'a Row, When)>,
     states: &'a [State],
     kinds: Vec<String>,
-    selected: Vec<Act>,
-    matching: Vec<Act>,
+    acts: Vec<Act>,
     token: String,
     cli: Cli,
     is_later: bool,
@@ -150,7 +149,14 @@ struct TasksPage<'a> {
 pub(crate) async fn page(site: &Arc<Site>, visit: &Visit) -> Result<Answer, Fault> {
     let refresh = Refresh::asked(visit)?;
     let now = site.client.now();
-    let asked = Asked::of_query(visit.queries(), now)?;
+    let pairs = visit.pairs()?;
+    let asked = Asked::of_query(pairs.iter().cloned(), now)?;
+    if pairs.iter().any(|(_, value)| value.is_empty()) {
+        // A form sends all of its fields; an address that is passed on should say what is meant.
+        let meant = pairs.iter().filter(|(_, value)| !value.is_empty());
+        let query = text::query(meant.map(|(name, value)| (name.as_str(), value.as_str())));
+        return Ok(answer::see_other(&format!("{}/admin/tasks?{query}", site.public)));
+    }
     let most = page_size(visit.query("size"))?;
     let from = visit.query("from");
     let place = from.as_deref().map(str::parse::<Place>).transpose().map_err(Fault::from)?;
@@ -178,8 +184,7 @@ pub(crate) async fn page(site: &Arc<Site>, visit: &Visit) -> Result<Answer, Faul
         rows: list.items.iter().map(|row| (row, row.when(now))).collect(),
         states: State::ALL,
         kinds: site.client.kinds().into_iter().map(|kind| kind.name).collect(),
-        selected: acts(visit, &Filter::new()),
-        matching: acts(visit, &asked.filter),
+        acts: acts(visit, &asked.filter),
         token: token(site, &visit.access),
         cli: Cli::new(&asked.command("ls", &site.client)),
         is_later: from.is_some(),

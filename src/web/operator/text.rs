@@ -1,6 +1,7 @@
 //! Watch: texts of tasks as an operator may look at them: inert, and no longer than a page can bear.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -104,8 +105,19 @@ pub(crate) fn pair(name: &str, value: impl AsRef<str>) -> String {
     query([(name, value.as_ref())])
 }
 
+/// A span in its greatest unit, or two of them, as in `1 h 5 min`: rounded down, as an age is.
+pub(crate) fn rough(span: Duration) -> String {
+    let seconds = span.as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..172_800 => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
 /// A span to a tenth of its unit, as in `1.4 s`.
-pub(crate) fn exact(span: std::time::Duration) -> String {
+pub(crate) fn exact(span: Duration) -> String {
     let ms = span.as_millis();
     let mut text = String::new();
     // Writing to a text cannot fail.
@@ -125,7 +137,6 @@ pub(crate) fn exact(span: std::time::Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn what_would_steer_the_eye_is_shown_itself() {
@@ -163,6 +174,11 @@ mod tests {
             (200_000_000_000, "2 days"),
         ] {
             assert_eq!(exact(Duration::from_micros(micros)), text);
+        }
+        for (seconds, text) in
+            [(0, "0 s"), (59, "59 s"), (119, "1 min"), (3_660, "1 h 1 min"), (200_000, "2 days")]
+        {
+            assert_eq!(rough(Duration::from_secs(seconds)), text);
         }
     }
 }
