@@ -96,17 +96,22 @@ pub(crate) fn during<R>(entry: Option<&Arc<Entry>>, deed: impl FnOnce() -> R) ->
     struct Restore(Option<Arc<Entry>>);
     impl Drop for Restore {
         fn drop(&mut self) {
-            NOTING.replace(self.0.take());
+            exchange(self.0.take());
         }
     }
     let Some(entry) = entry else { return deed() };
-    let _restore = Restore(NOTING.replace(Some(Arc::clone(entry))));
+    let _restore = Restore(exchange(Some(Arc::clone(entry))));
     deed()
+}
+
+/// A thread that is going away, and may use a client as it goes, notes nothing.
+fn exchange(entry: Option<Arc<Entry>>) -> Option<Arc<Entry>> {
+    NOTING.try_with(|noting| noting.replace(entry)).ok().flatten()
 }
 
 /// What is to be noted with the commit of this thread.
 pub(crate) fn current() -> Option<Arc<Entry>> {
-    NOTING.with_borrow(Clone::clone)
+    NOTING.try_with(|noting| noting.borrow().clone()).ok().flatten()
 }
 
 /// How often something was done: what an engine notes.

@@ -23,7 +23,7 @@ pub const FAILURES_MAX: usize = 10_000;
 const GROUP_IDS_MAX: usize = 1_000;
 
 /// Characters of the text of a group at most.
-const GROUP_TEXT_MAX: usize = 200;
+pub(crate) const GROUP_TEXT_MAX: usize = 200;
 
 /// A number that is counted only up to a bound.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -33,11 +33,20 @@ thread_local! {
 /// where its latest panic came from. What a body before it, or around it, has noted is not its own.
 pub(crate) fn noting<R>(body: impl FnOnce() -> R) -> (R, Option<Place>) {
     install_hook();
-    let around = PLACE.take();
-    BODIES.set(BODIES.get() + 1);
+    let around = exchange(None);
+    count(|bodies| bodies + 1);
     let answer = body();
-    BODIES.set(BODIES.get() - 1);
-    (answer, PLACE.replace(around))
+    count(|bodies| bodies - 1);
+    (answer, exchange(around))
+}
+
+/// A thread that is going away, and may drop a client as it goes, notes nothing.
+fn exchange(place: Option<Place>) -> Option<Place> {
+    PLACE.try_with(|kept| kept.replace(place)).ok().flatten()
+}
+
+fn count(change: impl FnOnce(u32) -> u32) {
+    let _going = BODIES.try_with(|bodies| bodies.set(change(bodies.get())));
 }
 
 /// Puts a hook in front of the program's own that notes where a body panicked. The program's hook

@@ -50,7 +50,9 @@ impl Shop {
     fn new(tasks: &Client) -> Result<Self> {
         tasks.write(|tx| Ok::<_, WriteError>(tx.connection().execute_batch(TABLES)?))?;
         // Closed unless it is said who may see what: a layer has put the visitor into each request.
-        let web = Web::builder(tasks, from_extension(Visitor::access)).base("/tasks").build()?;
+        let web = Web::builder(tasks, from_extension(Visitor::access)).base("/tasks");
+        // It serves this machine alone; a shop says its own name here.
+        let web = web.hosts(["localhost", "127.0.0.1", "[::1]"]).build()?;
         Ok(Self { tasks: tasks.clone(), web, sessions: Arc::new(Sessions::load(tasks)?) })
     }
 

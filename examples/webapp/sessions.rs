@@ -136,8 +136,9 @@ pub(crate) async fn sign_in(
     shop.with_tables(move |tables| tables.execute(row, (written, name))).await?;
     // Add `Secure` where the shop is reached by HTTPS. `Lax` keeps forms of other sites from acting for our visitor.
     let cookie = format!("{COOKIE}={id}; Path=/; HttpOnly; SameSite=Lax");
-    let is_ours =
-        form.next.starts_with('/') && !form.next.starts_with("//") && !form.next.contains('\\');
+    // A path of ours and nothing that a browser would take for another site.
+    let is_plain = form.next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    let is_ours = is_plain && form.next.starts_with('/') && !form.next.starts_with("//");
     let next = if is_ours { form.next.as_str() } else { "/orders" };
     Ok(([(header::SET_COOKIE, cookie)], Redirect::to(next)).into_response())
 }

@@ -191,7 +191,7 @@ impl From<Cell> for Value {
     }
 }
 
-const COLUMNS: [&str; 25] = [
+const COLUMNS: [&str; 26] = [
     "tag",
     "lane",
     "state",

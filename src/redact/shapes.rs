@@ -32,13 +32,19 @@ fn keys_in_pem(text: &str) -> Vec<Span> {
     spans
 }
 
+/// Bytes of an address at most.
+const ADDRESS_MAX: usize = 2_048;
+
 /// What stands before the `@` of an address.
 fn users_of_addresses(text: &str) -> Vec<Span> {
     let mut spans = Vec::new();
     for (at, mark) in text.match_indices("://") {
         let start = at + mark.len();
         let ends = |letter: char| letter.is_whitespace() || "\"'<>`".contains(letter);
-        let address = text[start..].split(ends).next().unwrap_or_default();
+        // A longer one is none that anybody types; to look on from each of many marks would take for ever.
+        let limit = (start + ADDRESS_MAX).min(text.len());
+        let limit = (limit..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(start);
+        let address = text[start..limit].split(ends).next().unwrap_or_default();
         let authority = address.split(['/', '?', '#']).next().unwrap_or_default();
         // A password may have a slash in it; what then looks like a port is no number.
         let port = authority.split_once(':').map_or("", |(_, port)| port);

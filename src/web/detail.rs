@@ -109,17 +109,11 @@ pub(crate) struct Line {
 
 impl Item {
     /// As its viewer sees it, who may be an operator.
-    pub(crate) fn new(
-        client: &Client,
-        task: &TaskRecord,
-        mut view: View,
-        is_operator: bool,
-    ) -> Self {
+    pub(crate) fn new(client: &Client, task: &TaskRecord, view: View, is_operator: bool) -> Self {
         if !is_operator {
             return Self { view, operated: None };
         }
         let redaction = client.hub.catalog.redaction_of(&task.kind);
-        hide(&redaction, &mut view);
         let operated = Operated {
             queue: task.queue.clone(),
             priority: task.priority,
@@ -136,21 +130,6 @@ impl Item {
             dismissed: task.dismissed,
         };
         Self { view, operated: Some(operated) }
-    }
-}
-
-/// What was said to its person may hold what was meant for nobody else.
-fn hide(redaction: &Redaction, view: &mut View) {
-    view.name = redaction.text(&view.name);
-    if let Some(message) = &mut view.message {
-        message.text = redaction.text(&message.text);
-    }
-    if let Some(stage) = view.progress.as_mut().and_then(|bar| bar.stage.as_mut()) {
-        *stage = redaction.text(stage);
-    }
-    view.redirect = view.redirect.as_deref().map(|path| redaction.text(path));
-    for artifact in &mut view.artifacts {
-        artifact.name = redaction.text(&artifact.name);
     }
 }
 

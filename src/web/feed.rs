@@ -90,7 +90,12 @@ impl Feed {
     ) -> Result<Option<Self>, Fault> {
         let Some((wanted, gone)) = watched(site, visit).await? else { return Ok(None) };
         let now = Instant::now();
-        let place = site.streams.take(&visit.access.mark(), each, now).ok_or_else(Fault::busy)?;
+        // Those who are let in by a link are many, and are told apart by what they look at.
+        let viewer = match visit.access.own() {
+            None => format!("{}|{:?}", visit.access.mark(), visit.parts.uri.query()),
+            Some(_) => visit.access.mark(),
+        };
+        let place = site.streams.take(&viewer, each, now).ok_or_else(Fault::busy)?;
         let watchers = wanted.into_iter().map(|watch| site.client.watch(watch));
         let watchers = watchers.collect::<Result<_, _>>().map_err(Fault::from)?;
         let gone = gone.into_iter().map(News::Gone);

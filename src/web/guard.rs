@@ -77,6 +77,40 @@ impl Guard {
         ))
     }
 
+    /// That a request to a program's own handler, which starts something for its sender, was not made by a page of another
+    /// site. What says nothing of where it comes from is the program's to judge.
+    pub(crate) fn check_start(&self, request: &Parts) -> Result<(), Fault> {
+        if request.method == Method::HEAD {
+            return Err(Fault::wrong_method(&[Method::GET, Method::POST]));
+        }
+        let site = text_of(&request.headers, "sec-fetch-site");
+        let origin = request.headers.get(header::ORIGIN).map(|it| it.to_str().unwrap_or_default());
+        let trusted = origin.is_some_and(|origin| self.origins.iter().any(|ours| ours == origin));
+        let is_foreign = match (site, origin) {
+            _ if trusted => false,
+            // A link that somebody has kept.
+            (Some("none"), None) => request.method != Method::GET,
+            (Some(site), _) => site != "same-origin",
+            (None, Some(origin)) => {
+                let from = origin.split_once("://").map(|(_, authority)| authority);
+                from.is_none() || from != host_of(request).as_deref()
+            }
+            (None, None) => false,
+        };
+        // A browser that looks ahead of its person is not to start anything.
+        let is_ahead = ["sec-purpose", "purpose"].into_iter().any(|name| {
+            text_of(&request.headers, name).is_some_and(|purpose| purpose.contains("prefetch"))
+        });
+        if !is_foreign && !is_ahead {
+            return Ok(());
+        }
+        tracing::warn!(
+            target: "litework::web", method = %request.method, path = ?request.uri.path(), ?origin,
+            "a task was not started, as a page of another site or nobody has asked for it"
+        );
+        Err(Fault::forbidden("other_site", "This was sent from another site."))
+    }
+
     /// That a socket is opened by a page of the program, or by a program: no other rule keeps pages of other sites from
     /// opening it.
     #[cfg(feature = "axum")]

@@ -151,6 +151,8 @@ pub(crate) async fn do_to(
         match action {
             Action::Cancel => client.cancel(task.id).map(drop)?,
             Action::Retry => client.retry(task.id)?,
+            // A list is its owner's.
+            Action::Dismiss if me.access.own().is_none() => return Ok(None),
             Action::Dismiss => client.dismiss(task.id)?,
             Action::Delete => client.delete(task.id)?,
             // No route leads here.

@@ -37,6 +37,8 @@ const ONCE_BYTES_MAX: usize = 128;
 /// ends within [`WAIT_DEFAULT`], the answer leads to its success or error page at once; else to its status page,
 /// which goes there once it has ended. Who asks for JSON gets the task as it is: 200 if it has ended, else 202.
 ///
+/// A request that a page of another site has made is refused, and so is one that a browser makes ahead of its person.
+///
 /// A second submit with the same once-token and the same arguments starts nothing and leads to the same task.
 /// Where it cannot be told whether the task was stored, the call is sent once more with the same key.
 #[must_use = "it does nothing unless it is awaited"]
@@ -116,6 +118,7 @@ impl<C: IntoCall> Respond<C> {
     }
 
     async fn started(self) -> Result<Answer, Fault> {
+        self.site.guard.check_start(&self.visit.parts)?;
         if self.visit.access.is_denied() {
             return Err(Fault::denied(self.visit.access.sign_in()));
         }

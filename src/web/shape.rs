@@ -14,6 +14,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::flow::{BATCH_KIND, Batch};
 use crate::progress::Progress;
+use crate::redact::Redaction;
 use crate::snapshot::Snapshot;
 use crate::state::{Reason, State};
 use crate::time::Timestamp;
@@ -133,7 +134,7 @@ impl Looker<'_> {
         let way = Way::of(task);
         let waiting = self.waiting(snapshot)?;
         let file = artifacts.iter().find(|left| left.kind == ArtifactKind::File.as_str());
-        Ok(View {
+        let mut view = View {
             schema: SCHEMA,
             rev: format!("{:x}", snapshot.revision()),
             kind: task.kind.clone(),
@@ -164,7 +165,11 @@ impl Looker<'_> {
             poll_ms: (!ended).then(|| pace(task.enqueued_at.until(now), waiting.as_ref(), now)),
             waiting,
             id,
-        })
+        };
+        if self.access.is_operator() {
+            hide(&self.client.hub.catalog.redaction_of(&task.kind), &mut view);
+        }
+        Ok(view)
     }
 
     /// What stands in the way of a task that has not started, in words for whoever waits.
@@ -252,6 +257,27 @@ impl Looker<'_> {
 fn calm(text: &str) -> String {
     let is_odd = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
     text.chars().map(|letter| if is_odd(letter) { ' ' } else { letter }).collect()
+}
+
+/// What was said to its person may hold what was meant for nobody else.
+fn hide(redaction: &Redaction, view: &mut View) {
+    view.name = redaction.text(&view.name);
+    if let Some(message) = &mut view.message {
+        message.text = redaction.text(&message.text);
+    }
+    if let Some(unit) = view.progress.as_mut().and_then(|bar| bar.unit.as_mut()) {
+        *unit = redaction.text(unit);
+    }
+    if let Some(error) = &mut view.error {
+        error.code = redaction.text(&error.code);
+    }
+    if let Some(stage) = view.progress.as_mut().and_then(|bar| bar.stage.as_mut()) {
+        *stage = redaction.text(stage);
+    }
+    view.redirect = view.redirect.as_deref().map(|path| redaction.text(path));
+    for artifact in &mut view.artifacts {
+        artifact.name = redaction.text(&artifact.name);
+    }
 }
 
 /// A bar that does not lie: it is full only once the task has succeeded.

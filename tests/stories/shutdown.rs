@@ -422,6 +422,33 @@ fn dropping_the_client_lets_what_runs_end() {
     assert_eq!(second.get(handle.id()).unwrap().state, State::Succeeded);
 }
 
+/// Only the thread that goes away with its client matters here.
+///
+/// What stands in a thread's own store is dropped after much else of the thread has gone.
+#[test]
+fn a_client_may_go_with_the_thread_that_keeps_it() {
+    thread_local! {
+        static KEPT: std::cell::RefCell<Option<Client>> = const { std::cell::RefCell::new(None) };
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tasks.db");
+    let open = || Client::builder(&path).state(Log::default()).register(quick).open().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            KEPT.with_borrow_mut(|kept| *kept = Some(open()));
+            KEPT.with_borrow(|kept| {
+                let tasks = kept.as_ref().unwrap().acting_as("ada").unwrap();
+                let id = tasks.enqueue(quick::with()).unwrap().id();
+                tasks.retry(id).unwrap();
+            });
+        });
+    });
+    let tasks = open();
+    let counted: u64 = tasks.totals().unwrap().iter().map(|lane| lane.counts.enqueued).sum();
+    assert_eq!(counted, 1, "what it has counted was written as it went");
+    assert_eq!(tasks.audit(None, 9).unwrap().entries.len(), 1);
+}
+
 /// Where a body finds the last client there is.
 #[derive(Clone, Default)]
 struct Last(Arc<Mutex<Option<Client>>>);

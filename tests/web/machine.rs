@@ -38,6 +38,26 @@ fn whether_it_works_is_told_to_everybody_and_nothing_else() {
     }
 }
 
+/// Whoever sees all tasks is shown no secret, on a person's pages neither.
+#[test]
+fn what_a_task_says_is_shown_to_operators_without_its_secrets() {
+    let shop = Shop::new();
+    let id = shop.tasks.enqueue(export::with("password=hunter2", 1).owner("ada")).unwrap().id();
+    for path in [format!("/tasks/t/{id}"), format!("/tasks/t/{id}/fragment")] {
+        assert!(!shop.page("root", &path).text.contains("hunter2"), "{path}");
+        assert!(!shop.json("root", &path).text.contains("hunter2"), "{path}");
+        assert!(shop.page("ada", &path).text.contains("hunter2"), "{path}: it is her own");
+    }
+}
+
+#[test]
+fn a_list_is_its_owners_to_keep() {
+    let shop = Shop::new();
+    let id = shop.tasks.enqueue(export::with("Ada", 1).owner("ada")).unwrap().id();
+    assert_eq!(shop.post("root", &format!("/tasks/t/{id}/dismiss")).status, 403);
+    assert!(!shop.tasks.get(id).unwrap().dismissed);
+}
+
 #[test]
 fn what_somebody_does_is_noted_in_their_name() {
     let shop = Shop::holding();

@@ -128,6 +128,38 @@ fn a_download_leads_to_its_file() {
     assert_eq!(shop.page("bob", &path).status, 404);
 }
 
+/// A page elsewhere may have a browser send its cookies; that is no wish of whoever sits before it.
+#[test]
+fn a_page_of_another_site_starts_nothing() {
+    let shop = Shop::new();
+    let start = |method: &str, headers: &[(&str, &str)]| {
+        let mut head = head("ada", headers);
+        head.method = method.parse().unwrap();
+        answered(shop.web.respond(&head, export::with("Ada", 1))).status
+    };
+    for (method, headers) in [
+        ("POST", &[("origin", "http://evil.example")][..]),
+        ("POST", &[("origin", "http://localhost:9999"), ("sec-fetch-site", "same-site")]),
+        ("POST", &[("origin", "null"), ("sec-fetch-site", "cross-site")]),
+        ("POST", &[("sec-fetch-site", "none")]),
+        ("GET", &[("sec-fetch-site", "cross-site")]),
+        ("GET", &[("sec-fetch-site", "same-origin"), ("sec-purpose", "prefetch;prerender")]),
+    ] {
+        assert_eq!(start(method, headers), 403, "{method} {headers:?}");
+    }
+    assert_eq!(start("HEAD", &[]), 405);
+    assert_eq!(shop.tasks.count(&Filter::new()).unwrap(), 0);
+    for (method, headers) in [
+        ("POST", &[("origin", "http://localhost"), ("sec-fetch-site", "same-origin")][..]),
+        ("POST", &[("origin", "http://localhost")]),
+        ("POST", &[]),
+        ("GET", &[("sec-fetch-site", "none")]),
+        ("GET", &[("sec-fetch-site", "same-origin")]),
+    ] {
+        assert_eq!(start(method, headers), 303, "{method} {headers:?}");
+    }
+}
+
 #[test]
 fn a_redirect_that_leads_off_the_site_is_never_sent() {
     let shop = Shop::new();

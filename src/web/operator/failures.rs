@@ -12,7 +12,7 @@ use super::frame::{Leaf, Nav, Refresh, made, token};
 use super::parts::{Button, Cli, Hidden, When};
 use super::text;
 use crate::client::Client;
-use crate::overview::FailureGroup;
+use crate::overview::{FailureGroup, GROUP_TEXT_MAX};
 use crate::time::Timestamp;
 use crate::web::answer::{self, Answer};
 use crate::web::fault::Fault;
@@ -38,6 +38,14 @@ pub(crate) struct Group {
     newest: Vec<String>,
 }
 
+/// Without the last word where the text was cut: half a secret looks like none.
+fn whole_words(text: &str) -> &str {
+    if text.chars().count() < GROUP_TEXT_MAX {
+        return text;
+    }
+    text.rfind(char::is_whitespace).map_or("", |at| &text[..at])
+}
+
 impl Group {
     pub(crate) fn of(client: &Client, group: &FailureGroup) -> Self {
         let veiled = |told: &str| text::line(&client.redacted_text(&group.kind, told));
@@ -46,7 +54,7 @@ impl Group {
             kind: group.kind.clone(),
             queue: group.queue.clone(),
             error: veiled(&group.error),
-            text: veiled(&group.text),
+            text: veiled(whole_words(&group.text)),
             count: group.count,
             first_at: group.first_at,
             last_at: group.last_at,

@@ -50,10 +50,11 @@ fn unmasked(sent: Value, shown: &Value, stored: &Value) -> Value {
     }
 }
 
-/// Whether it says anywhere that something is hidden. A secret that is stored so is none.
+/// Whether it says anywhere that something is hidden, or was cut: what is not shown as a whole cannot be changed in
+/// part.
 fn holds_mask(value: &Value) -> bool {
     match value {
-        Value::String(text) => text == HIDDEN,
+        Value::String(text) => text.contains(HIDDEN) || text.contains("… (cut, "),
         Value::Array(items) => items.iter().any(holds_mask),
         Value::Object(entries) => entries.values().any(holds_mask),
         _ => false,
@@ -80,6 +81,16 @@ mod tests {
         let stored: Value = serde_json::from_str(&stored).expect("JSON");
         assert_eq!(came(&beside), Ok(stored.to_string()));
         assert!(came(&SHOWN.replace("[redacted]", "new")).expect("changed").contains("\"new\""));
+    }
+
+    #[test]
+    fn a_text_that_is_shown_in_part_is_not_changed_in_part() {
+        let stored = r#"{"dsn":"user=a password=hunter2"}"#;
+        let shown = r#"{"dsn":"user=a password=[redacted]"}"#;
+        let came = |sent: &str| meant(sent, shown, stored).map_err(|fault| fault.code);
+        assert_eq!(came(&shown.replace("user=a", "user=b")), Err("bad_arguments"));
+        assert_eq!(came(shown).map(|it| it["dsn"] == "user=a password=hunter2"), Ok(true));
+        assert!(came(r#"{"dsn":"user=b password=new"}"#).is_ok());
     }
 
     #[test]

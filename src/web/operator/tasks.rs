@@ -71,7 +71,7 @@ impl Row {
             attempt: task.attempt,
             attempts_max: task.attempts_max,
             owner: task.owner.clone(),
-            tags: task.tags.clone(),
+            tags: task.tags.iter().map(|tag| veiled(tag)).collect(),
             cancel_requested: task.cancel_requested,
             enqueued_at: task.enqueued_at,
             due_at: task.due_at,
