@@ -13,8 +13,9 @@ const BYTES: usize = 600 << 10;
 /// Waits for a word in the middle of it.
 #[task(attempts = 4)]
 fn talk(ctx: &Context) -> Result<()> {
-    ctx.progress().total(3).advance(1).stage("half");
+    // What is said first is written no later than what is said then.
     ctx.log(format!("attempt {} is under way", ctx.attempt()));
+    ctx.progress().total(3).advance(1).stage("half");
     ctx.artifact("note").text(format!("attempt {}", ctx.attempt()))?;
     let mut file = ctx.artifact("large.bin").file()?;
     file.write_all(&vec![7; BYTES])?;
