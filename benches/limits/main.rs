@@ -131,7 +131,7 @@ impl Arguments {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     match process::role() {
         Some((role, file)) if role == "cross" => rows_latency::child(&file),
-        Some((_drain, file)) => rows_quiet::child(&file),
+        Some((role, file)) => rows_quiet::child(&role, &file),
         None => return measure(&Arguments::read()?),
     }
     Ok(())
