@@ -20,7 +20,7 @@ fn outcome(shop: &Shop, sent: &Reply) -> Value {
     ended(shop, sent.header("location"))
 }
 
-fn ended(shop: &Shop, path: &str) -> Value {
+pub(crate) fn ended(shop: &Shop, path: &str) -> Value {
     loop {
         let progress = shop.json("root", path).json();
         if progress["standing"] != "running" {
