@@ -21,6 +21,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::handle::Handle;
 use crate::id::TaskId;
+use crate::snapshot::Snapshot;
 use crate::state::{Reason, State};
 use crate::task::{Call, IntoCall, Signature};
 
@@ -220,13 +221,7 @@ async fn ended_within<T: Signature>(handle: Handle<T>, wait: Duration) {
 async fn to_watch(site: &Arc<Site>, visit: &Visit, id: TaskId) -> Result<View, Fault> {
     let me = visit.clone();
     let view = site.with(move |site| {
-        let snapshot = site.client.snapshot(id)?;
-        let is_skipped =
-            (snapshot.task.state, snapshot.task.reason) == (State::Skipped, Some(Reason::Locked));
-        let data = snapshot.task.error.as_ref().and_then(|report| report.data.as_ref());
-        let holder = data.and_then(|data| data.get("holder")?.as_str()).filter(|_| is_skipped);
-        let holder = holder.and_then(|holder| site.seen(&me.access, holder).ok());
-        let snapshot = holder.unwrap_or(snapshot);
+        let snapshot = watched(site, id)?;
         if !me.access.sees(&snapshot.task) {
             return Ok(None);
         }
@@ -236,6 +231,22 @@ async fn to_watch(site: &Arc<Site>, visit: &Visit, id: TaskId) -> Result<View, F
         let detail = "The same is being done for somebody else already.";
         Fault::new(StatusCode::CONFLICT, "already_running", detail)
     })
+}
+
+/// Where a task was skipped as another one held its lock, that one, unless it is gone.
+fn watched(site: &Site, id: TaskId) -> Result<Snapshot, Error> {
+    let snapshot = site.client.snapshot(id)?;
+    if (snapshot.task.state, snapshot.task.reason) != (State::Skipped, Some(Reason::Locked)) {
+        return Ok(snapshot);
+    }
+    let data = snapshot.task.error.as_ref().and_then(|report| report.data.as_ref());
+    match data.and_then(|data| data.get("holder")?.as_str()) {
+        None => Ok(snapshot),
+        Some(holder) => match site.client.snapshot(holder) {
+            Err(error) if error.is_not_found() => Ok(snapshot),
+            holder => holder,
+        },
+    }
 }
 
 fn answer_of(site: &Site, visit: &Visit, view: &View) -> Result<Answer, Fault> {

@@ -71,8 +71,13 @@ impl Shop {
 
     /// One with a worker, and what is said to a task that lingers.
     pub(crate) fn working() -> (Self, Sender<&'static str>) {
+        Self::staffed(1)
+    }
+
+    /// The same with so many workers.
+    pub(crate) fn staffed(workers: usize) -> (Self, Sender<&'static str>) {
         let (say, said) = std::sync::mpsc::channel();
-        let builder = tasks::registered(Client::in_memory()).workers(1);
+        let builder = tasks::registered(Client::in_memory()).workers(workers);
         let tasks = builder.state(tasks::Words { said: Mutex::new(said) }).open().unwrap();
         let web = Web::builder(&tasks, gate).base("/tasks").build().unwrap();
         (Self { tasks, web }, say)

@@ -1,12 +1,15 @@
 //! What a form that starts a task is answered.
 
+use std::time::Duration;
+
 use http::Response;
-use litework::web::Body;
-use litework::{Filter, State};
+use litework::testing::{WriteFault, WritePoint, fail_writes};
+use litework::web::{Body, WAIT_MAX};
+use litework::{Exclusive, Filter, Pending, State, Watch};
 use serde_json::json;
 
 use crate::desk::{Reply, Shop, block, head, read};
-use crate::tasks::{count_till, export, linger, refuse};
+use crate::tasks::{export, linger, refuse};
 
 const JSON: (&str, &str) = ("accept", "application/json");
 
@@ -107,15 +110,86 @@ fn a_double_submit_is_one_task_and_another_order_is_another() {
     assert_eq!((long.status, long.json()["code"].as_str()), (400, Some("bad_once")));
 }
 
+/// Two clicks on "Count the till": the till is counted once, and whoever has clicked watches that. Whose till it is not,
+/// is told so, and not that it was done for them.
 #[test]
 fn where_it_runs_already_its_person_watches_that_one() {
-    let shop = Shop::holding();
-    let running = shop.tasks.enqueue(count_till::with().owner("ada")).unwrap();
-    let again = answered(shop.web.respond(&head("ada", &[JSON]), count_till::with()));
-    // Held, neither has started: both are in line, and the first to start has the lock.
-    assert_eq!(again.status, 202);
-    shop.tasks.run_pending(&litework::Pending::all()).unwrap();
-    assert_eq!(running.refresh().unwrap().state, State::Succeeded);
+    let (shop, say) = Shop::staffed(2);
+    let count = || linger::with().exclusive(Exclusive::lock("till"));
+    let holder = shop.tasks.enqueue(count().owner("ada")).unwrap().id();
+    let watcher = shop.tasks.watch(holder).unwrap();
+    while watcher.recv().unwrap().task.state != State::Running {}
+    let again = |user: &str, headers: &[(&str, &str)]| {
+        let asked = shop.web.respond(&head(user, headers), count()).success("/orders");
+        answered(asked.error("/oh").wait(WAIT_MAX))
+    };
+    let led = again("ada", &[]);
+    assert_eq!(
+        (led.status, led.header("location")),
+        (303, &*format!("/tasks/t/{holder}?follow=1"))
+    );
+    let told = again("ada", &[JSON]);
+    assert_eq!((told.status, &told.json()["id"]), (202, &json!(holder.to_string())));
+    let refused = again("bob", &[JSON]);
+    assert_eq!((refused.status, refused.json()["code"].as_str()), (409, Some("already_running")));
+    assert!(!refused.text.contains(&holder.to_string()), "{}", refused.text);
+    assert_eq!(again("bob", &[]).status, 409, "nobody is led to a page that says it was done");
+    drop(say);
+    while let Some(snapshot) = watcher.recv() {
+        assert_ne!(snapshot.task.state, State::Failed);
+    }
+    assert_eq!(again("bob", &[]).header("location"), "/orders", "it is free again");
+}
+
+/// The disk has failed in the moment of the commit: whether the order is there, nobody can tell, and it is made once.
+#[test]
+fn what_may_or_may_not_be_stored_is_sent_once_more_and_is_one_task() {
+    for fault in [WriteFault::UnknownStored, WriteFault::UnknownLost] {
+        let shop = Shop::new();
+        fail_writes(&shop.tasks, WritePoint::Enqueue, fault, 1);
+        let told = answered(shop.web.respond(&head("ada", &[JSON]), export::with("Ada", 1)));
+        assert!([200, 202].contains(&told.status), "{fault:?}: {told:?}");
+        shop.tasks.run_pending(&Pending::all()).unwrap();
+        let done = shop.tasks.list(&Filter::new(), None, 9).unwrap().tasks;
+        assert_eq!((done.len(), done[0].state), (1, State::Succeeded), "{fault:?}");
+        assert_eq!(told.json()["id"], json!(done[0].id.to_string()), "{fault:?}");
+
+        // Twice is once too often; with the form's token it can be sent again by hand.
+        fail_writes(&shop.tasks, WritePoint::Enqueue, fault, 2);
+        let send = || shop.web.respond(&head("bob", &[JSON]), export::with("Bob", 1)).once("7f");
+        assert_eq!(answered(send()).status, 500, "{fault:?}");
+        assert!(shop.tasks.count(&Filter::new().owner("bob")).unwrap() <= 1);
+        assert!([200, 202].contains(&answered(send()).status), "{fault:?}");
+        assert_eq!(shop.tasks.count(&Filter::new().owner("bob")).unwrap(), 1, "{fault:?}");
+    }
+}
+
+#[test]
+fn a_request_may_wish_to_wait_longer_than_the_program_does() {
+    let (shop, say) = Shop::working();
+    let asked = |wish: &'static str| {
+        let asked = head("ada", &[JSON, ("prefer", wish)]);
+        answered(shop.web.respond(&asked, linger::with()).wait(Duration::ZERO))
+    };
+    let told = std::thread::scope(|scope| {
+        let told = scope.spawn(|| asked("wait=20"));
+        let watcher = shop.tasks.watch(Watch::owner("ada")).unwrap();
+        while watcher.recv().unwrap().task.state != State::Running {}
+        drop(say);
+        told.join().unwrap()
+    });
+    assert_eq!((told.status, &told.json()["state"]), (200, &json!("succeeded")));
+    assert_eq!(told.header("preference-applied"), "wait=20");
+    // Longer than a connection should stand open is not waited, and so it is told.
+    for (wish, applied) in
+        [("wait=26", "wait=25"), ("wait=4294967296", "wait=25"), ("foo, wait=3", "wait=3")]
+    {
+        let told = asked(wish);
+        assert_eq!((told.status, told.header("preference-applied")), (200, applied), "{wish}");
+    }
+    for odd in ["wait=-1", "wait=soon", "wait", ""] {
+        assert_eq!(asked(odd).header("preference-applied"), "", "{odd}");
+    }
 }
 
 #[test]
