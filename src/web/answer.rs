@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::body::Body;
 use super::fault::Fault;
-use super::page::{FaultPage, Markup};
+use super::page::{FaultPage, Markup, task_block};
 use super::site::{Site, Visit};
 
 pub(crate) type Answer = Response<Body>;
@@ -118,14 +118,7 @@ pub(crate) fn fault(site: &Site, visit: &Visit, fault: &Fault, json: bool) -> An
         let text = serde_json::to_vec(&fault.problem()).unwrap_or_default();
         with(fault.status, "application/problem+json", Bytes::from(text))
     } else {
-        let page = FaultPage {
-            words: &visit.words,
-            base: &site.public,
-            can_list: visit.access.own().is_some(),
-            title: fault.title(),
-            detail: &fault.detail,
-        };
-        let page = Markup::of(&page).map_err(|error| Fault::internal(&error));
+        let page = fault_page(site, visit, fault).map_err(|error| Fault::internal(&error));
         let page = page.and_then(|body| site.page(visit, fault.title(), body, None));
         let text = page.unwrap_or_else(|_| fault.title().to_owned());
         with(fault.status, "text/html; charset=utf-8", text)
@@ -140,6 +133,20 @@ pub(crate) fn fault(site: &Site, visit: &Visit, fault: &Fault, json: bool) -> An
         set(&mut answer, header::WWW_AUTHENTICATE, "Bearer");
     }
     answer
+}
+
+fn fault_page(site: &Site, visit: &Visit, fault: &Fault) -> Result<Markup, askama::Error> {
+    let token = site.guard.token(&visit.access);
+    let block = fault.more.task.as_ref();
+    let block = block.map(|view| task_block(view, &visit.words, &token, true)).transpose()?;
+    Markup::of(&FaultPage {
+        words: &visit.words,
+        base: &site.public,
+        can_list: visit.access.own().is_some(),
+        title: fault.title(),
+        detail: &fault.detail,
+        block,
+    })
 }
 
 /// Where to sign in, and what comes after that: what was asked for, unless it was a form.

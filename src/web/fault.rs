@@ -7,6 +7,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use super::office::Refused;
+use super::shape::View;
 use crate::error::Error;
 
 /// Why a request was not answered as it was asked.
@@ -31,6 +32,8 @@ pub(crate) struct More {
     pub(crate) allow: Option<String>,
     /// Seconds after which it may be tried again.
     pub(crate) retry_after: Option<u32>,
+    /// The task as it stands, where that is what stands in the way.
+    pub(crate) task: Option<View>,
 }
 
 /// A fault as JSON.
@@ -45,6 +48,8 @@ pub(crate) struct Problem<'a> {
     reference: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     login: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task: Option<&'a View>,
 }
 
 impl Fault {
@@ -104,6 +109,11 @@ impl Fault {
         fault.and(|more| more.reference = Some(reference))
     }
 
+    /// Says how the task stands to which it cannot be done.
+    pub(crate) fn of_task(self, task: View) -> Self {
+        self.and(|more| more.task = Some(task))
+    }
+
     pub(crate) fn title(&self) -> &'static str {
         self.status.canonical_reason().unwrap_or("Error")
     }
@@ -117,6 +127,7 @@ impl Fault {
             code: self.code,
             reference: self.more.reference.as_deref(),
             login: self.more.login.as_deref(),
+            task: self.more.task.as_ref(),
         }
     }
 }

@@ -231,4 +231,6 @@ pub(crate) struct FaultPage<'a> {
     pub(crate) can_list: bool,
     pub(crate) title: &'a str,
     pub(crate) detail: &'a str,
+    /// The task that it is about.
+    pub(crate) block: Option<Markup>,
 }

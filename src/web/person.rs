@@ -140,10 +140,10 @@ pub(crate) async fn do_to(
     id: &str,
     action: Action,
 ) -> Result<View, Fault> {
-    let (me, id) = (visit.clone(), id.to_owned());
+    let (me, asked) = (visit.clone(), id.to_owned());
     let may = visit.access.may(action);
     let done = site.with(move |site| {
-        let task = site.seen(&me.access, &id)?.task;
+        let task = site.seen(&me.access, &asked)?.task;
         if !may {
             return Ok(None);
         }
@@ -169,9 +169,24 @@ pub(crate) async fn do_to(
         let snapshot = site.client.snapshot(task.id)?;
         site.view(&me, &snapshot).map(Some)
     });
-    done.await?.ok_or_else(|| {
-        Fault::forbidden("not_allowed", format!("You may not {} it.", action.as_str()))
-    })
+    match done.await {
+        Ok(done) => done.ok_or_else(|| {
+            Fault::forbidden("not_allowed", format!("You may not {} it.", action.as_str()))
+        }),
+        Err(fault) => Err(as_it_stands(site, visit, id, fault).await),
+    }
+}
+
+/// Who asks for what a task does not admit as it stands is shown how it stands: his page may be an old one.
+pub(crate) async fn as_it_stands(site: &Arc<Site>, visit: &Visit, id: &str, fault: Fault) -> Fault {
+    if fault.status != StatusCode::CONFLICT {
+        return fault;
+    }
+    match look(site, visit, id).await {
+        Ok((_, view)) => fault.of_task(view),
+        // It has gone meanwhile, or cannot be read: then there is no more to say.
+        Err(_) => fault,
+    }
 }
 
 /// What a task has left: text and JSON are shown, links followed, files downloaded.

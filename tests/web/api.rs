@@ -221,6 +221,37 @@ fn tasks_are_seen_and_acted_on_by_their_owners_and_by_operators() {
     assert_eq!(problem(&get(&shop, "-", "/tasks/api/tasks")).0, 401);
 }
 
+/// A page may be an old one: whoever is too late is told how the task stands by now.
+#[test]
+fn what_a_task_does_not_admit_is_refused_with_how_it_stands() {
+    let shop = office(Mode::Hold);
+    let id = shop.tasks.enqueue(export::with("Ada", 1).owner("ada")).unwrap().id().to_string();
+    let stands = |user: &str, path: &str, fields: &[(&str, &str)]| {
+        let body = json!(fields.iter().copied().collect::<std::collections::BTreeMap<_, _>>());
+        let refused = shop.send_json(user, path, &body);
+        let (status, problem) = (problem(&refused).0, refused.json());
+        assert_eq!((status, &problem["task"]["id"]), (409, &json!(id)), "{path} {problem}");
+        assert!(problem["task"].get("arguments").is_none());
+        (problem["code"].clone(), problem["task"]["state"].clone())
+    };
+    let paths = ["/tasks/t", "/tasks/api/tasks"].map(|at| format!("{at}/{id}"));
+    for path in &paths {
+        let told = stands("ada", &format!("{path}/retry"), &[]);
+        assert_eq!(told, (json!("not_finished"), json!("ready")));
+    }
+    shop.tasks.cancel(id.as_str()).unwrap();
+    let told = stands("root", &format!("/tasks/admin/t/{id}/run"), &[]);
+    assert_eq!(told, (json!("already_finished"), json!("cancelled")));
+    shop.tasks.retry(id.as_str()).unwrap();
+    let page = shop.post("ada", &format!("{}/retry", paths[0]));
+    assert_eq!(page.status, 409);
+    for text in ["Export of Ada", "In line", &format!("{}/cancel", paths[0])] {
+        assert!(page.text.contains(text), "{text} in {}", page.text);
+    }
+    let other = ask(&shop, "POST", "bob", &format!("{}/retry", paths[1]));
+    assert_eq!((problem(&other).0, other.json().get("task")), (404, None));
+}
+
 #[test]
 fn what_a_task_has_left_is_listed_and_served() {
     let shop = office(Mode::Inline);

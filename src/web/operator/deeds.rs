@@ -19,6 +19,7 @@ use crate::time::Timestamp;
 use crate::web::access::Action;
 use crate::web::answer::{self, Answer};
 use crate::web::fault::Fault;
+use crate::web::person;
 use crate::web::site::{Site, Visit};
 
 /// What was asked for.
@@ -122,7 +123,10 @@ pub(crate) async fn act(
             Ok(came)
         })
         .await?;
-    let (notice, shown) = done?;
+    let (notice, shown) = match done {
+        Ok(done) => done,
+        Err(fault) => return Err(person::as_it_stands(site, visit, id, fault).await),
+    };
     let Some(shown) = shown.map(|id| id.to_string()) else {
         if visit.wants_json() {
             return answer::json(StatusCode::OK, &serde_json::json!({ "deleted": id }));
@@ -205,7 +209,8 @@ async fn ask(site: &Arc<Site>, visit: &Visit, id: &str) -> Result<Answer, Fault>
     let view = seen.view();
     if !Doing::Delete.fits(view.state, true) {
         let detail = "It runs. Cancel it first; it can be deleted when it has ended.";
-        return Err(Fault::new(StatusCode::CONFLICT, "running", detail));
+        let fault = Fault::new(StatusCode::CONFLICT, "running", detail);
+        return Err(person::as_it_stands(site, visit, id, fault).await);
     }
     let page = format!("{}/admin/t/{}", site.public, view.id);
     let content = made(&DeletePage {
