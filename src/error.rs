@@ -254,11 +254,22 @@ pub enum Error {
         source: Option<BoxError>,
     },
     /// What changes no task has failed: the file could not be read, its log not emptied, or a thread not
-    /// started.
+    /// started. A read that was only too late answers [`Busy`](Self::Busy).
     #[error("storage: {reason}")]
     #[non_exhaustive]
     Storage {
         /// What could not be done.
+        reason: String,
+        /// The engine's own error.
+        #[source]
+        source: Option<BoxError>,
+    },
+    /// The file could not be read in time: another program held it, or all readers were taken by other reads. The same
+    /// call may succeed in a moment.
+    #[error("busy: {reason}")]
+    #[non_exhaustive]
+    Busy {
+        /// What was to be read, and what stood in the way.
         reason: String,
         /// The engine's own error.
         #[source]
@@ -377,6 +388,7 @@ impl Error {
             Self::Forked { .. } => "forked_process",
             Self::Reentrant { .. } => "reentrant",
             Self::Storage { .. } => "storage",
+            Self::Busy { .. } => "busy",
             Self::ClockJumped { .. } => "clock_jumped",
             Self::BadRow { .. } => "bad_row",
         }
@@ -391,7 +403,7 @@ impl Error {
             | Self::InSchedule { source, .. }
             | Self::Member { source, .. } => source.is_retryable(),
             Self::Overloaded { passes, .. } => *passes,
-            _ => matches!(self, Self::NotStored { .. } | Self::Timeout { .. }),
+            _ => matches!(self, Self::NotStored { .. } | Self::Timeout { .. } | Self::Busy { .. }),
         }
     }
 

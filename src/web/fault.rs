@@ -154,7 +154,10 @@ impl From<Error> for Fault {
             Error::InSchedule { .. } | Error::UnknownKind { .. } | Error::Json(_) => {
                 Self::bad_request(error.code(), error.to_string())
             }
-            Error::Overloaded { .. } | Error::Closed | Error::NotStored { .. } => {
+            Error::Overloaded { .. }
+            | Error::Closed
+            | Error::NotStored { .. }
+            | Error::Busy { .. } => {
                 tracing::warn!(target: "litework::web", %error, "a request could not be served");
                 Self::busy()
             }
@@ -170,5 +173,28 @@ impl From<Refused> for Fault {
             Refused::Broken => Self::internal(&"no thread could answer it"),
             Refused::Failed(error) => error.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What passes by itself is no fault of ours: whoever asked is told when to come back.
+    #[test]
+    fn a_file_that_is_held_is_asked_for_again() {
+        let reason = || "it is held".to_owned();
+        for error in [
+            Error::Busy { reason: reason(), source: None },
+            Error::NotStored { reason: reason(), source: None },
+            Error::Closed,
+        ] {
+            let fault = Fault::from(error);
+            assert_eq!((fault.status.as_u16(), fault.code), (503, "busy"));
+            assert_eq!(fault.more.retry_after, Some(2));
+        }
+        let broken = Fault::from(Error::Storage { reason: reason(), source: None });
+        assert_eq!((broken.status.as_u16(), broken.more.retry_after), (500, None));
+        assert!(!broken.detail.contains("held") && broken.more.reference.is_some());
     }
 }

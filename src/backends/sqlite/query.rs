@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use r2d2_sqlite::SqliteConnectionManager;
-use rusqlite::{Connection, OptionalExtension, Row, ToSql};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, ToSql};
 
+use super::errors::is_busy;
 use super::row::{self, Cells};
 use super::schema;
 use crate::error::Error;
@@ -33,14 +34,23 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(path: &std::path::Path) -> Self {
+        Self::patient(path, READER_DEADLINE, |conn| schema::harden(conn, true))
+    }
+
+    /// One whose callers wait so long for a connection, which is made ready so.
+    fn patient(
+        path: &std::path::Path,
+        patience: Duration,
+        ready: impl Fn(&Connection) -> rusqlite::Result<()> + Send + Sync + 'static,
+    ) -> Self {
         let manager = SqliteConnectionManager::file(path)
             .with_flags(schema::open_flags())
-            .with_init(|conn| schema::harden(conn, true));
+            .with_init(move |conn| ready(conn));
         let pool = r2d2::Pool::builder()
             .max_size(READERS_MAX)
             .min_idle(Some(0))
             .test_on_check_out(false)
-            .connection_timeout(READER_DEADLINE)
+            .connection_timeout(patience)
             .thread_pool(std::sync::Arc::clone(&helpers()))
             .build_unchecked(manager);
         Self { pool }
@@ -51,17 +61,31 @@ impl Reader {
         what: &str,
         read: impl FnOnce(&Connection) -> Result<R, ReadError>,
     ) -> Result<R, Error> {
-        let conn = self.pool.get().map_err(|error| Error::Storage {
-            reason: format!("{what}: no reader within 5 s"),
-            source: Some(error.into()),
+        let conn = self.pool.get().map_err(|error| {
+            let source = Some(error.into());
+            // Fewer than there may be: the missing ones could not be opened.
+            if self.pool.state().connections < READERS_MAX {
+                let reason = format!("{what}: no reader could be opened within 5 s");
+                return Error::Storage { reason, source };
+            }
+            Error::Busy { reason: format!("{what}: other reads took all readers for 5 s"), source }
         })?;
         read(&conn).map_err(|error| match error {
             ReadError::Ours(error) => error,
-            ReadError::Theirs(error) => {
-                Error::Storage { reason: format!("{what}: {error}"), source: Some(error.into()) }
-            }
+            ReadError::Theirs(error) => unread(what, error),
         })
     }
+}
+
+/// What it means that a statement could not read.
+fn unread(what: &str, error: rusqlite::Error) -> Error {
+    // The last comes after 10 s in which others have held each way to begin to read.
+    let is_held = error.sqlite_error_code() == Some(ErrorCode::FileLockingProtocolFailed);
+    if is_busy(&error) || is_held {
+        let reason = format!("{what}: another program held the file");
+        return Error::Busy { reason, source: Some(error.into()) };
+    }
+    Error::Storage { reason: format!("{what}: {error}"), source: Some(error.into()) }
 }
 
 /// One helper thread serves the reader pools of all open files.
@@ -528,4 +552,58 @@ pub(super) fn cancel_requests(conn: &Connection, owner: i64) -> Read<Vec<i64>> {
     )?;
     let rows = read.query_map([owner], |row| row.get(0))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(50);
+
+    /// A file, and those who read it and give up soon.
+    fn impatient() -> (tempfile::TempDir, Connection, Reader) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("queue.db");
+        let other = Connection::open(&path).expect("a new file");
+        other.execute_batch("CREATE TABLE a (b)").expect("a table");
+        let reader = Reader::patient(&path, PATIENCE, |conn| {
+            schema::harden(conn, true)?;
+            conn.busy_timeout(PATIENCE)
+        });
+        (folder, other, reader)
+    }
+
+    fn count(reader: &Reader) -> Result<i64, Error> {
+        let read =
+            |conn: &Connection| Ok(conn.query_row("SELECT count(*) FROM a", [], |row| row.get(0))?);
+        reader.with("counting", read)
+    }
+
+    #[test]
+    fn who_reads_a_file_that_another_program_holds_may_come_again() {
+        let (_folder, other, reader) = impatient();
+        other.execute_batch("BEGIN EXCLUSIVE").expect("nobody else is there");
+        let held = count(&reader).expect_err("it is held");
+        assert_eq!(held.to_string(), "busy: counting: another program held the file");
+        assert!(held.is_retryable());
+        other.execute_batch("COMMIT").expect("it is let go");
+        assert_eq!(count(&reader).expect("it is free"), 0);
+    }
+
+    #[test]
+    fn who_finds_no_reader_may_come_again_and_who_finds_no_file_may_not() {
+        fn within(reader: &Reader, taken: u32) -> Result<i64, Error> {
+            if taken == 0 {
+                return count(reader);
+            }
+            reader.with("reading", |_| Ok(within(reader, taken - 1)?))
+        }
+        let (folder, _other, reader) = impatient();
+        assert_eq!(within(&reader, READERS_MAX - 1).expect("one is left"), 0);
+        let late = within(&reader, READERS_MAX).expect_err("none is left");
+        assert_eq!((late.code(), late.is_retryable()), ("busy", true));
+        let nowhere = Reader::patient(&folder.path().join("nowhere.db"), PATIENCE, |_| Ok(()));
+        let gone = count(&nowhere).expect_err("it is not there");
+        assert_eq!((gone.code(), gone.is_retryable()), ("storage", false));
+    }
 }
