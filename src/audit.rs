@@ -85,6 +85,15 @@ impl Entry {
     pub(crate) fn stands_at(&self, row: i64) {
         self.row.store(row, Ordering::Relaxed);
     }
+
+    /// To what it was done.
+    pub(crate) fn what_of(&self, done: &impl Times) -> Map<String, Value> {
+        let mut what = self.what.as_object().cloned().unwrap_or_default();
+        if let (false, Value::Object(ids)) = (done.ids().is_empty(), of_ids(done.ids())) {
+            what.extend(ids);
+        }
+        what
+    }
 }
 
 thread_local! {
@@ -109,6 +118,11 @@ fn exchange(entry: Option<Arc<Entry>>) -> Option<Arc<Entry>> {
     NOTING.try_with(|noting| noting.replace(entry)).ok().flatten()
 }
 
+/// Whether what this thread commits is noted.
+pub(crate) fn is_noting() -> bool {
+    NOTING.try_with(|noting| noting.borrow().is_some()).unwrap_or(false)
+}
+
 /// What is to be noted with the commit of this thread.
 pub(crate) fn current() -> Option<Arc<Entry>> {
     NOTING.try_with(|noting| noting.borrow().clone()).ok().flatten()
@@ -117,6 +131,11 @@ pub(crate) fn current() -> Option<Arc<Entry>> {
 /// How often something was done: what an engine notes.
 pub(crate) trait Times {
     fn times(&self) -> u64;
+
+    /// The tasks, where they are known only once it is done.
+    fn ids(&self) -> &[TaskId] {
+        &[]
+    }
 }
 
 impl Times for Done {
@@ -134,6 +153,17 @@ impl Times for () {
 impl Times for Stored {
     fn times(&self) -> u64 {
         1
+    }
+}
+
+/// Those that are stored.
+impl Times for Vec<TaskId> {
+    fn times(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn ids(&self) -> &[TaskId] {
+        self
     }
 }
 
@@ -207,11 +237,12 @@ mod tests {
                 .expect("another thread has none");
             during(Some(&entry("retry")), || assert_eq!(action(), Some("retry")));
             during(None, || assert_eq!(action(), Some("pause")));
+            assert!(is_noting());
             let panicked = crate::panics::caught(|| during(Some(&entry("cancel")), || panic!("x")));
             assert!(panicked.is_err());
             assert_eq!(action(), Some("pause"));
         });
-        assert_eq!(action(), None);
+        assert_eq!((action(), is_noting()), (None, false));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use self::life::{Closing, Phase};
 pub(crate) use self::stored::ended_unrun;
 use self::stored::note_ran;
 use crate::artifact::ArtifactQuota;
+use crate::audit::{self, Entry};
 use crate::backend::{Backend, Offer, SuspectPlace};
 use crate::calendar::Declared;
 use crate::catalog::{Catalog, Kind};
@@ -472,10 +473,16 @@ impl Hub {
 
     /// Stores tasks, all or none, and starts those that were handed over. The caller has made sure
     /// that the client is open to him.
-    pub(crate) fn store(
+    pub(crate) fn store(&self, now: Timestamp, tasks: Vec<NewTask>) -> Result<Vec<Stored>, Error> {
+        self.store_noted(now, tasks, None)
+    }
+
+    /// The same, noted with this entry.
+    pub(crate) fn store_noted(
         &self,
         now: Timestamp,
         mut tasks: Vec<NewTask>,
+        by: Option<&Arc<Entry>>,
     ) -> Result<Vec<Stored>, Error> {
         // What a body stores while the client is being shut down stays for the next program.
         let runner = self.runner.get().filter(|_| self.life.is(Phase::Open));
@@ -487,7 +494,7 @@ impl Hub {
         let _counted = if self.mode == Mode::Inline { offer.clone() } else { None };
         let later = self.begin_later(&tasks);
         let abouts = self.hooks.enqueuing(&mut tasks);
-        let mut stored = self.backend.enqueue(now, tasks, offer)?;
+        let mut stored = audit::during(by, || self.backend.enqueue(now, tasks, offer))?;
         if self.mode == Mode::Enqueue {
             self.warner.look(|| self.unserved(now));
         }

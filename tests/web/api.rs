@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
+use litework::testing::{WriteFault, WritePoint, fail_writes};
 use litework::web::{Access, Action, Web};
 use litework::{Client, Mode, State, task};
 use serde_json::{Value, json};
@@ -300,6 +301,54 @@ fn a_clerk_enqueues_what_the_program_has_named() {
     let same =
         create(&shop, "clerk", r#"{"kind":"note","arguments":{"text":"b"},"key":"order-7"}"#);
     assert_eq!((own.status, same.status, &own.json()["id"]), (201, 200, &same.json()["id"]));
+}
+
+/// Whoever enqueues by hand is known afterwards; what a key has found already is no deed, and what the task does is not his.
+fn what_is_enqueued_is_noted(builder: litework::Builder) {
+    let tasks = tasks::registered(builder).register(note).register(forward).open().unwrap();
+    let web = Web::builder(&tasks, gate).base("/tasks").enqueueable(["note", "forward"]);
+    let shop = Shop { web: web.build().unwrap(), tasks };
+    let body = r#"{"kind":"note","arguments":{"text":"a"},"key":"k"}"#;
+    let made = create(&shop, "clerk", body).json();
+    assert_eq!(create(&shop, "clerk", body).status, 200, "it is there already");
+    assert_eq!(create(&shop, "ada", body).status, 403);
+    assert_eq!(create(&shop, "root", r#"{"kind":"forward"}"#).status, 201);
+    shop.tasks.enqueue(note::with("n", None)).unwrap();
+    for fault in [WriteFault::UnknownStored, WriteFault::UnknownLost] {
+        fail_writes(&shop.tasks, WritePoint::Enqueue, fault, 1);
+        let told = create(&shop, "clerk", &body.replace("\"k\"", &format!("\"{fault:?}\"")));
+        assert!([200, 201].contains(&told.status), "{fault:?}: {told:?}");
+    }
+    let entries = shop.tasks.audit(None, 9).unwrap().entries;
+    let noted = entries.iter().map(|entry| (&*entry.actor, &*entry.action, entry.count));
+    let by = |actor| (actor, "enqueue", 1);
+    assert_eq!(noted.collect::<Vec<_>>(), [by("clerk"), by("clerk"), by("root"), by("clerk")]);
+    assert_eq!(entries[2].what["kind"], "forward");
+    assert_eq!(entries[3].what["ids"], json!([made["id"]]));
+    let conflict = create(&shop, "clerk", &body.replace("\"a\"", "\"b\""));
+    assert_eq!(
+        (problem(&conflict).0, conflict.json()["code"].as_str()),
+        (409, Some("key_conflict"))
+    );
+    assert_eq!(shop.tasks.audit(None, 9).unwrap().entries.len(), 4);
+}
+
+/// Enqueues a note, and forgets another task.
+#[task]
+fn forward(ctx: &litework::Context) -> litework::Result<()> {
+    let tasks = ctx.client().expect("it runs in a queue");
+    let id = tasks.enqueue(note::with("forwarded", None))?.id();
+    Ok(tasks.delete(id)?)
+}
+
+#[test]
+fn what_is_enqueued_is_noted_in_the_name_of_whoever_does_it() {
+    what_is_enqueued_is_noted(Client::in_memory());
+    #[cfg(feature = "sqlite")]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        what_is_enqueued_is_noted(Client::builder(folder.path().join("tasks.db")));
+    }
 }
 
 #[test]

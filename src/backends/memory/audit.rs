@@ -13,12 +13,11 @@ impl Book {
         }
         self.audited += 1;
         entry.stands_at(self.audited);
-        let what = entry.what.as_object().cloned().unwrap_or_default();
         let noted = AuditRecord {
             at: entry.at,
             actor: entry.actor.name.to_string(),
             action: entry.action.to_owned(),
-            what,
+            what: entry.what_of(done),
             count: times,
             note: entry.actor.note.as_deref().map(str::to_owned),
         };

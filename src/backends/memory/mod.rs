@@ -345,6 +345,10 @@ impl Backend for Memory {
         self.mishaps.enqueue(offer, |offer| {
             self.with(|book| {
                 let stored = book.enqueue(now, tasks, offer.as_deref())?;
+                if crate::audit::is_noting() {
+                    let new = stored.iter().filter(|stored| !stored.existing);
+                    book.note_deed(&new.map(|stored| stored.id).collect::<Vec<_>>());
+                }
                 book.sum_up(now);
                 Ok(stored)
             })

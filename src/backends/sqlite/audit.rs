@@ -1,6 +1,7 @@
 //! Every step: notes in the commit of a deed who did it.
 
 use rusqlite::Connection;
+use serde_json::Value;
 
 use super::core::Core;
 use super::errors::not_stored;
@@ -35,19 +36,19 @@ pub(super) fn note(core: &Core, done: &impl Times) -> Result<(), Error> {
         (None, _) | (_, 0) => Ok(()),
         (Some(entry), times) => {
             let times = i64::try_from(times).unwrap_or(i64::MAX);
-            write(&core.conn, &entry, times).map_err(not_stored)
+            let what = Value::Object(entry.what_of(done)).to_string();
+            write(&core.conn, &entry, &what, times).map_err(not_stored)
         }
     }
 }
 
-fn write(conn: &Connection, entry: &Entry, times: i64) -> rusqlite::Result<()> {
+fn write(conn: &Connection, entry: &Entry, what: &str, times: i64) -> rusqlite::Result<()> {
     // A commit that failed has left nothing under that number.
     let known = entry.row();
     if known > 0 && conn.prepare_cached(ADD)?.execute((known, times))? > 0 {
         return Ok(());
     }
     let (at, actor) = (entry.at.as_millis(), &entry.actor);
-    let what = entry.what.to_string();
     conn.prepare_cached(INSERT)?.execute(rusqlite::params![
         at,
         actor.name,

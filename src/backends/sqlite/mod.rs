@@ -243,7 +243,10 @@ impl Sqlite {
         mut tasks: Vec<NewTask>,
         offer: Option<Arc<dyn Offer>>,
     ) -> Result<Vec<Stored>, Error> {
-        if tasks.len() == 1 && !tasks[0].is_batch() {
+        // What is noted has a commit of its own, on the thread of whoever does it.
+        let is_noted = crate::audit::is_noting();
+        let is_single = tasks.len() == 1 && !tasks[0].is_batch();
+        if is_single && !is_noted {
             let task = tasks.swap_remove(0);
             let insert = Insert::new(task, now, offer, self.durability);
             return self.inner.writer.insert(insert).map(|stored| vec![stored]);
@@ -254,11 +257,15 @@ impl Sqlite {
             .collect();
         let level = inserts.iter().map(Insert::level).max().unwrap_or_default();
         let mut turn = self.inner.writer.turn()?;
-        let stored = turn.transaction(level, |core| blocks::store_all(core, &mut inserts));
+        let stored = turn.transaction(level, |core| {
+            blocks::store_all(core, &mut inserts)?;
+            let new = inserts.iter().filter_map(Insert::new_id);
+            if is_noted { audit::note(core, &new.collect::<Vec<_>>()) } else { Ok(()) }
+        });
         if let Err(error) = stored {
             turn.doubt(&error, inserts.iter().filter_map(Insert::doubt));
             inserts.iter_mut().for_each(Insert::undo);
-            return Err(error);
+            return Err(if is_single { error.of_one() } else { error });
         }
         inserts.iter().for_each(Insert::note_stored);
         drop(turn);

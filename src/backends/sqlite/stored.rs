@@ -23,6 +23,14 @@ impl Insert {
         ledger.note(Event::enqueued(id, &about, placed.start.state(), task.due_at, self.now));
     }
 
+    /// Its id, if it was not there before.
+    pub(super) fn new_id(&self) -> Option<TaskId> {
+        match self.fate {
+            Fate::Placed(placed) => Some(TaskId::new(placed.row, placed.tag)),
+            _ => None,
+        }
+    }
+
     /// What this transaction has made of it, where nobody was offered.
     pub(super) fn as_stored(&mut self) -> Result<Stored, Error> {
         if let Some(refusal) = self.take_refusal() {

@@ -78,7 +78,8 @@ pub(super) async fn create(site: &Arc<Site>, visit: &Visit) -> Result<Answer, Fa
     let (kind, with) = (new.kind.clone(), options(&visit.access, new)?);
     let me = visit.clone();
     let made = site.with(move |site| {
-        let stored = store(&site.client, &kind, &with, &arguments)?;
+        let client = site.client.acting_as(&me.access.signature())?;
+        let stored = store(&client, &kind, &with, &arguments)?;
         tracing::info!(
             target: "litework::web", id = %stored.id, kind, existing = stored.existing,
             by = ?me.access.actor(), "enqueued by a person"
@@ -140,7 +141,7 @@ fn check_key(key: &str) -> Result<(), Error> {
     Err(Error::invalid("bad_key", "key", key, allowed))
 }
 
-/// Stores it; once more, by its key, where it cannot be told whether it was stored.
+/// Stores it in the name of whoever asks; once more, by its key, where it cannot be told whether it was stored.
 fn store(
     client: &Client,
     kind: &str,
@@ -157,8 +158,13 @@ fn store(
     };
     let calling = hub.calling()?;
     let task = hub.prepare_encoded(kind, with, arguments, &calling)?;
-    let stored = match client.store(&calling, vec![task.clone()]) {
-        Err(Error::Unknown { .. }) => client.store(&calling, vec![task])?,
+    let by = client.entry("enqueue", || serde_json::json!({ "kind": &*kind.name }));
+    let send = |task| {
+        client.check_open()?;
+        hub.store_noted(calling.now, vec![task], by.as_ref())
+    };
+    let stored = match send(task.clone()) {
+        Err(Error::Unknown { .. }) => send(task)?,
         stored => stored?,
     };
     stored.into_iter().next().ok_or(Error::Closed)
