@@ -1,9 +1,20 @@
-//! Watch: where a page of a list begins, as a text that fits no other list.
+//! Watch: how long a page of a list is, and where it begins, as a text that fits no other list.
 
 use super::fault::Fault;
 use super::guard::plain_digest;
+use crate::error::Error;
 use crate::filter::Filter;
 use crate::overview::Place;
+
+/// Tasks of one page at most.
+const SIZE_MAX: usize = 100;
+
+/// How many tasks a page is to have: plain digits, no sign, no blank.
+pub(crate) fn size(text: &str) -> Result<usize, Error> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    let size = text.parse().ok().filter(|size| is_plain && (1..=SIZE_MAX).contains(size));
+    size.ok_or_else(|| Error::invalid("out_of_range", "size", text, "1 to 100"))
+}
 
 /// The text of a cursor of this list.
 pub(crate) fn text(place: Place, filter: &Filter) -> String {

@@ -419,9 +419,9 @@ fn what_is_asked_wrongly_is_refused_with_what_is_allowed() {
     for (query, code) in [
         ("tasks?state=done", "bad_state"),
         ("tasks?sort=age", "unknown_parameter"),
-        ("tasks?size=0", "bad_size"),
-        ("tasks?size=101", "bad_size"),
-        ("tasks?size=-1", "bad_size"),
+        ("tasks?size=0", "out_of_range"),
+        ("tasks?size=101", "out_of_range"),
+        ("tasks?size=-1", "out_of_range"),
         ("tasks?from=0", "bad_cursor"),
         ("tasks?state=failed&from=r7", "bad_cursor"),
         ("tasks?created_after=yesterday", "bad_time"),
@@ -432,6 +432,12 @@ fn what_is_asked_wrongly_is_refused_with_what_is_allowed() {
     ] {
         let refused = stage.shop.json("root", &format!("{ADMIN}/{query}"));
         assert_eq!((refused.status, refused.json()["code"].as_str()), (400, Some(code)), "{query}");
+    }
+    // The same mistake is told in the same words wherever it is made.
+    for query in ["tasks?size=0", "tasks?state=done", "tasks?created_after=yesterday"] {
+        let told = |at: &str| stage.shop.json("root", &format!("{at}/{query}")).json();
+        let (page, api) = (told(ADMIN), told("/tasks/api"));
+        assert_eq!((&page["code"], &page["detail"]), (&api["code"], &api["detail"]), "{query}");
     }
     let long = format!("{ADMIN}/tasks?error={}", "x".repeat(401));
     assert_eq!(stage.shop.json("root", &long).status, 400);

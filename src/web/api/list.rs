@@ -18,8 +18,6 @@ use crate::web::site::{Site, Visit};
 
 /// Tasks of one page, unless said otherwise.
 const SIZE_DEFAULT: usize = 25;
-/// … and at most.
-const SIZE_MAX: usize = 100;
 
 /// Some of many, and what leads to the rest.
 #[derive(Debug, Serialize)]
@@ -113,7 +111,7 @@ fn asked(pairs: Vec<(String, String)>) -> Result<Asked, Error> {
     let (mut size, mut from, mut others) = (None, None, Vec::new());
     for (name, value) in pairs {
         match name.as_str() {
-            "size" => once(&name, &mut size, checked_size(&value)?)?,
+            "size" => once(&name, &mut size, cursor::size(&value)?)?,
             "from" => once(&name, &mut from, value)?,
             _ if NAMES.contains(&name.as_str()) => others.push((name, value)),
             _ => return Err(unknown(&name, &[&NAMES[..], &["size", "from"]].concat())),
@@ -121,11 +119,4 @@ fn asked(pairs: Vec<(String, String)>) -> Result<Asked, Error> {
     }
     let filter = Filter::from_pairs(others)?;
     Ok(Asked { filter, size: size.unwrap_or(SIZE_DEFAULT), from })
-}
-
-/// Plain digits: no sign, no blank.
-fn checked_size(text: &str) -> Result<usize, Error> {
-    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
-    let size = text.parse().ok().filter(|size| is_plain && (1..=SIZE_MAX).contains(size));
-    size.ok_or_else(|| Error::invalid("out_of_range", "size", text, "1 to 100"))
 }

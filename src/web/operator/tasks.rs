@@ -20,14 +20,13 @@ use crate::record::TaskRecord;
 use crate::state::{Reason, State};
 use crate::time::Timestamp;
 use crate::web::answer::{self, Answer};
+use crate::web::cursor;
 use crate::web::fault::Fault;
 use crate::web::site::{Site, Visit};
 use crate::web::words;
 
 /// Tasks on one page, unless said otherwise.
 const PAGE: usize = 50;
-/// … and at most.
-const PAGE_MAX: usize = 100;
 /// Characters of an error in a list.
 const ERROR_MAX: usize = 120;
 
@@ -157,7 +156,7 @@ pub(crate) async fn page(site: &Arc<Site>, visit: &Visit) -> Result<Answer, Faul
         let query = text::query(meant.map(|(name, value)| (name.as_str(), value.as_str())));
         return Ok(answer::see_other(&format!("{}/admin/tasks?{query}", site.public)));
     }
-    let most = page_size(visit.query("size"))?;
+    let most = visit.query("size").map_or(Ok(PAGE), |size| cursor::size(&size))?;
     let from = visit.query("from");
     let place = from.as_deref().map(str::parse::<Place>).transpose().map_err(Fault::from)?;
     let filter = asked.filter.clone();
@@ -197,16 +196,6 @@ pub(crate) async fn page(site: &Arc<Site>, visit: &Visit) -> Result<Answer, Faul
     let content = made(&page)?;
     Leaf { nav: Nav::Tasks, title: "Tasks", content, refresh: Some(&refresh), ..Leaf::default() }
         .answer(site, visit)
-}
-
-fn page_size(text: Option<String>) -> Result<usize, Fault> {
-    let Some(text) = text else { return Ok(PAGE) };
-    let plain = text.bytes().all(|byte| byte.is_ascii_digit());
-    let size = text.parse::<usize>().ok().filter(|size| plain && (1..=PAGE_MAX).contains(size));
-    size.ok_or_else(|| {
-        let detail = format!("size is {:?}; 1 to {PAGE_MAX} tasks a page", text::brief(&text, 40));
-        Fault::bad_request("bad_size", detail)
-    })
 }
 
 /// The same list from elsewhere.
