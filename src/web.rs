@@ -48,6 +48,7 @@ mod body;
 mod office;
 mod fault;
 mod guard;
+mod gates;
 mod endpoint;
 mod route;
 mod assets;
@@ -86,6 +87,7 @@ pub use self::access::{Access, Action, Gate, bearer, from_extension};
 use self::answer::Answer;
 pub use self::body::Body;
 use self::fault::Fault;
+pub use self::gates::{basic_file, bearer_file, dev_loopback};
 use self::guard::Guard;
 use self::office::Office;
 pub use self::page::Frame;
@@ -93,7 +95,7 @@ use self::page::Framing;
 use self::places::Places;
 pub use self::respond::{Respond, WAIT_DEFAULT, WAIT_MAX};
 use self::route::Route;
-use self::site::{GroupsFor, Site, Visit, WordsFor};
+use self::site::{GroupsFor, Shared, Site, Visit, WordsFor, checked_base};
 pub use self::words::Words;
 use crate::client::Client;
 use crate::error::Error;
@@ -122,12 +124,29 @@ impl fmt::Debug for Web {
 
 impl Web {
     /// Begins with a client and with who may see what: nothing is open by default.
+    ///
+    /// Without a gate it does not compile:
+    ///
+    /// ```compile_fail,E0061
+    /// # let tasks = litework::Client::in_memory().open()?;
+    /// let web = litework::web::Web::builder(&tasks).base("/tasks").build()?;
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    ///
+    /// ```
+    /// # use litework::web::Access;
+    /// # let tasks = litework::Client::in_memory().open()?;
+    /// let nobody = |_: &http::request::Parts| Access::denied();
+    /// let web = litework::web::Web::builder(&tasks, nobody).base("/tasks").build()?;
+    /// # Ok::<(), litework::Error>(())
+    /// ```
     pub fn builder(client: &Client, gate: impl Gate) -> WebBuilder {
         WebBuilder {
             client: client.clone(),
             gate: Box::new(gate),
             base: String::new(),
             public: None,
+            forwarded_prefix: false,
             hosts: Vec::new(),
             origins: Vec::new(),
             words: None,
@@ -142,18 +161,29 @@ impl Web {
 
     /// The answer to a request that starts a task, to be awaited in the program's own handler; see [`Respond`].
     pub fn respond<C: IntoCall>(&self, request: &Parts, call: C) -> Respond<C> {
-        Respond::new(Arc::clone(&self.site), request, call)
+        Respond::new(self.site.seen_by(request), request, call)
     }
 
     /// What a page of the program puts into its `<head>` for forms and links with `data-task`: style sheet and
     /// module, as HTML.
     pub fn head(&self) -> String {
-        let asset = |name: &str| format!("{}/assets/{}/{name}", self.site.public, assets::hash());
-        format!(
-            "<link rel=\"stylesheet\" href=\"{}\">\n<script type=\"module\" src=\"{}\"></script>",
-            asset("litework.css"),
-            asset("litework.js")
-        )
+        head_of(&self.site)
+    }
+
+    /// The same for the page that this request asks for, behind a proxy: see
+    /// [`forwarded_prefix`](WebBuilder::forwarded_prefix).
+    ///
+    /// ```
+    /// # use litework::{Client, web::{Access, Web}};
+    /// # let tasks = Client::in_memory().open()?;
+    /// let gate = |_: &http::request::Parts| Access::viewer();
+    /// let web = Web::builder(&tasks, gate).base("/tasks").forwarded_prefix(true).build()?;
+    /// let page = http::Request::builder().header("x-forwarded-prefix", "/shop").body(())?;
+    /// assert!(web.head_for(&page.into_parts().0).contains("/shop/tasks/assets/"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn head_for(&self, request: &Parts) -> String {
+        head_of(&self.site.seen_by(request))
     }
 
     /// A hidden field that makes a double submit of a form one task, also without scripts: for
@@ -180,7 +210,7 @@ impl Web {
     /// The answer to be given instead of the page: 404 where there is no such task or it is not theirs, the way to the
     /// sign-in for those who are nobody yet, 503 where it cannot be read just now.
     pub async fn block(&self, request: &Parts, id: TaskId) -> Result<String, Response<Body>> {
-        let site = &self.site;
+        let site = &self.site.seen_by(request);
         let visit = Visit {
             parts: Arc::new(request.clone()),
             access: site.gate.access(request),
@@ -202,7 +232,7 @@ impl Web {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (parts, body) = request.into_parts();
-        let site = &self.site;
+        let site = &self.site.seen_by(&parts);
         let words = (site.words)(&parts);
         let parts = Arc::new(parts);
         let method = parts.method.clone();
@@ -214,66 +244,75 @@ impl Web {
         };
         let route = Route::find(&site.base, parts.uri.path());
         let is_json = Route::is_of_api(&site.base, parts.uri.path()) || visit.wants_json();
-        let answered = self.dispatch(&mut visit, route.as_ref(), body).await;
+        let answered = dispatch(site, &mut visit, route.as_ref(), body).await;
         let answer = answered.unwrap_or_else(|fault| answer::fault(site, &visit, &fault, is_json));
         answer::finished(&method, answer)
     }
+}
 
-    async fn dispatch<B>(
-        &self,
-        visit: &mut Visit,
-        route: Option<&Route<'_>>,
-        body: B,
-    ) -> Result<Answer, Fault>
-    where
-        B: http_body::Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let site = &self.site;
-        let parts = Arc::clone(&visit.parts);
-        site.guard.check_host(&parts)?;
-        let route = route.ok_or_else(Fault::not_found)?;
-        let allowed = route.allows();
-        if allowed.is_empty() {
-            return Err(Fault::not_found());
-        }
-        if parts.method == Method::OPTIONS {
-            return Ok(options(allowed));
-        }
-        if !allowed.contains(&parts.method) {
-            return Err(Fault::wrong_method(allowed));
-        }
-        match route {
-            Route::Asset(path) => return asset(path),
-            Route::Live => return machine::live(site),
-            Route::Ready => return machine::ready(site).await,
-            Route::Metrics if site.open_metrics => return machine::metrics(site).await,
-            _ => {}
-        }
-        visit.access = site.gate.access(&parts);
-        if visit.access.is_denied() {
-            return Err(Fault::denied(visit.access.sign_in()));
-        }
-        if !matches!(parts.method, Method::GET | Method::HEAD) {
-            check_encoding(&parts)?;
-            visit.body = read(body, BODY_TIME_MAX).await?;
-            let token = visit.field("_token");
-            site.guard.check_origin(&parts, &visit.access, token.as_deref())?;
-        }
-        match route {
-            Route::Mine => person::mine(site, visit).await,
-            Route::Task(id) => person::status(site, visit, id).await,
-            Route::Fragment(id) => person::fragment(site, visit, id).await,
-            Route::Act(id, action) => person::act(site, visit, id, *action).await,
-            Route::Artifact(id, number) => person::artifact(site, visit, id, number).await,
-            Route::Events => events::stream(site, visit).await,
-            Route::Admin(path) => operator::answer(site, visit, path).await,
-            Route::Metrics if visit.access.is_operator() => machine::metrics(site).await,
-            Route::Api(path) => api::answer(site, visit, path).await,
-            _ => Err(Fault::not_found()),
-        }
+/// What the request comes to; on the way it is found out who sends it.
+async fn dispatch<B>(
+    site: &Arc<Site>,
+    visit: &mut Visit,
+    route: Option<&Route<'_>>,
+    body: B,
+) -> Result<Answer, Fault>
+where
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let parts = Arc::clone(&visit.parts);
+    site.guard.check_host(&parts)?;
+    let route = route.ok_or_else(Fault::not_found)?;
+    let allowed = route.allows();
+    if allowed.is_empty() {
+        return Err(Fault::not_found());
     }
+    if parts.method == Method::OPTIONS {
+        return Ok(options(allowed));
+    }
+    if !allowed.contains(&parts.method) {
+        return Err(Fault::wrong_method(allowed));
+    }
+    match route {
+        Route::Asset(path) => return asset(path),
+        Route::Live => return machine::live(site),
+        Route::Ready => return machine::ready(site).await,
+        Route::Metrics if site.open_metrics => return machine::metrics(site).await,
+        _ => {}
+    }
+    visit.access = site.gate.access(&parts);
+    if visit.access.is_denied() {
+        return Err(Fault::denied(&visit.access));
+    }
+    if !matches!(parts.method, Method::GET | Method::HEAD) {
+        check_encoding(&parts)?;
+        visit.body = read(body, BODY_TIME_MAX).await?;
+        let token = visit.field("_token");
+        site.guard.check_origin(&parts, &visit.access, token.as_deref())?;
+    }
+    match route {
+        Route::Mine => person::mine(site, visit).await,
+        Route::Task(id) => person::status(site, visit, id).await,
+        Route::Fragment(id) => person::fragment(site, visit, id).await,
+        Route::Act(id, action) => person::act(site, visit, id, *action).await,
+        Route::Artifact(id, number) => person::artifact(site, visit, id, number).await,
+        Route::Events => events::stream(site, visit).await,
+        Route::Admin(path) => operator::answer(site, visit, path).await,
+        Route::Metrics if visit.access.is_operator() => machine::metrics(site).await,
+        Route::Api(path) => api::answer(site, visit, path).await,
+        _ => Err(Fault::not_found()),
+    }
+}
+
+fn head_of(site: &Site) -> String {
+    let asset = |name: &str| format!("{}/assets/{}/{name}", site.public, assets::hash());
+    format!(
+        "<link rel=\"stylesheet\" href=\"{}\">\n<script type=\"module\" src=\"{}\"></script>",
+        asset("litework.css"),
+        asset("litework.js")
+    )
 }
 
 fn options(allowed: &[Method]) -> Answer {
@@ -356,6 +395,7 @@ pub struct WebBuilder {
     gate: Box<dyn Gate>,
     base: String,
     public: Option<String>,
+    forwarded_prefix: bool,
     hosts: Vec<String>,
     origins: Vec<String>,
     words: Option<WordsFor>,
@@ -389,8 +429,18 @@ impl WebBuilder {
         self
     }
 
-    /// Names under which the server answers, without port; to all others it says 421. Any, unless said otherwise. A
-    /// program that serves only the machine it runs on should name `localhost`, `127.0.0.1` and `[::1]`.
+    /// Believes the header `X-Forwarded-Prefix` of a proxy that takes something from the path, as it says: links on the
+    /// pages begin with that and the base, instead of [`public_base`](Self::public_base). Only for programs that can
+    /// be reached through such a proxy alone; a header that is no path is passed over.
+    #[must_use]
+    pub fn forwarded_prefix(mut self, believed: bool) -> Self {
+        self.forwarded_prefix = believed;
+        self
+    }
+
+    /// Names under which the server answers, without port; to all others it says 421. Any, unless said otherwise, which
+    /// is a warning in the log. A program that serves only the machine it runs on should name `localhost`,
+    /// `127.0.0.1` and `[::1]`.
     #[must_use]
     pub fn hosts<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.hosts = names.into_iter().map(Into::into).collect();
@@ -504,13 +554,20 @@ impl WebBuilder {
             source: None,
         })?;
         let plain: Arc<Words> = Arc::default();
-        let site = Site {
+        if self.hosts.is_empty() {
+            tracing::warn!(
+                target: "litework::web", base,
+                "the pages answer under any name, so a page elsewhere may have a name of its own lead to them; say \
+                 `hosts`"
+            );
+        }
+        let shared = Shared {
             document: api::document(&public, &self.enqueueable),
             enqueueable: self.enqueueable,
             client: self.client,
             gate: self.gate,
             base,
-            public,
+            is_behind_proxy: self.forwarded_prefix,
             guard: Guard::new(self.hosts, self.origins, seed),
             office: Office::new(),
             words: self.words.unwrap_or_else(|| Arc::new(move |_| Arc::clone(&plain))),
@@ -521,26 +578,8 @@ impl WebBuilder {
             streams: Places::new(self.streams),
             bulks: bulks::Bulks::default(),
         };
-        Ok(Web { site: Arc::new(site) })
+        Ok(Web { site: Site::new(shared, public) })
     }
-}
-
-/// Without a slash at its end; the root is empty.
-fn checked_base(path: &str) -> Result<String, Error> {
-    let trimmed = path.strip_suffix('/').unwrap_or(path);
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._~-".contains(c);
-    let parts = trimmed.strip_prefix('/').map(|rest| rest.split('/'));
-    let fits = parts.is_some_and(|mut parts| {
-        parts.all(|part| {
-            !part.is_empty() && part != "." && part != ".." && part.chars().all(is_plain)
-        })
-    });
-    if trimmed.is_empty() || (fits && trimmed.len() <= 200) {
-        return Ok(trimmed.to_owned());
-    }
-    let allowed =
-        "a path such as /tasks or /a/b/tasks: at most 200 of A-Z a-z 0-9 . _ ~ - between slashes";
-    Err(Error::invalid("bad_base", "base of the web pages", path, allowed))
 }
 
 #[cfg(test)]

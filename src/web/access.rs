@@ -79,7 +79,7 @@ impl Action {
 /// Which tasks are seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Sees {
-    Nothing { login: Option<String> },
+    Nothing { login: Option<String>, asks_basic: bool },
     Own(String),
     Known,
     All,
@@ -107,17 +107,22 @@ pub struct Access {
 impl Access {
     /// Nothing: the answer is 401, or a way to [`login`](Access::login).
     pub fn denied() -> Self {
-        Self { sees: Sees::Nothing { login: None }, may: 0, name: None }
+        Self { sees: Sees::Nothing { login: None, asks_basic: false }, may: 0, name: None }
     }
 
     /// Where somebody who is denied may sign in: a path of the program, such as `/login`. Pages then lead there,
     /// with what was asked for as `next`.
     #[must_use]
     pub fn login(mut self, path: impl Into<String>) -> Self {
-        if let Sees::Nothing { login } = &mut self.sees {
+        if let Sees::Nothing { login, .. } = &mut self.sees {
             *login = Some(path.into());
         }
         self
+    }
+
+    /// Nothing, until the browser has asked its person for a name and a password.
+    pub(crate) fn asking_basic() -> Self {
+        Self { sees: Sees::Nothing { login: None, asks_basic: true }, may: 0, name: None }
     }
 
     /// The tasks of this owner ([`Call::owner`](crate::Call::owner)), with what people do to their own.
@@ -198,8 +203,16 @@ impl Access {
 
     pub(crate) fn sign_in(&self) -> Option<&str> {
         match &self.sees {
-            Sees::Nothing { login } => login.as_deref(),
+            Sees::Nothing { login, .. } => login.as_deref(),
             _ => None,
+        }
+    }
+
+    /// What `WWW-Authenticate` says.
+    pub(crate) fn challenge(&self) -> &'static str {
+        match self.sees {
+            Sees::Nothing { asks_basic: true, .. } => "Basic realm=\"tasks\", charset=\"UTF-8\"",
+            _ => "Bearer",
         }
     }
 
@@ -276,19 +289,17 @@ pub fn from_extension<T: Clone + Send + Sync + 'static>(
 /// ```
 pub fn bearer(secret: impl Into<String>, access: Access) -> impl Gate {
     let secret = secret.into();
-    move |request: &Parts| {
-        let given = request.headers.get(http::header::AUTHORIZATION);
-        let given = given.and_then(|value| value.to_str().ok());
-        let given = given.and_then(|value| value.split_once(' '));
-        match given {
-            Some((scheme, given))
-                if scheme.eq_ignore_ascii_case("bearer") && is_same(given.trim(), &secret) =>
-            {
-                access.clone()
-            }
-            _ => Access::denied(),
-        }
+    move |request: &Parts| match credentials(request, "bearer") {
+        Some(given) if is_same(given, &secret) => access.clone(),
+        _ => Access::denied(),
     }
+}
+
+/// What `Authorization` brings in this scheme.
+pub(crate) fn credentials<'a>(request: &'a Parts, scheme: &str) -> Option<&'a str> {
+    let given = request.headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
+    let (said, given) = given.split_once(' ')?;
+    said.eq_ignore_ascii_case(scheme).then(|| given.trim())
 }
 
 /// Compares without telling by the time it takes where two texts differ.

@@ -129,8 +129,8 @@ pub(crate) fn fault(site: &Site, visit: &Visit, fault: &Fault, json: bool) -> An
     if let Some(seconds) = fault.more.retry_after {
         answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    if fault.status == StatusCode::UNAUTHORIZED {
-        set(&mut answer, header::WWW_AUTHENTICATE, "Bearer");
+    if let Some(challenge) = fault.more.challenge {
+        answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     answer
 }

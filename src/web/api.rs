@@ -51,6 +51,9 @@ pub(crate) async fn answer(site: &Arc<Site>, visit: &Visit, path: &str) -> Resul
             answer::tagged(visit, &List { items, next: None, total, unreadable: Vec::new() })
         }
         Endpoint::Artifact(id, number) => person::artifact(site, visit, id, number).await,
+        Endpoint::Document if site.is_prefixed => {
+            answer::tagged(visit, &document(&site.public, &site.enqueueable))
+        }
         Endpoint::Document => answer::tagged(visit, &site.document),
     }
 }

@@ -6,6 +6,7 @@
 use http::StatusCode;
 use serde::Serialize;
 
+use super::access::Access;
 use super::office::Refused;
 use super::shape::View;
 use crate::error::Error;
@@ -28,6 +29,8 @@ pub(crate) struct More {
     pub(crate) reference: Option<String>,
     /// Where to sign in.
     pub(crate) login: Option<String>,
+    /// In which way somebody may say who he is (RFC 9110).
+    pub(crate) challenge: Option<&'static str>,
     /// Methods that are answered.
     pub(crate) allow: Option<String>,
     /// Seconds after which it may be tried again.
@@ -74,9 +77,13 @@ impl Fault {
         Self::new(StatusCode::MISDIRECTED_REQUEST, "wrong_host", detail)
     }
 
-    pub(crate) fn denied(login: Option<&str>) -> Self {
+    /// Nobody yet; how to become somebody, the gate has said.
+    pub(crate) fn denied(access: &Access) -> Self {
         let fault = Self::new(StatusCode::UNAUTHORIZED, "not_signed_in", "Please sign in first.");
-        fault.and(|more| more.login = login.map(str::to_owned))
+        fault.and(|more| {
+            more.login = access.sign_in().map(str::to_owned);
+            more.challenge = Some(access.challenge());
+        })
     }
 
     pub(crate) fn forbidden(code: &'static str, detail: impl Into<String>) -> Self {

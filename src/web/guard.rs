@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, header};
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
-use super::access::{Access, is_same};
+use super::access::{Access, credentials, is_same};
 use super::fault::Fault;
 
 /// Knows the program's own names, and the tokens of its forms.
@@ -61,7 +61,7 @@ impl Guard {
                 token.is_some_and(|token| is_same(token, &self.token(access)))
                     || request.method != Method::POST
                     || is_json(&request.headers)
-                    || request.headers.contains_key(header::AUTHORIZATION)
+                    || says_by_hand(request)
             }
         };
         if admitted {
@@ -137,6 +137,12 @@ impl Guard {
     }
 }
 
+/// Whether a program says who it is. A browser brings a name and a password (`Basic`) by itself, with any form.
+fn says_by_hand(request: &Parts) -> bool {
+    let is_said = request.headers.contains_key(header::AUTHORIZATION);
+    is_said && credentials(request, "basic").is_none()
+}
+
 /// A number by which the same texts are known again, in each process.
 pub(crate) fn plain_digest(parts: &[&str]) -> u128 {
     digest(SipHasher24::new(), parts)
@@ -164,7 +170,7 @@ pub(crate) fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// The authority that was asked for, as in `shop.example:8080`.
-fn host_of(request: &Parts) -> Option<String> {
+pub(crate) fn host_of(request: &Parts) -> Option<String> {
     match text_of(&request.headers, "host") {
         Some(host) => Some(host.to_owned()),
         None if request.headers.contains_key(header::HOST) => None,
@@ -173,7 +179,7 @@ fn host_of(request: &Parts) -> Option<String> {
 }
 
 /// The name in an authority, without its port.
-fn name_of(authority: &str) -> Option<&str> {
+pub(crate) fn name_of(authority: &str) -> Option<&str> {
     let parsed: http::uri::Authority = authority.parse().ok()?;
     let is_plain = !authority.contains('@') && !parsed.host().is_empty();
     let name = authority.get(..parsed.host().len())?;
@@ -230,10 +236,15 @@ mod tests {
         ));
         assert!(may(&[host, json], None));
         assert!(may(&[host], Some(&guard.token(&ada))));
+        assert!(may(&[host, ("authorization", "Bearer x")], None));
 
         assert!(!may(&[host], None));
         assert!(!may(&[host], Some(&guard.token(&Access::owner("bob")))));
         assert!(!may(&[host, ("content-type", "text/plain")], None));
+        assert!(
+            !may(&[host, ("authorization", "Basic eDp5")], None),
+            "a browser brings that itself"
+        );
         for site in ["cross-site", "same-site", "none", ""] {
             assert!(
                 !may(&[host, json, ("sec-fetch-site", site)], Some(&guard.token(&ada))),

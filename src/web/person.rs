@@ -65,7 +65,7 @@ pub(crate) async fn fragment(site: &Arc<Site>, visit: &Visit, id: &str) -> Resul
 /// The same as text, for a page of the program.
 pub(crate) async fn block(site: &Arc<Site>, visit: &Visit, id: &str) -> Result<String, Fault> {
     if visit.access.is_denied() {
-        return Err(Fault::denied(visit.access.sign_in()));
+        return Err(Fault::denied(&visit.access));
     }
     let (_, mut view) = look(site, visit, id).await?;
     // No link to the page that it stands on.

@@ -121,7 +121,7 @@ impl<C: IntoCall> Respond<C> {
     async fn started(self) -> Result<Answer, Fault> {
         self.site.guard.check_start(&self.visit.parts)?;
         if self.visit.access.is_denied() {
-            return Err(Fault::denied(self.visit.access.sign_in()));
+            return Err(Fault::denied(&self.visit.access));
         }
         let preferred = preferred_wait(&self.visit);
         let wait = preferred.as_ref().map_or(self.wait, |(wait, _)| *wait);

@@ -1,5 +1,6 @@
 //! Watch: what all requests of one mounted part share, and what one request is.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use serde_json::Value;
 use super::access::{Access, Gate};
 use super::bulks::Bulks;
 use super::fault::Fault;
-use super::guard::Guard;
+use super::guard::{Guard, text_of};
 use super::office::Office;
 use super::page::{Framing, Markup, Shell};
 use super::places::Places;
@@ -26,13 +27,30 @@ pub(crate) type WordsFor = Arc<dyn Fn(&Parts) -> Arc<Words> + Send + Sync>;
 
 pub(crate) type GroupsFor = Arc<dyn Fn(&str, &Access) -> Option<Watch> + Send + Sync>;
 
+/// What they share, and where the links of one answer begin.
 pub(crate) struct Site {
+    shared: Arc<Shared>,
+    /// What links begin with: the base, or what a proxy makes of it.
+    pub(crate) public: String,
+    /// Whether that is what the request itself has said.
+    pub(crate) is_prefixed: bool,
+}
+
+impl Deref for Site {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+pub(crate) struct Shared {
     pub(crate) client: Client,
     pub(crate) gate: Box<dyn Gate>,
     /// Where it is mounted: empty, or a path without a slash at its end.
     pub(crate) base: String,
-    /// What links begin with: the base, or what a proxy makes of it.
-    pub(crate) public: String,
+    /// Whether a proxy's word is taken for what it has put before the base.
+    pub(crate) is_behind_proxy: bool,
     pub(crate) guard: Guard,
     pub(crate) office: Office,
     pub(crate) words: WordsFor,
@@ -59,6 +77,20 @@ pub(crate) struct Visit {
 }
 
 impl Site {
+    pub(crate) fn new(shared: Shared, public: String) -> Arc<Self> {
+        Arc::new(Self { shared: Arc::new(shared), public, is_prefixed: false })
+    }
+
+    /// The site as whoever sends this request sees it: behind a proxy that says what it has taken from the path.
+    pub(crate) fn seen_by(self: &Arc<Self>, request: &Parts) -> Arc<Self> {
+        let said = text_of(&request.headers, "x-forwarded-prefix");
+        // What is no path is passed over: it would lead elsewhere.
+        let prefix = said.filter(|_| self.is_behind_proxy).and_then(|said| checked_base(said).ok());
+        let Some(prefix) = prefix else { return Arc::clone(self) };
+        let public = format!("{prefix}{}", self.base);
+        Arc::new(Self { shared: Arc::clone(&self.shared), public, is_prefixed: true })
+    }
+
     /// Runs what reads or writes the file where blocking is allowed.
     pub(crate) async fn with<R: Send + 'static>(
         self: &Arc<Self>,
@@ -165,6 +197,24 @@ impl Visit {
 fn value(encoded: &[u8], name: &str) -> Option<String> {
     let mut pairs = form_urlencoded::parse(encoded);
     pairs.find(|(found, _)| found == name).map(|(_, value)| value.into_owned())
+}
+
+/// Without a slash at its end; the root is empty.
+pub(crate) fn checked_base(path: &str) -> Result<String, Error> {
+    let trimmed = path.strip_suffix('/').unwrap_or(path);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._~-".contains(c);
+    let parts = trimmed.strip_prefix('/').map(|rest| rest.split('/'));
+    let fits = parts.is_some_and(|mut parts| {
+        parts.all(|part| {
+            !part.is_empty() && part != "." && part != ".." && part.chars().all(is_plain)
+        })
+    });
+    if trimmed.is_empty() || (fits && trimmed.len() <= 200) {
+        return Ok(trimmed.to_owned());
+    }
+    let allowed =
+        "a path such as /tasks or /a/b/tasks: at most 200 of A-Z a-z 0-9 . _ ~ - between slashes";
+    Err(Error::invalid("bad_base", "base of the web pages", path, allowed))
 }
 
 /// Whether an `Accept` weighs JSON more than HTML.

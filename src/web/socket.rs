@@ -26,6 +26,7 @@ const SOCKETS_EACH: usize = 16;
 /// Opens the socket, for those whom the gate lets in, from pages of the program.
 pub(crate) async fn upgrade(site: Arc<Site>, request: Request) -> Response {
     let (mut parts, _) = request.into_parts();
+    let site = site.seen_by(&parts);
     let words = (site.words)(&parts);
     let visit = Visit {
         parts: Arc::new(parts.clone()),
@@ -55,7 +56,7 @@ async fn opened(site: &Arc<Site>, mut visit: Visit) -> Result<Option<Feed>, Faul
     site.guard.check_host(&visit.parts)?;
     visit.access = site.gate.access(&visit.parts);
     if visit.access.is_denied() {
-        return Err(Fault::denied(visit.access.sign_in()));
+        return Err(Fault::denied(&visit.access));
     }
     site.guard.check_socket(&visit.parts)?;
     Feed::open(site, &visit, SOCKETS_EACH).await

@@ -185,6 +185,53 @@ fn a_page_is_not_served_under_a_name_that_is_not_the_programs() {
     assert_eq!([asked("evil.example"), asked("ada@localhost"), asked("")], [421; 3]);
 }
 
+/// A page elsewhere whose name is made to lead here would be answered: whoever starts the program hears of it.
+#[test]
+fn pages_that_answer_under_any_name_are_a_warning() {
+    let warned = |hosts: &[&str]| {
+        let lines = crate::bad_input::Lines::default();
+        tracing::subscriber::with_default(lines.clone(), || {
+            let hosts = hosts.iter().copied();
+            Shop::with(litework::Mode::Hold, |web| web.base("/tasks").hosts(hosts))
+        });
+        let lines = lines.0.lock().unwrap();
+        lines.iter().filter(|line| line.contains("answer under any name")).count()
+    };
+    assert_eq!((warned(&[]), warned(&["localhost"])), (1, 0));
+}
+
+/// A browser that asks its person for a password sends it along by itself, with any form: so a form needs more.
+#[test]
+fn who_has_a_password_of_the_file_is_let_in_and_who_has_none_is_asked() {
+    // The SHA-256 of `test1`.
+    let digest = "1b4f0e9851971998e732078544c96b36c3d01cedf7caa332359d6f1d83567014";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("operators");
+    std::fs::write(&path, format!("ada:{digest}\n")).unwrap();
+    let gate = litework::web::basic_file(&path, |name| Access::owner(name)).unwrap();
+    let tasks = crate::tasks::registered(litework::Client::in_memory());
+    let tasks = tasks.mode(litework::Mode::Hold).open().unwrap();
+    let web = litework::web::Web::builder(&tasks, gate).build().unwrap();
+    let shop = Shop { tasks, web };
+    let id = shop.tasks.enqueue(export::with("Ada", 1).owner("ada")).unwrap().id();
+    let nobody = shop.page("-", &format!("/t/{id}"));
+    assert_eq!(nobody.status, 401);
+    assert!(nobody.header("www-authenticate").starts_with("Basic realm="), "{nobody:?}");
+    let send = |method: &str, path: &str, more: &[(&str, &str)]| {
+        // ada:test1
+        let mut asked = request(method, "-", path).header("authorization", "Basic YWRhOnRlc3Qx");
+        for (name, value) in more {
+            asked = asked.header(*name, *value);
+        }
+        shop.send(asked.body(Full::default()).unwrap()).status
+    };
+    assert_eq!(send("GET", &format!("/t/{id}"), &[]), OK);
+    let cancel = format!("/t/{id}/cancel");
+    assert_eq!(send("POST", &cancel, &[]), 403);
+    assert_eq!(send("POST", &cancel, &[("origin", "http://evil.example")]), 403);
+    assert_eq!(send("POST", &cancel, &[("sec-fetch-site", "same-origin")]), 303);
+}
+
 /// A task without an owner is for those who know its id, where the program says so.
 #[test]
 fn whoever_has_the_link_sees_a_task_without_owner() {

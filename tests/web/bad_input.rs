@@ -774,7 +774,7 @@ fn form_urlencoded(text: &str) -> String {
 
 /// What the library logs on this thread, a line each.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Lines(pub(crate) Arc<Mutex<Vec<String>>>);
 
 impl Visit for Lines {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {

@@ -132,6 +132,45 @@ fn a_proxy_may_put_something_before_the_base() {
     assert!(links(&page.text).iter().all(|link| link.starts_with("/shop/tasks/")), "{}", page.text);
 }
 
+/// A proxy that takes something from the path says so; links then begin with it, on all answers.
+#[test]
+fn a_proxy_that_is_believed_says_what_it_has_taken_from_the_path() {
+    let behind = |believed: bool| {
+        Shop::with(litework::Mode::Inline, |web| web.base("/tasks").forwarded_prefix(believed))
+    };
+    let shop = behind(true);
+    let id = shop.tasks.enqueue(export::with("Ada", 1).owner("ada")).unwrap().id();
+    let asked = |shop: &Shop, prefix: &str, path: &str, accept: &str| {
+        let asked = request("GET", "ada", path).header("accept", accept);
+        shop.send(asked.header("x-forwarded-prefix", prefix).body(Full::default()).unwrap())
+    };
+    let html = "text/html";
+    for (prefix, public) in [("/shop", "/shop/tasks"), ("/a/b/", "/a/b/tasks"), ("/", "/tasks")] {
+        for path in [format!("/tasks/t/{id}"), "/tasks/".to_owned(), "/tasks/nothing".to_owned()] {
+            let page = asked(&shop, prefix, &path, html).text;
+            for link in links(&page) {
+                assert!(link.starts_with(&format!("{public}/")), "{prefix} {path}: {link}");
+            }
+        }
+        let task = asked(&shop, prefix, &format!("/tasks/t/{id}"), "application/json").json();
+        assert_eq!(task["links"]["self"], format!("{public}/t/{id}"));
+        let document = asked(&shop, prefix, "/tasks/api/openapi.json", "*/*").json();
+        assert_eq!(document["servers"][0]["url"], public);
+        let head = crate::desk::head("ada", &[("x-forwarded-prefix", prefix)]);
+        assert!(shop.web.head_for(&head).contains(&format!("\"{public}/assets/")));
+        let block = block(shop.web.block(&head, id)).unwrap();
+        assert!(links(&block).iter().all(|link| link.starts_with(&format!("{public}/"))));
+    }
+    let plain = shop.page("ada", &format!("/tasks/t/{id}")).text;
+    // What would lead elsewhere, or is none, is passed over; and so is all of it where it is not believed.
+    for odd in ["//evil.example", "https://evil.example", "shop", "/a b", "/..", "/\"><b>"] {
+        assert_eq!(asked(&shop, odd, &format!("/tasks/t/{id}"), html).text, plain, "{odd}");
+    }
+    let closed = behind(false);
+    let page = asked(&closed, "/shop", "/tasks/", html).text;
+    assert!(!page.contains("/shop"), "{page}");
+}
+
 #[test]
 fn a_base_that_is_no_path_is_refused() {
     let tasks = litework::Client::in_memory().open().unwrap();
