@@ -245,7 +245,14 @@ impl Web {
         let route = Route::find(&site.base, parts.uri.path());
         let is_json = Route::is_of_api(&site.base, parts.uri.path()) || visit.wants_json();
         let answered = dispatch(site, &mut visit, route.as_ref(), body).await;
-        let answer = answered.unwrap_or_else(|fault| answer::fault(site, &visit, &fault, is_json));
+        let mut answer =
+            answered.unwrap_or_else(|fault| answer::fault(site, &visit, &fault, is_json));
+        // It may hold arguments, so nobody on the way keeps it.
+        if visit.access.is_operator() && matches!(route, Some(Route::Admin(_) | Route::Api(_))) {
+            answer
+                .headers_mut()
+                .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
         answer::finished(&method, answer)
     }
 }

@@ -31,7 +31,7 @@ mod about;
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, header};
+use http::Method;
 
 use self::place::Place;
 use super::access::Action;
@@ -49,16 +49,11 @@ pub(crate) async fn answer(site: &Arc<Site>, visit: &Visit, path: &str) -> Resul
     if !allowed.contains(&visit.parts.method) {
         return Err(Fault::wrong_method(allowed));
     }
-    let answered = if visit.parts.method == Method::POST {
+    if visit.parts.method == Method::POST {
         act(site, visit, place).await
     } else {
         show(site, visit, place).await
-    };
-    answered.map(|mut answer| {
-        let never = HeaderValue::from_static("no-store");
-        answer.headers_mut().insert(header::CACHE_CONTROL, never);
-        answer
-    })
+    }
 }
 
 async fn show(site: &Arc<Site>, visit: &Visit, place: Place<'_>) -> Result<Answer, Fault> {

@@ -485,7 +485,7 @@ fn one_at_a_time_is_answered_with_the_task() {
     let shop = office(Mode::Hold);
     let id = shop.tasks.enqueue(count_till::with().owner("ada")).unwrap().id();
     let task = get(&shop, "root", &format!("/tasks/api/tasks/{id}"));
-    assert_eq!(task.header("cache-control"), "private, no-cache");
+    assert_eq!(task.header("cache-control"), "no-store");
     let same = request("GET", "root", &format!("/tasks/api/tasks/{id}"))
         .header("if-none-match", task.header("etag"));
     assert_eq!(shop.send(same.body(Full::default()).unwrap()).status, 304);

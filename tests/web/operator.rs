@@ -125,6 +125,34 @@ fn the_pages_are_there_for_operators_and_for_nobody_else() {
     }
 }
 
+/// Neither a browser's store nor a proxy keeps what an operator was told, wrong or right, on a page or by the API.
+#[test]
+fn what_operators_are_told_is_kept_by_nobody() {
+    let stage = Stage::new();
+    let id = stage.failed;
+    let kept = |reply: &crate::desk::Reply| reply.header("cache-control").to_owned();
+    for (path, status) in [
+        (format!("{ADMIN}/nowhere"), 404),
+        (format!("{ADMIN}/t/7-x"), 404),
+        (format!("{ADMIN}/tasks?sort=age"), 400),
+        (format!("{ADMIN}/audit?from=x"), 400),
+        (format!("{ADMIN}/tasks/actions"), 405),
+        (format!("/tasks/api/tasks/{id}"), OK),
+        ("/tasks/api/tasks?state=failed".to_owned(), OK),
+        ("/tasks/api/tasks?sort=age".to_owned(), 400),
+        (format!("/tasks/api/tasks/{id}/artifacts"), OK),
+    ] {
+        for reply in [stage.shop.page("root", &path), stage.shop.json("eve", &path)] {
+            assert_eq!((reply.status, kept(&reply).as_str()), (status, "no-store"), "{path}");
+        }
+    }
+    for path in [format!("{ADMIN}/t/{id}/copy"), format!("/tasks/api/tasks/{id}/cancel")] {
+        assert_eq!(kept(&stage.shop.post("eve", &path)), "no-store", "{path}");
+    }
+    let mine = stage.shop.json("ada", &format!("/tasks/api/tasks/{}", stage.done));
+    assert_eq!((mine.status, kept(&mine).as_str()), (OK, "private, no-cache"));
+}
+
 #[test]
 fn each_action_needs_its_own_grant() {
     for at in 0..deeds(&Stage::new()).len() {
