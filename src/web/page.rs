@@ -204,6 +204,8 @@ pub(crate) struct StatusPage<'a> {
     pub(crate) words: &'a Words,
     pub(crate) base: &'a str,
     pub(crate) page: &'a str,
+    /// What the task is called.
+    pub(crate) name: &'a str,
     pub(crate) can_list: bool,
     pub(crate) block: Markup,
     pub(crate) asked_before: &'a str,

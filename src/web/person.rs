@@ -365,6 +365,7 @@ fn page(
             words,
             base: &site.public,
             page: &view.links.page,
+            name: &view.name,
             can_list: visit.access.own().is_some(),
             block,
             asked_before: before,

@@ -95,16 +95,25 @@ pub(crate) fn visible(page: &str) -> String {
     text + rest
 }
 
-/// That a page can be used by all: by keyboard, by ear, without scripts and under a strict policy.
+/// That an operator's page can be used by all: by keyboard, by ear, without scripts and under a strict policy.
 pub(crate) fn check(name: &str, page: &str) {
+    check_with(name, page, &["main", "h1", "title", "header", "nav"]);
+}
+
+/// The same of a person's page, which has no header that leads to others.
+pub(crate) fn check_alone(name: &str, page: &str) {
+    check_with(name, page, &["main", "h1", "title"]);
+}
+
+fn check_with(name: &str, page: &str, needed: &[&str]) {
     let tags = tags(page);
     let all = |wanted: &str| tags.iter().filter(move |tag| tag.name == wanted).collect::<Vec<_>>();
-    for once in ["main", "h1", "title", "header", "nav"] {
+    for once in needed {
         let count = all(once)
             .iter()
             .filter(|tag| tag.get("id").is_none_or(|id| !id.ends_with("-t")))
             .count();
-        let most = if once == "nav" || once == "title" { 100 } else { 1 };
+        let most = if ["nav", "title"].contains(once) { 100 } else { 1 };
         assert!(count >= 1 && count <= most, "{name}: {count} {once}");
     }
     assert!(

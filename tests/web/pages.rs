@@ -1,11 +1,16 @@
 //! What stands on the pages, and how they come.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 use http_body_util::Full;
+use litework::testing::ManualClock;
+use litework::{Flow, Mode};
 use serde_json::json;
 
-use crate::desk::{OK, Shop, block, head, read, request};
-use crate::tasks::{export, linger};
+use crate::desk::{OK, Shop, block, gate, head, read, request};
+use crate::tasks::{export, lend, linger, refuse};
 
 #[test]
 fn a_task_is_told_in_json_as_it_stands() {
@@ -142,6 +147,38 @@ fn what_a_task_has_left_is_shown_followed_or_downloaded() {
     assert_eq!(get("bob", "1").status, 404);
 }
 
+/// A download is there for as long as was said, and the page says how long.
+#[test]
+fn what_was_left_for_an_hour_is_gone_after_it() {
+    let clock = ManualClock::new();
+    let builder = crate::tasks::registered(litework::Client::in_memory());
+    let tasks = builder.clock(Arc::clone(&clock) as _).open().unwrap();
+    let web = litework::web::Web::builder(&tasks, gate).base("/tasks").build().unwrap();
+    let shop = Shop { tasks, web };
+    let id = shop.tasks.enqueue(lend::with().owner("ada")).unwrap().id();
+    let path = format!("/tasks/t/{id}");
+    let artifact = |number: u32| shop.json("ada", &format!("{path}/a/{number}")).status;
+    clock.advance(Duration::from_secs(3_599));
+    let task = shop.json("ada", &path).json();
+    let names = |task: &serde_json::Value| {
+        let left = task["artifacts"].as_array().unwrap().iter();
+        left.map(|left| left["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&task), ["loan.txt", "receipt"]);
+    assert_eq!(task["artifacts"][0]["expires_at"], "2026-01-01T01:00:00.000Z");
+    assert!(shop.page("ada", &path).text.contains("2026-01-01T01:00:00.000Z"));
+    assert_eq!((artifact(1), artifact(2)), (OK, OK));
+    clock.advance(Duration::from_secs(1));
+    assert_eq!((artifact(1), artifact(2)), (404, OK));
+    assert_eq!(names(&shop.json("ada", &path).json()), ["receipt"]);
+    assert!(!shop.page("ada", &path).text.contains("loan.txt"));
+    let api = shop.json("ada", &format!("/tasks/api/tasks/{id}/artifacts")).json();
+    assert_eq!(
+        (api["items"].as_array().map(Vec::len), &api["total"]["count"]),
+        (Some(1), &json!(1))
+    );
+}
+
 #[test]
 fn a_page_without_scripts_looks_again_and_can_be_told_not_to() {
     let shop = Shop::holding();
@@ -179,19 +216,39 @@ fn markup_in_a_name_is_text() {
 fn every_answer_is_safe_to_be_shown() {
     let shop = Shop::new();
     let id = shop.tasks.enqueue(export::with("Ada", 1).owner("ada")).unwrap().id();
-    for path in [
-        "/tasks/".to_owned(),
-        format!("/tasks/t/{id}"),
-        "/tasks/nothing".to_owned(),
-        format!("/tasks/t/{id}/fragment"),
+    let (kept, never) = ("private, no-cache", "no-store");
+    for (user, path, cached) in [
+        ("ada", "/tasks/".to_owned(), kept),
+        ("ada", format!("/tasks/t/{id}"), kept),
+        ("ada", "/tasks/nothing".to_owned(), kept),
+        ("ada", format!("/tasks/t/{id}/fragment"), kept),
+        ("ada", format!("/tasks/api/tasks/{id}"), kept),
+        ("ada", "/tasks/api/nothing".to_owned(), kept),
+        ("root", "/tasks/admin/".to_owned(), never),
+        ("root", format!("/tasks/admin/t/{id}"), never),
+        ("root", "/tasks/admin/nothing".to_owned(), never),
+        ("root", "/tasks/metrics".to_owned(), never),
+        ("-", "/tasks/health/live".to_owned(), never),
     ] {
-        let page = shop.page("ada", &path);
-        assert_eq!(page.header("x-content-type-options"), "nosniff", "{path}");
-        assert_eq!(page.header("referrer-policy"), "same-origin", "{path}");
-        assert!(page.header("content-security-policy").starts_with("default-src 'none'"), "{path}");
-        assert_eq!(page.header("cache-control"), "private, no-cache", "{path}");
-        assert!(!page.text.contains("style=") && !page.text.contains("onclick"), "{path}");
-        assert_eq!(page.header("content-length"), page.text.len().to_string(), "{path}");
+        for page in [shop.page(user, &path), shop.json(user, &path)] {
+            for (name, value) in [
+                ("x-content-type-options", "nosniff"),
+                ("referrer-policy", "same-origin"),
+                ("x-robots-tag", "noindex"),
+                ("cross-origin-resource-policy", "same-origin"),
+                ("cross-origin-opener-policy", "same-origin"),
+                ("cache-control", cached),
+                ("content-length", &page.text.len().to_string()),
+            ] {
+                assert_eq!(page.header(name), value, "{name} of {path}");
+            }
+            let policy = page.header("content-security-policy");
+            assert!(policy.starts_with("default-src 'none'"), "{path}: {policy}");
+            for part in ["script-src 'self'", "base-uri 'none'", "frame-ancestors 'self'"] {
+                assert!(policy.contains(part), "{path}: {policy}");
+            }
+            assert!(!page.text.contains("style=") && !page.text.contains("onclick"), "{path}");
+        }
     }
 }
 
@@ -300,4 +357,72 @@ fn a_wait_that_is_out_of_range_is_refused() {
             "{wait}"
         );
     }
+}
+
+/// Whoever waits is told by ear and by keyboard as well, however the task stands.
+#[test]
+fn each_page_of_a_person_can_be_used_by_all() {
+    let check = |name: &str, page: &crate::desk::Reply, status: u16| {
+        assert_eq!(page.status, status, "{name}: {}", page.text);
+        crate::markup::check_alone(name, &page.text);
+    };
+    let (shop, say) = Shop::working();
+    let store = |call: litework::Call<_>| shop.tasks.enqueue(call.owner("ada")).unwrap().id();
+    let running = store(linger::with());
+    say.send("half").unwrap();
+    wait_for(&shop, &format!("/tasks/t/{running}"), |task| task["progress"]["percent"] == 50);
+    let (later, ready) =
+        (store(linger::with().run_after(Duration::from_secs(3_600))), store(linger::with()));
+    for (name, id) in [("running", running), ("scheduled", later), ("ready", ready)] {
+        for path in [format!("/tasks/t/{id}"), format!("/tasks/t/{id}?refresh=off")] {
+            check(name, &shop.page("ada", &path), OK);
+        }
+    }
+    shop.tasks.cancel(ready).unwrap();
+    check("cancelled", &shop.page("ada", &format!("/tasks/t/{ready}")), OK);
+    shop.tasks.cancel(running).unwrap();
+    check("stopping", &shop.page("ada", &format!("/tasks/t/{running}")), OK);
+    drop(say);
+}
+
+#[test]
+fn each_page_of_what_has_ended_and_of_what_is_refused_can_be_used_by_all() {
+    let shop = Shop::with(Mode::Hold, |web| web.base("/tasks"));
+    let check = |name: &str, page: &crate::desk::Reply, status: u16| {
+        assert_eq!(page.status, status, "{name}: {}", page.text);
+        crate::markup::check_alone(name, &page.text);
+    };
+    check("nothing yet", &shop.page("ada", "/tasks/"), OK);
+    let flow = Flow::group("both", [export::with("one", 1), export::with("two", 1)]);
+    let batch = shop.tasks.enqueue_flow(flow).unwrap().id();
+    let waits = export::with("Ada", 1).owner("ada").after([batch]);
+    let waits = shop.tasks.enqueue(waits).unwrap().id();
+    for (name, user, id) in [("a flow", "eve", batch), ("waiting", "ada", waits)] {
+        check(name, &shop.page(user, &format!("/tasks/t/{id}")), OK);
+    }
+    let done = shop.tasks.enqueue(export::with("Ada", 1).owner("ada")).unwrap().id();
+    let failed = refuse::with("full", Some("Full.")).owner("ada");
+    let failed = shop.tasks.enqueue(failed).unwrap().id();
+    check("too early", &shop.post("ada", &format!("/tasks/t/{waits}/dismiss")), 409);
+    shop.tasks.run_pending(&litework::Pending::all()).unwrap();
+    for (name, user, id) in
+        [("done", "ada", done), ("failed", "ada", failed), ("a flow that ended", "eve", batch)]
+    {
+        check(name, &shop.page(user, &format!("/tasks/t/{id}")), OK);
+    }
+    for n in 0..30 {
+        shop.tasks.enqueue(export::with(format!("{n}"), 1).owner("ada")).unwrap();
+    }
+    check("a list", &shop.page("ada", "/tasks/"), OK);
+    let next = shop.json("ada", "/tasks/").json()["next"].as_str().unwrap().to_owned();
+    check("its end", &shop.page("ada", &format!("/tasks/?from={next}")), OK);
+    for (name, user, path, status) in [
+        ("nothing", "ada", "/tasks/nothing".to_owned(), 404),
+        ("not his", "bob", format!("/tasks/t/{done}"), 404),
+        ("a bad wait", "ada", format!("/tasks/t/{done}?wait=x"), 400),
+        ("another method", "ada", format!("/tasks/t/{done}/retry"), 405),
+    ] {
+        check(name, &shop.page(user, &path), status);
+    }
+    check("not allowed", &shop.post("eve", &format!("/tasks/t/{done}/retry")), 403);
 }

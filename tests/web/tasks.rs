@@ -59,6 +59,21 @@ pub(crate) fn stash(ctx: &Context, name: &str, artifact: &str, text: &str) -> Re
     Ok(())
 }
 
+/// Fails at length.
+#[task(attempts = 1)]
+pub(crate) fn ramble(lines: u32) -> Result<()> {
+    let told: Vec<String> = (0..lines).map(|line| format!("line {line} of it")).collect();
+    Err(Failure::give_up(told.join("\n")))
+}
+
+/// Leaves something for an hour.
+#[task]
+pub(crate) fn lend(ctx: &Context) -> Result<()> {
+    ctx.artifact("loan.txt").expires_after(Duration::from_secs(3_600)).copy("a".as_bytes())?;
+    ctx.artifact("receipt").text("lent")?;
+    Ok(())
+}
+
 /// What a test says to a task that lingers.
 pub(crate) struct Words {
     pub(crate) said: Mutex<Receiver<&'static str>>,
@@ -108,6 +123,8 @@ pub(crate) fn registered(builder: Builder) -> Builder {
         .register(refuse)
         .register(leak)
         .register(stash)
+        .register(ramble)
+        .register(lend)
         .register(linger)
         .register(count_till)
         .register(pay)
