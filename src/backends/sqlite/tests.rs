@@ -12,6 +12,7 @@ use crate::gate::{Gate, Rate};
 use crate::outcome::{Outcome, Report};
 use crate::state::{Reason, State};
 use crate::ties::{Before, Extra, Policy, Ref, Ties};
+use crate::watch::{Listener, Notice};
 
 pub(super) const NOW: i64 = 1_000;
 
@@ -347,6 +348,35 @@ fn a_claim_that_fails_keeps_no_place_of_a_task_that_has_crashed() {
     assert!(!offer.taken.load(Ordering::SeqCst));
     bench.run("DROP TRIGGER full");
     assert_eq!(claim().expect("it answers").claimed.len(), 1);
+}
+
+/// Whoever watches a file is woken by what changes it, once, and by nobody who only looks.
+#[test]
+fn what_changes_nothing_wakes_nobody_who_watches() {
+    struct Ears(std::sync::mpsc::Sender<Notice>);
+    impl Listener for Ears {
+        fn notice(&self, notice: Notice) {
+            let _gone = self.0.send(notice);
+        }
+    }
+    let bench = Bench::new();
+    bench.store(1, NOW);
+    let (tell, told) = std::sync::mpsc::channel();
+    let ears: Arc<dyn Listener> = Arc::new(Ears(tell));
+    bench.engine.watch().expect("it is heard");
+    bench.engine.signal().listen(&ears);
+    for _ in 0..500 {
+        let read = "SELECT count(*) FROM litework_task";
+        let count: i64 = bench.stranger.query_row(read, [], |row| row.get(0)).expect("it is read");
+        assert_eq!(count, 1);
+        bench.run("BEGIN IMMEDIATE; ROLLBACK");
+    }
+    bench.run("UPDATE litework_task SET priority = 7");
+    assert_eq!(told.recv(), Ok(Notice::Foreign), "the first that was told");
+    bench.run("BEGIN IMMEDIATE; ROLLBACK");
+    bench.run("UPDATE litework_task SET priority = 8");
+    assert_eq!(told.recv(), Ok(Notice::Foreign));
+    assert_eq!(told.try_iter().count(), 0);
 }
 
 #[test]
