@@ -68,6 +68,8 @@ pub(crate) struct Feed {
     watchers: Vec<Watcher>,
     place: Place,
     until: Instant,
+    /// It is silent for so long at most.
+    beat: Duration,
     /// What is told before anything that is watched.
     first: VecDeque<News>,
     is_over: bool,
@@ -105,6 +107,7 @@ impl Feed {
             watchers,
             place,
             until: now + LIFE_MAX,
+            beat: HEARTBEAT,
             first: std::iter::once(News::Hello(hello(site))).chain(gone).collect(),
             is_over: false,
         }))
@@ -119,13 +122,13 @@ impl Feed {
             return Ok(None);
         }
         let left = self.until.saturating_duration_since(Instant::now());
-        Ok(Some(match self.heard(HEARTBEAT.min(left)).await {
+        Ok(Some(match self.heard(self.beat.min(left)).await {
             Heard::Task(snapshot) => {
                 let me = self.visit.clone();
                 let view = self.site.with(move |site| site.view(&me, &snapshot));
                 News::Task(Box::new(view.await?))
             }
-            Heard::Silence if left > HEARTBEAT => News::Beat(hello(&self.site)),
+            Heard::Silence if left > self.beat => News::Beat(hello(&self.site)),
             Heard::Silence => self.last(News::Bye("again")),
             Heard::NoMore if self.site.client.is_over() => self.last(News::Bye("shutdown")),
             Heard::NoMore => self.last(News::End),
@@ -209,4 +212,84 @@ fn sorted_out(
         }
     }
     Ok((open, gone))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+    use crate::client::Client;
+    use crate::context::Context;
+    use crate::mode::Mode;
+    use crate::outcome::Result as TaskResult;
+    use crate::registry::{Definition, Task};
+    use crate::web::Web;
+    use crate::web::access::Access;
+
+    #[derive(Serialize, Deserialize)]
+    struct Later;
+
+    impl Task for Later {
+        const NAME: &'static str = "later";
+        type Output = ();
+
+        fn run(self, _: &Context) -> TaskResult<()> {
+            Ok(())
+        }
+    }
+
+    fn block<F: Future>(future: F) -> F::Output {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.expect("a runtime").block_on(future)
+    }
+
+    /// What Ada hears of her own task that waits, after the greeting and the task as it is.
+    fn feed() -> (Client, Feed) {
+        let builder = Client::in_memory().mode(Mode::Hold).environment([] as [(&str, &str); 0]);
+        let client = builder.register(Definition::of::<Later>()).open().expect("in memory");
+        client.enqueue(Later.call().owner("ada")).expect("it is stored");
+        let web = Web::builder(&client, |_: &http::request::Parts| Access::owner("ada"));
+        let web = web.build().expect("nothing is wrong with it");
+        let request = http::Request::builder().uri("/events?mine").header("host", "localhost");
+        let parts = Arc::new(request.body(()).expect("a request").into_parts().0);
+        let words = (web.site.words)(&parts);
+        let visit = Visit { parts, access: Access::owner("ada"), words, body: Bytes::new() };
+        let mut feed = block(Feed::open(&web.site, &visit, 4)).expect("a place").expect("a task");
+        for first in ["hello", "task"] {
+            assert_eq!(next(&mut feed).0, first);
+        }
+        (client, feed)
+    }
+
+    fn next(feed: &mut Feed) -> (&'static str, Value) {
+        block(feed.next()).expect("it is read").expect("it goes on").told()
+    }
+
+    #[test]
+    fn whoever_listens_hears_that_the_line_is_open_though_nothing_happens() {
+        let (client, mut feed) = feed();
+        feed.beat = Duration::ZERO;
+        for _ in 0..3 {
+            let (name, told) = next(&mut feed);
+            assert_eq!(
+                (name, &told["v"], &told["heartbeat_ms"]),
+                ("hello", &json!(1), &json!(15_000))
+            );
+        }
+        feed.beat = HEARTBEAT;
+        client.enqueue(Later.call().owner("ada")).expect("it is stored");
+        assert_eq!(next(&mut feed).0, "task");
+    }
+
+    #[test]
+    fn a_feed_that_has_lasted_long_enough_asks_to_come_again() {
+        let (_client, mut feed) = feed();
+        assert!(feed.until.saturating_duration_since(Instant::now()) > LIFE_MAX / 2);
+        feed.until = Instant::now();
+        let expected = json!({ "reason": "again", "retry_ms": 2_000 });
+        assert_eq!(next(&mut feed), ("bye", expected));
+        assert!(block(feed.next()).expect("it is read").is_none());
+    }
 }

@@ -333,3 +333,53 @@ fn pace(age: Duration, waiting: Option<&Waiting>, now: Timestamp) -> u64 {
         _ => 5_000,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::MIN;
+
+    fn waiting(ahead: Option<u64>, until: Option<u64>) -> Waiting {
+        let until = until.map(|seconds| NOW.after(Duration::from_secs(seconds)));
+        Waiting { cause: "ahead", text: String::new(), ahead, until }
+    }
+
+    fn paced(age_ms: u64, waiting: Option<&Waiting>) -> u64 {
+        pace(Duration::from_millis(age_ms), waiting, NOW)
+    }
+
+    /// Most tasks end soon; who waits for one that takes an hour need not ask four times a second.
+    #[test]
+    fn the_older_a_task_the_less_often_it_is_asked_for() {
+        for (age_ms, every_ms) in [
+            (0, 250),
+            (1_999, 250),
+            (2_000, 500),
+            (14_999, 500),
+            (15_000, 1_000),
+            (119_999, 1_000),
+            (120_000, 2_000),
+            (599_999, 2_000),
+            (600_000, 5_000),
+            (u64::MAX, 5_000),
+        ] {
+            assert_eq!(paced(age_ms, None), every_ms, "{age_ms}");
+        }
+    }
+
+    #[test]
+    fn who_stands_far_back_in_line_asks_every_two_seconds_at_most() {
+        for (ahead, until, every_ms) in [
+            (Some(9), None, 250),
+            (Some(10), None, 2_000),
+            (Some(1_000_000), None, 2_000),
+            (None, Some(10), 250),
+            (None, Some(11), 2_000),
+        ] {
+            let waiting = waiting(ahead, until);
+            assert_eq!(paced(0, Some(&waiting)), every_ms, "{ahead:?} {until:?}");
+            assert_eq!(paced(3_600_000, Some(&waiting)), 5_000, "an old one");
+        }
+    }
+}

@@ -10,6 +10,7 @@ use crate::tasks::{export, linger};
 
 /// One who listens, and what has come.
 struct Listener {
+    headers: http::HeaderMap,
     body: Body,
     text: String,
 }
@@ -22,7 +23,8 @@ impl Listener {
             return Err(answer.status().as_u16());
         }
         assert_eq!(answer.headers()["content-type"], "text/event-stream");
-        Ok(Self { body: answer.into_body(), text: String::new() })
+        let headers = answer.headers().clone();
+        Ok(Self { headers, body: answer.into_body(), text: String::new() })
     }
 
     /// The next event; none when the stream has ended.
@@ -69,6 +71,32 @@ fn a_stream_tells_what_is_then_each_change_then_the_end() {
         Listener::open(&shop, "ada", &format!("/tasks/events?ids={id}")).err(),
         Some(204),
         "a browser stays away"
+    );
+}
+
+/// Proxies hold back what they may pack or gather; a stream says that they may not, and how soon to come back.
+#[test]
+fn a_stream_comes_as_it_is_said_through_proxies() {
+    let shop = Shop::holding();
+    let mut listener = Listener::open(&shop, "ada", "/tasks/events?mine").unwrap();
+    for (name, value) in [
+        ("cache-control", "no-cache, no-transform"),
+        ("x-accel-buffering", "no"),
+        ("x-content-type-options", "nosniff"),
+        ("x-robots-tag", "noindex"),
+        ("cross-origin-resource-policy", "same-origin"),
+        ("referrer-policy", "same-origin"),
+    ] {
+        assert_eq!(listener.headers[name], value, "{name}");
+    }
+    let policy = listener.headers["content-security-policy"].to_str().unwrap();
+    assert!(policy.starts_with("default-src 'none'"), "{policy}");
+    assert!(listener.headers.get("content-length").is_none());
+    let frame = block(listener.body.frame()).unwrap().unwrap();
+    let first = String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap();
+    assert!(
+        first.starts_with("retry: 2000\nevent: hello\ndata: {\"heartbeat_ms\":15000,"),
+        "{first}"
     );
 }
 

@@ -4,7 +4,7 @@ use litework::{Client, Mode, Schedule};
 
 use crate::desk::{OK, Shop, encoded, gate};
 use crate::operator::Stage;
-use crate::tasks::{export, pay, refuse, registered};
+use crate::tasks::{export, pay, ramble, refuse, registered};
 
 const ADMIN: &str = "/tasks/admin";
 /// Markup, a mark that turns the direction, an escape of terminals, quotes.
@@ -95,6 +95,37 @@ fn a_very_long_text_is_cut_and_all_of_a_line_stays_a_line() {
         let page = stage.shop.page("root", &path);
         assert!(page.status == OK && page.text.len() < 200_000, "{path}: {}", page.text.len());
     }
+}
+
+/// Of an error of ten thousand lines an operator is shown the beginning, and more of it if he asks.
+#[test]
+fn an_error_of_ten_thousand_lines_is_cut_and_more_of_it_is_shown_to_who_asks() {
+    let shop = Shop::new();
+    let id = shop.tasks.enqueue(ramble::with(10_000).owner("ada")).unwrap().id();
+    let path = format!("{ADMIN}/t/{id}");
+    let (short, long) =
+        (shop.page("root", &path).text, shop.page("root", &format!("{path}?all")).text);
+    let error = |page: &str| {
+        let error = page.split_once("id=\"lw-error-h\"").unwrap().1;
+        error.split_once("</section>").unwrap().0.to_owned()
+    };
+    for shown in ["line 0 of it\n", "line 59 of it", "<a href=\"?all\">Show all</a>"] {
+        assert!(error(&short).contains(shown), "{shown}");
+    }
+    assert!(!error(&short).contains("line 60 of it"));
+    // What looks like a secret is sought in 2,000 characters, and no more are shown.
+    assert!(
+        error(&long).contains("line 60 of it\nline 61 of it") && error(&long).contains("… (cut, ")
+    );
+    assert!(!error(&long).contains("Show all"));
+    assert!(short.len() < 60_000 && long.len() < 400_000, "{} {}", short.len(), long.len());
+    // Lists show a line of it.
+    for path in [format!("{ADMIN}/tasks"), format!("{ADMIN}/failures"), format!("{ADMIN}/")] {
+        let lines = shop.page("root", &path).text.matches(" of it").count();
+        assert!((1..=3).contains(&lines), "{path}: {lines}");
+    }
+    let hers = shop.page("ada", &format!("/tasks/t/{id}")).text;
+    assert!(!hers.contains("of it") && hers.len() < 8_000, "{hers}");
 }
 
 /// A secret is in the arguments, in what was said, kept and left, in errors and in their data.

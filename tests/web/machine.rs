@@ -38,6 +38,28 @@ fn whether_it_works_is_told_to_everybody_and_nothing_else() {
     }
 }
 
+/// Whoever watches over the program hears that it can serve nobody, though it lives.
+#[cfg(feature = "sqlite")]
+#[test]
+fn a_program_whose_file_cannot_be_read_lives_and_is_not_ready() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tasks.db");
+    let tasks = crate::tasks::registered(litework::Client::builder(&path)).open().unwrap();
+    let web = litework::web::Web::builder(&tasks, crate::desk::gate).base("/tasks").build();
+    let shop = Shop { tasks, web: web.unwrap() };
+    let told =
+        || ["live", "ready"].map(|path| shop.page("-", &format!("/tasks/health/{path}")).status);
+    assert_eq!(told(), [OK, OK]);
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("ALTER TABLE litework_task RENAME TO elsewhere").unwrap();
+    assert_eq!(told(), [OK, 503]);
+    let broken = shop.json("root", "/tasks/api/tasks");
+    assert_eq!((broken.status, broken.json()["code"].as_str()), (500, Some("internal")));
+    assert!(!broken.text.contains("litework_task"), "{}", broken.text);
+    other.execute_batch("ALTER TABLE elsewhere RENAME TO litework_task").unwrap();
+    assert_eq!(told(), [OK, OK]);
+}
+
 /// Whoever sees all tasks is shown no secret, on a person's pages neither.
 #[test]
 fn what_a_task_says_is_shown_to_operators_without_its_secrets() {

@@ -163,7 +163,17 @@ fn a_program_asks_and_acts_in_json() {
 fn a_retry_of_twenty_thousand_leaves_the_pages_usable() {
     let shop = Shop::holding();
     shop.tasks.enqueue_many((0..20_000).map(|_| linger::with())).unwrap();
+    // Nobody counts to the end for a page.
+    for path in ["/tasks/admin/", "/tasks/admin/queues"] {
+        assert!(shop.page("root", path).text.contains(">10,000+<"), "{path}");
+    }
     shop.tasks.bulk(&Filter::new()).cancel().unwrap();
+    let capped = json!({ "count": 10_000, "capped": true });
+    for path in ["/tasks/admin/tasks?state=cancelled", "/tasks/api/tasks?state=cancelled"] {
+        assert_eq!(shop.json("root", path).json()["total"], capped, "{path}");
+    }
+    let page = shop.page("root", "/tasks/admin/tasks?state=cancelled").text;
+    assert!(page.contains("50 of more than 10,000"), "{page}");
     let asked = shop.form("root", ACTIONS, &[("do", "retry matching"), ("state", "cancelled")]);
     assert!(asked.text.contains("Retry 20,000 tasks"), "{}", asked.text);
     let sent = confirm(&shop, &asked.text);
