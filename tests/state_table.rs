@@ -93,6 +93,30 @@ fn a_running_task_has_a_worker() {
     conn.execute("UPDATE litework_task SET worker = NULL", []).unwrap_err();
 }
 
+/// Who writes by SQL passes the checks of calls by, and meets those of the schema.
+#[test]
+fn a_priority_outside_of_its_range_cannot_be_stored() {
+    let conn = schema();
+    let set = |priority: i64| {
+        assert!(insert(&conn, "ready", None, false));
+        let changed = conn.execute("UPDATE litework_task SET priority = ?1", [priority]);
+        let copied = conn.execute(
+            "INSERT INTO litework_task (tag, lane, state, rank, priority, due_at, enqueued_at, attempts_max, \
+             arguments) VALUES (1, 1, 'ready', 0, ?1, 0, 0, 1, '{}')",
+            [priority],
+        );
+        assert_eq!(changed.is_ok(), copied.is_ok(), "{priority}");
+        changed.map(drop)
+    };
+    for priority in [-100, 0, 100] {
+        set(priority).unwrap();
+    }
+    for priority in [i64::MIN, -101, 101, i64::MAX] {
+        let refused = set(priority).unwrap_err().to_string();
+        assert!(refused.contains("CHECK constraint failed: priority BETWEEN"), "{refused}");
+    }
+}
+
 #[test]
 fn every_word_is_read_back_as_itself() {
     for state in State::ALL {

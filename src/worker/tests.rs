@@ -21,12 +21,12 @@ use crate::context::{Context, States, StopReason};
 use crate::error::Error;
 use crate::event::EventKind;
 use crate::gate::{Exclusive, Limits};
-use crate::hub::{Pending, PendingRunner, Ran, Runner, Stops};
+use crate::hub::{GRACE_DEFAULT, Pending, PendingRunner, Ran, Runner, Stopped, Stops};
 use crate::id::TaskId;
 use crate::mishap::{WriteFault, WritePoint};
 use crate::mode::Mode;
 use crate::outcome::{Outcome, Report, Result as TaskResult};
-use crate::record::{Finish, Member, NewTask};
+use crate::record::{Claimed, Finish, Finished, Member, NewTask};
 use crate::registry::{Definition, Registry, Task};
 use crate::rule::Scope;
 use crate::state::State;
@@ -655,4 +655,67 @@ fn a_shutdown_takes_no_lease_away_while_an_end_is_on_its_way_again() {
     callers.minder.keep(ends);
     callers.leave().expect("it stores the end first");
     assert_eq!(place.state(handle.id()), State::Succeeded);
+}
+
+/// A pool whose end takes no time: it waits for nothing, and notes until when it was to wait.
+struct Hurried {
+    pool: Arc<Pool>,
+    until: Mutex<Vec<Instant>>,
+}
+
+impl Runner for Hurried {
+    fn offer(&self) -> Result<Option<Arc<dyn Offer>>, Error> {
+        self.pool.offer()
+    }
+
+    fn take(&self, claimed: Vec<Claimed>) -> Vec<(TaskId, Finished)> {
+        self.pool.take(claimed)
+    }
+
+    fn run_stored(&self, id: TaskId) -> Option<Finished> {
+        self.pool.run_stored(id)
+    }
+
+    fn as_stops(&self) -> Option<&dyn Stops> {
+        Some(self)
+    }
+}
+
+impl Stops for Hurried {
+    fn drain(&self) {
+        self.pool.drain();
+    }
+
+    fn wait_idle(&self, until: Instant) -> bool {
+        self.until.lock().expect("not poisoned").push(until);
+        self.pool.wait_idle(Instant::now())
+    }
+
+    fn ask(&self) {
+        self.pool.ask();
+    }
+
+    fn leave(&self) -> Result<Stopped, Error> {
+        self.pool.leave()
+    }
+}
+
+#[test]
+fn a_client_that_is_dropped_has_the_default_grace_and_then_hands_back_what_runs() {
+    let Place { spy, gate, client, registry, .. } = Place::new();
+    let config = PoolConfig { threads: 1, ..PoolConfig::default() };
+    let pool = Pool::start(&client.hub, registry, config).expect("it starts");
+    let hurried = Arc::new(Hurried { pool, until: Mutex::default() });
+    assert!(client.hub.runner.set(Arc::clone(&hurried) as Arc<dyn Runner>).is_ok());
+    let handle = client.enqueue(Hold.call()).expect("stored");
+    gate.wait_for(1);
+    let begun = Instant::now();
+    drop(client);
+    let ended = Instant::now();
+    let until = hurried.until.lock().expect("not poisoned").clone();
+    assert_eq!(until.len(), 2, "for what runs, and again once it was asked to stop");
+    assert!((begun + GRACE_DEFAULT..=ended + GRACE_DEFAULT).contains(&until[0]));
+    let task = spy.get(handle.id()).expect("memory is never busy").expect("it is there");
+    assert_eq!((task.state, task.attempt), (State::Ready, 0), "its lease was taken from it");
+    gate.open();
 }

@@ -7,7 +7,7 @@
 
 #![allow(dead_code, reason = "each test program uses its own part")]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -358,18 +358,56 @@ pub(crate) fn faults(conn: &Connection) -> Vec<String> {
     found
 }
 
-/// What stands in the slots files beside a queue file: 16 bytes each, row and attempt.
-pub(crate) fn slots(db: &Path) -> Vec<(i64, u32)> {
+/// What threads have noted as started: rows and attempts.
+pub(crate) type Noted = HashSet<(i64, u32)>;
+
+/// What stands in the slots files beside a queue file, each 16 bytes of row and attempt, by the stem of the
+/// file.
+pub(crate) fn slots_by_stem(db: &Path) -> HashMap<String, Noted> {
     let folder = format!("{}-litework", db.display());
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let slots = files.filter(|file| file.path().extension().is_some_and(|end| end == "slots"));
-    let bytes: Vec<u8> =
-        slots.flat_map(|file| std::fs::read(file.path()).unwrap_or_default()).collect();
+    let paths = files.map(|file| file.path());
+    let slots = paths.filter(|path| path.extension().is_some_and(|end| end == "slots"));
     let number = |slot: &[u8]| {
         let row = i64::from_le_bytes(slot[..8].try_into().unwrap());
         (row, u32::from_le_bytes(slot[8..12].try_into().unwrap()))
     };
-    bytes.chunks_exact(16).map(number).collect()
+    // Whoever has rescued its process may take a file away meanwhile.
+    let read = slots.filter_map(|path| {
+        let bytes = std::fs::read(&path).ok()?;
+        let stem = path.file_stem()?.to_str()?.to_owned();
+        Some((stem, bytes.chunks_exact(16).map(number).collect()))
+    });
+    read.collect()
+}
+
+/// The same of all processes together.
+pub(crate) fn slots(db: &Path) -> Noted {
+    slots_by_stem(db).into_values().flatten().collect()
+}
+
+/// What dead processes had noted as started, read as soon as each was dead.
+#[derive(Default)]
+pub(crate) struct LastNotes {
+    left: HashMap<u32, HashMap<String, Noted>>,
+}
+
+impl LastNotes {
+    /// This process has just been killed.
+    pub(crate) fn read(&mut self, pid: u32, db: &Path) {
+        self.left.insert(pid, slots_by_stem(db));
+    }
+
+    /// Whether this process was killed.
+    pub(crate) fn is_dead(&self, pid: u32) -> bool {
+        self.left.contains_key(&pid)
+    }
+
+    /// What it had noted, in the file whose stem stands in its row; none where another process had rescued it
+    /// before that could be read.
+    pub(crate) fn of(&self, pid: u32, stem: &str) -> Option<&Noted> {
+        self.left.get(&pid)?.get(stem)
+    }
 }
 
 /// A plain connection for a checker.

@@ -38,6 +38,7 @@ impl Task for Deed {
 fn act(what: &str, ctx: &Context) -> Result<()> {
     match what {
         "panic" => panic!("the deed is done"),
+        "fail" => return Err(std::io::Error::other("the deed was not done").into()),
         "abort" => std::process::abort(),
         "exit 0" => std::process::exit(0),
         "exit 3" => std::process::exit(3),

@@ -4,21 +4,26 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use litework::{Client, Context, Filter, Mode, Result, Task};
+use litework::{Client, Context, Filter, Mode, Result, Task, TaskId};
+use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
 use super::child::{
-    Child, Field, PATIENCE, append, faults, look_into, number, rest, role, say, var,
+    Child, Field, LastNotes, PATIENCE, append, faults, look_into, number, rest, role, say, var,
 };
 
 /// Processes at once.
 const CROWD: usize = 8;
+/// Threads of each.
+const THREADS: usize = 2;
+/// What a process may have ended without a commit, at most: the finishes of one commit.
+const UNCOMMITTED_MAX: usize = 1_000;
 /// Tasks of each in the ordinary run.
 const TASKS_SHORT: u64 = 500;
 /// Tasks of each in the long run.
 const TASKS_LONG: u64 = 10_000;
 
-/// Writes down which process ran it.
+/// Writes down which process ran it, when it begins and when it ends.
 #[derive(Serialize, Deserialize)]
 struct Share {
     from: u64,
@@ -31,8 +36,10 @@ impl Task for Share {
     fn run(self, ctx: &Context) -> Result<u32> {
         let (id, pid) = (ctx.id().unwrap(), std::process::id());
         if role().is_some() {
-            let line = format!("run {id} {pid} {}", number("LW_SEAT"));
-            append(var("LW_LOG").unwrap().as_ref(), &line);
+            for what in ["run", "end"] {
+                let line = format!("{what} {id} {} {pid} {}", ctx.attempt(), number("LW_SEAT"));
+                append(var("LW_LOG").unwrap().as_ref(), &line);
+            }
         }
         Ok(pid)
     }
@@ -43,7 +50,7 @@ pub(crate) fn share() {
     let (seat, log) = (number("LW_SEAT"), var("LW_LOG").unwrap());
     let client = Client::builder(var("LW_DB").unwrap())
         .register(Share::define())
-        .workers(2)
+        .workers(THREADS)
         .durability(litework::Durability::Normal)
         .open()
         .unwrap();
@@ -62,13 +69,15 @@ struct Crowd {
     field: Field,
     tasks: u64,
     children: Vec<Child>,
-    killed: HashSet<u32>,
+    killed: usize,
+    notes: LastNotes,
 }
 
 impl Crowd {
     fn start(tasks: u64) -> Self {
         let field = Field::default();
-        let mut crowd = Self { field, tasks, children: Vec::new(), killed: HashSet::new() };
+        let (children, notes) = (Vec::new(), LastNotes::default());
+        let mut crowd = Self { field, tasks, children, killed: 0, notes };
         for seat in 0..CROWD {
             let child = crowd.seat(seat);
             crowd.children.push(child);
@@ -92,8 +101,10 @@ impl Crowd {
     }
 
     fn kill_one(&mut self, seat: usize) {
-        self.killed.insert(self.children[seat].pid());
+        let pid = self.children[seat].pid();
         self.children[seat].kill();
+        self.notes.read(pid, &self.field.db());
+        self.killed += 1;
         self.children[seat] = self.seat(seat);
         self.children[seat].expect("ready");
     }
@@ -117,37 +128,114 @@ impl Crowd {
         }
     }
 
-    /// A task that ran twice did so because the process of its earlier run was killed.
+    /// A task that ran twice did so as the process of its earlier run was killed, with the task in a slot of
+    /// it or ended and not yet committed.
     fn check(&self) -> HashMap<String, u64> {
-        let mut runs: HashMap<String, Vec<u32>> = HashMap::new();
-        let mut shares: HashMap<String, u64> = HashMap::new();
-        let mut acked = 0;
-        for line in self.field.lines() {
-            match line.split(' ').collect::<Vec<_>>().as_slice() {
-                ["run", id, pid, seat] => {
-                    runs.entry((*id).to_owned()).or_default().push(pid.parse().unwrap());
-                    *shares.entry((*seat).to_owned()).or_default() += 1;
-                }
-                _ => acked += 1,
-            }
-        }
-        let twice: Vec<_> = runs.iter().filter(|(_, pids)| pids.len() > 1).collect();
-        for (id, pids) in &twice {
-            let earlier = &pids[..pids.len() - 1];
-            let dead = earlier.iter().all(|pid| self.killed.contains(pid));
-            assert!(dead, "{id} ran in {pids:?}, of which only {:?} were killed", self.killed);
-        }
+        let ledger = Ledger::read(&self.field.lines());
         let conn = look_into(&self.field.db());
+        let repeats = ledger.repeats(&self.notes, &stems(&conn));
+        for (pid, repeats) in &repeats {
+            let Repeats { noted, ended } = repeats;
+            assert!(*noted <= THREADS, "{noted} of {THREADS} slots of {pid} ran twice");
+            assert!(*ended <= UNCOMMITTED_MAX, "{ended} that {pid} had ended ran twice");
+        }
         assert_eq!(faults(&conn), Vec::<String>::new());
         let sql = "SELECT count(*) FROM litework_task WHERE state = 'succeeded'";
         let done: u64 = conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs();
+        let acked = ledger.acked;
         assert!(done >= acked && acked >= self.tasks * CROWD as u64, "{done} of {acked}");
+        let sum = |of: fn(&Repeats) -> usize| repeats.values().map(of).sum::<usize>();
         println!(
-            "{done} tasks, {} kills, {} ran twice: {shares:?}",
-            self.killed.len(),
-            twice.len()
+            "{done} tasks, {} kills; twice ran {} that stood in a slot, and {} that had ended, at most {} of one \
+             process: {:?}",
+            self.killed,
+            sum(|repeats| repeats.noted),
+            sum(|repeats| repeats.ended),
+            repeats.values().map(|repeats| repeats.ended).max().unwrap_or(0),
+            ledger.shares,
         );
-        shares
+        ledger.shares
+    }
+}
+
+/// The files in which processes that run tasks have noted what they begin, without their ends.
+fn stems(conn: &Connection) -> HashMap<u32, String> {
+    let mut query = conn.prepare("SELECT pid, file FROM litework_worker WHERE serves").unwrap();
+    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    rows.map(|row| row.unwrap()).collect()
+}
+
+/// An attempt of a task in a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Run {
+    row: i64,
+    attempt: u32,
+    pid: u32,
+}
+
+/// All the log tells.
+#[derive(Default)]
+struct Ledger {
+    acked: u64,
+    /// In the order in which they began.
+    runs: HashMap<i64, Vec<Run>>,
+    ended: HashSet<Run>,
+    shares: HashMap<String, u64>,
+}
+
+/// What a killed process has run and others have run again.
+#[derive(Default)]
+struct Repeats {
+    /// It stood in a slot, and was charged.
+    noted: usize,
+    /// It had ended, and nothing of it was committed.
+    ended: usize,
+}
+
+impl Ledger {
+    fn read(lines: &[String]) -> Self {
+        let mut ledger = Self::default();
+        for line in lines {
+            let [what, id, attempt, pid, seat] = line.split(' ').collect::<Vec<_>>()[..] else {
+                ledger.acked += 1;
+                continue;
+            };
+            let (row, pid) = (id.parse::<TaskId>().unwrap().row(), pid.parse().unwrap());
+            let run = Run { row, attempt: attempt.parse().unwrap(), pid };
+            if what == "end" {
+                ledger.ended.insert(run);
+            } else {
+                ledger.runs.entry(row).or_default().push(run);
+                *ledger.shares.entry(seat.to_owned()).or_default() += 1;
+            }
+        }
+        ledger
+    }
+
+    /// By the process of the earlier run. A repeat that was charged has a new number; each is held against what
+    /// its process had noted, where that could be read, and against the log.
+    fn repeats(&self, notes: &LastNotes, stems: &HashMap<u32, String>) -> HashMap<u32, Repeats> {
+        let mut found: HashMap<u32, Repeats> = HashMap::new();
+        for pair in self.runs.values().flat_map(|runs| runs.windows(2)) {
+            let [earlier, later] = pair else { continue };
+            assert!(notes.is_dead(earlier.pid), "{pair:?}, and the first was not killed");
+            let left = stems.get(&earlier.pid).and_then(|stem| notes.of(earlier.pid, stem));
+            let in_a_slot = left.map(|left| left.contains(&(earlier.row, earlier.attempt)));
+            let charged = later.attempt > earlier.attempt;
+            assert_eq!(
+                in_a_slot.unwrap_or(charged),
+                charged,
+                "{pair:?}: what was noted is charged"
+            );
+            let repeats = found.entry(earlier.pid).or_default();
+            if charged {
+                repeats.noted += 1;
+            } else {
+                assert!(self.ended.contains(earlier), "{pair:?}: in no slot, and not ended");
+                repeats.ended += 1;
+            }
+        }
+        found
     }
 }
 

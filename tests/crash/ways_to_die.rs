@@ -219,6 +219,26 @@ fn a_panic_ends_the_attempt_and_not_the_process() {
     fails_without_dying(deed("panic"), "the deed is done", true);
 }
 
+/// G3: an error is kept with where it came from; the program says by the variable whether it wants that.
+#[test]
+fn an_error_that_is_returned_keeps_its_backtrace_where_the_program_has_them_on() {
+    for (asked, kept) in [("1", true), ("0", false)] {
+        let field = Field::default();
+        let client = looker(&field);
+        let backtraces = ("RUST_BACKTRACE", asked.to_owned());
+        let mut child = deeds::pool(&field, &[backtraces]);
+        child.expect("ready");
+        let handle = client.enqueue(deed("fail").call().attempts(1)).unwrap();
+        assert_eq!(handle.wait(PATIENCE).unwrap_err().code(), "failed");
+        let attempts = client.attempts(handle.id()).unwrap();
+        let error = attempts[0].error.as_ref().unwrap();
+        assert_eq!(error.message, "the deed was not done");
+        let found = error.backtrace.as_ref().map(|trace| trace.contains("deeds.rs:"));
+        assert_eq!(found, kept.then_some(true), "{asked}: {:?}", error.backtrace);
+        assert!(child.end().success());
+    }
+}
+
 /// G3.
 #[test]
 fn arguments_that_panic_in_drop_end_the_attempt_and_not_the_process() {
