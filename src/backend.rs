@@ -496,6 +496,12 @@ pub(crate) trait Backend: Operate + Calendar + Telling + Shelf + Counting + 'sta
     /// One slice of a pass over what has ended: at most about 2 ms with the lock on all writes held.
     fn prune(&self, walk: &mut Walk) -> Result<(), Error>;
 
+    /// How many writes have found what they write to held by another program, since this one has opened it. None
+    /// where no other can hold it.
+    fn busy_waits(&self) -> Option<u64> {
+        None
+    }
+
     /// The newest moment that is stored: when the newest task came, or the last one ended.
     fn newest_moment(&self) -> Result<Option<Timestamp>, Error>;
 

@@ -37,7 +37,8 @@ impl Client {
     /// Numbers for Prometheus, in its text format 0.0.4: to be served as `text/plain; version=0.0.4`.
     ///
     /// Counters and histograms are those of all processes that use the file, as far as they are kept there: at most
-    /// 10 s old. They go on over restarts, also after a kill. Numbers of tasks by state are counted up to
+    /// 10 s old. They go on over restarts, also after a kill. Only `litework_db_busy_total` is counted by each process
+    /// since it has opened the file: a write that found it locked by another program, and waited. Numbers of tasks by state are counted up to
     /// 10,000 for each queue. Labels are queues, kinds, schedules and a few words; never ids, owners or texts of
     /// errors.
     ///
@@ -56,7 +57,10 @@ impl Client {
     /// | `litework_schedule_last_run_timestamp_seconds` | gauge | `schedule` |
     /// | `litework_schedule_missed_total` | counter | |
     /// | `litework_db_size_bytes`, `litework_db_wal_size_bytes` | gauge | |
+    /// | `litework_db_busy_total` | counter, of this process alone | |
     /// | `litework_build_info` | gauge | `version` |
+    ///
+    /// `examples/monitoring` has five alerts for Prometheus and a dashboard for Grafana that go with them.
     ///
     /// ```
     /// # use litework::{Client, task};
@@ -79,6 +83,7 @@ impl Client {
         let mut page = Exposition::default();
         page.counted(&totals);
         page.overview(&self.overview()?);
+        page.busy(self.hub.backend.busy_waits());
         page.workers(&self.workers()?);
         page.schedules(&self.all_schedules()?);
         page.family("litework_build_info", "gauge", "The version of litework that tells this.");
@@ -263,6 +268,15 @@ impl Exposition {
                 self.family(name, "gauge", help);
                 self.sample(name, &[], bytes);
             }
+        }
+    }
+
+    fn busy(&mut self, waits: Option<u64>) {
+        let name = "litework_db_busy_total";
+        if let Some(waits) = waits {
+            let help = "Writes of this process that found the file locked by another program.";
+            self.family(name, "counter", help);
+            self.sample(name, &[], waits);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Machines read numbers in the text format of Prometheus, and whether all is well.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use litework::{Client, Failure, Result, Schedule, Scope, Timestamp, task};
@@ -252,6 +252,7 @@ fn gauges_tell_what_there_is(lab: &Lab) {
     assert_value(&client, "litework_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
     let families = read(&client.metrics().unwrap());
     assert_eq!(families.contains_key("litework_db_size_bytes"), lab.keeps_tasks());
+    assert_eq!(families.contains_key("litework_db_busy_total"), lab.keeps_tasks());
 }
 
 fn an_open_client_is_ready_and_one_that_is_shut_down_is_not(lab: &Lab) {
@@ -264,20 +265,112 @@ fn an_open_client_is_ready_and_one_that_is_shut_down_is_not(lab: &Lab) {
     assert_eq!(health.reason.as_deref(), Some("the client is shut down"));
 }
 
+/// Another program holds the lock while this one is about to write.
+#[test]
+fn a_write_that_finds_the_file_locked_is_counted_and_one_that_does_not_is_not() {
+    let lab = Lab::inline();
+    let client = busy(&lab);
+    let waits = || value(&read(&client.metrics().unwrap()), "litework_db_busy_total", &[]);
+    assert_value(&client, "litework_db_busy_total", &[], 0.0);
+    let theirs = rusqlite::Connection::open(lab.path()).unwrap();
+    let mut tries = 0_u32;
+    while waits() < 1.0 {
+        theirs.execute_batch("BEGIN IMMEDIATE").unwrap();
+        tries += 1;
+        std::thread::scope(|scope| {
+            let (begins, begun) = std::sync::mpsc::channel();
+            let client = &client;
+            scope.spawn(move || {
+                begins.send(()).unwrap();
+                client.enqueue(send::with()).unwrap();
+            });
+            begun.recv().unwrap();
+            // It asks for the lock within less than these looks take, in most tries.
+            (0..20).for_each(|_| drop(client.metrics().unwrap()));
+            theirs.execute_batch("COMMIT").unwrap();
+        });
+    }
+    // In mode `inline` a call is two writes, of which the second may wait for nobody.
+    assert!(waits() <= 2.0 * f64::from(tries), "{} of {tries}", waits());
+}
+
+/// The files for those who watch, as they lie beside the examples.
+fn for_monitoring(file: &str) -> String {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/monitoring/");
+    std::fs::read_to_string(format!("{folder}{file}")).unwrap()
+}
+
+/// The names of metrics in a text.
+fn named(text: &str) -> BTreeSet<String> {
+    let ends = |letter: char| !(letter.is_ascii_lowercase() || letter == '_');
+    let found = text.match_indices("litework_");
+    let found = found.map(|(at, _)| text[at..].split(ends).next().unwrap_or_default().to_owned());
+    found.collect()
+}
+
+#[test]
+fn the_alerts_and_the_dashboard_name_only_what_is_told() {
+    let lab = Lab::pool();
+    let client = busy(&lab);
+    let told: BTreeSet<String> = read(&client.metrics().unwrap())
+        .into_iter()
+        .flat_map(|(name, family)| {
+            let samples = family.samples.into_iter().map(|(sample, _)| sample);
+            samples.chain([name]).collect::<Vec<_>>()
+        })
+        .collect();
+    let (alerts, dashboard) = (for_monitoring("alerts.yaml"), for_monitoring("dashboard.json"));
+    for text in [&alerts, &dashboard] {
+        let unknown: Vec<String> = named(text).difference(&told).cloned().collect();
+        assert!(unknown.is_empty() && named(text).len() >= 6, "{unknown:?}");
+    }
+    let families = told.iter().filter(|name| {
+        !["_bucket", "_sum", "_count"].iter().any(|part| name.ends_with(part))
+            && !told.contains(&format!("{name}_bucket"))
+    });
+    let shown = named(&dashboard);
+    let missing: Vec<&String> = families.filter(|name| !shown.contains(*name)).collect();
+    assert!(missing.is_empty(), "the dashboard leaves out {missing:?}");
+
+    let dashboard: serde_json::Value = serde_json::from_str(&dashboard).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let ids: BTreeSet<i64> = panels.iter().map(|panel| panel["id"].as_i64().unwrap()).collect();
+    assert_eq!(ids.len(), panels.len());
+    for panel in panels {
+        let targets = panel["targets"].as_array().unwrap();
+        assert!(!targets.is_empty() && !panel["title"].as_str().unwrap().is_empty(), "{panel}");
+        for target in targets {
+            assert_eq!(target["datasource"]["uid"], "${datasource}", "{panel}");
+            assert!(!named(target["expr"].as_str().unwrap()).is_empty(), "{target}");
+        }
+    }
+}
+
+fn promtool(arguments: &[&str], fed: &[u8]) {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
+    let mut promtool = Command::new("promtool");
+    promtool.args(arguments).stdin(Stdio::piped()).current_dir(env!("CARGO_MANIFEST_DIR"));
+    let mut promtool = promtool.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    promtool.stdin.take().unwrap().write_all(fed).unwrap();
+    let answer = promtool.wait_with_output().unwrap();
+    let told = [&answer.stdout, &answer.stderr].map(|told| String::from_utf8_lossy(told));
+    assert!(answer.status.success() && told[1].is_empty(), "{arguments:?}: {told:?}");
+}
+
 /// What Prometheus itself says of it.
 #[test]
 #[ignore = "needs promtool"]
 fn promtool_finds_nothing_to_say() {
-    use std::io::Write;
-    use std::process::{Command, Stdio};
-
     let client = busy(&Lab::pool());
-    let mut promtool = Command::new("promtool");
-    promtool.args(["check", "metrics"]).stdin(Stdio::piped());
-    let mut promtool = promtool.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let page = client.metrics().unwrap();
-    promtool.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
-    let answer = promtool.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&answer.stderr).into_owned();
-    assert!(answer.status.success() && said.is_empty(), "{said}\n{page}");
+    promtool(&["check", "metrics"], client.metrics().unwrap().as_bytes());
+}
+
+/// … and of the alerts, each of which is raised by numbers that are to raise it, and by no others.
+#[test]
+#[ignore = "needs promtool"]
+fn promtool_raises_the_alerts_when_they_are_due() {
+    promtool(&["check", "rules", "examples/monitoring/alerts.yaml"], b"");
+    promtool(&["test", "rules", "tests/contract/alerts.yaml"], b"");
 }

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -138,6 +140,8 @@ pub(super) struct Core {
     pub(super) doubts: Vec<Doubt>,
     /// How long whoever has the connection now has waited for it.
     pub(super) waited: Duration,
+    /// How many transactions have found the lock taken by another program.
+    pub(super) busy: Arc<AtomicU64>,
     pub(super) place: Place,
     level: Durability,
     data_version: i64,
@@ -169,6 +173,7 @@ impl Core {
             tags: Tags::default(),
             doubts: Vec::new(),
             waited: Duration::ZERO,
+            busy: Arc::default(),
             place: Place::of(path),
             level,
             data_version: -1,
@@ -232,7 +237,11 @@ impl Core {
             self.level = level;
         }
         let waited = std::mem::take(&mut self.waited);
-        schema::after_waiting(waited, || self.execute("BEGIN IMMEDIATE")).map_err(not_stored)?;
+        let (begun, was_busy) = schema::after_waiting(waited, || self.execute("BEGIN IMMEDIATE"));
+        if was_busy {
+            self.busy.fetch_add(1, Ordering::Relaxed);
+        }
+        begun.map_err(not_stored)?;
         self.notice_foreign_commits().inspect_err(|_| self.roll_back())
     }
 

@@ -555,6 +555,10 @@ impl Backend for Sqlite {
         self.prune_beside_others(walk)
     }
 
+    fn busy_waits(&self) -> Option<u64> {
+        Some(self.inner.writer.busy())
+    }
+
     fn newest_moment(&self) -> Result<Option<Timestamp>, Error> {
         self.read("the newest moment", prune::newest_moment)
     }

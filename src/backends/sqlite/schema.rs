@@ -296,6 +296,7 @@ pub(super) fn harden(conn: &Connection, reader: bool) -> rusqlite::Result<()> {
 /// Waits for another process's lock with short, even pauses: the built-in handler sleeps longer and
 /// longer, which gives the lock to whoever came last.
 fn wait_for_lock(tries: i32) -> bool {
+    WAS_BUSY.set(true);
     std::thread::sleep(BUSY_PAUSE);
     WAITED.get() + BUSY_PAUSE.saturating_mul(tries.unsigned_abs()) < busy_deadline()
 }
@@ -303,6 +304,8 @@ fn wait_for_lock(tries: i32) -> bool {
 thread_local! {
     /// How long this thread has waited for its turn before it asked for the lock.
     static WAITED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    /// Whether it has found the lock taken.
+    static WAS_BUSY: Cell<bool> = const { Cell::new(false) };
 }
 
 /// What a writer waits at most until its transaction has begun.
@@ -310,12 +313,14 @@ pub(super) fn busy_deadline() -> Duration {
     fault::busy_deadline(BUSY_DEADLINE)
 }
 
-/// Asks for the lock after a wait of this length, so that both together have one deadline.
-pub(super) fn after_waiting<R>(waited: Duration, ask: impl FnOnce() -> R) -> R {
+/// Asks for the lock after a wait of this length, so that both together have one deadline. Says also whether it was
+/// taken.
+pub(super) fn after_waiting<R>(waited: Duration, ask: impl FnOnce() -> R) -> (R, bool) {
     WAITED.set(waited);
+    WAS_BUSY.set(false);
     let answer = ask();
     WAITED.set(Duration::ZERO);
-    answer
+    (answer, WAS_BUSY.get())
 }
 
 /// Sets the level and reads it back: a pragma that does not take is silent.

@@ -52,6 +52,7 @@ pub(super) struct Writer {
     signal: Arc<Signal>,
     meter: Arc<Meter>,
     transactions: AtomicU64,
+    busy: Arc<AtomicU64>,
     /// How many members the last batch had.
     members: AtomicUsize,
     /// How long its COMMIT took.
@@ -61,6 +62,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(core: Core, signal: Arc<Signal>, meter: Arc<Meter>) -> Self {
         Self {
+            busy: Arc::clone(&core.busy),
             core: Mutex::new(core),
             gathering: Mutex::default(),
             signal,
@@ -101,6 +103,11 @@ impl Writer {
     /// How many transactions have ended.
     pub(super) fn transactions(&self) -> u64 {
         self.transactions.load(Ordering::Relaxed)
+    }
+
+    /// How many of them have found the lock taken by another program.
+    pub(super) fn busy(&self) -> u64 {
+        self.busy.load(Ordering::Relaxed)
     }
 
     fn core(&self) -> Result<MutexGuard<'_, Core>, Error> {
