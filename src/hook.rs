@@ -205,12 +205,15 @@ impl Hooks {
     }
 
     /// Some of what was stored may have ended already, as another task holds its lock, or with one before
-    /// it.
+    /// it. The engine has counted it.
     pub(crate) fn skipped(&self, backend: &dyn Backend, stored: &[Stored]) {
-        let skipped = |stored: &&Stored| stored.state.is_final() && !stored.existing;
-        for stored in stored.iter().filter(skipped) {
-            self.ended_unrun(backend, &[stored.id.row()]);
-        }
+        self.tell_unrun(backend, &over(stored));
+    }
+
+    /// The same of what was stored past the engine, which then has not counted it.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn skipped_within(&self, backend: &dyn Backend, stored: &[Stored]) {
+        self.ended_unrun(backend, &over(stored));
     }
 
     /// A body is about to begin; says where what it comes to is counted.
@@ -259,6 +262,11 @@ impl Hooks {
             Ok(ends) => self.meter.ended(&ends),
             Err(error) => tracing::warn!(%error, "tasks that ended could not be counted"),
         }
+        self.tell_unrun(backend, rows);
+    }
+
+    /// The same of such as were counted.
+    pub(crate) fn tell_unrun(&self, backend: &dyn Backend, rows: &[i64]) {
         if self.heard.is_empty() && !tracing::enabled!(Level::ERROR) {
             return;
         }
@@ -346,6 +354,12 @@ impl Hooks {
             }
         }
     }
+}
+
+/// Those that had ended when they were stored.
+fn over(stored: &[Stored]) -> Vec<i64> {
+    let over = stored.iter().filter(|stored| stored.state.is_final() && !stored.existing);
+    over.map(|stored| stored.id.row()).collect()
 }
 
 /// Ends of attempts that are being committed. Dropped untold, nobody hears of them.

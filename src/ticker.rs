@@ -124,7 +124,8 @@ impl Hub {
     /// What a slice has done is told, as of any call and any cancel.
     fn tell_fired(&self, fired: &Fired, now: Timestamp) {
         self.tell_stored(&fired.stored, now);
-        self.hooks.ended_unrun(&*self.backend, &fired.ended);
+        // The engine has counted them, and what has ended with them.
+        self.hooks.tell_unrun(&*self.backend, &fired.ended);
     }
 
     /// What a slot's task has become is told, as of any call.

@@ -1,9 +1,11 @@
 //! What happens to tasks is counted wherever they are kept and whoever runs them, and the numbers stay.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use litework::{
-    Client, Context, Counts, Failure, Filter, LaneCounts, Result, Series, Timestamp, task,
+    Call, Client, Context, Counts, EventKind, EventRecord, Failure, Filter, Flow, LaneCounts,
+    Overlap, Result, Schedule, Series, Signature, State, Timestamp, task,
 };
 
 use crate::common::{Lab, Log, Runs, eventually};
@@ -12,6 +14,7 @@ crate::everywhere! {
     each_task_each_attempt_and_each_end_is_counted,
     what_ends_without_an_attempt_is_counted,
     what_many_deeds_end_is_counted,
+    the_totals_agree_with_the_rows_however_a_task_ends,
     a_call_that_finds_its_task_is_not_counted_again,
     what_is_scheduled_has_not_waited_before_it_was_due,
     how_long_others_kept_a_task_waiting_is_left_out,
@@ -37,6 +40,7 @@ fn act(ctx: &Context, how: &str) -> Result<()> {
         }
         #[expect(clippy::panic, reason = "that is the story")]
         "panic" => panic!("it breaks"),
+        "stop" => Err(Failure::cancelled()),
         _ => Ok(()),
     }
 }
@@ -113,6 +117,202 @@ fn what_many_deeds_end_is_counted(lab: &Lab) {
     client.bulk(&Filter::new().kind("send")).retry().unwrap();
     let came = finish(lab, &client, "send", 50);
     assert_eq!((came.enqueued, came.succeeded, came.started), (25, 25, 25), "they ended twice");
+}
+
+/// One at a time; the first calls a second while it runs.
+#[task(queue = "till", exclusive = "till")]
+fn close_till(ctx: &Context, again: bool) -> Result<()> {
+    if again {
+        ctx.client().unwrap().enqueue(close_till::with(false))?;
+    }
+    Ok(())
+}
+
+/// Fails, and is not soon tried again.
+#[task(queue = "work", attempts = 2, retry = [1h])]
+fn linger() -> Result<()> {
+    Err("it fails")?
+}
+
+/// How many have ended so, by kind and state.
+type Ends = BTreeMap<(String, State), u64>;
+
+const FINAL: [State; 4] = [State::Succeeded, State::Failed, State::Cancelled, State::Skipped];
+
+/// As the totals tell it.
+fn told(client: &Client) -> Ends {
+    let of = |counts: &Counts| {
+        let Counts { succeeded, failed, cancelled, skipped, .. } = *counts;
+        FINAL.into_iter().zip([succeeded, failed, cancelled, skipped])
+    };
+    let mut ends = Ends::new();
+    for LaneCounts { kind, counts, .. } in &client.totals().unwrap() {
+        for (state, count) in of(counts).filter(|(_, count)| *count > 0) {
+            *ends.entry((kind.clone(), state)).or_default() += count;
+        }
+    }
+    ends
+}
+
+/// As the rows do.
+fn stand(client: &Client) -> Ends {
+    let mut ends = Ends::new();
+    for task in client.list(&Filter::new(), None, 1_000).unwrap().tasks {
+        if task.state.is_final() {
+            *ends.entry((task.kind, task.state)).or_default() += 1;
+        }
+    }
+    ends
+}
+
+/// A way to end, which gives back what has ended and is no row any more, or was run again.
+type Way = fn(&Lab, &Client) -> Vec<(&'static str, State)>;
+
+fn late() -> Call<impl Signature> {
+    send::with().run_after(HOUR)
+}
+
+/// Each way in which a task ends by itself, with an attempt or without one.
+fn alone() -> Vec<(&'static str, Way)> {
+    vec![
+        ("attempts", |lab, client| {
+            for how in ["go", "fail", "give up", "panic", "stop"] {
+                lab.ended(client, &client.enqueue(act::with(how)).unwrap());
+            }
+            vec![]
+        }),
+        ("expiry", |lab, client| {
+            client.enqueue(late().expires_after(MINUTE)).unwrap();
+            let group = [late().expires_after(MINUTE), late().expires_after(MINUTE)];
+            client.enqueue_flow(Flow::group("late", group)).unwrap();
+            lab.clock.advance(2 * HOUR);
+            vec![]
+        }),
+        ("a lock that is held", |lab, client| {
+            lab.ended(client, &client.enqueue(close_till::with(true)).unwrap());
+            vec![]
+        }),
+        ("deeds", |_, client| {
+            client.cancel(client.enqueue(late()).unwrap().id()).unwrap();
+            let copied = client.enqueue(late()).unwrap().id();
+            client.edit_as_copy(copied, |edit| edit.priority(7)).unwrap();
+            client.delete(client.enqueue(late()).unwrap().id()).unwrap();
+            client.enqueue(late().owner("ada")).unwrap();
+            client.erase("ada").unwrap();
+            client.enqueue_many((0..3).map(|_| late().tag("x"))).unwrap();
+            client.bulk(&Filter::new().tag("x")).delete().unwrap();
+            client.enqueue_many((0..3).map(|_| late().tag("y"))).unwrap();
+            client.bulk(&Filter::new().tag("y")).cancel().unwrap();
+            vec![("send", State::Cancelled); 5]
+        }),
+    ]
+}
+
+/// Each way in which one ends as others do.
+fn together() -> Vec<(&'static str, Way)> {
+    vec![
+        ("one before it", |lab, client| {
+            let fails = client.enqueue(act::with("give up").run_after(MINUTE)).unwrap();
+            let next = client.enqueue(send::with().after([fails.id()])).unwrap();
+            client.enqueue(send::with().after([next.id()])).unwrap();
+            lab.advance(client, MINUTE);
+            lab.wait(client, &fails).unwrap_err();
+            // It has ended already when these are stored.
+            client.enqueue(send::with().after([fails.id()])).unwrap();
+            client.enqueue_many([send::with().after([fails.id()]), send::with()]).unwrap();
+            vec![]
+        }),
+        ("flows", |lab, client| {
+            let calls = || ["go", "give up"].map(act::with);
+            client
+                .enqueue_flow(Flow::group("one fails", calls()).on_success(send::with()))
+                .unwrap();
+            client.enqueue_flow(Flow::chain("chain", calls()).then(send::with())).unwrap();
+            client.enqueue_flow(Flow::new("empty").on_success(send::with())).unwrap();
+            lab.settle(client);
+            let waits = client.enqueue_flow(Flow::group("cancelled", [late(), late()])).unwrap();
+            client.cancel(waits.id()).unwrap();
+            let waits = client.enqueue_flow(Flow::group("deleted", [late()])).unwrap();
+            client.delete(waits.id()).unwrap();
+            vec![("litework.batch", State::Cancelled)]
+        }),
+        ("a flow whose members end as they are stored", |lab, client| {
+            let fails = client.enqueue(act::with("give up")).unwrap();
+            lab.ended(client, &fails);
+            let born = || send::with().after([fails.id()]);
+            let flow = Flow::group("born", [born(), born()]).on_success(send::with());
+            client.enqueue_flow(flow.on_finish(act::with("go"))).unwrap();
+            vec![]
+        }),
+        ("a batch that is run again", |lab, client| {
+            let flow = Flow::group("again", [act::with("give up"), act::with("go")]);
+            let batch = client.enqueue_flow(flow).unwrap();
+            lab.wait(client, &batch).unwrap_err();
+            let failed = &batch.members().unwrap()[0];
+            client.delete(failed.id).unwrap();
+            batch.retry().unwrap();
+            vec![("act", State::Failed), ("litework.batch", State::Failed)]
+        }),
+    ]
+}
+
+/// Each way in which one ends that nobody has enqueued.
+fn unasked() -> Vec<(&'static str, Way)> {
+    vec![
+        ("schedules", |lab, client| {
+            let fires = |name: &str, overlap| {
+                let every = Schedule::every(name, MINUTE, linger::with());
+                client.schedules().add(every.overlap(overlap)).unwrap();
+            };
+            fires("skips", Overlap::Skip);
+            fires("cancels", Overlap::CancelRunning);
+            for slots in 1..4 {
+                lab.clock.advance(MINUTE);
+                eventually("they have fired", || {
+                    lab.settle(client);
+                    let all = client.schedules().list("", 9).unwrap();
+                    let fired =
+                        |name| client.schedules().history(name, Timestamp::MAX, 9).unwrap().len();
+                    all.iter().all(|one| fired(&one.name) >= slots)
+                });
+            }
+            client.schedules().remove("skips").unwrap();
+            client.schedules().remove("cancels").unwrap();
+            vec![]
+        }),
+        ("what follows", |lab, client| {
+            let followed = act::with("give up").follow([EventKind::Finished], "hear");
+            lab.ended(client, &client.enqueue(followed).unwrap());
+            vec![]
+        }),
+    ]
+}
+
+/// What follows another.
+#[task]
+fn hear(event: EventRecord) -> bool {
+    event.state.is_final()
+}
+
+fn the_totals_agree_with_the_rows_however_a_task_ends(lab: &Lab) {
+    let builder = lab.builder().state(Log::default()).register(act).register(send);
+    let client = builder.register(close_till).register(hear).register(linger).open().unwrap();
+    let mut gone = Ends::new();
+    for (name, way) in alone().into_iter().chain(together()).chain(unasked()) {
+        for (kind, state) in way(lab, &client) {
+            *gone.entry((kind.to_owned(), state)).or_default() += 1;
+        }
+        lab.settle(&client);
+        let expected = || {
+            let mut ends = stand(&client);
+            for (end, count) in &gone {
+                *ends.entry(end.clone()).or_default() += count;
+            }
+            ends
+        };
+        eventually(name, || told(&client) == expected());
+        assert!(client.list(&Filter::new(), None, 1_000).unwrap().next.is_none());
+    }
 }
 
 fn a_call_that_finds_its_task_is_not_counted_again(lab: &Lab) {
@@ -273,5 +473,40 @@ mod made {
         client.run_pending(&Pending::all()).unwrap();
         assert_eq!((counts(&client, "act").enqueued, counts(&client, "act").succeeded), (2, 2));
         assert_eq!((counts(&client, "send").enqueued, counts(&client, "send").succeeded), (2, 2));
+    }
+
+    /// Rows that no program of ours has written, or of which whoever ran them is gone, end too.
+    #[test]
+    fn what_ends_because_it_is_damaged_is_counted() {
+        let lab = Lab::new(Place::file(Runs::RunPending));
+        let client = open(&lab);
+        let ids: Vec<_> = (0..3).map(|_| client.enqueue(send::with()).unwrap().id()).collect();
+        let damage = |sql: &str| {
+            let theirs = rusqlite::Connection::open(lab.path()).unwrap();
+            theirs.execute_batch("PRAGMA ignore_check_constraints = ON").unwrap();
+            theirs.execute_batch(sql).unwrap();
+        };
+        drop(client);
+        damage(
+            "UPDATE litework_task SET state = 'asleep' WHERE id = (SELECT min(id) FROM litework_task)",
+        );
+        let client = open(&lab);
+        let came = finish(&lab, &client, "send", 3);
+        assert_eq!((came.enqueued, came.failed, came.succeeded), (3, 1, 2));
+        assert_eq!(client.get(ids[0]).unwrap().state, litework::State::Failed);
+    }
+
+    #[test]
+    fn a_flow_in_a_transaction_that_ends_as_it_is_stored_is_counted() {
+        let lab = Lab::inline();
+        let client = open(&lab);
+        let fails = client.enqueue(act::with("give up")).unwrap();
+        let born = || send::with().after([fails.id()]);
+        let flow = || Flow::group("born", [born(), born()]).on_success(send::with());
+        client.write(|tx| tx.enqueue_flow(flow()).map(drop)).unwrap();
+        client.write(|tx| tx.enqueue_flow(Flow::new("empty")).map(drop)).unwrap();
+        client.write(|tx| tx.enqueue(born()).map(drop)).unwrap();
+        assert_eq!(super::told(&client), super::stand(&client));
+        assert_eq!(counts(&client, "send").failed, 4);
     }
 }

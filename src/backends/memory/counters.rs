@@ -61,7 +61,7 @@ impl Counting for Memory {
 }
 
 impl Book {
-    fn ends(&self, rows: &[i64]) -> Vec<End> {
+    pub(super) fn ends(&self, rows: &[i64]) -> Vec<End> {
         let tasks = rows.iter().filter_map(|row| self.tasks.get(row));
         tasks.filter_map(|task| End::of(&task.record)).collect()
     }

@@ -205,14 +205,22 @@ impl Book {
         if let Some(steps) = steps {
             self.expect_steps(now, row, steps);
         }
-        if over && is_followed {
-            self.stillborn.push((now, row));
+        if over {
+            self.is_born_over(now, row, is_followed);
         }
         if is_batch {
             // It may have no member that is still to end.
             self.unsummed.insert(row);
         }
         Ok(Stored { id, state, due_at, existing: false, claimed })
+    }
+
+    /// It has ended as it is stored.
+    fn is_born_over(&mut self, now: Timestamp, row: i64, is_followed: bool) {
+        self.effects.changed.push(row);
+        if is_followed {
+            self.stillborn.push((now, row));
+        }
     }
 
     fn put(&mut self, row: i64, task: Task) {

@@ -141,6 +141,8 @@ struct Effects {
     schedules: bool,
     cancel: Vec<i64>,
     changed: Vec<i64>,
+    /// Of these, the first so many: whoever has called tells of their ends, and counts them.
+    heard: usize,
     /// Rows of which something was said.
     told: Vec<i64>,
     /// What was deleted; what had not ended before, as it ended.
@@ -150,6 +152,11 @@ struct Effects {
 }
 
 impl Effects {
+    /// All that has ended until now is told by whoever has called.
+    fn hear(&mut self) {
+        self.heard = self.changed.len();
+    }
+
     fn add(&mut self, more: Self) {
         self.work |= more.work;
         self.schedules |= more.schedules;
@@ -184,7 +191,10 @@ impl Memory {
         // An end makes room for a task that somebody was refused.
         let room = !effects.changed.is_empty() && book.limits_running();
         let looked = book.looked.take();
+        let unheard: BTreeSet<i64> = effects.changed[effects.heard..].iter().copied().collect();
+        let ends = book.ends(&unheard.into_iter().collect::<Vec<_>>());
         drop(book);
+        self.meter.ended(&ends);
         if !effects.stored.is_empty() {
             self.meter.count(|meter| {
                 for ((queue, kind), at) in &effects.stored {
@@ -232,6 +242,7 @@ impl Book {
             done.next_due = self.next_due();
         }
         done.ended.extend_from_slice(&self.effects.changed[told..]);
+        self.effects.hear();
         done
     }
 
@@ -400,6 +411,7 @@ impl Backend for Memory {
             book.sum_up(now);
             if let Picked::Ended(rows) = &mut picked {
                 rows.clone_from(&book.effects.changed);
+                book.effects.hear();
             }
             picked
         }))

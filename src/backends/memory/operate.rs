@@ -38,6 +38,7 @@ impl Book {
         if let Ok(done) = &answer {
             self.note_deed(done);
         }
+        self.effects.hear();
         Ok((answer?, Over::new(&self.effects.changed[told..], gone)))
     }
 

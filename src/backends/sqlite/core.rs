@@ -64,6 +64,8 @@ pub(super) struct Effects {
     pub(super) cancel: Vec<i64>,
     /// Rows whose waiters are to be woken.
     pub(super) changed: Vec<i64>,
+    /// Of these, the first so many: whoever has asked for the transaction tells of their ends, and counts them.
+    pub(super) heard: usize,
     /// Rows of which something was said; the same is done for these.
     pub(super) told: Vec<i64>,
     /// What was deleted; what had not ended before, as it ended.
@@ -72,6 +74,11 @@ pub(super) struct Effects {
 }
 
 impl Effects {
+    /// All that has ended until now is told by whoever has asked for it.
+    pub(super) fn hear(&mut self) {
+        self.heard = self.changed.len();
+    }
+
     /// A task was stored.
     pub(super) fn stored(&mut self, lane: i64, at: Timestamp) {
         match self.counted.last_mut() {

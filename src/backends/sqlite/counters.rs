@@ -99,23 +99,25 @@ impl Counting for Sqlite {
     }
 
     fn ends(&self, rows: &[i64]) -> Result<Vec<End>, Error> {
-        // A list of numbers always encodes.
-        let rows = serde_json::to_string(rows).unwrap_or_default();
-        self.read("tasks that ended", |conn| {
-            let mut read = conn.prepare_cached(ENDS)?;
-            let mut found = read.query([rows])?;
-            let mut ends = Vec::new();
-            while let Some(row) = found.next()? {
-                let state = text(row, 2).and_then(|word| State::from_word(&word));
-                if let (Some(queue), Some(kind), Some(state)) = (text(row, 0), text(row, 1), state)
-                {
-                    let at = Timestamp::clamped(row.get(3)?);
-                    ends.push(End { queue: queue.into(), kind: kind.into(), state, at });
-                }
-            }
-            Ok(ends)
-        })
+        self.read("tasks that ended", |conn| Ok(ends(conn, rows)?))
     }
+}
+
+/// Those of these rows that have ended.
+pub(super) fn ends(conn: &Connection, rows: &[i64]) -> rusqlite::Result<Vec<End>> {
+    // A list of numbers always encodes.
+    let rows = serde_json::to_string(rows).unwrap_or_default();
+    let mut read = conn.prepare_cached(ENDS)?;
+    let mut found = read.query([rows])?;
+    let mut ends = Vec::new();
+    while let Some(row) = found.next()? {
+        let state = text(row, 2).and_then(|word| State::from_word(&word));
+        if let (Some(queue), Some(kind), Some(state)) = (text(row, 0), text(row, 1), state) {
+            let at = Timestamp::clamped(row.get(3)?);
+            ends.push(End { queue: queue.into(), kind: kind.into(), state, at });
+        }
+    }
+    Ok(ends)
 }
 
 fn keep(core: &mut Core, news: &News) -> Result<(), Error> {

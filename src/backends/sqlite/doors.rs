@@ -348,7 +348,7 @@ impl<T> Pending<T> {
             // Other tasks of the same transaction may still have their marks.
             without_holding(engine.inner.key, || {
                 untold.tell(now);
-                client.hub.hooks.skipped(engine, std::slice::from_ref(&stored));
+                client.hub.hooks.skipped_within(engine, std::slice::from_ref(&stored));
                 run_stored(&client.hub, std::slice::from_ref(&stored));
             });
         }
@@ -427,7 +427,7 @@ fn in_transaction<R, E>(
     match (answer, refused) {
         (Ok(value), _) => {
             untold.tell(now);
-            client.hub.hooks.skipped(engine, &stored);
+            client.hub.hooks.skipped_within(engine, &stored);
             run_stored(&client.hub, &stored);
             Ok(value)
         }
@@ -549,6 +549,7 @@ fn end_with<R: Serialize>(
     ends::settle(write.core)?;
     let changed = &write.core.effects.changed;
     let ended = ended_with(changed, std::slice::from_ref(&success), &[Ok(came_to)]);
+    write.core.effects.hear();
     Ok(Completion::Stored { result, ended })
 }
 

@@ -124,20 +124,22 @@ fn open_gates(
     Ok(())
 }
 
-/// Ends a batch whose last member has ended, likewise.
+/// Ends a batch whose last member has ended, likewise; says whether it has.
 pub(super) fn sum_up_in(
     conn: &Connection,
     now: Timestamp,
     step_ms: i64,
     batch: i64,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let mut ripple = Ripple { batches: vec![batch], ..Ripple::default() };
+    let mut has_ended = false;
     while let Some(batch) = ripple.batches.pop() {
         if edges::sum_up(conn, now, batch)? {
+            has_ended = true;
             spread(conn, now, step_ms, batch, &mut ripple)?;
         }
     }
-    open_gates(conn, now, step_ms, ripple)
+    open_gates(conn, now, step_ms, ripple).map(|()| has_ended)
 }
 
 fn spread(

@@ -269,8 +269,11 @@ impl Insert {
             // It may have no member that is still to end.
             core.unsummed.insert(placed.row, self.now);
         }
-        if placed.start.is_over() && !self.task.follows().is_empty() {
-            core.stillborn.push((placed.row, self.now));
+        if placed.start.is_over() {
+            core.effects.changed.push(placed.row);
+            if !self.task.follows().is_empty() {
+                core.stillborn.push((placed.row, self.now));
+            }
         }
         self.note(core, lane, placed);
         self.fate = Fate::Placed(placed);

@@ -84,7 +84,7 @@ use crate::flow::Sum;
 use crate::gate::Limits;
 use crate::id::TaskId;
 use crate::inbox::{Inbox, Slice};
-use crate::meter::{Counting, Meter};
+use crate::meter::Meter;
 use crate::mishap::Mishaps;
 use crate::options::Durability;
 use crate::overview::{At, Browsed, Failures, Order, Overview};
@@ -393,6 +393,7 @@ impl Backend for Sqlite {
                 Picked::Ended(rows) => {
                     ends::settle(core)?;
                     rows.clone_from(&core.effects.changed);
+                    core.effects.hear();
                 }
                 Picked::NotNow => {}
             }
@@ -410,17 +411,12 @@ impl Backend for Sqlite {
     }
 
     fn rescue(&self, now: Timestamp, owner: i64) -> Result<Rescued, Error> {
-        let (mut ended, mut over) = (Vec::new(), Vec::new());
+        let mut ended = Vec::new();
         let rescued = self.transaction(self.durability, |core| {
             let mut beats = self.inner.beats.lock().unwrap_or_else(PoisonError::into_inner);
             let folder = &self.inner.folder;
-            let rescued = member::rescue(core, now, owner, folder, &mut beats, &mut ended)?;
-            over.clone_from(&core.effects.changed);
-            Ok(rescued)
+            member::rescue(core, now, owner, folder, &mut beats, &mut ended)
         })?;
-        if !over.is_empty() {
-            self.inner.meter.ended(&self.ends(&over)?);
-        }
         // Only now: until the commit they are the proof of the death and of what had started.
         for stem in &ended {
             seats::remove(&self.inner.folder, stem);

@@ -334,6 +334,7 @@ fn telling<R: Times>(
     ends::sum_up(core)?;
     audit::note(core, &answer)?;
     let gone = std::mem::take(&mut core.effects.gone);
+    core.effects.hear();
     Ok((answer, Over::new(&core.effects.changed[told..], gone)))
 }
 

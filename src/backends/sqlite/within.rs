@@ -16,7 +16,7 @@ use super::waiting::Waiting;
 use crate::error::Error;
 use crate::options::Durability;
 use crate::record::{NewTask, Stored};
-use crate::state::{Reason, rank};
+use crate::state::{Reason, State, rank};
 use crate::time::Timestamp;
 
 /// Stores one task through a connection that is not ours; it never hands over.
@@ -39,10 +39,29 @@ pub(super) fn insert_flow_in(
             break;
         }
     }
+    let mut has_ended = false;
     if let Some(Insert { fate: Fate::Placed(batch), .. }) = inserts.first() {
-        ends::sum_up_in(tx, now, step_in(tx)?, batch.row)?;
+        has_ended = ends::sum_up_in(tx, now, step_in(tx)?, batch.row)?;
     }
-    inserts.into_iter().map(Insert::into_stored).collect()
+    let stored: Result<Vec<Stored>, Error> = inserts.into_iter().map(Insert::into_stored).collect();
+    let mut stored = stored?;
+    if has_ended {
+        // Its batch has ended with its members, and what was to come after that with it.
+        stored.iter_mut().try_for_each(|task| read_state(tx, task))?;
+    }
+    Ok(stored)
+}
+
+/// Served by the primary key.
+const STATE: &str = "SELECT state FROM litework_task WHERE id = ?1";
+
+fn read_state(tx: &Connection, stored: &mut Stored) -> Result<(), Error> {
+    let state: String = tx
+        .prepare_cached(STATE)
+        .and_then(|mut read| read.query_row([stored.id.row()], |row| row.get(0)))
+        .map_err(not_stored)?;
+    stored.state = State::from_word(&state).unwrap_or(stored.state);
+    Ok(())
 }
 
 fn step_in(tx: &Connection) -> Result<i64, Error> {

@@ -16,6 +16,7 @@
 //! the connection is asked whether it is still in a transaction, and if it is not, the members are
 //! replayed one by one.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -26,6 +27,7 @@ use rusqlite::Connection;
 
 use super::blocks::store_each;
 use super::core::{Core, Counted, Doubt};
+use super::counters;
 use super::ends;
 use super::enqueue::Insert;
 use super::errors::{not_stored, was_busy};
@@ -131,6 +133,7 @@ impl Writer {
         let foreign = std::mem::take(&mut core.foreign_seen);
         let effects = std::mem::take(&mut core.effects);
         self.count(core, &effects.counted);
+        self.count_ends(core, &effects.changed[effects.heard..]);
         self.signal.changed(effects.changed);
         self.signal.changed(effects.told);
         if effects.work || effects.room {
@@ -167,6 +170,20 @@ impl Writer {
                 }
             }
         });
+    }
+}
+
+impl Writer {
+    /// Counts what has ended in the last commit and is told by nobody who counts it.
+    fn count_ends(&self, core: &Core, changed: &[i64]) {
+        if changed.is_empty() {
+            return;
+        }
+        let rows: BTreeSet<i64> = changed.iter().copied().collect();
+        match counters::ends(&core.conn, &rows.into_iter().collect::<Vec<_>>()) {
+            Ok(ends) => self.meter.ended(&ends),
+            Err(error) => tracing::warn!(%error, "tasks that ended could not be counted"),
+        }
     }
 }
 
