@@ -37,7 +37,7 @@ pub struct AuditRecord {
     /// The method of the client, such as `retry` or `pause`.
     pub action: String,
     /// To what: `ids` (at most 100 of them), or the fields of the filter by which many were meant, or the `queue`,
-    /// `kind` or `schedules` by name; and what it is changed to.
+    /// `kind` or `schedules` by name; and what it is changed to, or by which rules it is pruned.
     pub what: Map<String, Value>,
     /// To how many. A deed to many that was cut short is counted as far as it came.
     pub count: u64,
@@ -153,6 +153,12 @@ impl Times for () {
 impl Times for Stored {
     fn times(&self) -> u64 {
         1
+    }
+}
+
+impl Times for u64 {
+    fn times(&self) -> u64 {
+        *self
     }
 }
 

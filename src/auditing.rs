@@ -12,8 +12,9 @@ use crate::record::Cursor;
 impl Client {
     /// This client in somebody's name: what he does with it to tasks, queues, kinds, limits and schedules is noted
     /// in the file, in the same commit as the deed, so that neither is there without the other. What changes
-    /// nothing is not noted. Calls that enqueue, bodies, and `prune` are no deeds of his; only what people enqueue
-    /// by the web part's API is noted. Entries are kept for 90 days, and removed when the next one is noted.
+    /// nothing is not noted. Calls that enqueue, and bodies, are no deeds of his, nor is what is pruned by itself;
+    /// only what people enqueue by the web part's API is noted. Entries are kept for 90 days, and removed when the
+    /// next one is noted.
     ///
     /// ```
     /// # use litework::{Client, Mode, Scope, task};

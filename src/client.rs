@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::audit::{Actor, of_ids};
+use crate::audit::{self, Actor, of_ids};
 use crate::backend::Cancelled;
 use crate::capability::Capabilities;
 use crate::catalog::KindInfo;
@@ -426,7 +426,9 @@ impl Client {
     pub fn prune(&self, prune: impl Into<Prune>) -> Result<Pruned, Error> {
         self.check_open()?;
         self.hub.backend.check_usable()?;
-        self.hub.pruner.prune(prune.into())
+        let prune = prune.into();
+        let by = self.entry("prune", || prune.what());
+        audit::during(by.as_ref(), || self.hub.pruner.prune(prune))
     }
 
     /// Runs what is due in this thread, best first, until nothing more is; a task that fails does

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
 
 use crate::error::Error;
 use crate::options::{check_name, stored_keep_for};
@@ -271,6 +272,18 @@ impl Prune {
     pub fn confirmed(mut self) -> Self {
         self.confirmed = true;
         self
+    }
+
+    /// What is noted of it in the audit: by which rules, where they are not the client's own, and of which queues.
+    pub(crate) fn what(&self) -> Value {
+        let mut what = Map::new();
+        // Ages and counts always encode.
+        let by = self.retention.as_ref().and_then(|by| serde_json::to_value(by).ok());
+        what.extend(by.map(|by| ("retention".to_owned(), by)));
+        if !self.queues.is_empty() {
+            what.insert("queues".to_owned(), self.queues.clone().into());
+        }
+        Value::Object(what)
     }
 }
 

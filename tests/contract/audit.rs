@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use litework::{
-    AuditRecord, Client, Context, Error, EventKind, Failure, Filter, Limits, Result, Schedule,
-    Scope, State, task,
+    AuditRecord, Client, Context, Error, EventKind, Failure, Filter, Keep, Limits, Pending, Prune,
+    Result, Retention, Schedule, Scope, State, task,
 };
 use serde_json::json;
 
@@ -16,6 +16,7 @@ crate::everywhere! {
     what_changes_nothing_is_not_noted,
     where_nobody_is_known_to_act_nothing_is_noted,
     queues_limits_and_schedules_are_noted_by_name,
+    what_is_pruned_in_somebodys_name_is_noted_and_what_goes_by_itself_is_not,
     what_bodies_and_receivers_do_meanwhile_is_not_his,
     pages_go_from_the_newest_to_the_oldest,
     entries_are_removed_after_ninety_days,
@@ -149,6 +150,34 @@ fn queues_limits_and_schedules_are_noted_by_name(lab: &Lab) {
             ("set_workers", Some(3))
         );
     }
+}
+
+fn what_is_pruned_in_somebodys_name_is_noted_and_what_goes_by_itself_is_not(lab: &Lab) {
+    let kept = Retention::all(Keep::age(HOUR));
+    let client = lab.builder().register(send).retention(kept).open().unwrap();
+    let fill = |tasks: usize| {
+        for _ in 0..tasks {
+            lab.ended(&client, &client.enqueue(send::with("a")).unwrap());
+        }
+    };
+    let ada = client.acting_as("ada").unwrap().because("the disk is full").unwrap();
+    fill(40);
+    assert_eq!(ada.prune(Prune::new()).unwrap().total(), 0);
+    let all = Retention::all(Keep::age(Duration::ZERO));
+    assert_eq!(ada.prune(Prune::by(all.clone()).dry_run()).unwrap().total(), 39);
+    assert_eq!(entries(&client), [], "nothing is removed yet");
+    assert_eq!(ada.prune(Prune::by(all.clone()).queue("mail")).unwrap().total(), 39);
+    let [entry] = entries(&client).try_into().unwrap();
+    assert_eq!((entry.action.as_str(), entry.count, entry.at), ("prune", 39, lab.now()));
+    assert_eq!(entry.note.as_deref(), Some("the disk is full"));
+    assert_eq!(entry.what["queues"], json!(["mail"]));
+    assert!(entry.what["retention"]["failed"]["age"].is_string(), "{:?}", entry.what);
+    fill(2);
+    client.prune(all).unwrap();
+    fill(1);
+    lab.clock.advance(2 * HOUR);
+    client.run_pending(&Pending::all()).unwrap();
+    assert_eq!(entries(&client).len(), 1, "in nobody's name, and by itself");
 }
 
 fn what_bodies_and_receivers_do_meanwhile_is_not_his(lab: &Lab) {

@@ -45,6 +45,7 @@ impl Book {
                 options: task.options.as_deref(),
             });
         }
+        let mut removed = 0_u64;
         while let Some(old) = walk.old.pop_front() {
             if !self.is_free(&old, walk.now) {
                 continue;
@@ -52,8 +53,10 @@ impl Book {
             walk.count(&old);
             if !walk.is_dry() {
                 self.remove(old.row);
+                removed += 1;
             }
         }
+        self.note_deed(&removed);
         if seen < SLICE {
             walk.step = Step::Rules;
         }

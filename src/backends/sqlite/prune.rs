@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::Sqlite;
+use super::audit;
 use super::core::Core;
 use super::damaged;
 use super::errors::not_stored;
@@ -155,7 +156,7 @@ impl Sqlite {
                 let mut removed = Vec::new();
                 let committed = commit(&mut |core| {
                     removed = remove_old(core, walk)?;
-                    Ok(())
+                    audit::note(core, &(removed.len() as u64))
                 })?;
                 for old in &removed {
                     walk.count(old);
