@@ -107,7 +107,7 @@ pub(crate) fn run(client: &Client, registry: &Registry, prepared: &Prepared) -> 
             if let Completion::Stored { ended, .. } = &mut completion {
                 with_it = std::mem::take(ended);
             }
-            let outcome = complete(task, outcome, completion, &mut kept);
+            let outcome = complete((client, task), outcome, completion, &mut kept);
             said = ctx.end_of_speech(matches!(outcome, Outcome::Succeeded { .. }));
             outcome
         }
@@ -206,7 +206,7 @@ fn call(
 /// after one of unknown outcome is not believed: under the lease a further attempt follows exactly
 /// where nothing was committed.
 fn complete(
-    task: &Claimed,
+    (client, task): (&Client, &Claimed),
     outcome: Outcome,
     completion: Completion,
     kept: &mut Option<Finished>,
@@ -219,11 +219,15 @@ fn complete(
                     id = %task.id,
                     "the body returned another value than its finishing transaction stored"
                 ),
-                outcome => tracing::warn!(
-                    id = %task.id,
-                    error = outcome.report().map(tracing::field::display),
-                    "the body failed after its finishing transaction; the task has succeeded"
-                ),
+                outcome => {
+                    let redaction = client.hub.catalog.redaction_of(&task.kind);
+                    let error = outcome.report().map(|report| redaction.told(report));
+                    tracing::warn!(
+                        id = %task.id,
+                        error = error.map(tracing::field::display),
+                        "the body failed after its finishing transaction; the task has succeeded"
+                    );
+                }
             }
             *kept = Some(Finished { state: State::Succeeded, reason: None, due_at: None });
             Outcome::Succeeded { result }

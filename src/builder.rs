@@ -552,14 +552,15 @@ impl Builder {
         self.check_listeners()?;
         let listeners = std::mem::take(&mut self.listeners);
         let (trace, schedules) = (self.trace.take(), self.schedules.take());
+        let (meter, catalog) = (Arc::clone(engine.meter()), Arc::new(catalog));
         let hub = Arc::new_cyclic(|hub| Hub {
-            hooks: listen::hooks(hub, listeners, Arc::clone(engine.meter())),
+            hooks: listen::hooks(hub, listeners, meter, Arc::clone(&catalog)),
             trace,
             backend,
             desk: Desk::new(&engine, Arc::clone(&clock), Arc::clone(&scribe)),
             scribe,
             pruner: Arc::new(Pruner::new(engine, clock, plan, catalog.kept())),
-            catalog: Arc::new(catalog),
+            catalog,
             clock: Arc::clone(&self.clock),
             limits: self.limits,
             quotas: std::mem::take(&mut self.quotas),

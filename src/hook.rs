@@ -15,6 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use tracing::Level;
 
 use crate::backend::{Backend, Over};
+use crate::catalog::Catalog;
 use crate::counters::LaneNumber;
 use crate::error::Error;
 use crate::event::{About, Event, EventKind, Ledger};
@@ -24,6 +25,7 @@ use crate::meter::{End, Meter};
 use crate::outcome::Outcome;
 use crate::panics;
 use crate::record::{Claimed, Finish, Finished, NewTask, Stored, TaskRecord};
+use crate::redact::Veiled;
 use crate::state::{Reason, State};
 use crate::time::Timestamp;
 
@@ -84,6 +86,8 @@ pub(crate) struct Hooks {
     line: Arc<Line>,
     /// What is told is counted too.
     meter: Arc<Meter>,
+    /// It says what the log leaves out.
+    catalog: Arc<Catalog>,
 }
 
 impl About {
@@ -150,9 +154,14 @@ impl Event {
 }
 
 impl Hooks {
-    pub(crate) fn new(hub: usize, receivers: Vec<Receiver>, meter: Arc<Meter>) -> Arc<Self> {
+    pub(crate) fn new(
+        hub: usize,
+        receivers: Vec<Receiver>,
+        meter: Arc<Meter>,
+        catalog: Arc<Catalog>,
+    ) -> Arc<Self> {
         let heard = receivers.iter().fold(0, |bits, receiver| bits | receiver.kinds.0);
-        Arc::new(Self { hub, receivers, heard: Kinds(heard), line: Arc::default(), meter })
+        Arc::new(Self { hub, receivers, heard: Kinds(heard), line: Arc::default(), meter, catalog })
     }
 
     /// Whether there are receivers at all.
@@ -275,6 +284,7 @@ impl Hooks {
                 Ok(Some(task)) => self.one_ended_unrun(task),
                 Ok(None) => tracing::debug!(row, "a task that ended is gone, so nobody is told"),
                 Err(error) => {
+                    let error = Veiled(&error);
                     tracing::warn!(row, %error, "a task that ended is unreadable, so nobody is told");
                 }
             }
@@ -293,7 +303,7 @@ impl Hooks {
 
     fn one_ended_unrun(&self, task: TaskRecord) {
         let Some(event) = Event::ended_unrun(task) else { return };
-        log_ended(&event);
+        self.log_ended(&event);
         if self.heard.is_empty() {
             return;
         }
@@ -301,6 +311,38 @@ impl Hooks {
         let id = event.id;
         self.call_ended(event);
         self.leave(id, entered);
+    }
+
+    /// One line at each end: an error that was not expected is an error, and a warning where the task is
+    /// tried again; the rest is information.
+    fn log_ended(&self, event: &Event) {
+        let redaction = event.error.as_ref().map(|_| self.catalog.redaction_of(&event.kind));
+        let error = event.error.as_ref().zip(redaction.as_ref());
+        let error = error.map(|(error, redaction)| redaction.told(error));
+        macro_rules! say {
+            ($level:ident, $message:literal) => {
+                ::tracing::$level!(
+                    id = %event.id, kind = &*event.kind, queue = &*event.queue, attempt = event.attempt,
+                    reason = event.reason.map(Reason::as_str),
+                    error = error.as_ref().map(tracing::field::display),
+                    due_at = event.due_at.map(tracing::field::display),
+                    trace = event.trace.as_deref(), $message
+                )
+            };
+        }
+        let expected = event.error.as_ref().is_some_and(|error| error.expected);
+        let (failed, again) = (event.what == EventKind::Failed, event.will_retry());
+        match event.what {
+            _ if failed && again && !expected => say!(warn, "task will be tried again"),
+            _ if failed && again => say!(info, "task will be tried again"),
+            _ if failed && !expected => say!(error, "task failed"),
+            _ if failed => say!(info, "task failed"),
+            EventKind::Succeeded => say!(info, "task succeeded"),
+            EventKind::Snoozed => say!(debug, "task snoozed"),
+            EventKind::Cancelled => say!(info, "task cancelled"),
+            EventKind::Skipped => say!(info, "task skipped"),
+            _ => {}
+        }
     }
 
     /// What was stored in a transaction that has not ended.
@@ -347,9 +389,10 @@ impl Hooks {
             let place = Inside { hub: self.hub, id: event.id, trace, receiver: true };
             let answer = inside::enter(place, || panics::caught(|| (receiver.call)(event)));
             if let Err(error) = answer {
+                let redaction = self.catalog.redaction_of(&event.kind);
                 tracing::error!(
-                    id = %event.id, kind = &*event.kind, event = event.what.as_str(), %error,
-                    "a receiver of events panicked"
+                    id = %event.id, kind = &*event.kind, event = event.what.as_str(),
+                    error = %redaction.told(&error), "a receiver of events panicked"
                 );
             }
         }
@@ -392,7 +435,7 @@ impl Telling<'_> {
     fn tell_one(&self, finish: &Finish, came_to: Finished) {
         let Some(about) = &finish.about else { return };
         if let Some(event) = Event::ended(finish, about, came_to) {
-            log_ended(&event);
+            self.hooks.log_ended(&event);
             self.hooks.call_ended(event);
         } else {
             tracing::debug!(
@@ -537,33 +580,4 @@ fn log_enqueued(event: &Event) {
         due_at = event.due_at.map(tracing::field::display), existing = event.existing,
         trace = event.trace.as_deref(), "task enqueued"
     );
-}
-
-/// One line at each end: an error that was not expected is an error, and a warning where the task is
-/// tried again; the rest is information.
-fn log_ended(event: &Event) {
-    macro_rules! say {
-        ($level:ident, $message:literal) => {
-            ::tracing::$level!(
-                id = %event.id, kind = &*event.kind, queue = &*event.queue, attempt = event.attempt,
-                reason = event.reason.map(Reason::as_str),
-                error = event.error.as_ref().map(tracing::field::display),
-                due_at = event.due_at.map(tracing::field::display),
-                trace = event.trace.as_deref(), $message
-            )
-        };
-    }
-    let expected = event.error.as_ref().is_some_and(|error| error.expected);
-    let (failed, again) = (event.what == EventKind::Failed, event.will_retry());
-    match event.what {
-        _ if failed && again && !expected => say!(warn, "task will be tried again"),
-        _ if failed && again => say!(info, "task will be tried again"),
-        _ if failed && !expected => say!(error, "task failed"),
-        _ if failed => say!(info, "task failed"),
-        EventKind::Succeeded => say!(info, "task succeeded"),
-        EventKind::Snoozed => say!(debug, "task snoozed"),
-        EventKind::Cancelled => say!(info, "task cancelled"),
-        EventKind::Skipped => say!(info, "task skipped"),
-        _ => {}
-    }
 }

@@ -85,7 +85,8 @@ impl Notice {
 
 /// One notice: a task that has failed for good, and how many others of its kind have since.
 ///
-/// `to_string()` is a text for people, ready to be sent.
+/// `to_string()` is a text for people, ready to be sent. What [`Builder::redact`](crate::Builder::redact) and
+/// [`Options::redact`](crate::Options::redact) hide is not in it, nor in its fields.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct FailureNotice {
@@ -183,18 +184,22 @@ impl Told {
             _ => None,
         };
         let counted = |name: &str| own.as_ref().and_then(|meta| meta.get(name));
+        // It leaves the program, for people to read.
+        let redaction = ctx.client().map(|client| client.hub.catalog.redaction_of(&event.kind));
+        let redaction = redaction.unwrap_or_default();
+        let error = event.error.map(|error| redaction.report(&error));
         Ok(FailureNotice {
             title: format!("Error in {called}"),
             task: event.task,
             kind: event.kind,
             queue: event.queue,
-            name: event.name,
+            name: event.name.map(|name| redaction.whole(&name)),
             owner: event.owner,
             reason: event.reason,
             attempts: event.attempt,
             failed_at: event.finished_at,
-            traceback: event.error.as_ref().map(traceback).unwrap_or_default(),
-            error: event.error,
+            traceback: error.as_ref().map(traceback).unwrap_or_default(),
+            error,
             more: counted("more").and_then(serde_json::Value::as_u64).unwrap_or_default(),
             since: counted("since")
                 .and_then(serde_json::Value::as_i64)

@@ -13,8 +13,10 @@ use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::outcome::cut_characters;
+use crate::outcome::{Report, cut_characters};
 
+/// A word that was cut, and is shorter, may be half a secret.
+const HALF_MAX: usize = 64;
 /// What stands in the place of what is hidden.
 pub(crate) const HIDDEN: &str = "[redacted]";
 /// Characters of one text at most; longer ones are cut, with a mark that says so.
@@ -39,6 +41,11 @@ const SECRETS: [&str; 12] = [
 ];
 /// The same for short words, which others have in their midst.
 const SHORT: [&str; 4] = ["dsn", "pwd", "creds", "jwt"];
+/// The same for words that many others begin or end with: they are a word of the name by themselves, as in `db_pass`
+/// and `dbPass`, and not in `bypass`.
+const WORDS: [&str; 3] = ["pass", "sig", "signature"];
+/// JSON is looked into so deep; what lies deeper is shown as a text.
+const DEPTH_MAX: usize = 128;
 /// An entry of such a name says what the entry beside it is called …
 const NAMES: [&str; 4] = ["name", "key", "header", "field"];
 /// … which is this.
@@ -69,14 +76,15 @@ impl Redaction {
         self
     }
 
-    fn is_secret(&self, name: &str) -> bool {
-        let name = plain(name);
+    fn is_secret(&self, given: &str) -> bool {
+        let name = plain(given);
         if self.shown.contains(&name) {
             return false;
         }
         let is_short = |word: &&str| name.starts_with(*word) || name.ends_with(*word);
         SECRETS.iter().any(|word| name.contains(word))
             || SHORT.iter().any(is_short)
+            || WORDS.iter().any(|word| name.contains(word) && has_word(given, word))
             || self.hidden.iter().any(|word| name.contains(word))
     }
 
@@ -92,6 +100,41 @@ impl Redaction {
             return format!("{shown}… (cut, {} characters)", text.chars().count());
         }
         cut_characters(&self.uncut(text), TEXT_MAX)
+    }
+
+    /// The same, however long it is. Where it was cut before, its last word may be half a secret, which nothing shows.
+    pub(crate) fn whole(&self, text: &str) -> String {
+        let Some(at) = text.rfind("… (cut, ").filter(|at| is_mark(&text[*at..])) else {
+            return self.uncut(text);
+        };
+        let (told, mark) = text.split_at(at);
+        let mut shown = self.uncut(told);
+        let last = shown.rfind(char::is_whitespace).map_or(0, |at| at + 1);
+        if shown.len() - last < HALF_MAX || shown[last..].contains("://") {
+            shown.truncate(last);
+        }
+        shown + mark
+    }
+
+    /// An error as it may be read.
+    pub(crate) fn report(&self, report: &Report) -> Report {
+        let whole = |text: &String| self.whole(text);
+        let data = report.data.as_ref().map(|data| self.json(&data.to_string()));
+        Report {
+            kind: report.kind.clone(),
+            code: report.code.as_ref().map(whole),
+            message: self.whole(&report.message),
+            user_message: report.user_message.as_ref().map(whole),
+            causes: report.causes.iter().map(whole).collect(),
+            data: data.and_then(|data| serde_json::from_str(&data).ok()),
+            backtrace: report.backtrace.as_ref().map(whole),
+            expected: report.expected,
+        }
+    }
+
+    /// What is logged of an error.
+    pub(crate) fn told<'a>(&'a self, report: &'a Report) -> Told<'a> {
+        Told { redaction: self, report }
     }
 
     fn uncut(&self, text: &str) -> String {
@@ -114,32 +157,43 @@ impl Redaction {
     pub(crate) fn json(&self, text: &str) -> String {
         let mut shown = String::with_capacity(text.len());
         let written =
-            serde_json::from_str::<&RawValue>(text).and_then(|raw| self.write(raw, &mut shown));
+            serde_json::from_str::<&RawValue>(text).and_then(|raw| self.write(raw, 0, &mut shown));
         match written {
             Ok(()) => shown,
             Err(_) => quoted(&self.text(text)),
         }
     }
 
-    fn write(&self, raw: &RawValue, to: &mut String) -> Result<(), serde_json::Error> {
+    fn write(
+        &self,
+        raw: &RawValue,
+        depth: usize,
+        to: &mut String,
+    ) -> Result<(), serde_json::Error> {
         let text = raw.get().trim();
         match text.bytes().next() {
-            Some(b'{') => self.write_object(&serde_json::from_str::<Entries<'_>>(text)?.0, to),
-            Some(b'[') => self.write_array(&serde_json::from_str::<Vec<&RawValue>>(text)?, to),
+            // Each level is read once more, so that there must be an end of them.
+            Some(b'{' | b'[') if depth == DEPTH_MAX => to.push_str(&quoted(&self.text(text))),
+            Some(b'{') => {
+                let entries = serde_json::from_str::<Entries<'_>>(text)?.0;
+                return self.write_object(&entries, depth + 1, to);
+            }
+            Some(b'[') => {
+                let items = serde_json::from_str::<Vec<&RawValue>>(text)?;
+                return self.write_array(&items, depth + 1, to);
+            }
             Some(b'"') => {
                 to.push_str(&quoted(&self.text(&serde_json::from_str::<String>(text)?)));
-                Ok(())
             }
-            _ => {
-                to.push_str(text);
-                Ok(())
-            }
+            _ => to.push_str(text),
         }
+        Ok(())
     }
 
     fn write_object(
         &self,
         entries: &[(String, &RawValue)],
+        depth: usize,
         to: &mut String,
     ) -> Result<(), serde_json::Error> {
         let names = entries.iter().filter(|(name, _)| NAMES.contains(&plain(name).as_str()));
@@ -152,21 +206,26 @@ impl Redaction {
             to.push_str(&quoted(&self.text(name)));
             to.push(':');
             let is_value = is_named && VALUES.contains(&plain(name).as_str());
-            self.write_named(is_value || self.is_secret(name), raw, to)?;
+            self.write_named(is_value || self.is_secret(name), raw, depth, to)?;
         }
         to.push('}');
         Ok(())
     }
 
     /// Items, of which the second of a pair goes by the first, and what follows an option of a command by that.
-    fn write_array(&self, items: &[&RawValue], to: &mut String) -> Result<(), serde_json::Error> {
+    fn write_array(
+        &self,
+        items: &[&RawValue],
+        depth: usize,
+        to: &mut String,
+    ) -> Result<(), serde_json::Error> {
         let mut is_hidden = false;
         to.push('[');
         for (at, raw) in items.iter().enumerate() {
             if at > 0 {
                 to.push(',');
             }
-            self.write_named(is_hidden, raw, to)?;
+            self.write_named(is_hidden, raw, depth, to)?;
             is_hidden = string(raw).is_some_and(|name| {
                 let is_name = items.len() == 2 && at == 0;
                 let is_option = name.starts_with('-') && !name.contains('=');
@@ -182,14 +241,66 @@ impl Redaction {
         &self,
         is_secret: bool,
         raw: &RawValue,
+        depth: usize,
         to: &mut String,
     ) -> Result<(), serde_json::Error> {
         if is_secret && !matches!(raw.get().trim(), "null" | "true" | "false") {
             to.push_str(&quoted(HIDDEN));
             return Ok(());
         }
-        self.write(raw, to)
+        self.write(raw, depth, to)
     }
+}
+
+/// Whether a name has this word in it, which begins and ends where words do: at other letters, at a capital, at a
+/// digit.
+fn has_word(name: &str, word: &str) -> bool {
+    let letters: Vec<char> = name.chars().collect();
+    let begins = |at: usize| match (at.checked_sub(1).map(|at| letters[at]), letters.get(at)) {
+        (None, _) | (_, None) => true,
+        (Some(before), Some(letter)) if before.is_alphabetic() && letter.is_alphabetic() => {
+            // The last capital of several begins a word, as in `HMACSignature`.
+            let leads = letters.get(at + 1).is_some_and(|next| next.is_lowercase());
+            letter.is_uppercase() && (before.is_lowercase() || leads)
+        }
+        _ => true,
+    };
+    letters.windows(word.len()).enumerate().any(|(at, found)| {
+        let is_same =
+            found.iter().zip(word.chars()).all(|(one, other)| one.eq_ignore_ascii_case(&other));
+        is_same && begins(at) && begins(at + word.len())
+    })
+}
+
+/// The error of a task without its secrets, which are looked for only where somebody reads it.
+pub(crate) struct Told<'a> {
+    redaction: &'a Redaction,
+    report: &'a Report,
+}
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = |text: &String| self.redaction.whole(text);
+        let causes = self.report.causes.iter().map(whole).collect();
+        let message = self.redaction.whole(&self.report.message);
+        Report { message, causes, ..Report::default() }.fmt(f)
+    }
+}
+
+/// The same of something whose kind is not at hand: without what is hidden in any.
+pub(crate) struct Veiled<'a, T: ?Sized>(pub(crate) &'a T);
+
+impl<T: fmt::Display + ?Sized> fmt::Display for Veiled<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&Redaction::default().whole(&self.0.to_string()))
+    }
+}
+
+/// Whether it is nothing but the mark of a cut, as in `… (cut, 9000 characters)`.
+fn is_mark(text: &str) -> bool {
+    let inner = text.strip_prefix("… (cut, ").and_then(|text| text.strip_suffix(')'));
+    let (count, unit) = inner.and_then(|inner| inner.split_once(' ')).unwrap_or_default();
+    count.bytes().all(|byte| byte.is_ascii_digit()) && ["characters", "bytes"].contains(&unit)
 }
 
 /// Letters and digits of a name, in lower case, so that `API-Key`, `api_key` and `apiKey` are one.
@@ -261,6 +372,14 @@ mod tests {
             "SENTRY_DSN",
             "credentials",
             "customer_iban",
+            "pass",
+            "DB_PASS",
+            "smtpPass",
+            "pwd",
+            "userPwd",
+            "sig",
+            "X-Hub-Signature-256",
+            "HMACSignature",
         ] {
             for text in [
                 format!(r#"{{"{name}":"{CANARY}"}}"#),
@@ -288,6 +407,9 @@ mod tests {
             r#"{"token_count":7,"has_token":true,"cookie":null}"#,
             r#"{"url":"https://example.com:8080/a?b=c#d","at":"2026-01-01T00:00:00.000Z"}"#,
             r#"["a","password is asked for",[],{}]"#,
+            r#"{"type":"a","passed":3,"bypass":"b","signal":"TERM","compass":"n","passenger":"Ada"}"#,
+            r#"{"design":"c","assign":"d","signed":"e","passport_no":"f","pass":true,"keyboard":"g"}"#,
+            r#"{"name":"size","value":"7","key":"colour","val":"red"}"#,
         ] {
             assert_eq!(own().json(text), text);
         }
@@ -339,6 +461,46 @@ mod tests {
             ("api_key => 'hunter2'", "api_key => [redacted]"),
             (r#"\"password\":\"hunter2\","#, r#"\"password\":[redacted],"#),
             ("the password is wrong", "the password is wrong"),
+            (
+                r#"sent {"name": "password", "value": "hunter2"} and {"name": "size", "value": "7"}"#,
+                r#"sent {"name": "password", "value": [redacted]} and {"name": "size", "value": "7"}"#,
+            ),
+            (
+                r#"Header { name: "x-api-key", value: "hunter2" }, Header { name: "a", value: "b" }"#,
+                r#"Header { name: "x-api-key", value: [redacted] }, Header { name: "a", value: "b" }"#,
+            ),
+            (
+                r#"[("password", "hunter2"), ("a", "b")]"#,
+                r#"[("password", [redacted]), ("a", "b")]"#,
+            ),
+            (r#"[["pass","hunter2"],["a","b"]]"#, r#"[["pass",[redacted]],["a","b"]]"#),
+            (
+                r#"a list: ["password", "email", "name"]"#,
+                r#"a list: ["password", "email", "name"]"#,
+            ),
+            (r#""{\"password\":\"hunter2\"}""#, r#""{\"password\":[redacted]}""#),
+            ("passed: 7, bypass: on, signal: TERM", "passed: 7, bypass: on, signal: TERM"),
+            ("GET /a?user%5Bpassword%5D=hunter2&n=1", "GET /a?user%5Bpassword%5D=[redacted]&n=1"),
+            ("?api%5Fkey=hunter2", "?api%5Fkey=[redacted]"),
+            ("?%70%61ss=hunter2", "?%70%61ss=[redacted]"),
+            ("?next=%2Flogin%3Ftoken%3Dhunter2&n=1", "?next=[redacted]&n=1"),
+            ("?next=%252Flogin%253Fsig%253Dhunter2", "?next=[redacted]"),
+            ("?next=%2Flogin%3Fpage%3D2 100% %zz", "?next=%2Flogin%3Fpage%3D2 100% %zz"),
+            (
+                "Authorization:\r\n Bearer hunter2\r\nHost: x",
+                "Authorization:\r\n [redacted]\r\nHost: x",
+            ),
+            ("Cookie: a=hunter2;\n\tb=hunter2\nHost: x", "Cookie: [redacted]\nHost: x"),
+            (r"Authorization:\r\n Basic hunter2", r"Authorization:\r\n [redacted]"),
+            ("Authorization:\nHost: x", "Authorization:\nHost: x"),
+            (
+                r#"bad_json: $.password at byte 12: invalid type: string "hunter2", expected u32"#,
+                "bad_json: $.password at byte 12: invalid type: string [redacted], expected u32",
+            ),
+            (
+                r#"$.to at byte 3: invalid type: integer `7`, expected a string"#,
+                r#"$.to at byte 3: invalid type: integer `7`, expected a string"#,
+            ),
         ] {
             assert_eq!(own().text(text), shown);
         }
@@ -354,6 +516,48 @@ mod tests {
         assert_eq!(shown, "[redacted]… (cut, 16006 characters)");
         assert_eq!(own().json(r#"{"password":"hunter2"#), r#""{\"password\":[redacted]""#);
         assert_eq!(own().json(""), "\"\"");
+    }
+
+    #[test]
+    fn a_text_that_was_cut_ends_with_no_half_of_a_secret() {
+        let whole = |text: &str| own().whole(text);
+        assert_eq!(whole("at ghp_16C7e42F… (cut, 9000 characters)"), "at … (cut, 9000 characters)");
+        let address = format!("postgres://{}:hunter2… (cut, 9 bytes)", "app".repeat(40));
+        assert_eq!(whole(&format!("at {address}")), "at … (cut, 9 bytes)");
+        let long = format!("{}… (cut, 9000 characters)", "é".repeat(400));
+        assert_eq!(whole(&long), long);
+        assert_eq!(whole("a… (cut, by hand)"), "a… (cut, by hand)");
+        assert_eq!(whole("password=hunter2… (cut, 7 bytes)"), "… (cut, 7 bytes)");
+    }
+
+    #[test]
+    fn what_an_error_says_is_hidden_in_each_of_its_texts() {
+        let say = |text: &str| format!("{text}: password={CANARY}");
+        let report = Report {
+            code: Some(say("code")),
+            user_message: Some(say("user")),
+            causes: vec![say("one"), say("two")],
+            data: Some(serde_json::json!({ "token": CANARY, "n": 7 })),
+            backtrace: Some(say("frames")),
+            ..Report::new("io", say("message"))
+        };
+        let shown = own().report(&report);
+        assert!(!format!("{shown:?}").contains(CANARY), "{shown:?}");
+        assert_eq!(shown.data, Some(serde_json::json!({ "token": HIDDEN, "n": 7 })));
+        let told = own().told(&report).to_string();
+        assert!(!told.contains(CANARY) && told.contains("two: password=[redacted]"), "{told}");
+        let folded = Report::new("io", format!("Authorization:\r\n Bearer {CANARY}"));
+        assert!(!own().told(&folded).to_string().contains(CANARY));
+        assert!(!Veiled(&folded).to_string().contains(CANARY), "escaped before");
+    }
+
+    #[test]
+    fn json_that_is_nested_very_deep_is_shown_as_a_text_from_some_depth_on() {
+        let deep = "[".repeat(50_000) + "7" + &"]".repeat(50_000);
+        let shown = own().json(&deep);
+        assert!(shown.starts_with(&"[".repeat(DEPTH_MAX)) && shown.len() < 3 * TEXT_MAX, "{shown}");
+        let secret = format!("{}{{\"password\":\"{CANARY}\"}}{}", "[".repeat(200), "]".repeat(200));
+        assert!(!own().json(&secret).contains(CANARY));
     }
 
     proptest! {

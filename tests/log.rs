@@ -7,11 +7,16 @@ mod common;
 
 use std::time::Duration;
 
+use litework::sqlite::ContextExt;
 use litework::testing::{Drain, drain};
-use litework::{EventKind, Failure, Flow, Mode, Result, TaskId, task};
+use litework::{
+    Client, Context, EventKind, Failure, FailureNotice, Flow, Mode, Notice, Result, Schedule,
+    TaskId, task,
+};
+use serde_json::json;
 use tracing::Level;
 
-use common::{Events, LONG, Lab, Said, eventually};
+use common::{Events, LONG, Lab, Log, Said, eventually};
 
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const MINUTE: Duration = Duration::from_secs(60);
@@ -157,5 +162,102 @@ fn a_receiver_that_panics_is_named_with_text_and_place() {
             (Level::ERROR, "succeeded")
         );
         client.shutdown(LONG).unwrap();
+    });
+}
+
+/// A secret that stands in arguments, and in what bodies and receivers say of them.
+const CANARY: &str = "hunter2canary";
+
+/// Whatever went wrong, with the secret in its text and in that of its cause.
+#[derive(Debug)]
+struct Refused(String, std::io::Error);
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refused {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.1)
+    }
+}
+
+#[task(attempts = 2, retry = [0s])]
+fn pay(ctx: &Context, password: &str, how: &str) -> Result<()> {
+    ctx.log(format!("password={password}"));
+    let told = match how {
+        "json" => format!("refused {{\"token\":\"{password}\"}}"),
+        "pair" => format!("refused {{\"name\":\"token\",\"value\":\"{password}\"}}"),
+        "query" => format!("GET /pay?user%5Bpass%5D={password}&n=1 gave 503"),
+        "header" => format!("sent Authorization:\r\n Bearer {password}\r\nHost: x"),
+        "own" => format!("refused: iban={password}"),
+        "late" => {
+            ctx.complete_in(|_| Ok::<_, Failure>(()))?;
+            format!("cookie: {password}")
+        }
+        #[expect(clippy::panic, reason = "that is the story")]
+        "panic" => panic!("pwd={password}"),
+        _ => format!("refused: Login {{ password: {password:?}, n: 1 }}"),
+    };
+    let failure = Failure::from(Refused(told, std::io::Error::other(format!("sig={password}"))));
+    Err(failure.code(format!("token={password}")).data(json!({ "secret": password })))
+}
+
+/// Only misread.
+#[task(attempts = 1)]
+fn unlock(secret_pin: u32) -> u32 {
+    secret_pin
+}
+
+fn careful(lab: &Lab, sent: &Log) -> Client {
+    let sent = sent.clone();
+    let notice = Notice::mailer(move |notice: &FailureNotice| {
+        sent.note(format!("{notice} {notice:?}"));
+        Ok(())
+    });
+    let builder = lab.builder().register(pay).register(unlock).redact("iban");
+    let builder = builder.failure_notice(notice.every(Duration::from_millis(1)));
+    let builder = builder.on(EventKind::Failed, |_, event| {
+        panic!("nobody is told of {}", event.error.as_ref().unwrap().message)
+    });
+    let hour = Duration::from_secs(60 * 60);
+    let builder = builder.schedule(Schedule::every("pay", hour, pay::with(CANARY, "hourly")));
+    builder.open().unwrap()
+}
+
+#[test]
+fn no_line_of_the_log_and_no_notice_tells_a_secret() {
+    Lab::each_way(|lab| {
+        Events::everywhere();
+        let sent = Log::default();
+        let client = careful(lab, &sent);
+        let hows = ["debug", "json", "pair", "query", "header", "own", "late", "panic"];
+        let mut told = 0;
+        for how in hows {
+            let call = pay::with(CANARY, how).name(format!("password={CANARY}"));
+            let handle = client.enqueue(call.meta("api_key", CANARY).tag("x")).unwrap();
+            lab.ended(&client, &handle);
+            told += usize::from(how != "late");
+            lab.clock.advance(MINUTE);
+            lab.settle(&client);
+            eventually("a notice is sent", || sent.len() >= told);
+        }
+        let misread = format!(r#"{{"secret_pin":"{CANARY}"}}"#);
+        client.enqueue_json("unlock", misread.as_bytes()).unwrap();
+        client.schedules().run_now("pay").unwrap();
+        lab.clock.advance(MINUTE);
+        lab.settle(&client);
+        eventually("the rest is sent", || sent.len() >= told + 1);
+        client.shutdown(LONG).unwrap();
+        let words = sent.words();
+        assert!(words.iter().all(|word| !word.contains(CANARY)), "{words:?}");
+        assert!(words.iter().filter(|word| word.contains("[redacted]")).count() >= told);
+        for said in Events::everywhere().all() {
+            assert!(!format!("{said:?}").contains(CANARY), "{said:?}");
+        }
+        let failed = |said: &Said| said.message == "task failed" && said.fields["kind"] == "pay";
+        assert!(Events::everywhere().all().iter().any(failed));
     });
 }

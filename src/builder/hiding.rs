@@ -7,8 +7,11 @@ impl Builder {
     /// goes by a name with this in it, in whichever notation. For one kind see
     /// [`Options::redact`](crate::Options::redact), for what is shown all the same [`Options::show`](crate::Options::show).
     ///
-    /// Hidden without it, at any depth: what goes by the name of a password, passphrase, secret, token,
-    /// authorization, cookie, API key, private key, access key, credential, DSN or connection string; and what looks
+    /// The log of this library (`tracing`) and notices of failures ([`Builder::failure_notice`]) are among these.
+    ///
+    /// Hidden without it, at any depth: what goes by the name of a password (also `pass`, `pwd`), passphrase, secret,
+    /// token, authorization, cookie, signature (`sig`), API key, private key, access key, credential, DSN or connection
+    /// string; and what looks
     /// like a secret whatever it is called: keys in PEM, JSON web tokens, the user and password of an address, letters and
     /// digits of 24 or more in random order.
     ///

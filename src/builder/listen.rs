@@ -225,7 +225,12 @@ impl Builder {
 }
 
 /// The receivers, each with the client that it is called with. The hub is still being made.
-pub(super) fn hooks(hub: &Weak<Hub>, listeners: Vec<Listener>, meter: Arc<Meter>) -> Arc<Hooks> {
+pub(super) fn hooks(
+    hub: &Weak<Hub>,
+    listeners: Vec<Listener>,
+    meter: Arc<Meter>,
+    catalog: Arc<Catalog>,
+) -> Arc<Hooks> {
     let receivers = listeners.into_iter().map(|listener| {
         let Listener { kinds, call } = listener;
         let hub = Weak::clone(hub);
@@ -237,5 +242,5 @@ pub(super) fn hooks(hub: &Weak<Hub>, listeners: Vec<Listener>, meter: Arc<Meter>
         });
         Receiver { kinds, call }
     });
-    Hooks::new(hub.as_ptr().addr(), receivers.collect(), meter)
+    Hooks::new(hub.as_ptr().addr(), receivers.collect(), meter, catalog)
 }

@@ -7,6 +7,7 @@ use super::{
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::record::{NewTask, Stored};
+use crate::redact::Veiled;
 use crate::schedule::{Entry, Missed, OpenSlot, Overlap, Terms};
 use crate::slot::{Slot, SlotKind};
 use crate::state::State;
@@ -137,6 +138,7 @@ fn apart(
     let mut entry = entry.clone();
     damaged(&mut entry, &error.to_string(), now);
     if let Some(error) = maker.apart(&mut |maker| maker.update_standing(&entry))? {
+        let error = Veiled(&error);
         tracing::error!(schedule = entry.name, %error, "a schedule cannot even be stopped");
         fired.stuck += 1;
     }
@@ -177,13 +179,15 @@ pub(super) fn hold_back(
     if entry.standing.held {
         return Ok(());
     }
+    let error = Veiled(error);
     tracing::warn!(schedule = entry.name, %error, "a schedule is left to a program that can make its call");
     entry.standing.held = true;
     agenda.note_edition()
 }
 
 fn damaged(entry: &mut Entry, error: &str, now: Timestamp) {
-    tracing::error!(schedule = entry.name, error, "a schedule cannot be used, and was stopped");
+    let told = Veiled(error);
+    tracing::error!(schedule = entry.name, error = %told, "a schedule cannot be used, and was stopped");
     entry.damage(error);
     entry.standing.planned_at = Some(now);
 }

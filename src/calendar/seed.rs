@@ -300,6 +300,7 @@ fn set_aside(entry: &mut Entry, seed: &Seed) {
     if before == names(&now) {
         return;
     }
+    let parameters: Vec<&String> = edited.keys().collect();
     let edited = Value::Object(edited.clone()).to_string();
     let mut text = format!(
         "Switched off, as its code makes calls of {} now, which do not take what was edited for {}: {}",
@@ -312,7 +313,7 @@ fn set_aside(entry: &mut Entry, seed: &Seed) {
     }
     tracing::warn!(
         schedule = entry.name,
-        edited,
+        ?parameters,
         "a schedule was switched off, as its code makes other calls now"
     );
     edits.remove(ARGUMENTS);

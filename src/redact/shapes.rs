@@ -1,25 +1,35 @@
 //! Words: where in a text a secret stands, by its shape or by the name before it.
 
+mod names;
+
 use std::ops::Range;
 
 type Span = Range<usize>;
 
 /// A text that is shorter is not random enough to tell.
 const RANDOM_MIN: usize = 24;
+/// A text that is encoded so many times for an address is looked into.
+const LAYERS_MAX: usize = 3;
 
-/// The places of all secrets, in no order; some may overlap.
+/// The places of all secrets, in no order; some may overlap. Looks at each letter a bounded number of times, whatever
+/// stands there.
 pub(super) fn find(text: &str, is_secret: &dyn Fn(&str) -> bool) -> Vec<Span> {
+    find_in(text, is_secret, LAYERS_MAX)
+}
+
+fn find_in(text: &str, is_secret: &dyn Fn(&str) -> bool, layers: usize) -> Vec<Span> {
     let mut spans = keys_in_pem(text);
     spans.extend(users_of_addresses(text));
     spans.extend(tokens(text));
     spans.extend(after_schemes(text));
-    spans.extend(after_names(text, is_secret));
+    spans.extend(names::after(text, is_secret, layers));
     spans
 }
 
 /// From `-----BEGIN …` to the end of `-----END …-----`, or of the text.
 fn keys_in_pem(text: &str) -> Vec<Span> {
     let mut spans: Vec<Span> = Vec::new();
+    looked(text.len());
     for (start, begin) in text.match_indices("-----BEGIN ") {
         if spans.last().is_some_and(|last| start < last.end) {
             continue;
@@ -27,33 +37,38 @@ fn keys_in_pem(text: &str) -> Vec<Span> {
         let after = start + begin.len();
         let end = text[after..].find("-----END ").map(|at| after + at + "-----END ".len());
         let end = end.and_then(|at| text[at..].find("-----").map(|dashes| at + dashes + 5));
-        spans.push(start..end.unwrap_or(text.len()));
+        let end = end.unwrap_or(text.len());
+        looked(end - start);
+        spans.push(start..end);
     }
     spans
 }
 
-/// Bytes of an address at most.
-const ADDRESS_MAX: usize = 2_048;
-
 /// What stands before the `@` of an address.
 fn users_of_addresses(text: &str) -> Vec<Span> {
+    let ends = |letter: char| letter.is_whitespace() || "\"'<>`".contains(letter);
     let mut spans = Vec::new();
+    looked(text.len());
+    // Many marks may stand in one run of letters: its end, and its last `@`, are looked for once.
+    let (mut end, mut last) = (0, None);
     for (at, mark) in text.match_indices("://") {
         let start = at + mark.len();
-        let ends = |letter: char| letter.is_whitespace() || "\"'<>`".contains(letter);
-        // A longer one is none that anybody types; to look on from each of many marks would take for ever.
-        let limit = (start + ADDRESS_MAX).min(text.len());
-        let limit = (limit..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(start);
-        let address = text[start..limit].split(ends).next().unwrap_or_default();
-        let authority = address.split(['/', '?', '#']).next().unwrap_or_default();
+        if start > end {
+            end = text[start..].find(ends).map_or(text.len(), |length| start + length);
+            last = text[start..end].rfind('@').map(|at| start + at);
+            looked(2 * (end - start));
+        }
+        // The next mark has a slash in it, so no letter belongs to two of these.
+        let authority = text[start..end].split(['/', '?', '#']).next().unwrap_or_default();
+        looked(3 * authority.len());
         // A password may have a slash in it; what then looks like a port is no number.
         let port = authority.split_once(':').map_or("", |(_, port)| port);
         let has_password = !port.bytes().all(|byte| byte.is_ascii_digit());
         let user = match authority.rfind('@') {
-            None if has_password => address.rfind('@'),
-            user => user,
+            None if has_password => last,
+            user => user.map(|length| start + length),
         };
-        spans.extend(user.filter(|end| *end > 0).map(|end| start..start + end));
+        spans.extend(user.filter(|end| *end > start).map(|end| start..end));
     }
     spans
 }
@@ -64,6 +79,7 @@ fn tokens(text: &str) -> Vec<Span> {
     let (bytes, mut spans, mut at) = (text.as_bytes(), Vec::new(), 0);
     while at < bytes.len() {
         let length = bytes[at..].iter().take_while(|byte| is_part(**byte)).count();
+        looked(1 + 2 * length);
         let run = at..at + length;
         at = run.end + 1;
         if length < RANDOM_MIN {
@@ -118,12 +134,14 @@ fn is_uuid(text: &[u8]) -> bool {
 /// What follows `Bearer` and `Basic`, where it looks like no word.
 fn after_schemes(text: &str) -> Vec<Span> {
     let lower = text.to_ascii_lowercase();
+    looked(3 * text.len());
     let schemes = ["bearer ", "basic "].into_iter().flat_map(|word| lower.match_indices(word));
     let mut spans = Vec::new();
     for (at, scheme) in schemes {
         let start = at + scheme.len();
         let token = text[start..].split(|c: char| c.is_whitespace() || "\"',".contains(c)).next();
         let token = token.unwrap_or_default();
+        looked(2 * token.len());
         let is_word = token.chars().skip(1).all(|letter| letter.is_ascii_lowercase());
         if token.len() >= 8 && (!is_word || token.len() >= RANDOM_MIN) {
             spans.push(start..start + token.len());
@@ -132,108 +150,80 @@ fn after_schemes(text: &str) -> Vec<Span> {
     spans
 }
 
-/// What follows the name of a secret, as in `name=…`, `name: …`, `"name":"…"` and `--name …`.
-fn after_names(text: &str, is_secret: &dyn Fn(&str) -> bool) -> Vec<Span> {
-    let is_part = |letter: char| letter.is_alphanumeric() || "_-.".contains(letter);
-    let (mut spans, mut at, mut before) = (Vec::new(), 0, 0..0);
-    while let Some(skipped) = text[at..].find(is_part) {
-        let start = at + skipped;
-        let word = text[start..].split(|letter| !is_part(letter)).next().unwrap_or_default();
-        at = start + word.len();
-        // Some names are two words, of which neither says it: an API key.
-        let pair = &text[before.start..at];
-        let is_pair = &text[before.end..start] == " " && !is_secret(&text[before]);
-        before = start..at;
-        if !(is_secret(word) || is_pair && is_secret(pair)) {
-            continue;
-        }
-        let value = value_start(&text[at..], word.starts_with('-')).map(|skipped| at + skipped);
-        if let Some(start) = value {
-            let end = start + value_length(&text[start..], to_line_end(word));
-            if end > start {
-                spans.push(start..end);
-                at = end;
-            }
-        }
+/// Notes how many letters were looked at, for the test that says how many these may be.
+#[cfg(test)]
+fn looked(letters: usize) {
+    tests::LOOKED.with(|looked| looked.set(looked.get() + letters));
+}
+
+#[cfg(not(test))]
+fn looked(_: usize) {}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    thread_local! {
+        pub(super) static LOOKED: Cell<usize> = const { Cell::new(0) };
     }
-    spans
-}
 
-/// Headers whose values have blanks in them.
-fn to_line_end(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    name.contains("authorization") || name.contains("cookie")
-}
-
-/// Where the value begins after a name; none where no value follows.
-fn value_start(rest: &str, is_option: bool) -> Option<usize> {
-    let blank = |c: char| c == ' ' || c == '\t';
-    let after_quotes = rest.trim_start_matches(['"', '\'', '`', '\\', ']']);
-    let after = after_quotes.trim_start_matches(blank);
-    let value = match after.trim_start_matches([':', '=', '>']) {
-        value if value.len() < after.len() => value.trim_start_matches(blank),
-        _ if is_option && after.len() < after_quotes.len() => after,
-        _ => return None,
-    };
-    Some(rest.len() - value.len())
-}
-
-/// How long a value is: to its closing quote or bracket, else to the next blank, `&` or comma after a quote.
-fn value_length(text: &str, to_line_end: bool) -> usize {
-    if to_line_end && !text.starts_with(['"', '\'', '\\', '{', '[']) {
-        return text.find('\n').unwrap_or(text.len());
+    /// How many letters are looked at in a text of this pattern.
+    fn cost(pattern: &str, times: usize) -> usize {
+        let text = pattern.repeat(times);
+        LOOKED.set(0);
+        find(&text, &|name| {
+            looked(name.len());
+            name.to_ascii_lowercase().contains("password")
+        });
+        LOOKED.get()
     }
-    let opening = text.trim_start_matches('\\');
-    match opening.chars().next() {
-        Some(quote @ ('"' | '\'' | '`')) => quoted_length(text, quote),
-        Some(open @ ('{' | '[')) => bracketed_length(text, open),
-        _ => plain_length(text),
-    }
-}
 
-/// Up to and with the closing quote; where the opening one is escaped, so is that.
-fn quoted_length(text: &str, quote: char) -> usize {
-    let escapes = text.len() - text.trim_start_matches('\\').len();
-    let mut slashes = 0;
-    for (at, letter) in text.char_indices().skip(escapes + 1) {
-        match letter {
-            '\\' => slashes += 1,
-            _ if letter == quote && slashes <= escapes && (escapes > 0 || slashes % 2 == 0) => {
-                return at + letter.len_utf8();
-            }
-            _ => slashes = 0,
-        }
-    }
-    text.len()
-}
-
-/// Up to and with the bracket that closes the first.
-fn bracketed_length(text: &str, open: char) -> usize {
-    let close = if open == '{' { '}' } else { ']' };
-    let mut depth = 0_usize;
-    for (at, letter) in text.char_indices() {
-        if letter == open {
-            depth += 1;
-        } else if letter == close {
-            depth -= 1;
-            if depth == 0 {
-                return at + 1;
-            }
+    /// A text of a few kilobytes once took seconds, as each address in it was read to the end.
+    #[test]
+    fn no_text_is_looked_at_more_than_a_few_times_whatever_stands_in_it() {
+        for pattern in [
+            "://",
+            "a://b.example:c",
+            "a://b.example:c/d@",
+            "x://u.example:p/q ",
+            "-----BEGIN ",
+            "-----BEGIN -----END ",
+            "-----BEGIN a-----END b-----",
+            "password",
+            "password ",
+            "password:",
+            "password=\"",
+            "password='\"",
+            "password=\\",
+            "password=\\\"",
+            "password={",
+            "password=[}",
+            "[\"password\",\"",
+            "[\"password\",'",
+            "(\"password\", {",
+            "name: password, value: ",
+            "password\"\"\"\"",
+            "password%3D",
+            "%70assword%253D%25",
+            "%",
+            "Authorization:\r\n ",
+            "Cookie: a\n\t",
+            "bearer ",
+            "basic bearer ",
+            "eyJ.",
+            "a1B2c3D4e5F6g7H8i9J0k1L2",
+            "api key ",
+            "ü=",
+            "password at byte 7: invalid type: string \"",
+            "\\",
+            "\"",
+        ] {
+            let (few, many) = (cost(pattern, 500), cost(pattern, 4_000));
+            assert!(many <= 9 * few, "{pattern:?}: {few}, and {many} of eight times as much");
+            let most = 4_000 * pattern.len() * 120;
+            assert!(many <= most, "{pattern:?}: {many} of at most {most}");
         }
     }
-    text.len()
-}
-
-/// Up to a blank or an `&`; what is in quotes on the way belongs to it.
-fn plain_length(text: &str) -> usize {
-    let mut at = 0;
-    while let Some(letter) = text[at..].chars().next() {
-        match letter {
-            '"' | '\'' | '`' => at += quoted_length(&text[at..], letter),
-            '&' => break,
-            _ if letter.is_whitespace() => break,
-            _ => at += letter.len_utf8(),
-        }
-    }
-    at
 }

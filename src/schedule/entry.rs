@@ -9,6 +9,7 @@ use super::Terms;
 use super::edits::{self, Edited, compare, merged};
 use crate::error::{Error, shorten};
 use crate::id::TaskId;
+use crate::redact::Redaction;
 use crate::slot::SlotKind;
 use crate::state::State;
 use crate::time::Timestamp;
@@ -259,7 +260,13 @@ impl Entry {
         all.retain(|key, value| {
             let is_readable = edits::is_partial(key, value) || reads(key, value);
             if !is_readable {
-                tracing::warn!(schedule = self.name, key, %value, "what cannot be read was taken out of an edited schedule");
+                let named = serde_json::json!({ key.as_str(): value }).to_string();
+                let edited = Redaction::default().json(&named);
+                tracing::warn!(
+                    schedule = self.name,
+                    edited,
+                    "what cannot be read was taken out of an edited schedule"
+                );
             }
             is_readable
         });

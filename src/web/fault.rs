@@ -10,6 +10,7 @@ use super::access::Access;
 use super::office::Refused;
 use super::shape::View;
 use crate::error::Error;
+use crate::redact::Veiled;
 
 /// Why a request was not answered as it was asked.
 #[derive(Debug, Clone)]
@@ -110,7 +111,7 @@ impl Fault {
     /// A fault of ours; `what` went wrong goes to the log.
     pub(crate) fn internal(what: &dyn std::fmt::Display) -> Self {
         let reference = format!("{:08x}", fastrand::u32(..));
-        tracing::error!(target: "litework::web", reference, error = %what, "a request was not answered");
+        tracing::error!(target: "litework::web", reference, error = %Veiled(what), "a request was not answered");
         let detail = format!("Something went wrong here. The reference is {reference}.");
         let fault = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail);
         fault.and(|more| more.reference = Some(reference))
@@ -165,7 +166,7 @@ impl From<Error> for Fault {
             | Error::Closed
             | Error::NotStored { .. }
             | Error::Busy { .. } => {
-                tracing::warn!(target: "litework::web", %error, "a request could not be served");
+                tracing::warn!(target: "litework::web", error = %Veiled(&error), "a request could not be served");
                 Self::busy()
             }
             _ => Self::internal(&error),

@@ -53,6 +53,11 @@ impl Events {
         said.iter().filter(|said| said.fields.get("id") == Some(&id)).cloned().collect()
     }
 
+    /// All that was said so far.
+    pub(crate) fn all(&self) -> Vec<Said> {
+        self.0.lock().unwrap().clone()
+    }
+
     /// Level and message of what was collected since it was last taken.
     pub(crate) fn take(&self) -> Vec<(Level, String)> {
         let said = std::mem::take(&mut *self.0.lock().unwrap());

@@ -117,6 +117,12 @@ pub(crate) fn pay(ctx: &Context, to: &str, password: &str, fails: bool) -> Resul
     Ok(json!({ "cookie": password }))
 }
 
+/// Fails with what it is told.
+#[task(attempts = 1)]
+pub(crate) fn stumble(text: &str) -> Result<()> {
+    Err(Failure::give_up(text))
+}
+
 pub(crate) fn registered(builder: Builder) -> Builder {
     builder
         .register(export)
@@ -128,4 +134,5 @@ pub(crate) fn registered(builder: Builder) -> Builder {
         .register(linger)
         .register(count_till)
         .register(pay)
+        .register(stumble)
 }

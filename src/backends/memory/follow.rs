@@ -7,6 +7,7 @@ use crate::event::{EventKind, EventRecord};
 use crate::follow::{Follow, event_id, key_prefix, told};
 use crate::id::TaskId;
 use crate::record::NewTask;
+use crate::redact::Veiled;
 use crate::state::State;
 use crate::time::Timestamp;
 
@@ -73,6 +74,7 @@ impl Book {
         match self.insert(now, new, None, &[]) {
             Ok(stored) => self.may_start |= stored.state == State::Ready,
             Err(error) => {
+                let error = Veiled(&error);
                 tracing::error!(%error, kind = follow.kind, "what follows a task could not be stored");
             }
         }

@@ -14,6 +14,7 @@ use super::ends;
 use super::errors::not_stored;
 use crate::error::Error;
 use crate::record::Lease;
+use crate::redact::Veiled;
 use crate::time::Timestamp;
 
 /// Rows that are looked at in one go.
@@ -60,7 +61,7 @@ pub(super) fn left(core: &mut Core, row: i64, now: Timestamp) -> Result<(), Erro
     match ends::left(core, now, row) {
         Err(error) if core.lost_transaction() => Err(error),
         Err(error) => {
-            tracing::warn!(row, %error, "what a damaged task means to others cannot be told");
+            tracing::warn!(row, error = %Veiled(&error), "what a damaged task means to others cannot be told");
             Ok(())
         }
         Ok(()) => Ok(()),

@@ -40,6 +40,7 @@ use crate::id::TaskId;
 use crate::json;
 use crate::options::Durability;
 use crate::record::{NewTask, Stored};
+use crate::redact::Veiled;
 use crate::task::IntoCall;
 use crate::time::Timestamp;
 use crate::watch::Notice;
@@ -238,7 +239,7 @@ impl Drop for LateCalls<'_> {
             let stored = self.hub.store(self.now, vec![task]);
             let stored = stored.and_then(|stored| stored.into_iter().next().ok_or(Error::Closed));
             if let Err(error) = &stored {
-                tracing::error!(%error, "a call with `on_commit(false)` was not stored");
+                tracing::error!(error = %Veiled(error), "a call with `on_commit(false)` was not stored");
             }
             *receipt.lock().unwrap_or_else(PoisonError::into_inner) = Some(stored);
         }
