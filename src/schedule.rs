@@ -349,7 +349,7 @@ pub(crate) fn makes_later(name: &str) -> String {
 }
 
 /// A name that people can see and type.
-fn check_schedule_name(place: &str, name: &str) -> Result<(), Error> {
+pub(crate) fn check_schedule_name(place: &str, name: &str) -> Result<(), Error> {
     match check_task_name(place, name) {
         Ok(()) if !name.trim().is_empty() => Ok(()),
         _ => {

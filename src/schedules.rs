@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 use crate::audit;
 use crate::calendar::{self, Agenda};
 use crate::capability::Capability;
@@ -9,6 +11,8 @@ use crate::client::Client;
 use crate::error::{Error, shorten};
 use crate::id::TaskId;
 use crate::record::TaskRecord;
+#[cfg(feature = "web")]
+use crate::schedule::check_schedule_name;
 use crate::schedule::{
     Entry, Schedule, ScheduleEdit, ScheduleRecord, SlotRecord, Terms, makes_later,
 };
@@ -204,7 +208,6 @@ impl Schedules<'_> {
     /// `reentrant`; `not_stored` and `unknown_outcome` from the engine.
     pub fn add(&self, schedule: Schedule) -> Result<ScheduleRecord, Error> {
         self.client.check_open()?;
-        let hub = &self.client.hub;
         let (name, kind) = (schedule.name.clone(), schedule.kind());
         if let Some(former) = schedule.former.first() {
             let allowed = "none: only code has other names for what is stored";
@@ -215,25 +218,97 @@ impl Schedules<'_> {
                 allowed,
             ));
         }
-        let terms = schedule.into_terms(hub.limits)?;
-        let now = self.now();
+        let terms = schedule.into_terms(self.client.hub.limits)?;
         let entry = Entry {
-            name: name.clone(),
+            name,
             kind: kind.to_owned(),
             edits: serde_json::to_string(&terms.object()).unwrap_or_default(),
+            created_at: self.now(),
+            ..Entry::default()
+        };
+        let known = terms.arguments.clone().unwrap_or_default();
+        self.check_new(&entry, &terms, &known)?;
+        self.store(&entry)
+    }
+
+    /// The same of a kind that this program knows, as somebody has said it who has no call of it at hand.
+    #[cfg(feature = "web")]
+    pub(crate) fn add_said(
+        &self,
+        name: &str,
+        kind: &str,
+        said: ScheduleEdit,
+    ) -> Result<ScheduleRecord, Error> {
+        self.client.check_open()?;
+        self.store(&self.said(name, kind, said)?)
+    }
+
+    /// The slots that it would have then; nothing is stored.
+    #[cfg(feature = "web")]
+    pub(crate) fn preview_said(
+        &self,
+        name: &str,
+        kind: &str,
+        said: ScheduleEdit,
+        count: usize,
+    ) -> Result<Vec<Timestamp>, Error> {
+        let entry = self.said(name, kind, said)?;
+        let is_taken = |agenda: &mut dyn Agenda| Ok(agenda.named(name)?.is_some());
+        if calendar::look(&*self.client.hub.backend, is_taken)? {
+            return Err(taken(name));
+        }
+        let (_, slots) = entry.checked()?;
+        slots.check_any(Some(entry.created_at))?;
+        let next = |from| entry.standing.next_unfired(&slots, from);
+        Ok(std::iter::successors(next(entry.created_at), |slot| next(*slot)).take(count).collect())
+    }
+
+    /// What would be stored, checked as what code adds is.
+    #[cfg(feature = "web")]
+    fn said(&self, name: &str, kind: &str, said: ScheduleEdit) -> Result<Entry, Error> {
+        let hub = &self.client.hub;
+        let (kind, now) = (hub.catalog.get(kind)?, self.now());
+        check_schedule_name("schedule name", name)?;
+        let mut entry = Entry {
+            name: name.to_owned(),
+            kind: kind.name.to_string(),
+            edits: "{}".to_owned(),
             created_at: now,
             ..Entry::default()
         };
-        hub.catalog.require(Capability::Defer, || makes_later(&name))?;
-        terms.checked(now)?;
-        self.check_call(&entry, &terms, now)?;
-        hub.check_arguments(kind, &terms, &terms.arguments.clone().unwrap_or_default())?;
-        self.changed("add_schedule", &[&name], |maker| {
+        let takes =
+            |text: &str| kind.reads.rewrite.is_none_or(|read| read(text, hub.limits).is_ok());
+        // Of a kind without parameters, or of which each has a default; a type without fields is `null`.
+        let said = if said.has_arguments() || !takes("{}") { said } else { said.no_arguments() };
+        said.apply(&mut entry, now)?;
+        entry.edited_at = None;
+        self.check_new(&entry, &entry.terms()?, &Map::new())?;
+        Ok(entry)
+    }
+
+    /// Refuses what could not fire, or whose calls could not be made; `known` are parameters that need not be looked
+    /// for.
+    fn check_new(
+        &self,
+        entry: &Entry,
+        terms: &Terms,
+        known: &Map<String, Value>,
+    ) -> Result<(), Error> {
+        let hub = &self.client.hub;
+        hub.catalog.require(Capability::Defer, || makes_later(&entry.name))?;
+        terms.checked(entry.created_at)?;
+        self.check_call(entry, terms, entry.created_at)?;
+        hub.check_arguments(&entry.kind, terms, known)
+    }
+
+    /// Stores a new one.
+    fn store(&self, entry: &Entry) -> Result<ScheduleRecord, Error> {
+        self.changed("add_schedule", &[&entry.name], |maker| {
             let agenda = maker.agenda();
-            if agenda.named(&name)?.is_some() {
-                return Err(taken(&name));
+            if agenda.named(&entry.name)?.is_some() {
+                return Err(taken(&entry.name));
             }
-            let entry = calendar::store_new(agenda, entry.clone(), now)?;
+            let entry = calendar::store_new(agenda, entry.clone(), entry.created_at)?;
             agenda.note_edition()?;
             record(agenda, entry)
         })

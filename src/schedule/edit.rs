@@ -199,6 +199,18 @@ impl ScheduleEdit {
         self
     }
 
+    /// Whether it says anything of arguments.
+    #[cfg(feature = "web")]
+    pub(crate) fn has_arguments(&self) -> bool {
+        !self.arguments.is_empty()
+    }
+
+    /// Its calls have arguments, and there are none.
+    #[cfg(feature = "web")]
+    pub(crate) fn no_arguments(self) -> Self {
+        self.terms(|terms| terms.arguments = Some(Map::new()))
+    }
+
     /// Changes options of its calls. What belongs to a kind, as `max_running`, is not among them.
     pub fn options(mut self, change: impl FnOnce(Options) -> Options) -> Self {
         self.options = change(self.options);

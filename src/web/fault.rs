@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::access::Access;
 use super::office::Refused;
 use super::shape::View;
+use crate::client::Client;
 use crate::error::Error;
 use crate::redact::Veiled;
 
@@ -60,6 +61,12 @@ impl Fault {
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
         Self { status, code, detail, more: Box::default() }
+    }
+
+    /// The same without what is hidden of tasks of this kind.
+    pub(crate) fn veiled(mut self, client: &Client, kind: &str) -> Self {
+        self.detail = client.redacted_text(kind, &self.detail);
+        self
     }
 
     fn and(mut self, say: impl FnOnce(&mut More)) -> Self {

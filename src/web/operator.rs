@@ -26,6 +26,7 @@ mod workers;
 mod schedules;
 mod form;
 mod planned;
+mod adding;
 mod audit;
 mod about;
 
@@ -67,6 +68,7 @@ async fn show(site: &Arc<Site>, visit: &Visit, place: Place<'_>) -> Result<Answe
         Place::Queues => queues::page(site, visit).await,
         Place::Workers => workers::page(site, visit).await,
         Place::Schedules => schedules::page(site, visit).await,
+        Place::NewSchedule => adding::page(site, visit),
         Place::Schedule => planned::page(site, visit).await,
         Place::Audit => audit::page(site, visit).await,
         Place::About => about::page(site, visit).await,
@@ -81,6 +83,7 @@ async fn act(site: &Arc<Site>, visit: &Visit, place: Place<'_>) -> Result<Answer
         Place::Act(id, word) => deeds::act(site, visit, id, word).await,
         Place::ActOnQueue(word) => queues::act(site, visit, word).await,
         Place::Threads => workers::act(site, visit).await,
+        Place::AddSchedule => adding::act(site, visit).await,
         Place::ActOnSchedule(word) => planned::act(site, visit, word).await,
         Place::Prune => about::prune(site, visit).await,
         _ => Err(Fault::not_found()),

@@ -78,6 +78,8 @@ fn deeds(stage: &Stage) -> Vec<Deed> {
         vec![("do", format!("{doing} selected")), ("selected", id.to_string())]
     };
     let schedule = || field("name", "hourly");
+    let new = [("name", "nightly"), ("kind", "count_till"), ("when", "every"), ("interval", "1d")];
+    let new = new.map(|(name, value)| (name, value.to_owned())).to_vec();
     let all = [
         (format!("t/{failed}/retry"), Action::Retry, vec![]),
         (format!("t/{ready}/cancel"), Action::Cancel, vec![]),
@@ -93,6 +95,7 @@ fn deeds(stage: &Stage) -> Vec<Deed> {
         ("queues/resume".to_owned(), Action::Pause, of("kind", "export")),
         ("queues/limits".to_owned(), Action::Pause, of("queue", "default")),
         ("queues/reset".to_owned(), Action::Pause, of("queue", "default")),
+        ("schedules/add".to_owned(), Action::Schedule, new),
         ("schedules/run".to_owned(), Action::Schedule, schedule()),
         ("schedules/enable".to_owned(), Action::Schedule, schedule()),
         ("schedules/disable".to_owned(), Action::Schedule, schedule()),

@@ -236,3 +236,168 @@ fn only_what_no_code_declares_is_removed_and_only_once_confirmed() {
     let declared = shop.form("root", &path, &[("name", "count"), ("confirmed", "yes")]);
     assert_eq!(declared.status, 400, "code would store it again");
 }
+
+const ADD: &str = "/tasks/admin/schedules/add";
+
+/// What a person fills in; the rest of the form is sent empty, as a browser does.
+fn add(shop: &Shop, user: &str, filled: &[(&str, &str)]) -> Reply {
+    let rest = ["description", "expression", "zone", "after_error", "at", "missed_most", "queue"];
+    let rest = rest.iter().filter(|name| filled.iter().all(|(given, _)| given != *name));
+    let usual = [("overlap", "skip"), ("missed", "last")];
+    let fields: Vec<(&str, &str)> =
+        filled.iter().copied().chain(rest.map(|name| (*name, ""))).chain(usual).collect();
+    shop.form(user, ADD, &fields)
+}
+
+#[test]
+fn a_schedule_is_added_from_the_kinds_that_the_program_knows() {
+    let shop = shop();
+    let new = format!("{ADMIN}/schedules/new");
+    let form = shop.page("root", &new);
+    assert_eq!(form.status, OK);
+    crate::markup::check("new", &form.text);
+    let told =
+        ["count_till: One at a time.", "Pays somebody, and tells more of it than it should."];
+    for text in told {
+        assert!(form.text.contains(text), "{text}: {}", form.text);
+    }
+    let kinds = shop.json("root", &new).json();
+    let kinds = kinds["kinds"].as_array().unwrap();
+    let count = kinds.iter().find(|kind| kind["kind"] == "count_till").unwrap();
+    assert_eq!(
+        (&count["queue"], &count["description"]),
+        (&json!("default"), &json!("One at a time."))
+    );
+
+    let arguments = r#"{"to":"Grace","password":"hunter2","fails":false}"#;
+    let filled = [
+        ("name", "nightly pay"),
+        ("kind", "pay"),
+        ("when", "every"),
+        ("interval", "1d"),
+        ("description", "Pays at night."),
+        ("priority", "7"),
+        ("arguments", arguments),
+    ];
+    let preview = add(&shop, "root", &[&filled[..], &[("go", "preview")]].concat());
+    assert!(preview.status == OK && preview.text.contains("nothing is stored yet"), "{preview:?}");
+    assert!(
+        preview.text.contains("value=\"nightly pay\"") && preview.text.contains("value=\"1d\"")
+    );
+    assert_eq!(preview.text.matches("<li><time").count(), 5);
+    crate::markup::check("preview of new", &preview.text);
+    assert!(shop.tasks.schedules().get("nightly pay").is_err());
+
+    let added = add(&shop, "root", &[&filled[..], &[("go", "save")]].concat());
+    assert_eq!(
+        added.header("location"),
+        "/tasks/admin/schedule?name=nightly+pay&notice=added",
+        "{}",
+        added.text
+    );
+    let page = shop.page("root", added.header("location")).text;
+    assert!(page.contains("The schedule is stored.") && !page.contains("hunter2"), "{page}");
+    let record = shop.tasks.schedules().get("nightly pay").unwrap();
+    assert_eq!((record.kind.as_str(), record.priority), ("pay", Some(7)));
+    let stored: serde_json::Value = serde_json::from_str(&record.arguments).unwrap();
+    assert_eq!(stored, serde_json::from_str::<serde_json::Value>(arguments).unwrap());
+    assert_eq!(shop.tasks.schedules().preview("nightly pay", 5).unwrap().len(), 5);
+    let entry = &shop.tasks.audit(None, 1).unwrap().entries[0];
+    assert_eq!((entry.actor.as_str(), entry.action.as_str()), ("root", "add_schedule"));
+    assert_eq!(entry.what["schedules"], json!(["nightly pay"]));
+    let made = shop.tasks.schedules().run_now("nightly pay").unwrap();
+    shop.tasks.run_pending(&litework::Pending::all()).unwrap();
+    assert!(shop.tasks.get(made.id).unwrap().state.is_final());
+}
+
+#[test]
+fn a_program_adds_a_schedule_in_json() {
+    let shop = shop();
+    let asked = json!({ "name": "tally", "kind": "count_till", "when": "once", "at": "3h" });
+    let mut preview = asked.clone();
+    preview["go"] = json!("preview");
+    let ahead = shop.send_json("root", ADD, &preview).json();
+    assert_eq!(ahead["ahead"].as_array().map(Vec::len), Some(1), "{ahead}");
+    let added = shop.send_json("root", ADD, &asked);
+    assert_eq!((added.status, &added.json()["name"]), (201, &json!("tally")), "{added:?}");
+    let other = json!({
+        "name": "paid", "kind": "pay", "when": "after_finish", "interval": "1h", "times": 3,
+        "arguments": { "to": "Ada", "password": "hunter2", "fails": true },
+    });
+    let added = shop.send_json("root", ADD, &other);
+    assert!(added.status == 201 && !added.text.contains("hunter2"), "{added:?}");
+    assert_eq!(shop.tasks.schedules().get("paid").unwrap().times, Some(3));
+    for (field, value, code) in [
+        ("nmae", json!("x"), "bad_schedule"),
+        ("when", json!("often"), "bad_schedule"),
+        ("name", json!("paid"), "duplicate_schedule"),
+        ("name", json!(" "), "bad_name"),
+        ("kind", json!("pya"), "unknown_kind"),
+        ("interval", json!("1s"), "too_frequent"),
+        ("interval", json!("soon"), "bad_duration"),
+        ("arguments", json!([1]), "bad_json"),
+        ("arguments", json!({ "to": "Ada" }), "bad_arguments"),
+        ("queue", json!("no queue\u{0}"), "bad_queue"),
+        ("priority", json!(900), "out_of_range"),
+    ] {
+        let mut asked = other.clone();
+        asked["name"] = json!("another");
+        asked[field] = value;
+        for go in ["preview", "save"] {
+            asked["go"] = json!(go);
+            let refused = shop.send_json("root", ADD, &asked);
+            let told = refused.json();
+            assert_eq!(
+                (refused.status, told["code"].as_str()),
+                (400, Some(code)),
+                "{field}: {told}"
+            );
+        }
+    }
+    assert!(shop.tasks.schedules().get("another").is_err());
+}
+
+#[test]
+fn a_schedule_that_is_refused_leaves_its_form_filled_and_says_why() {
+    let shop = shop();
+    let filled = [
+        ("name", "count"),
+        ("kind", "pay"),
+        ("when", "every"),
+        ("interval", "1d"),
+        ("arguments", r#"{"to":"Grace","password":"hunter2"}"#),
+    ];
+    let refused = add(&shop, "root", &filled);
+    assert_eq!(refused.status, 400);
+    crate::markup::check("refused", &refused.text);
+    assert!(refused.text.contains("role=\"alert\"") && refused.text.contains("value=\"1d\""));
+    assert!(refused.text.contains("bad_arguments"), "{}", refused.text);
+    let none = add(&shop, "root", &filled[1..]);
+    assert!(none.status == 400 && none.text.contains("schedule name"), "{}", none.text);
+    for user in ["eve", "may-edit"] {
+        assert_eq!(shop.page(user, &format!("{ADMIN}/schedules/new")).status, 403, "{user}");
+        assert_eq!(add(&shop, user, &filled).status, 403, "{user}");
+        let list = shop.page(user, &format!("{ADMIN}/schedules")).text;
+        assert!(!list.contains("schedules/new"), "{user}");
+    }
+    assert!(shop.page("root", &format!("{ADMIN}/schedules")).text.contains("schedules/new"));
+    let foreign = crate::desk::request("POST", "root", ADD)
+        .header("sec-fetch-site", "cross-site")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(http_body_util::Full::from(bytes::Bytes::from("name=x&kind=count_till")))
+        .unwrap();
+    assert_eq!(shop.send(foreign).status, 403);
+}
+
+/// What a form hides is not told by what refuses it either.
+#[test]
+fn a_change_that_is_refused_names_no_secret() {
+    let shop = shop();
+    let arguments = r#"{"fails": 7, "password": "[redacted]", "to": "Grace"}"#;
+    let refused = edit(&shop, "pay", &[("arguments", arguments)]);
+    assert_eq!(refused.status, 400);
+    assert!(
+        refused.text.contains("bad_arguments") && !refused.text.contains("hunter2"),
+        "{refused:?}"
+    );
+}

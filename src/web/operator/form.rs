@@ -5,8 +5,11 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::schedules::ScheduleView;
 use super::{masked, text};
-use crate::schedule::{Missed, ScheduleEdit, ScheduleRecord};
+use crate::error::Error;
+use crate::json::{self, JsonLimits};
+use crate::schedule::{Missed, Overlap, ScheduleEdit, ScheduleRecord};
 use crate::time::{Timestamp, span_text};
 use crate::timing::Timing;
 use crate::web::fault::Fault;
@@ -63,11 +66,35 @@ fn span(value: &str) -> Result<Duration, Fault> {
 }
 
 impl Form {
-    /// What holds; `shown` are its arguments with secrets hidden.
-    pub(crate) fn of(record: &ScheduleRecord, shown: &str) -> Self {
+    /// The fields by name.
+    pub(crate) const NAMES: [&'static str; 20] = [
+        "description",
+        "when",
+        "expression",
+        "zone",
+        "interval",
+        "after_error",
+        "at",
+        "missed",
+        "missed_most",
+        "missed_within",
+        "overlap",
+        "queue",
+        "priority",
+        "jitter",
+        "grace",
+        "times",
+        "stop_after",
+        "starts_at",
+        "ends_at",
+        "arguments",
+    ];
+
+    /// What holds, with secrets hidden as in what is shown of it.
+    pub(crate) fn of(record: &ScheduleRecord, view: &ScheduleView) -> Self {
         let text = |value: Option<String>| value.unwrap_or_default();
         let mut form = Self {
-            description: text(record.description.clone()),
+            description: text(view.description.clone()),
             overlap: word(&record.overlap),
             queue: text(record.queue.clone()),
             priority: text(record.priority.map(|priority| priority.to_string())),
@@ -77,7 +104,7 @@ impl Form {
             stop_after: text(record.stop_after_failures.map(|failures| failures.to_string())),
             starts_at: text(record.starts_at.map(|at| at.to_string())),
             ends_at: text(record.ends_at.map(|at| at.to_string())),
-            arguments: text::pretty(shown),
+            arguments: text::pretty(view.arguments.get()),
             ..Self::default()
         };
         match &record.missed {
@@ -112,10 +139,20 @@ impl Form {
         form
     }
 
+    /// What holds of one of which nothing is said.
+    pub(crate) fn usual() -> Self {
+        Self { overlap: word(&Overlap::default()), missed: "last".to_owned(), ..Self::default() }
+    }
+
     /// What was sent.
     pub(crate) fn sent(visit: &Visit) -> Self {
+        Self::filled(&|name| visit.field(name).unwrap_or_default())
+    }
+
+    /// Each field by its name.
+    pub(crate) fn filled(given: &dyn Fn(&str) -> String) -> Self {
         // Browsers end lines otherwise than we do.
-        let field = |name: &str| visit.field(name).unwrap_or_default().replace("\r\n", "\n");
+        let field = |name: &str| given(name).replace("\r\n", "\n");
         Self {
             description: field("description"),
             when: field("when"),
@@ -144,12 +181,29 @@ impl Form {
     pub(crate) fn edit(
         &self,
         record: &ScheduleRecord,
-        shown: &str,
+        view: &ScheduleView,
         now: Timestamp,
     ) -> Result<ScheduleEdit, Fault> {
-        let before = Self::of(record, shown);
-        let differs = |field: fn(&Self) -> &String| field(self) != field(&before);
-        let mut edit = self.timed(&before, now, ScheduleEdit::default())?;
+        let edit = self.differing(&Self::of(record, view), now)?;
+        self.argued(record, view.arguments.get(), edit)
+    }
+
+    /// What is said of a new one, but for its arguments, which are to be an object.
+    pub(crate) fn said(&self, limits: JsonLimits, now: Timestamp) -> Result<ScheduleEdit, Fault> {
+        let said = self.differing(&Self::usual(), now)?;
+        if self.arguments.trim().is_empty() {
+            return Ok(said);
+        }
+        let arguments =
+            json::check_object(self.arguments.as_bytes(), limits).map_err(Error::from)?;
+        let arguments: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(arguments).unwrap_or_default();
+        Ok(arguments.into_iter().fold(said, |said, (name, value)| said.argument(name, value)))
+    }
+
+    fn differing(&self, before: &Self, now: Timestamp) -> Result<ScheduleEdit, Fault> {
+        let differs = |field: fn(&Self) -> &String| field(self) != field(before);
+        let mut edit = self.timed(before, now, ScheduleEdit::default())?;
         if differs(|form| &form.description) {
             edit = edit.describe(self.description.as_str());
         }
@@ -175,8 +229,7 @@ impl Form {
         if differs(|form| &form.grace) {
             edit = edit.grace(span(&self.grace)?);
         }
-        edit = self.bounded(&before, now, edit)?;
-        self.argued(record, shown, edit)
+        self.bounded(before, now, edit)
     }
 
     fn timed(

@@ -203,6 +203,7 @@ fn notice(visit: &Visit) -> Option<String> {
         "schedules_run" => "{n} schedules have made a task each.",
         "enabled" => "Switched on: {n}.",
         "disabled" => "Switched off: {n}.",
+        "added" => "The schedule is stored.",
         "edited" => "The schedule is changed.",
         "reset" => "The schedule is as its code says again.",
         "removed" => "The schedule is removed. Its tasks stay.",

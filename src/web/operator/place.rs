@@ -25,6 +25,8 @@ pub(crate) enum Place<'a> {
     Workers,
     Threads,
     Schedules,
+    NewSchedule,
+    AddSchedule,
     Schedule,
     ActOnSchedule(&'a str),
     Audit,
@@ -44,6 +46,8 @@ impl<'a> Place<'a> {
             "workers" => Self::Workers,
             "workers/threads" => Self::Threads,
             "schedules" => Self::Schedules,
+            "schedules/new" => Self::NewSchedule,
+            "schedules/add" => Self::AddSchedule,
             "schedule" => Self::Schedule,
             "audit" => Self::Audit,
             "about" => Self::About,
@@ -85,6 +89,7 @@ impl<'a> Place<'a> {
             | Self::Act(..)
             | Self::ActOnQueue(_)
             | Self::Threads
+            | Self::AddSchedule
             | Self::ActOnSchedule(_)
             | Self::Prune => ACT,
             _ => READ,
@@ -100,6 +105,7 @@ mod tests {
     fn a_path_is_exact_or_names_nothing() {
         assert_eq!(Place::find("t/7-x/retry"), Some(Place::Act("7-x", "retry")));
         assert_eq!(Place::find("schedules/run"), Some(Place::ActOnSchedule("run")));
+        assert_eq!(Place::find("schedules/new"), Some(Place::NewSchedule));
         assert_eq!(Place::find("bulk/ab/stop"), Some(Place::StopBulk("ab")));
         for path in [
             "/",

@@ -23,7 +23,7 @@ use crate::web::site::{Site, Visit};
 use crate::web::words::grouped;
 
 /// Slots that are shown ahead.
-const AHEAD: usize = 5;
+pub(super) const AHEAD: usize = 5;
 /// … and back.
 const BACK: usize = 30;
 /// Schedules that are changed at once, at most.
@@ -95,7 +95,7 @@ pub(crate) async fn page(site: &Arc<Site>, visit: &Visit) -> Result<Answer, Faul
     if visit.wants_json() {
         return answer::json(StatusCode::OK, &view);
     }
-    let form = Form::of(&record, view.schedule.arguments.get());
+    let form = Form::of(&record, &view.schedule);
     show(site, visit, &record, &view, form, None)
 }
 
@@ -270,7 +270,7 @@ async fn several(site: &Arc<Site>, visit: &Visit, word: &str) -> Result<Answer, 
 }
 
 /// The page of a schedule, or of all.
-fn place(name: Option<&str>) -> String {
+pub(super) fn place(name: Option<&str>) -> String {
     match name {
         Some(name) => format!("schedule?{}", text::query([("name", name)])),
         None => "schedules".to_owned(),
@@ -333,11 +333,13 @@ async fn edit(site: &Arc<Site>, visit: &Visit) -> Result<Answer, Fault> {
     let asked = name.clone();
     let (record, view) = site.with(move |site| read(&site.client, &asked)).await?;
     let (form, now) = (Form::sent(visit), site.client.now());
-    let change = form.edit(&record, view.schedule.arguments.get(), now)?;
+    let change = form.edit(&record, &view.schedule, now)?;
     let client = site.acting(visit)?;
+    // What is refused may name a value that the form has hidden.
+    let veiled = |fault: Fault| fault.veiled(&site.client, &record.kind);
     if visit.field("go").as_deref() == Some("preview") {
-        let would =
-            site.with(move |_| client.schedules().preview_edit(&name, change, AHEAD)).await?;
+        let would = site.with(move |_| client.schedules().preview_edit(&name, change, AHEAD));
+        let would = would.await.map_err(veiled)?;
         if visit.wants_json() {
             return answer::json(StatusCode::OK, &serde_json::json!({ "ahead": would }));
         }
@@ -350,7 +352,8 @@ async fn edit(site: &Arc<Site>, visit: &Visit) -> Result<Answer, Fault> {
             tracing::info!(target: "litework::web", schedule = name, by, "edited by a person");
             Ok(changed)
         })
-        .await?;
+        .await
+        .map_err(veiled)?;
     if visit.wants_json() {
         let view = ScheduleView::of(&site.client, &changed, site.client.now());
         return answer::json(StatusCode::OK, &view);

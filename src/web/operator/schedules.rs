@@ -124,7 +124,7 @@ impl ScheduleView {
                 Origin::Made => None,
             },
             enabled: record.enabled,
-            description: record.description.clone(),
+            description: record.description.as_deref().map(|told| client.redacted_text(kind, told)),
             timing: record.timing.clone(),
             timing_text: record.timing.as_ref().map(ToString::to_string),
             missed: record.missed,
@@ -196,6 +196,8 @@ struct SchedulesPage<'a> {
     is_later: bool,
     /// Where something may be done to them.
     token: Option<String>,
+    /// Whether another may be added.
+    may_add: bool,
     cli: Cli,
 }
 
@@ -215,7 +217,7 @@ pub(crate) async fn page(site: &Arc<Site>, visit: &Visit) -> Result<Answer, Faul
     if visit.wants_json() {
         return answer::json(StatusCode::OK, &list);
     }
-    let may = visit.access.may(Action::Schedule) && !refresh.is_on() && !list.items.is_empty();
+    let may = visit.access.may(Action::Schedule) && !refresh.is_on();
     let shown = list.items.iter().map(|view| Shown {
         next: view.next_at.map(|at| When::new(at, now)),
         last: view.last.as_ref().map(|last| When::new(last.fired_at, now)),
@@ -226,7 +228,8 @@ pub(crate) async fn page(site: &Arc<Site>, visit: &Visit) -> Result<Answer, Faul
         schedules: shown.collect(),
         next: list.next.as_deref().map(|next| text::query([("after", next)])),
         is_later: !after.is_empty(),
-        token: may.then(|| token(site, &visit.access)),
+        token: (may && !list.items.is_empty()).then(|| token(site, &visit.access)),
+        may_add: may,
         cli: Cli::new(&command::line(["cron", "ls"], site.client.path())),
     })?;
     Leaf {
