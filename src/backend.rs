@@ -19,6 +19,8 @@ use crate::id::TaskId;
 use crate::inbox::{Inbox, InboxRow, Slice};
 use crate::meter::Counting;
 use crate::mishap::Mishaps;
+#[cfg(feature = "web")]
+use crate::overview::Capped;
 use crate::overview::{At, Browsed, Failures, Order, Overview};
 use crate::presence::WorkerRecord;
 use crate::record::{
@@ -476,6 +478,12 @@ pub(crate) trait Backend: Operate + Calendar + Telling + Shelf + Counting + 'sta
 
     /// How many tasks pass the filter; counting stops at `limit`.
     fn count(&self, filter: &Filter, limit: u64) -> Result<u64, Error>;
+
+    /// The same up to `most`, of which it tells no more than a look at a bounded number of tasks has seen.
+    #[cfg(feature = "web")]
+    fn count_in_a_look(&self, filter: &Filter, most: u64) -> Result<Capped, Error> {
+        Ok(Capped::of(self.count(filter, most.saturating_add(1))?, most))
+    }
 
     /// How many tasks there are of each queue and state, by name of the queue; when, and what is paused, is for
     /// whoever asks to say.

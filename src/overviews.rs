@@ -90,6 +90,14 @@ impl Client {
         Ok(Capped::of(found, most))
     }
 
+    /// The same as far as a look at some ten thousand tasks tells, whatever the filter: where it says that there may be
+    /// more, it has not looked at all.
+    #[cfg(feature = "web")]
+    pub(crate) fn count_in_a_look(&self, filter: &Filter, most: u64) -> Result<Capped, Error> {
+        filter.checked()?;
+        self.hub.backend.count_in_a_look(filter, most)
+    }
+
     /// Tasks that pass the filter, 1 to 1,000 a page, for a list that people look at: a page costs little
     /// however many tasks there are. Where the filter names final states only, those that have ended last come
     /// first, else those that were stored last. Unlike in [`Client::list`], a look ends once it has passed over some

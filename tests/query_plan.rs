@@ -378,6 +378,10 @@ fn a_page_that_people_look_at_is_bound_by_an_index() {
             let parts = [("{columns}", columns.as_str()), ("{clauses}", &found)];
             let steps = plan(&conn, &with_parts("query.rs", "AS number", &parts));
             assert!(uses(&steps, index) && !reads_all_tasks(&steps), "{state}: {steps:?}");
+            let count =
+                with_parts("query.rs", "SELECT 1 FROM litework_task t", &[("{clauses}", &found)]);
+            let steps = plan(&conn, &count);
+            assert!(uses(&steps, index) && !reads_all_tasks(&steps), "{state}: {steps:?}");
             let newest = with_parts("query.rs", "max(+t.id)", &[("{clauses}", &found)]);
             let steps = plan(&conn, &newest);
             assert!(uses(&steps, index) && !reads_all_tasks(&steps), "{state}: {steps:?}");

@@ -143,6 +143,8 @@ fn all(ready: &str, failed: &str, hers: &str) -> Vec<Asked> {
         "do=cancel+matching&state=ready",
         "do=delete+matching&state=succeeded",
         "do=retry+matching&error=host+3",
+        "do=delete+matching",
+        "do=delete+matching&tag=none",
     ];
     let hers = ["/".to_owned(), format!("/t/{hers}"), "/api/tasks".to_owned()];
     let mut all: Vec<Asked> = pages.into_iter().map(Asked::page).collect();

@@ -14,7 +14,9 @@ use serde::Serialize;
 use crate::bulk::Bulked;
 use crate::client::Client;
 use crate::error::Error;
+use crate::overview::Capped;
 use crate::time::Timestamp;
+use crate::web::words::grouped;
 
 /// At once.
 const RUNNING_MAX: usize = 4;
@@ -65,6 +67,8 @@ pub(crate) struct Progress {
     pub(crate) by: String,
     /// How many there were when it was asked for.
     pub(crate) expected: u64,
+    /// Whether there were more, which nobody has counted.
+    pub(crate) expected_capped: bool,
     pub(crate) done: u64,
     pub(crate) asked: u64,
     pub(crate) left: u64,
@@ -78,6 +82,11 @@ impl Progress {
     /// How many tasks it has been through.
     pub(crate) fn seen(&self) -> u64 {
         self.done + self.asked + self.left
+    }
+
+    /// How many there were, with a mark where there were more.
+    pub(crate) fn counted(&self) -> String {
+        format!("{}{}", grouped(self.expected), if self.expected_capped { "+" } else { "" })
     }
 
     /// The same, as far as a bar shows it.
@@ -124,7 +133,7 @@ pub(crate) struct Wish {
     pub(crate) action: &'static str,
     pub(crate) what: String,
     pub(crate) by: String,
-    pub(crate) expected: u64,
+    pub(crate) expected: Capped,
 }
 
 /// Whoever does it is told what it came to until now, and whether it is to go on.
@@ -145,7 +154,8 @@ impl Bulks {
             action,
             what,
             by,
-            expected,
+            expected: expected.count,
+            expected_capped: expected.capped,
             done: 0,
             asked: 0,
             left: 0,
@@ -257,7 +267,7 @@ mod tests {
 
     fn wish() -> Wish {
         let (what, by) = ("all tasks".to_owned(), "ada".to_owned());
-        Wish { action: "retry", what, by, expected: 9 }
+        Wish { action: "retry", what, by, expected: Capped { count: 9, capped: false } }
     }
 
     /// One that does three each time it is told to go on.

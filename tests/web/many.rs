@@ -175,7 +175,7 @@ fn a_retry_of_twenty_thousand_leaves_the_pages_usable() {
     let page = shop.page("root", "/tasks/admin/tasks?state=cancelled").text;
     assert!(page.contains("50 of more than 10,000"), "{page}");
     let asked = shop.form("root", ACTIONS, &[("do", "retry matching"), ("state", "cancelled")]);
-    assert!(asked.text.contains("Retry 20,000 tasks"), "{}", asked.text);
+    assert!(asked.text.contains("Retry more than 10,000 tasks"), "{}", asked.text);
     let sent = confirm(&shop, &asked.text);
     let page = shop.page("root", sent.header("location"));
     crate::markup::check("bulk", &page.text);
@@ -216,4 +216,67 @@ fn what_is_done_to_many_is_ended_after_the_slice_that_is_under_way() {
     let (done, left) = (ended["done"].as_u64().unwrap(), count(&shop, State::Cancelled));
     assert!(done > 0 && left > 0 && done + left == 20_000, "{ended} {left}");
     assert_eq!(shop.json("root", "/tasks/admin/bulk/0123456789abcdef").status, 404);
+}
+
+/// More than are counted for a page.
+fn crowded() -> Shop {
+    let shop = Shop::holding();
+    for _ in 0..2 {
+        shop.tasks
+            .enqueue_many((0..5_100).map(|n| export::with(format!("{n}"), 1).owner("ada")))
+            .unwrap();
+    }
+    shop
+}
+
+#[test]
+fn of_very_many_it_is_said_that_there_are_more_and_that_is_what_is_agreed_to() {
+    let shop = crowded();
+    let asked = shop.form("root", ACTIONS, &[("do", "cancel matching"), ("owner", "ada")]);
+    assert_eq!(asked.status, OK);
+    for text in ["Cancel more than 10,000 tasks?", "Count them first", "not counted to the end"] {
+        assert!(asked.text.contains(text), "{text} in {}", asked.text);
+    }
+    crate::markup::check("ask of many", &asked.text);
+    let fields = hidden(&asked.text);
+    assert!(fields.contains(&("expect".to_owned(), "10000+".to_owned())), "{fields:?}");
+    let sent = confirm(&shop, &asked.text);
+    let page = shop.page("root", sent.header("location")).text;
+    assert!(page.contains("10,000+"), "{page}");
+    let done = outcome(&shop, &sent);
+    assert_eq!((&done["done"], &done["expected_capped"]), (&json!(10_200), &json!(true)));
+}
+
+#[test]
+fn whoever_wants_to_know_has_them_counted_and_is_bound_by_that() {
+    let shop = crowded();
+    let asked = shop.form("root", ACTIONS, &[("do", "cancel matching"), ("owner", "ada")]);
+    let mut fields = hidden(&asked.text);
+    fields.push(("count".to_owned(), "all".to_owned()));
+    let fields: Vec<(&str, &str)> =
+        fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let counted = shop.form("root", ACTIONS, &fields);
+    assert!(counted.text.contains("Cancel 10,200 tasks?"), "{}", counted.text);
+    assert_eq!(count(&shop, State::Ready), 10_200, "nothing is done yet");
+    shop.tasks
+        .enqueue_many((0..5_000).map(|n| export::with(format!("{n}"), 1).owner("ada")))
+        .unwrap();
+    let done = outcome(&shop, &confirm(&shop, &counted.text));
+    assert_eq!((&done["standing"], &done["done"]), (&json!("failed"), &json!(0)));
+
+    let ask = json!({ "action": "cancel", "filter": { "owner": "ada" }, "dry_run": true });
+    let would = shop.send_json("root", ACTIONS, &ask).json();
+    assert_eq!((&would["count"], &would["capped"]), (&json!(10_000), &json!(true)));
+    let mut exact = ask.clone();
+    exact["count_all"] = json!(true);
+    let would = shop.send_json("root", ACTIONS, &exact).json();
+    assert_eq!((&would["count"], &would["capped"]), (&json!(15_200), &json!(false)));
+    let mut go =
+        json!({ "action": "cancel", "filter": { "owner": "ada" }, "expect_count": 10_000 });
+    let sent = shop.send_json("root", ACTIONS, &go);
+    let refused = ended(&shop, sent.header("location"));
+    assert_eq!(refused["standing"], "failed", "it was not said that there are more: {refused}");
+    go["expect_capped"] = json!(true);
+    let sent = shop.send_json("root", ACTIONS, &go);
+    assert_eq!(ended(&shop, sent.header("location"))["done"], 15_200);
 }

@@ -9,9 +9,13 @@ use rusqlite::{Connection, OptionalExtension, ToSql};
 use super::query::{
     ReadError, conditions, in_lanes, newest_in_state, page_by_end, page_by_number, page_in_state,
 };
+#[cfg(feature = "web")]
+use super::query::{count_in_state, counted};
 use super::row;
 use crate::error::Error;
 use crate::filter::Filter;
+#[cfg(feature = "web")]
+use crate::overview::Capped;
 use crate::overview::{At, Browsed, Order, Place};
 use crate::record::BadRow;
 use crate::state::State;
@@ -34,11 +38,12 @@ const NEWEST: &str = "SELECT id FROM litework_task WHERE id < ?1 ORDER BY id DES
 type Values = Vec<Box<dyn ToSql>>;
 type Read<T> = Result<T, ReadError>;
 
-/// A look at a page.
-struct Look<'a> {
-    conn: &'a Connection,
-    order: Order,
-    size: usize,
+/// How a look finds the tasks that are meant.
+struct Way {
+    sql: String,
+    values: Values,
+    /// Where it ends although there may be more.
+    stop: Option<At>,
 }
 
 pub(super) fn browse(
@@ -48,21 +53,46 @@ pub(super) fn browse(
     from: Option<At>,
     size: usize,
 ) -> Read<Browsed> {
-    let look = Look { conn, order, size };
-    match order {
-        Order::Ended => look.ended(filter, from),
-        Order::Stored => {
-            let from = match from {
-                Some(At::Row(row)) => row,
-                _ => i64::MAX,
-            };
-            let narrow = filter.owner.is_some() || filter.batch.is_some() || !filter.ids.is_empty();
-            match (narrow, live_state(filter)) {
-                (true, _) => look.stored(filter, from, None),
-                (false, Some(state)) if is_plain(filter) => look.in_state(filter, state, from),
-                (false, state) => look.window(filter, state, from),
-            }
+    match way(conn, filter, order, from)? {
+        Some(way) => page(conn, way, order, size),
+        None => Ok(Browsed::default()),
+    }
+}
+
+/// How many tasks pass the filter, up to `most`, as far as one look tells: as many rows as one page looks at.
+#[cfg(feature = "web")]
+pub(super) fn count(conn: &Connection, filter: &Filter, most: u64) -> Read<Capped> {
+    // Numbers alone need no order.
+    let plain = live_state(filter).filter(|_| is_plain(filter));
+    let way = match plain {
+        Some(state) => {
+            let (clauses, values) = in_lanes(filter, state);
+            Some(Way { sql: count_in_state(&clauses), values, stop: None })
         }
+        None => way(conn, filter, Order::of(filter), None)?
+            .map(|way| Way { sql: counted(&way.sql), ..way }),
+    };
+    let Some(Way { sql, mut values, stop }) = way else { return Ok(Capped::default()) };
+    values.push(Box::new(i64::try_from(most.saturating_add(1)).unwrap_or(i64::MAX)));
+    let mut read = conn.prepare_cached(&sql)?;
+    let found: i64 = read.query_row(rusqlite::params_from_iter(values.iter()), |row| row.get(0))?;
+    let found = Capped::of(found.unsigned_abs(), most);
+    Ok(Capped { capped: found.capped || stop.is_some(), ..found })
+}
+
+fn way(conn: &Connection, filter: &Filter, order: Order, from: Option<At>) -> Read<Option<Way>> {
+    if order == Order::Ended {
+        return ended(conn, filter, from).map(Some);
+    }
+    let from = match from {
+        Some(At::Row(row)) => row,
+        _ => i64::MAX,
+    };
+    let narrow = filter.owner.is_some() || filter.batch.is_some() || !filter.ids.is_empty();
+    match (narrow, live_state(filter)) {
+        (true, _) => stored(conn, filter, from, None).map(Some),
+        (false, Some(state)) if is_plain(filter) => Ok(Some(in_state(filter, state, from))),
+        (false, state) => window(conn, filter, state, from),
     }
 }
 
@@ -80,112 +110,110 @@ fn is_plain(filter: &Filter) -> bool {
     *filter == Filter { states, kinds, queues, ..Filter::default() }
 }
 
-impl Look<'_> {
-    /// All of one state: first their numbers alone.
-    fn in_state(&self, filter: &Filter, state: State, from: i64) -> Read<Browsed> {
-        let (clauses, mut values) = in_lanes(filter, state);
-        values.push(Box::new(from));
-        let sql = page_in_state(&clauses);
-        self.page(&sql, values, None)
-    }
+/// All of one state: first their numbers alone.
+fn in_state(filter: &Filter, state: State, from: i64) -> Way {
+    let (clauses, mut values) = in_lanes(filter, state);
+    values.push(Box::new(from));
+    Way { sql: page_in_state(&clauses), values, stop: None }
+}
 
-    /// Of as many numbers as one page looks at; it begins at the newest of the state.
-    fn window(&self, filter: &Filter, state: Option<State>, from: i64) -> Read<Browsed> {
-        let newest = match state {
-            None => {
-                self.conn.prepare_cached(NEWEST)?.query_row([from], |row| row.get(0)).optional()?
-            }
-            Some(state) => {
-                let (clauses, mut values) = in_lanes(filter, state);
-                values.push(Box::new(from));
-                let sql = newest_in_state(&clauses);
-                let values = rusqlite::params_from_iter(values.iter());
-                self.conn.prepare_cached(&sql)?.query_row(values, |row| row.get(0))?
-            }
-        };
-        let Some(newest) = newest else { return Ok(Browsed::default()) };
-        self.stored(filter, from, Some(i64::saturating_sub(newest, LOOK - 1)))
-    }
-
-    /// From `from` down to `least`, where that is given.
-    fn stored(&self, filter: &Filter, from: i64, least: Option<i64>) -> Read<Browsed> {
-        let (mut clauses, mut values) = conditions(filter);
-        clauses.push("t.id < ?".to_owned());
-        values.push(Box::new(from));
-        if let Some(least) = least {
-            clauses.push("t.id >= ?".to_owned());
-            values.push(Box::new(least));
+/// Of as many numbers as one page looks at; it begins at the newest of the state.
+fn window(
+    conn: &Connection,
+    filter: &Filter,
+    state: Option<State>,
+    from: i64,
+) -> Read<Option<Way>> {
+    let newest = match state {
+        None => conn.prepare_cached(NEWEST)?.query_row([from], |row| row.get(0)).optional()?,
+        Some(state) => {
+            let (clauses, mut values) = in_lanes(filter, state);
+            values.push(Box::new(from));
+            let sql = newest_in_state(&clauses);
+            let values = rusqlite::params_from_iter(values.iter());
+            conn.prepare_cached(&sql)?.query_row(values, |row| row.get(0))?
         }
-        let sql = page_by_number(&clauses);
-        let older = |least: &i64| {
-            let mut read = self.conn.prepare_cached(NEWEST)?;
-            read.exists([*least]).map(|any| any.then_some(At::Row(*least)))
-        };
-        let stop = least.as_ref().map(older).transpose()?.flatten();
-        self.page(&sql, values, stop)
-    }
+    };
+    let Some(newest) = newest else { return Ok(None) };
+    stored(conn, filter, from, Some(i64::saturating_sub(newest, LOOK - 1))).map(Some)
+}
 
-    fn ended(&self, filter: &Filter, from: Option<At>) -> Read<Browsed> {
-        let (at, number) = match from {
-            Some(At::End(at, number)) => (at.as_millis(), number),
-            _ => (i64::MAX, i64::MAX),
-        };
-        let failed = filter.states == [State::Failed];
-        let (index, stop) = if failed {
-            ("litework_task_failed", STOP_FAILED)
-        } else {
-            ("litework_task_finished", STOP)
-        };
-        let stop: Option<(i64, i64)> = self
-            .conn
-            .prepare_cached(stop)?
-            .query_row((at, number, LOOK - 1), |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let (mut clauses, mut values) = conditions(filter);
-        clauses.push("t.finished_at IS NOT NULL AND (t.finished_at, t.id) < (?, ?)".to_owned());
+/// From `from` down to `least`, where that is given.
+fn stored(conn: &Connection, filter: &Filter, from: i64, least: Option<i64>) -> Read<Way> {
+    let (mut clauses, mut values) = conditions(filter);
+    clauses.push("t.id < ?".to_owned());
+    values.push(Box::new(from));
+    if let Some(least) = least {
+        clauses.push("t.id >= ?".to_owned());
+        values.push(Box::new(least));
+    }
+    let older = |least: &i64| {
+        let mut read = conn.prepare_cached(NEWEST)?;
+        read.exists([*least]).map(|any| any.then_some(At::Row(*least)))
+    };
+    let stop = least.as_ref().map(older).transpose()?.flatten();
+    Ok(Way { sql: page_by_number(&clauses), values, stop })
+}
+
+fn ended(conn: &Connection, filter: &Filter, from: Option<At>) -> Read<Way> {
+    let (at, number) = match from {
+        Some(At::End(at, number)) => (at.as_millis(), number),
+        _ => (i64::MAX, i64::MAX),
+    };
+    let failed = filter.states == [State::Failed];
+    let (index, stop) = if failed {
+        ("litework_task_failed", STOP_FAILED)
+    } else {
+        ("litework_task_finished", STOP)
+    };
+    let stop: Option<(i64, i64)> = conn
+        .prepare_cached(stop)?
+        .query_row((at, number, LOOK - 1), |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let (mut clauses, mut values) = conditions(filter);
+    clauses.push("t.finished_at IS NOT NULL AND (t.finished_at, t.id) < (?, ?)".to_owned());
+    values.extend([at, number].map(|value| Box::new(value) as Box<dyn ToSql>));
+    if let Some((at, number)) = stop {
+        clauses.push("(t.finished_at, t.id) >= (?, ?)".to_owned());
         values.extend([at, number].map(|value| Box::new(value) as Box<dyn ToSql>));
-        if let Some((at, number)) = stop {
-            clauses.push("(t.finished_at, t.id) >= (?, ?)".to_owned());
-            values.extend([at, number].map(|value| Box::new(value) as Box<dyn ToSql>));
-        }
-        let sql = page_by_end(index, &clauses);
-        let stop = stop.map(|(at, number)| At::End(Timestamp::clamped(at), number));
-        self.page(&sql, values, stop)
     }
+    let stop = stop.map(|(at, number)| At::End(Timestamp::clamped(at), number));
+    Ok(Way { sql: page_by_end(index, &clauses), values, stop })
+}
 
-    /// Reads a page. Where it ends before it is full, `stop` is where there may be more.
-    fn page(&self, sql: &str, mut values: Values, stop: Option<At>) -> Read<Browsed> {
-        values.push(Box::new(i64::try_from(self.size + 1).unwrap_or(i64::MAX)));
-        let mut read = self.conn.prepare_cached(sql)?;
-        let mut rows = read.query(rusqlite::params_from_iter(values.iter()))?;
-        let mut page = Browsed::default();
-        let mut last = None;
-        while let Some(found) = rows.next()? {
-            if page.tasks.len() + page.bad.len() == self.size {
-                page.next = last.map(Place);
-                return Ok(page);
-            }
-            let number: i64 = found.get(0)?;
-            match row::task(found) {
-                Ok(task) => {
-                    last = Some(At::of(self.order, &task));
-                    page.tasks.push(task);
-                }
-                Err(Error::BadRow { row, column, reason }) => {
-                    let ended = found.get::<_, Option<i64>>("finished_at").ok().flatten();
-                    last = Some(match (self.order, ended) {
-                        (Order::Ended, Some(at)) => At::End(Timestamp::clamped(at), number),
-                        _ => At::Row(number),
-                    });
-                    page.bad.push(BadRow { row, column, reason });
-                }
-                Err(error) => return Err(error.into()),
-            }
+/// Reads a page. Where it ends before it is full, `stop` is where there may be more.
+fn page(conn: &Connection, way: Way, order: Order, size: usize) -> Read<Browsed> {
+    let Way { sql, mut values, stop } = way;
+    values.push(Box::new(i64::try_from(size + 1).unwrap_or(i64::MAX)));
+    let mut read = conn.prepare_cached(&sql)?;
+    let mut rows = read.query(rusqlite::params_from_iter(values.iter()))?;
+    let mut page = Browsed::default();
+    let mut last = None;
+    while let Some(found) = rows.next()? {
+        if page.tasks.len() + page.bad.len() == size {
+            page.next = last.map(Place);
+            return Ok(page);
         }
-        page.stopped = stop.is_some();
-        page.next = stop.map(Place);
-        Ok(page)
+        let number: i64 = found.get(0)?;
+        match row::task(found) {
+            Ok(task) => {
+                last = Some(At::of(order, &task));
+                page.tasks.push(task);
+            }
+            Err(Error::BadRow { row, column, reason }) => {
+                let ended = found.get::<_, Option<i64>>("finished_at").ok().flatten();
+                last = Some(match (order, ended) {
+                    (Order::Ended, Some(at)) => At::End(Timestamp::clamped(at), number),
+                    _ => At::Row(number),
+                });
+                page.bad.push(BadRow { row, column, reason });
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
+    page.stopped = stop.is_some();
+    page.next = stop.map(Place);
+    Ok(page)
 }
 
 #[cfg(test)]
@@ -212,6 +240,36 @@ mod tests {
                 return (rows, stops);
             }
         }
+    }
+
+    #[cfg(feature = "web")]
+    #[test]
+    fn a_count_tells_no_more_than_one_look_has_seen() {
+        let bench = Bench::new();
+        let now = Timestamp::clamped(1_000);
+        for row in 1..=30 {
+            let task = NewTask::plain("q", if row == 2 || row == 29 { "rare" } else { "k" });
+            bench.engine.enqueue(now, vec![task], None).expect("stored");
+        }
+        let count = |filter: &Filter, most: u64| {
+            bench.engine.count_in_a_look(filter, most).expect("it answers").to_string()
+        };
+        let all = Filter::new();
+        assert_eq!((count(&all, 5), count(&all, 100)), ("5+".to_owned(), "8+".to_owned()));
+        let ready = all.clone().state(State::Ready);
+        assert_eq!((count(&ready, 29), count(&ready, 30)), ("29+".to_owned(), "30".to_owned()));
+        assert_eq!(count(&ready.kind("rare"), 9), "2", "by its index");
+        assert_eq!(count(&all.clone().kind("rare"), 9), "1+", "the other is beyond the look");
+        assert_eq!(count(&all.clone().state(State::Failed), 9), "0");
+        let old = bench.engine.by_row(2).expect("it answers").expect("it is there").id;
+        assert_eq!(count(&all.clone().id(old).kind("rare"), 9), "1");
+        for row in 1..=29 {
+            let id = bench.engine.by_row(row).expect("it answers").expect("it is there").id;
+            bench.engine.cancel(Timestamp::clamped(2_000 + row), id).expect("cancelled");
+        }
+        let cancelled = all.state(State::Cancelled);
+        assert_eq!(count(&cancelled, 100), "8+");
+        assert_eq!(count(&cancelled.kind("rare"), 100), "1+");
     }
 
     #[test]

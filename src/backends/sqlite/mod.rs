@@ -87,6 +87,8 @@ use crate::inbox::{Inbox, Slice};
 use crate::meter::Meter;
 use crate::mishap::Mishaps;
 use crate::options::Durability;
+#[cfg(feature = "web")]
+use crate::overview::Capped;
 use crate::overview::{At, Browsed, Failures, Order, Overview};
 use crate::record::{
     AttemptRecord, Claimed, Cursor, Finish, Lease, Member, NewStep, NewTask, Page, Prior,
@@ -526,6 +528,11 @@ impl Backend for Sqlite {
 
     fn count(&self, filter: &Filter, limit: u64) -> Result<u64, Error> {
         self.read("a count", |conn| query::count(conn, filter, limit))
+    }
+
+    #[cfg(feature = "web")]
+    fn count_in_a_look(&self, filter: &Filter, most: u64) -> Result<Capped, Error> {
+        self.read("a count", |conn| browse::count(conn, filter, most))
     }
 
     fn overview(&self) -> Result<Overview, Error> {

@@ -364,6 +364,18 @@ pub(super) fn page_by_end(index: &str, clauses: &[String]) -> String {
     )
 }
 
+/// How many tasks a page would have, were it as long as may be counted.
+#[cfg(feature = "web")]
+pub(super) fn counted(page: &str) -> String {
+    format!("SELECT count(*) FROM ({page})")
+}
+
+/// How many tasks of one state there are, likewise.
+#[cfg(feature = "web")]
+pub(super) fn count_in_state(clauses: &str) -> String {
+    format!("SELECT count(*) FROM (SELECT 1 FROM litework_task t WHERE {clauses} LIMIT ?)")
+}
+
 pub(super) fn count(conn: &Connection, filter: &Filter, limit: u64) -> Read<u64> {
     let (clauses, mut values) = conditions(filter);
     values.push(Box::new(i64::try_from(limit).unwrap_or(i64::MAX)));

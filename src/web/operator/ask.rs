@@ -14,7 +14,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::filter::{FILTER_IDS_MAX, Filter};
 use crate::id::TaskId;
-use crate::overview::{FAILURES_MAX, Failed, Failures};
+use crate::overview::{COUNT_MAX, Capped, FAILURES_MAX, Failed, Failures};
 use crate::record::TaskRecord;
 use crate::state::State;
 use crate::time::Timestamp;
@@ -42,9 +42,11 @@ enum Which {
 pub(crate) struct Ask {
     pub(crate) doing: Doing,
     which: Which,
-    /// How many there were when that was shown.
-    pub(crate) expect: Option<u64>,
+    /// How many there were when that was shown, or that there were more.
+    pub(crate) expect: Option<Capped>,
     pub(crate) confirmed: bool,
+    /// They are to be counted, however long that takes.
+    counts_all: bool,
 }
 
 /// The same as JSON.
@@ -60,8 +62,13 @@ struct Sent {
     group: Option<String>,
     #[serde(default)]
     expect_count: Option<u64>,
+    /// That many, and more that were not counted.
+    #[serde(default)]
+    expect_capped: bool,
     #[serde(default)]
     dry_run: bool,
+    #[serde(default)]
+    count_all: bool,
 }
 
 pub(crate) fn bad(detail: impl Into<String>) -> Fault {
@@ -100,11 +107,19 @@ impl Ask {
             }
         };
         let expect = field("expect").map(|text| {
-            text.parse()
-                .map_err(|_| bad(format!("expect is {:?}; a number", text::brief(text, 40))))
+            let (digits, capped) = match text.strip_suffix('+') {
+                Some(digits) => (digits, true),
+                None => (text, false),
+            };
+            let allowed = "a number, with + where there were more";
+            let count = digits.parse();
+            let count = count
+                .map_err(|_| bad(format!("expect is {:?}; {allowed}", text::brief(text, 40))))?;
+            Ok::<_, Fault>(Capped { count, capped })
         });
-        let confirmed = field("confirmed") == Some("yes");
-        Ok(Self { doing, which, expect: expect.transpose()?, confirmed })
+        let counts_all = field("count") == Some("all");
+        let confirmed = field("confirmed") == Some("yes") && !counts_all;
+        Ok(Self { doing, which, expect: expect.transpose()?, confirmed, counts_all })
     }
 
     fn of_json(visit: &Visit, now: Timestamp) -> Result<Self, Fault> {
@@ -119,7 +134,9 @@ impl Ask {
             (None, None, Some(group)) => Which::Group(group),
             _ => return Err(bad("one of ids, filter and group is needed")),
         };
-        Ok(Self { doing, which, expect: sent.expect_count, confirmed: !sent.dry_run })
+        let expect = sent.expect_count.map(|count| Capped { count, capped: sent.expect_capped });
+        let (confirmed, counts_all) = (!sent.dry_run, sent.count_all);
+        Ok(Self { doing, which, expect, confirmed, counts_all })
     }
 
     /// In words for people.
@@ -192,34 +209,40 @@ impl Ask {
         }
     }
 
-    /// How many they are, and the first of them.
-    pub(crate) fn look(&self, client: &Client) -> Result<(u64, Vec<TaskRecord>), Error> {
+    /// How many they are, as far as that costs little or was asked for, and the first of them.
+    pub(crate) fn look(&self, client: &Client) -> Result<(Capped, Vec<TaskRecord>), Error> {
+        let exact = |count: u64| Capped { count, capped: false };
         if let Which::Group(group) = &self.which {
             let failures = client.failures()?;
             let found = failures.groups.iter().find(|known| known.fingerprint == *group);
-            let Some(found) = found else { return Ok((0, Vec::new())) };
+            let Some(found) = found else { return Ok((exact(0), Vec::new())) };
             let named =
                 Filter { ids: found.ids.iter().take(NAMED).copied().collect(), ..Filter::new() };
-            return Ok((found.count, client.list(&named, None, NAMED)?.tasks));
+            return Ok((exact(found.count), client.list(&named, None, NAMED)?.tasks));
         }
-        let Some(filter) = self.filter() else { return Ok((0, Vec::new())) };
-        let count = client.bulk(&filter).count()?;
+        let Some(filter) = self.filter() else { return Ok((exact(0), Vec::new())) };
+        let count = if self.counts_all {
+            exact(client.bulk(&filter).count()?)
+        } else {
+            client.count_in_a_look(&filter, COUNT_MAX)?
+        };
         Ok((count, client.browse(&filter, None, NAMED)?.tasks))
     }
 
-    /// Does it.
+    /// Does it. Who was told that there are more than were counted has agreed to as many as there are.
     pub(crate) fn run(
         &self,
         client: &Client,
-        expect: u64,
+        expect: Capped,
         tell: Tell<'_>,
     ) -> Result<Bulked, Error> {
         if let Which::Group(group) = &self.which {
-            return run_group(client, self.doing, group, expect, tell);
+            return run_group(client, self.doing, group, expect.count, tell);
         }
         let Some(filter) = self.filter() else { return Ok(Bulked::default()) };
-        let bulk = client.bulk(&filter).expecting(expect).on_slice(tell);
-        self.doing.act(bulk, client.now())
+        let bulk = client.bulk(&filter);
+        let bulk = if expect.capped { bulk } else { bulk.expecting(expect.count) };
+        self.doing.act(bulk.on_slice(tell), client.now())
     }
 }
 

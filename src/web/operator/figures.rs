@@ -8,7 +8,7 @@ use super::text;
 use crate::client::Client;
 use crate::counters::Counts;
 use crate::error::Error;
-use crate::overview::{Capped, Overview};
+use crate::overview::{COUNT_MAX, Capped, Overview};
 use crate::state::State;
 use crate::time::Timestamp;
 use crate::web::words::grouped;
@@ -32,6 +32,16 @@ impl From<Capped> for Count {
 impl std::fmt::Display for Count {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}{}", grouped(self.count), if self.capped { "+" } else { "" })
+    }
+}
+
+/// A number of tasks in words, as a question or an answer has it: `3`, `more than 10,000`.
+pub(crate) fn amount(count: Capped) -> String {
+    match count {
+        Capped { capped: false, count } => grouped(count),
+        Capped { count: 0, .. } => "an uncounted number of".to_owned(),
+        Capped { count: COUNT_MAX.., .. } => format!("more than {}", grouped(count.count)),
+        Capped { count, .. } => format!("at least {}", grouped(count)),
     }
 }
 

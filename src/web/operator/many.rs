@@ -13,10 +13,13 @@ use serde::Serialize;
 
 use super::ask::{Ask, bad};
 use super::doing::Doing;
+use super::figures::{Count, amount};
 use super::frame::{Leaf, Nav, Refresh, back, made, token};
 use super::parts::{Cli, Hidden, When, took};
 use super::tasks::Row;
 use super::{check_may, text};
+use crate::overview::Capped;
+use crate::redact::Veiled;
 use crate::time::Timestamp;
 use crate::web::answer::{self, Answer};
 use crate::web::bulks::{Progress, Standing, Wish};
@@ -33,7 +36,8 @@ const WAIT: Duration = Duration::from_millis(500);
 struct Would {
     action: &'static str,
     what: String,
-    count: u64,
+    #[serde(flatten)]
+    count: Count,
     first: Vec<Row>,
 }
 
@@ -43,7 +47,8 @@ struct AskPage<'a> {
     base: &'a str,
     doing: Doing,
     what: &'a str,
-    count: u64,
+    count: Capped,
+    amount: String,
     rows: Vec<(&'a Row, When)>,
     path: String,
     token: String,
@@ -76,16 +81,21 @@ async fn preview(
     let (what, first) =
         (ask.words(), first.iter().map(|task| Row::of(&site.client, task)).collect::<Vec<_>>());
     if visit.wants_json() {
-        let would = Would { action: ask.doing.as_str(), what, count, first };
+        let would = Would { action: ask.doing.as_str(), what, count: count.into(), first };
         return answer::json(StatusCode::OK, &would);
     }
     let mut hidden = ask.hidden();
+    // With a mark where there may be more, so that what is agreed to is what was shown.
     hidden.extend([Hidden::new("expect", count.to_string()), Hidden::new("confirmed", "yes")]);
+    let amount = amount(count);
+    let plural = if count == (Capped { count: 1, capped: false }) { "" } else { "s" };
+    let title = format!("{} {amount} task{plural}?", ask.doing.word());
     let page = AskPage {
         base: &site.public,
         doing: ask.doing,
         what: &what,
         count,
+        amount,
         rows: first.iter().map(|row| (row, row.when(now))).collect(),
         path: format!("{}/admin/tasks/actions", site.public),
         token: token(site, &visit.access),
@@ -94,14 +104,12 @@ async fn preview(
         cli: Cli::new(&ask.command(&site.client)),
     };
     let content = made(&page)?;
-    let plural = if count == 1 { "" } else { "s" };
-    let title = format!("{} {} task{plural}?", ask.doing.word(), grouped(count));
     Leaf { nav: Nav::Tasks, title: &title, content, refresh: None, ..Leaf::default() }
         .answer(site, visit)
 }
 
 /// Begins it, and leads to the page that says how far it has come.
-async fn begin(site: &Arc<Site>, visit: &Visit, ask: Ask, expect: u64) -> Result<Answer, Fault> {
+async fn begin(site: &Arc<Site>, visit: &Visit, ask: Ask, expect: Capped) -> Result<Answer, Fault> {
     let wish = Wish {
         action: ask.doing.as_str(),
         what: ask.words(),
@@ -109,7 +117,7 @@ async fn begin(site: &Arc<Site>, visit: &Visit, ask: Ask, expect: u64) -> Result
         expected: expect,
     };
     tracing::info!(
-        target: "litework::web", action = wish.action, what = wish.what, count = expect, by = wish.by,
+        target: "litework::web", action = wish.action, what = %Veiled(&wish.what), count = %expect, by = wish.by,
         "begun by a person"
     );
     let client = site.acting(visit)?;
@@ -176,6 +184,9 @@ pub(crate) fn progress(site: &Arc<Site>, visit: &Visit, id: &str) -> Result<Answ
     let content = made(&page)?;
     let word = Doing::from_word(progress.action).map_or("", Doing::word);
     let title = match progress.standing {
+        Standing::Running if progress.expected_capped => {
+            format!("{word}: {} so far", grouped(progress.seen()))
+        }
         Standing::Running => {
             let percent =
                 (progress.seen() * 100).checked_div(progress.expected).unwrap_or(0).min(99);
