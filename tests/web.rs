@@ -7,6 +7,8 @@ mod access;
 mod api;
 #[path = "web/bad_input.rs"]
 mod bad_input;
+#[path = "web/colours.rs"]
+mod colours;
 #[path = "web/desk.rs"]
 mod desk;
 #[path = "web/document.rs"]
