@@ -5,7 +5,7 @@ mod edit;
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 pub use self::edit::Edit;
 use crate::audit::{self, of_ids};
@@ -220,15 +220,6 @@ impl Client {
         self.edited(id, old, &edit, now)
     }
 
-    /// The arguments of a copy: as they stand where none was edited, as a number may have more digits than one in
-    /// memory.
-    fn arguments_of(&self, old: &NewTask, edit: &Edit) -> Result<String, Error> {
-        match serde_json::from_str::<Map<String, Value>>(&old.arguments) {
-            Ok(before) if before == edit.arguments => Ok(old.arguments.clone()),
-            _ => Ok(json::encode(&edit.arguments, self.hub.limits)?),
-        }
-    }
-
     fn edited(
         &self,
         id: TaskId,
@@ -271,7 +262,7 @@ impl Client {
             .unwrap_or_default();
         let mut with = edit.with.clone();
         with.tags.extend(tags.into_iter().map(Into::into));
-        let arguments = self.arguments_of(&old, edit)?;
+        let arguments = edit.arguments_of(&old.arguments, self.hub.limits)?;
         let mut extra = old.extra;
         if !json::same(&arguments, &old.arguments) {
             self.move_gate(&old.kind, &arguments, now, extra.as_deref_mut())?;

@@ -257,3 +257,49 @@ fn the_examples_say_what_they_take() {
         assert!(!ended_well && told.contains("--now") && told.contains("usage: "), "{told}");
     }
 }
+
+/// Sends a form to a server on this machine; the headers of its answer.
+#[cfg(all(feature = "axum", feature = "tokio"))]
+fn posted(port: &str, path: &str, form: &str) -> String {
+    use std::io::{Read, Write};
+
+    let mut stream = std::net::TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost:{port}\r\nconnection: close\r\n\
+         content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{form}",
+        form.len()
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split("\r\n\r\n").next().unwrap().to_owned()
+}
+
+/// A link to the shop's own login must not lead on to another site.
+#[cfg(all(feature = "axum", feature = "tokio"))]
+#[test]
+fn the_shop_leads_nobody_to_another_site_after_the_login() {
+    let field = Field::default();
+    let mut command = Command::new(example("webapp"));
+    command.args(["--port", "0", "--db"]).arg(field.db());
+    let mut shop = Child::from_command(command, "webapp", &[]);
+    let told = shop.expect("listening on http://127.0.0.1:");
+    let port = told.rsplit(':').next().unwrap().trim();
+    for (next, leads) in [
+        ("%2Forders", "/orders"),
+        ("%2Ftasks%2Ft%2F7-x%3Ffollow%3D1", "/tasks/t/7-x?follow=1"),
+        ("https%3A%2F%2Fevil.example", "/orders"),
+        ("%2F%2Fevil.example", "/orders"),
+        ("%2F%5Cevil.example", "/orders"),
+        ("%5C%5Cevil.example", "/orders"),
+        ("%2F%09%2Fevil.example", "/orders"),
+        ("javascript%3Aalert(1)", "/orders"),
+        ("%2F%0D%0Aset-cookie%3Aa%3Db", "/orders"),
+        ("", "/orders"),
+    ] {
+        let answer = posted(port, "/login", &format!("name=ada&next={next}"));
+        let location = answer.lines().find_map(|line| line.strip_prefix("location: "));
+        assert_eq!(location, Some(leads), "{next}: {answer}");
+        assert_eq!(answer.matches("set-cookie").count(), 1, "{next}: {answer}");
+    }
+}

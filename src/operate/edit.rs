@@ -1,7 +1,12 @@
 //! Every step of the journey: what a copy of a task differs in.
 
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::error::Error;
+use crate::json::{self, JsonLimits};
 use crate::options::Options;
 use crate::task::{CallOptions, Due};
 use crate::time::AsMoment;
@@ -15,6 +20,27 @@ pub struct Edit {
 }
 
 impl Edit {
+    /// The arguments of a copy: each as it stands where it was not edited, as a number may have more digits than one
+    /// in memory.
+    pub(super) fn arguments_of(&self, old: &str, limits: JsonLimits) -> Result<String, Error> {
+        let before: Map<String, Value> = serde_json::from_str(old).unwrap_or_default();
+        if before == self.arguments {
+            return Ok(old.to_owned());
+        }
+        let written = json::encode(&self.arguments, limits)?;
+        let stored: BTreeMap<String, &RawValue> = serde_json::from_str(old).unwrap_or_default();
+        let is_kept = |name: &String| before.get(name) == self.arguments.get(name);
+        if !stored.keys().any(is_kept) {
+            return Ok(written);
+        }
+        let entries = self.arguments.iter().map(|(name, value)| {
+            let kept = stored.get(name).filter(|_| is_kept(name));
+            let text = kept.map_or_else(|| value.to_string(), |kept| kept.get().to_owned());
+            format!("{}:{text}", Value::from(name.as_str()))
+        });
+        Ok(format!("{{{}}}", entries.collect::<Vec<_>>().join(",")))
+    }
+
     /// Sets the argument of this parameter.
     pub fn argument(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.arguments.insert(name.into(), value.into());

@@ -94,7 +94,11 @@ impl Feed {
         let now = Instant::now();
         // Those who are let in by a link are many, and are told apart by what they look at.
         let viewer = match visit.access.own() {
-            None => format!("{}|{:?}", visit.access.mark(), visit.parts.uri.query()),
+            None => format!(
+                "{}|{:?}",
+                visit.access.mark(),
+                ["ids", "group"].map(|name| visit.query(name))
+            ),
             Some(_) => visit.access.mark(),
         };
         let place = site.streams.take(&viewer, each, now).ok_or_else(Fault::busy)?;

@@ -28,6 +28,7 @@ crate::everywhere! {
     a_task_is_moved_to_another_moment_and_its_expiry_with_it,
     what_has_ended_cannot_be_moved,
     a_copy_differs_in_what_was_edited_and_takes_the_place_of_what_had_not_started,
+    a_copy_keeps_each_digit_of_what_was_not_edited,
     a_copy_of_what_has_ended_leaves_it_as_it_was,
     a_copy_with_a_bad_value_changes_nothing,
     what_other_tasks_hang_on_is_not_copied,
@@ -344,6 +345,29 @@ fn a_copy_differs_in_what_was_edited_and_takes_the_place_of_what_had_not_started
     lab.advance(&shop.client, HOUR);
     lab.wait(&shop.client, &shop.client.handle::<send>(copy.id).unwrap()).unwrap();
     assert_eq!(shop.log.words(), ["b"]);
+}
+
+/// More digits than a number in memory has.
+#[task]
+fn weigh(atoms: u128, name: &str) -> String {
+    format!("{atoms} {name}")
+}
+
+fn a_copy_keeps_each_digit_of_what_was_not_edited(lab: &Lab) {
+    let client = lab.builder().register(weigh).open().unwrap();
+    let late = || weigh::with(u128::MAX, "a").run_after(HOUR);
+    let first = client.enqueue(late()).unwrap();
+    let copy = client.edit_as_copy(first.id(), |edit| edit.priority(3)).unwrap();
+    assert_eq!(copy.arguments, first.refresh().unwrap().arguments);
+    let copy = client.edit_as_copy(copy.id, |edit| edit.argument("name", "b")).unwrap();
+    assert_eq!(copy.arguments, format!(r#"{{"atoms":{},"name":"b"}}"#, u128::MAX));
+    let all = Filter::new().id(copy.id);
+    client.bulk(&all).edit_as_copy(|edit| edit.argument("name", "c")).unwrap();
+    lab.advance(&client, HOUR);
+    let named = |task: &TaskRecord| task.arguments.contains(r#""name":"c""#);
+    let last = client.list(&Filter::new(), None, 9).unwrap().tasks.into_iter().find(named).unwrap();
+    let value = lab.wait(&client, &client.handle::<weigh>(last.id).unwrap()).unwrap();
+    assert_eq!(value, format!("{} c", u128::MAX));
 }
 
 fn a_copy_of_what_has_ended_leaves_it_as_it_was(lab: &Lab) {

@@ -195,6 +195,35 @@ fn the_streams_of_one_viewer_leave_connections_for_pages() {
     assert!(open("ada").is_ok());
 }
 
+/// All who come by a link are one to the gate; who looks at one task does not take the places of the others.
+#[test]
+fn whoever_comes_by_a_link_has_as_many_streams_of_a_task_as_one_viewer() {
+    let tasks = crate::tasks::registered(litework::Client::in_memory());
+    let tasks = tasks.mode(litework::Mode::Hold).open().unwrap();
+    let web = litework::web::Web::builder(&tasks, |_: &http::request::Parts| {
+        litework::web::Access::link()
+    });
+    let web = web.base("/tasks").streams(7).build().unwrap();
+    let shop = Shop { tasks, web };
+    let ids: Vec<String> = (0..3)
+        .map(|n| shop.tasks.enqueue(export::with(format!("{n}"), 1)).unwrap().id().to_string())
+        .collect();
+    let open = |query: &str| Listener::open(&shop, "-", &format!("/tasks/events?{query}"));
+    let kept: Vec<Listener> = (0..4).map(|_| open(&format!("ids={}", ids[0])).unwrap()).collect();
+    for again in [
+        format!("ids={}", ids[0]),
+        format!("ids={}&more=1", ids[0]),
+        format!("more=1&ids={}", ids[0]),
+    ] {
+        assert_eq!(open(&again).err(), Some(503), "{again}");
+    }
+    let others = [1, 2, 1].map(|at: usize| open(&format!("ids={}", ids[at])).unwrap());
+    assert_eq!(open(&format!("ids={}", ids[2])).err(), Some(503), "seven in all");
+    drop(kept);
+    assert!(open(&format!("ids={}", ids[0])).is_ok());
+    drop(others);
+}
+
 #[test]
 fn a_stream_says_goodbye_when_the_program_ends() {
     let shop = Shop::holding();
