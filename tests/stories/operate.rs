@@ -34,6 +34,16 @@ fn send(ctx: &Context, to: &str) -> Result<()> {
     }
 }
 
+/// Leaves all it was given.
+#[task(queue = "mail", attempts = 1)]
+fn archive(ctx: &Context, text: &str) -> Result<()> {
+    ctx.artifact("note").text(text)?;
+    let mut file = ctx.artifact("letter.txt").file()?;
+    std::io::Write::write_all(&mut file, text.as_bytes())?;
+    file.finish()?;
+    Ok(())
+}
+
 struct Office {
     client: Client,
     log: Log,
@@ -42,7 +52,7 @@ struct Office {
 
 fn office(lab: &Lab) -> Office {
     let (log, gate) = (Log::default(), Gate::default());
-    let builder = lab.builder().register(hold).register(send);
+    let builder = lab.builder().register(hold).register(send).register(archive);
     let client = builder.state(log.clone()).state(gate.clone()).open().unwrap();
     Office { client, log, gate }
 }
@@ -166,11 +176,15 @@ fn an_erased_owner_leaves_no_byte_in_the_file() {
             eventually("it was tried", || handle.refresh().unwrap().attempt > 0);
             eventually("it stands still", || handle.refresh().unwrap().state != State::Running);
         }
+        let archived = archive::with(SECRET.repeat(20_000)).owner("ada");
+        let archived = office.client.enqueue(archived).unwrap();
+        lab.wait(&office.client, &archived).unwrap();
+        assert_eq!(office.client.artifacts(archived.id()).unwrap().len(), 2);
         let kept = office.client.enqueue(send::with("bob").owner("bob")).unwrap();
         lab.settle(&office.client);
         kept.wait(LONG).unwrap();
         let erased = office.client.erase("ada").unwrap();
-        assert_eq!((erased.tasks, erased.running.len()), (3, 0));
+        assert_eq!((erased.tasks, erased.running.len()), (4, 0));
         assert!(erased.log_emptied);
         office.client.shutdown(HOUR).unwrap();
         drop((kept, office));
@@ -178,6 +192,8 @@ fn an_erased_owner_leaves_no_byte_in_the_file() {
         let count = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
         assert_eq!(count("SELECT count(*) FROM litework_payload"), 0);
         assert_eq!(count("SELECT count(*) FROM litework_error"), 0);
+        assert_eq!(count("SELECT count(*) FROM litework_artifact"), 0);
+        assert_eq!(count("SELECT count(*) FROM litework_part"), 0);
         drop(conn);
         let folder = lab.path().parent().unwrap().to_owned();
         for file in std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()) {
