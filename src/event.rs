@@ -24,6 +24,7 @@ use crate::time::Timestamp;
 pub enum EventKind {
     /// A call was stored, or found the task that has its key ([`Event::existing`]). Not told of what no call
     /// stores: what follows another task, a notice, and what is taken from the inbox begin with `Started`.
+    /// A slot of a schedule makes its call, and is told like any other.
     Enqueued,
     /// A body is about to begin.
     Started,

@@ -28,17 +28,22 @@
 //! # The journey of a task
 //!
 //! define → enqueue → store → claim → run → finish → watch. The modules stand in this order, and
-//! each knows only those before it.
+//! each knows only those before it; whoever operates the queue looks from outside.
 //!
-//! - **Define**: [`task`] on a function, or [`Task`] on a type; [`Options`], [`Retry`]; a [`Client`], or
-//!   several by name as [`Clients`], from code or from a [`ClientsConfig`].
+//! - **Define**: [`task`] on a function, or [`Task`] on a type; [`Options`], [`Retry`]; what is there once
+//!   ([`Unique`]), runs alone ([`Exclusive`]), or so many at once or in a time ([`Limit`], [`Rate`]); a [`Client`],
+//!   or several by name as [`Clients`], from code or from a [`ClientsConfig`].
 //! - **Enqueue**: [`Client::enqueue`] one [`Call`], [`Client::enqueue_many`], a [`Flow`] of tasks that wait
 //!   for each other, or through a transaction with the traits of `litework::sqlite`; other languages write
 //!   to its `inbox`.
 //!   A [`Schedule`] makes a call again and again; [`guide::schedules`] explains it.
-//! - **Run**: [`Context`] in the body; [`Failure`] as its verdict.
+//! - **Run**: [`Context`] in the body; what is done once however often it is tried ([`Context::step`]); an end in
+//!   one commit with the body's own writes ([`complete_in`](sqlite::ContextExt::complete_in)); [`Failure`] as its
+//!   verdict.
 //! - **Watch**: [`Handle::wait`] or `.await`; [`Client::get`], [`Client::list`]; [`Client::watch`] for snapshots as they
 //!   change; [`Builder::on`].
+//! - **Operate**: [`Client::why`] a task is not running; [`Client::pause`] a queue or a kind; [`Client::bulk`] for all
+//!   that pass a [`Filter`]; [`Retention`] for how long what has ended is kept.
 //!
 //! # Events, log and trace
 //!

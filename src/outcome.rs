@@ -85,12 +85,18 @@ impl Report {
     }
 }
 
-/// Cuts a text at so many characters; where something was cut, a mark says so.
+/// What a text that was cut at so many characters may have beyond them, as its mark.
+const MARK_BYTES_MAX: usize = 50;
+
+/// Cuts a text at so many characters; where something was cut, a mark says so, once.
 pub(crate) fn cut_characters(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}… (cut, {} characters)", &text[..end], text.chars().count()),
-    }
+    let Some((end, _)) = text.char_indices().nth(most) else { return text.to_owned() };
+    let (kept, rest) = text.split_at(end);
+    let is_cut = rest.len() <= MARK_BYTES_MAX
+        && rest.starts_with("… (cut, ")
+        && rest.ends_with(" characters)");
+    let count = || text.chars().count();
+    if is_cut { text.to_owned() } else { format!("{kept}… (cut, {} characters)", count()) }
 }
 
 /// The message and its causes on one line, each text once. Control characters are shown escaped, so that a text cannot

@@ -18,9 +18,9 @@ use chrono::{DateTime, TimeZone, Utc};
 use litework::sqlite::{ClientExt, ContextExt};
 use litework::testing::ManualClock;
 use litework::{
-    Builder, Call, Client, Context, Cron, Definition, Durability, Error, Failure, Filter, Flow,
-    Mode, Options, Pending, Result as TaskResult, Retry, Schedule, Signature, Task, TaskId,
-    Timestamp, Zone,
+    Builder, Call, Client, Context, Cron, Definition, Durability, Error, Exclusive, Failure,
+    Filter, Flow, Limit, Mode, Options, Pending, Rate, Result as TaskResult, Retry, Schedule,
+    Signature, Task, TaskId, Timestamp, Unique, Zone,
 };
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
@@ -329,6 +329,23 @@ impl Lab {
         let ran = self.client.run_pending(&Pending::all()).unwrap().succeeded;
         let again = self.client.run_pending(&Pending::all()).unwrap().succeeded;
         format!("{ran} tasks, then {again}")
+    }
+
+    /// Keys that are made from arguments.
+    fn patterns(&self) -> String {
+        let rate = Rate::per(1, Duration::from_secs(1));
+        let long = "k".repeat(1_024);
+        let told = ["", &long, "a\u{1b}[2J", "{value", "{valeu}", "a}"].map(|key| {
+            let key = key.to_owned();
+            let calls = [
+                echo(1).unique(Unique::key(key.clone())),
+                echo(1).exclusive(Exclusive::lock(key.clone())),
+                echo(1).limit(Limit::per_key(key.clone(), 1)),
+                echo(1).rate_per_key(key, rate),
+            ];
+            calls.map(|call| self.enqueue(call)).join("\n")
+        });
+        told.join("\n")
     }
 
     /// A path beside the queue.
@@ -1021,6 +1038,45 @@ const ROWS: &[Row] = &[
         Refuses(
             |lab| lab.enqueue(echo(1).key("event/mine")),
             "bad_key: idempotency key is \"event/mine\"; a key that does not begin with `event/`, as those of tasks that follow others do",
+        ),
+    ),
+    Row(
+        19,
+        "a unique key, a lock, and the key of a limit or a rate: empty, of 1 KiB, with an escape sequence, torn",
+        Refuses(
+            Lab::patterns,
+            "bad_key: unique key is \"\"; 1 to 200 bytes without control characters\n\
+         bad_key: lock is \"\"; 1 to 200 bytes without control characters\n\
+         bad_key: key of the limit is \"\"; 1 to 200 bytes without control characters\n\
+         bad_key: key of the rate is \"\"; 1 to 200 bytes without control characters\n\
+         bad_key: unique key is \"kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk… (1026 bytes); 1 to 200 bytes without control characters\n\
+         bad_key: lock is \"kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk… (1026 bytes); 1 to 200 bytes without control characters\n\
+         bad_key: key of the limit is \"kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk… (1026 bytes); 1 to 200 bytes without control characters\n\
+         bad_key: key of the rate is \"kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk… (1026 bytes); 1 to 200 bytes without control characters\n\
+         bad_key: unique key is \"a\\u{1b}[2J\"; 1 to 200 bytes without control characters\n\
+         bad_key: lock is \"a\\u{1b}[2J\"; 1 to 200 bytes without control characters\n\
+         bad_key: key of the limit is \"a\\u{1b}[2J\"; 1 to 200 bytes without control characters\n\
+         bad_key: key of the rate is \"a\\u{1b}[2J\"; 1 to 200 bytes without control characters\n\
+         bad_key: unique key is \"{value\"; it has a `{` without its `}`; write `{name}` for an argument, `{{` for a brace\n\
+         bad_key: lock is \"{value\"; it has a `{` without its `}`; write `{name}` for an argument, `{{` for a brace\n\
+         bad_key: key of the limit is \"{value\"; it has a `{` without its `}`; write `{name}` for an argument, `{{` for a brace\n\
+         bad_key: key of the rate is \"{value\"; it has a `{` without its `}`; write `{name}` for an argument, `{{` for a brace\n\
+         bad_key: argument in the unique key is \"valeu\"; one of: value\n\
+         bad_key: argument in the lock is \"valeu\"; one of: value\n\
+         bad_key: argument in the key of the limit is \"valeu\"; one of: value\n\
+         bad_key: argument in the key of the rate is \"valeu\"; one of: value\n\
+         bad_key: unique key is \"a}\"; it has a `}` without its `{`; write `{name}` for an argument, `{{` for a brace\n\
+         bad_key: lock is \"a}\"; it has a `}` without its `{`; write `{name}` for an argument, `{{` for a brace\n\
+         bad_key: key of the limit is \"a}\"; it has a `}` without its `{`; write `{name}` for an argument, `{{` for a brace\n\
+         bad_key: key of the rate is \"a}\"; it has a `}` without its `{`; write `{name}` for an argument, `{{` for a brace",
+        ),
+    ),
+    Row(
+        19,
+        "arguments of more than 1 KiB as a unique key",
+        Refuses(
+            |lab| lab.enqueue(echo("k".repeat(1_024)).unique(Unique::arguments())),
+            "bad_key: bytes of the arguments as unique key is 1036; at most 1024; choose some with `Unique::arguments_of`, or make a key of them",
         ),
     ),
     Row(
@@ -1985,6 +2041,8 @@ const ROWS: &[Row] = &[
     ),
     Row(
         56,
+        // The catalogue names a lease of an impossible length. No column holds one: a lease is the row's attempt
+        // and worker, for as long as that worker renews his own row.
         "a task that runs for nobody, and attempts that cannot be",
         Is(
             |lab| {
@@ -2108,12 +2166,17 @@ const ROWS: &[Row] = &[
                     "PRAGMA journal_mode = DELETE; PRAGMA page_size = 1024; VACUUM",
                     "PRAGMA auto_vacuum = FULL; VACUUM",
                 ]
-                .map(|change| lab.reopened(change))
+                .map(|change| {
+                    let (answer, log) = logged(|| lab.reopened(change));
+                    lab.hide(&[vec![answer], log].concat().join("\n"))
+                })
                 .join("\n")
             },
             "ok, <dir>/closed.db with 0 tasks\n\
-         ok, <dir>/closed.db with 0 tasks\n\
-         ok, <dir>/closed.db with 0 tasks",
+             WARN another program has taken the file out of WAL; it is in WAL again, error = needs_wal: <dir>/closed.db: its journal mode was delete; it is to stay as it was made\n\
+             ok, <dir>/closed.db with 0 tasks\n\
+             WARN another program has taken the file out of WAL; it is in WAL again, error = needs_wal: <dir>/closed.db: its journal mode was delete, and its pages have 1024 bytes instead of 4096; it is to stay as it was made\n\
+             ok, <dir>/closed.db with 0 tasks",
         ),
     ),
     Row(

@@ -292,7 +292,7 @@ fn stories_run_in_each_way(source: &Source) -> Vec<String> {
     }
     let one_way = test_functions(source).filter(|(_, line, lines)| {
         let mut body = source.code[*line..line + lines].iter();
-        let each = ["Lab::each_way(", "Lab::everywhere("];
+        let each = ["Lab::each_way(", "Lab::each_engine(", "Lab::everywhere("];
         !body.any(|code| each.iter().any(|way| code.contains(way)))
             && !(0..*line).rev().take_while(is_above).any(says_why)
     });

@@ -69,7 +69,7 @@ const ROWS: &Rows = &[
 /// Those that ask `/proc`, which only Linux has.
 const LINUX_ROWS: &Rows = &[
     ("latency_cross_process idle_two latency_after_silence", rows_latency::cross_process),
-    ("inbox_latency", rows_latency::inbox),
+    ("inbox_latency inbox_latency_p95", rows_latency::inbox),
     ("idle idle_writes", rows_quiet::idle),
     ("memory memory_large", rows_quiet::memory),
 ];

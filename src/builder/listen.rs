@@ -86,6 +86,7 @@ impl Builder {
     /// | Event | Told by | When |
     /// |---|---|---|
     /// | `Enqueued` | the caller, before the call returns | `enqueue` and its siblings, for each call of a batch, once all are stored; [`Outbox::send`](crate::Outbox::send); `client.write` after its commit; `enqueue_in` at `committed` |
+    /// | | the thread that fires a schedule, after its commit | each slot that makes a task |
     /// | `Started` | the thread that runs the body, before it | each attempt, also those that follow in place |
     /// | `Succeeded`, `Failed`, `Snoozed` | pool: the worker that commits, before anything more is claimed; else the caller | each attempt |
     /// | `Cancelled` | the canceller where the task had not begun, also by `delete`, `bulk` and `edit_as_copy`; else as above | |

@@ -118,6 +118,13 @@ impl Lab {
         Self::in_places(&ways.map(Place::file), story);
     }
 
+    /// Runs a story in memory and on a real file in each way of running.
+    pub(crate) fn each_engine(story: fn(&Self)) {
+        let ways = [Runs::Pool, Runs::Inline, Runs::RunPending];
+        let places = ways.map(|runs| [Place { keeps: Keeps::Memory, runs }, Place::file(runs)]);
+        Self::in_places(places.as_flattened(), story);
+    }
+
     /// Each place has a thread of its own, named after it, so a panic says where it happened.
     fn in_places(places: &[Place], scenario: fn(&Self)) {
         let failed: Vec<String> = std::thread::scope(|scope| {

@@ -28,6 +28,8 @@ crate::everywhere! {
     a_long_error_is_cut_with_a_mark,
     wrong_follow_ups_are_refused,
     a_failure_is_told_and_those_after_it_are_summed_up,
+    each_kind_has_a_minute_of_its_own,
+    what_a_notice_tells_of_an_error_is_cut_with_a_mark,
     a_notice_that_cannot_be_sent_is_sent_later,
     only_failures_of_kinds_that_match_are_told,
     a_failure_in_a_flow_is_told_once_with_its_cause,
@@ -41,7 +43,26 @@ fn work(how: &str) -> Result<u32> {
         "well" => Ok(7),
         "badly" => Err(Failure::give_up(std::io::Error::other("no carrier")).code("carrier")),
         "long" => Err(Failure::give_up("x".repeat(6_000))),
+        "deep" => Err(Failure::give_up(Layer(9))),
         _ => Err(Failure::cancelled()),
+    }
+}
+
+/// An error with so many causes, a thousand characters each.
+#[derive(Debug)]
+struct Layer(u32);
+
+impl std::fmt::Display for Layer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:0>1000}", self.0)
+    }
+}
+
+impl std::error::Error for Layer {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        const LAYERS: &[Layer] = &[Layer(0), Layer(1), Layer(2), Layer(3), Layer(4), Layer(5)];
+        let below = self.0.checked_sub(1)?;
+        Some(&LAYERS[usize::try_from(below).ok()?.min(LAYERS.len() - 1)])
     }
 }
 
@@ -400,6 +421,50 @@ fn a_failure_is_told_and_those_after_it_are_summed_up(lab: &Lab) {
     assert_eq!(sent.words()[1..], [second]);
     lab.ended(&client, &client.enqueue(work::with("well")).unwrap());
     assert_eq!(sent.len(), 2);
+}
+
+fn each_kind_has_a_minute_of_its_own(lab: &Lab) {
+    let sent = Log::default();
+    let builder = lab.builder().register(work).register(falter);
+    let client = builder.failure_notice(sending(&sent, 0)).open().unwrap();
+    let told = |count: usize| {
+        eventually("so many are told", || {
+            lab.settle(&client);
+            sent.len() == count
+        });
+    };
+    fail(lab, &client, 1);
+    told(1);
+    fail(lab, &client, 1);
+    lab.ended(&client, &client.enqueue(falter::with().attempts(1)).unwrap());
+    told(2);
+    assert_eq!(sent.words()[1], "Error in falter: again and 0 more", "the other kind waits");
+    lab.advance(&client, MINUTE);
+    told(3);
+    let last = "Error in work: std::io::error::Error: no carrier [carrier] and 0 more";
+    assert_eq!(sent.words()[2], last);
+}
+
+fn what_a_notice_tells_of_an_error_is_cut_with_a_mark(lab: &Lab) {
+    let sent = Log::default();
+    let log = sent.clone();
+    let notice = Notice::mailer(move |notice: &FailureNotice| {
+        log.note(notice.traceback.as_str());
+        Ok(())
+    });
+    let client = lab.builder().register(work).failure_notice(notice).open().unwrap();
+    for (number, how) in ["long", "deep"].into_iter().enumerate() {
+        lab.ended(&client, &client.enqueue(work::with(how)).unwrap());
+        follow_ups(lab, &client, "litework.notice", number + 1);
+        lab.advance(&client, MINUTE);
+    }
+    let told = sent.words();
+    assert_eq!(told[0], format!("{}… (cut, 6000 characters)", "x".repeat(5_000)));
+    let name = std::any::type_name::<Layer>();
+    let causes = (0..6).rev().map(|layer| format!("\n  caused by: {layer:0>1000}"));
+    let whole = format!("{name}: {:0>1000}{}", 9, causes.collect::<String>());
+    let (kept, count) = (whole.chars().take(5_000).collect::<String>(), whole.chars().count());
+    assert_eq!(told[1], format!("{kept}… (cut, {count} characters)"));
 }
 
 fn a_notice_that_cannot_be_sent_is_sent_later(lab: &Lab) {

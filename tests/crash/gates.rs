@@ -6,14 +6,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use litework::{
-    Call, Client, Context, Durability, Exclusive, Filter, Limit, Mode, Options, Result, State,
-    Task, Unique,
+    Call, Client, Context, Durability, Exclusive, Filter, Limit, Mode, Options, Rate, Reason,
+    Result, State, Task, Unique,
 };
 use serde::{Deserialize, Serialize};
 
 use super::child::{
     Child, Field, PATIENCE, append, faults, look_into, nanos, number, rest, say, var,
 };
+use super::deeds::{self, Deed, builder, deed};
 
 /// Processes at once.
 const PROCESSES: usize = 4;
@@ -27,15 +28,24 @@ const MAX: u32 = 3;
 const MAX_OF_KIND: u32 = 5;
 /// Tasks of one queue at once.
 const MAX_OF_QUEUE: u32 = 4;
+/// Tasks of one key that start in each [`PERIOD`].
+const STARTS: u32 = 8;
+const PERIOD: Duration = Duration::from_millis(200);
+/// Tasks of each key that has a rate.
+const RATED: u64 = 60;
 const KILLS: usize = 20;
 
 /// Says when it begins and when it ends, and takes about a millisecond.
 fn note(sort: &str, key: &str, ctx: &Context) {
+    note_with(sort, key, ctx, ctx.fence().unwrap_or_default());
+}
+
+/// The same with a number that tells more.
+fn note_with(sort: &str, key: &str, ctx: &Context, mark: u64) {
     let log = var("LW_LOG").unwrap_or_default();
     let line = |word: &str| {
         let id = ctx.id().unwrap();
-        let fence = ctx.fence().unwrap_or_default();
-        format!("{word} {sort}/{key} {id} {} {} {fence}", std::process::id(), nanos())
+        format!("{word} {sort}/{key} {id} {} {} {mark}", std::process::id(), nanos())
     };
     append(log.as_ref(), &line("in"));
     let until = Instant::now() + Duration::from_millis(1 + fastrand(3));
@@ -126,12 +136,36 @@ impl Task for Queued {
     }
 }
 
+/// At most [`STARTS`] of a key in each [`PERIOD`].
+#[derive(Serialize, Deserialize)]
+struct Rated {
+    key: u64,
+}
+
+impl Task for Rated {
+    const NAME: &'static str = "rated";
+    type Output = ();
+
+    fn options() -> Options {
+        Options::new().rate_per_key("{key}", Rate::per(STARTS, PERIOD)).attempts(50)
+    }
+
+    /// Says when it was admitted, too: its body begins a while later.
+    fn run(self, ctx: &Context) -> Result<()> {
+        let task = ctx.client().unwrap().get(ctx.id().unwrap())?;
+        let admitted = task.started_at.unwrap().as_millis().unsigned_abs();
+        note_with("rate", &self.key.to_string(), ctx, admitted);
+        Ok(())
+    }
+}
+
 fn open(threads: usize) -> Client {
     let builder = Client::builder(var("LW_DB").unwrap())
         .register(Limited::define())
         .register(Alone::define())
         .register(Few::define())
         .register(Queued::define())
+        .register(Rated::define())
         .max_running("narrow", MAX_OF_QUEUE)
         .durability(Durability::Normal);
     if threads > 0 { builder.workers(threads).open() } else { builder.mode(Mode::Hold).open() }
@@ -157,6 +191,7 @@ pub(crate) fn store() {
     }
     client.enqueue_many((0..TASKS / 2).map(|_| Call::new(Few {}))).unwrap();
     client.enqueue_many((0..TASKS / 2).map(|_| Call::new(Queued {}))).unwrap();
+    client.enqueue_many((0..2 * RATED).map(|number| Rated { key: number % 2 })).unwrap();
     say("stored");
 }
 
@@ -244,8 +279,8 @@ fn each_key_is_stored_once_whoever_stores_it_and_dies() {
 struct Runs {
     began: HashMap<(String, String, u32), u128>,
     of: BTreeMap<String, Vec<(u128, u128)>>,
-    /// By key, when each holder of a lock began and its number.
-    fences: BTreeMap<String, Vec<(u128, u64)>>,
+    /// By key, when each began and the number that it said: of a holder of a lock, or when it was admitted.
+    marks: BTreeMap<String, Vec<(u128, u64)>>,
     /// Runs that a death has ended.
     cut: usize,
 }
@@ -254,17 +289,15 @@ impl Runs {
     /// A run without an end has ended with its process.
     fn read(lines: &[String], deaths: &HashMap<u32, u128>) -> Self {
         let mut runs =
-            Self { began: HashMap::new(), of: BTreeMap::new(), fences: BTreeMap::new(), cut: 0 };
+            Self { began: HashMap::new(), of: BTreeMap::new(), marks: BTreeMap::new(), cut: 0 };
         for line in lines {
             let words: Vec<&str> = line.split(' ').collect();
-            let [word, key, id, pid, at, fence] = words[..] else { panic!("{line}") };
+            let [word, key, id, pid, at, mark] = words[..] else { panic!("{line}") };
             let (pid, at) = (pid.parse().unwrap(), at.parse().unwrap());
             let run = (key.to_owned(), id.to_owned(), pid);
             if word == "in" {
-                if key.starts_with("lock/") {
-                    let number = (at, fence.parse().unwrap());
-                    runs.fences.entry(key.to_owned()).or_default().push(number);
-                }
+                let mark = (at, mark.parse().unwrap());
+                runs.marks.entry(key.to_owned()).or_default().push(mark);
                 runs.began.insert(run, at);
             } else if let Some(began) = runs.began.remove(&run) {
                 runs.of.entry(key.to_owned()).or_default().push((began, at));
@@ -285,7 +318,30 @@ impl Runs {
             numbers.sort_unstable();
             numbers.windows(2).all(|pair| pair[0].1 < pair[1].1)
         };
-        self.fences.iter().filter(|(_, numbers)| !grows(numbers)).map(|(key, _)| &**key).collect()
+        let locks = self.marks.iter().filter(|(key, _)| key.starts_with("lock/"));
+        locks.filter(|(_, numbers)| !grows(numbers)).map(|(key, _)| &**key).collect()
+    }
+
+    /// How many of a key were admitted in a stretch as long as the period, at most.
+    fn most_in_a_period(&self, key: &str) -> usize {
+        let mut admitted: Vec<u64> = self.marks[key].iter().map(|(_, at)| *at).collect();
+        admitted.sort_unstable();
+        let period = u64::try_from(PERIOD.as_millis()).unwrap();
+        let within = |first: usize| {
+            let rest = &admitted[first..];
+            rest.iter().take_while(|at| **at < rest[0] + period).count()
+        };
+        (0..admitted.len()).map(within).max().unwrap_or(0)
+    }
+
+    /// Bodies of a key that began before the rate can have admitted so many.
+    fn too_early(&self, key: &str) -> usize {
+        let first = self.marks[key].iter().map(|(_, at)| u128::from(*at)).min().unwrap_or(0);
+        let mut began: Vec<u128> = self.marks[key].iter().map(|(at, _)| at / 1_000_000).collect();
+        began.sort_unstable();
+        let step = PERIOD.as_millis() / u128::from(STARTS);
+        let earliest = (0_u128..).map(|number| first + number * step);
+        began.iter().zip(earliest).filter(|(began, earliest)| *began < earliest).count()
     }
 
     /// How many of a key ran at once, at most.
@@ -304,8 +360,9 @@ impl Runs {
     }
 }
 
-/// How many ran at once behind a lock and a limit, in two processes that nobody kills.
-fn at_once_with(name: Option<&'static str>) -> [usize; 2] {
+/// How many ran at once behind a lock and a limit, and in a period behind a rate, in two processes that nobody
+/// kills.
+fn at_once_with(name: Option<&'static str>) -> [usize; 3] {
     let field = Field::default();
     let mut variables = field.variables();
     variables.push(("LW_THREADS", "8".to_owned()));
@@ -319,18 +376,22 @@ fn at_once_with(name: Option<&'static str>) -> [usize; 2] {
         assert!(child.end().success());
     }
     let runs = Runs::read(&field.lines(), &HashMap::new());
-    ["lock/1", "limit/1"].map(|key| runs.most_at_once(key))
+    let [lock, limit] = ["lock/1", "limit/1"].map(|key| runs.most_at_once(key));
+    [lock, limit, runs.most_in_a_period("rate/1")]
 }
 
 /// G4, plant `gate_off`: who starts is asked whether there is a place.
 #[test]
 fn a_gate_that_stands_open_is_seen() {
-    assert_eq!(at_once_with(None), [1, MAX as usize]);
-    let [lock, limit] = at_once_with(Some("gate_off"));
+    let [lock, limit, rate] = at_once_with(None);
+    assert_eq!([lock, limit], [1, MAX as usize]);
+    assert!(rate <= STARTS as usize, "{rate} in a period");
+    let [lock, limit, rate] = at_once_with(Some("gate_off"));
     assert!(lock > 1 && limit > MAX as usize, "{lock} and {limit} at once");
+    assert!(rate > STARTS as usize, "{rate} in a period");
 }
 
-/// G4: locks and limits hold over processes and their deaths, and are used up.
+/// G4: locks, limits and rates hold over processes and their deaths, and are used up.
 #[test]
 fn no_more_of_a_key_run_than_may_whatever_dies() {
     let field = Field::default();
@@ -363,8 +424,16 @@ fn no_more_of_a_key_run_than_may_whatever_dies() {
     println!("{} kills, {} runs cut, at once: {most:?}", deaths.len(), runs.cut);
     assert!(runs.cut > 0, "bodies died too");
     assert_eq!(runs.out_of_step(), Vec::<&str>::new(), "each holder has a greater number");
+    for key in ["rate/0", "rate/1"] {
+        let (most, early) = (runs.most_in_a_period(key), runs.too_early(key));
+        let may = STARTS as usize;
+        assert!(most <= may && early == 0, "{key}: {most} in a period of {may}, {early} too early");
+        assert!(most >= may / 2, "{key}: no more than {most} in a period of {may}");
+    }
     for (key, most) in &most {
         let may = match key.split_once('/').unwrap().0 {
+            // However many of them run at once.
+            "rate" => continue,
             "lock" => 1,
             "limit" => MAX,
             "queue" => MAX_OF_QUEUE,
@@ -389,6 +458,7 @@ fn wait_for_all(field: &Field) {
         .declare::<Alone>()
         .declare::<Few>()
         .declare::<Queued>()
+        .declare::<Rated>()
         .mode(Mode::Enqueue)
         .open()
         .unwrap();
@@ -399,6 +469,7 @@ fn wait_for_all(field: &Field) {
             "limited" => client.handle::<Limited>(task.id).unwrap().wait(PATIENCE),
             "alone" => client.handle::<Alone>(task.id).unwrap().wait(PATIENCE),
             "queued" => client.handle::<Queued>(task.id).unwrap().wait(PATIENCE),
+            "rated" => client.handle::<Rated>(task.id).unwrap().wait(PATIENCE),
             _ => client.handle::<Few>(task.id).unwrap().wait(PATIENCE),
         };
         if let Err(error) = ended {
@@ -406,4 +477,54 @@ fn wait_for_all(field: &Field) {
             assert_eq!(error.code(), "failed", "{error}");
         }
     }
+}
+
+/// Runs a deed of this process or another behind a lock that is not waited for.
+fn behind_a_door(what: &str) -> Call<Deed> {
+    deed(what).call().exclusive(Exclusive::lock("door"))
+}
+
+/// G4: a lock that a process holds is held for all others, and is free once that has died.
+#[test]
+fn a_task_is_skipped_while_another_process_holds_its_lock_and_runs_once_that_is_dead() {
+    let field = Field::default();
+    let clerk = builder(&field).mode(Mode::Enqueue).open().unwrap();
+    let holder = clerk.enqueue(behind_a_door("wait")).unwrap();
+    let mut there = deeds::pool(&field, &[]);
+    there.expect("at body");
+    let here = builder(&field).workers(1).open().unwrap();
+    let second = here.enqueue(behind_a_door("second")).unwrap();
+    assert_eq!(second.wait(PATIENCE).unwrap_err().code(), "skipped");
+    let task = second.refresh().unwrap();
+    assert_eq!((task.state, task.reason), (State::Skipped, Some(Reason::Locked)));
+    assert_eq!(task.error.unwrap().data.unwrap()["holder"], holder.id().to_string());
+    there.kill();
+    let me = std::process::id();
+    assert_eq!(holder.wait(PATIENCE).unwrap(), format!("wait by {me}"), "it is run again here");
+    let third = here.enqueue(behind_a_door("third")).unwrap();
+    assert_eq!(third.wait(PATIENCE).unwrap(), format!("third by {me}"));
+    assert_eq!(faults(&look_into(&field.db())), Vec::<String>::new());
+}
+
+/// G12: calls that come from one process while the task runs in another are one more task, with what the last of
+/// them says.
+#[test]
+fn what_is_stored_while_its_like_runs_in_another_process_runs_once_after_it() {
+    let field = Field::default();
+    let here = builder(&field).mode(Mode::Enqueue).open().unwrap();
+    let saved = |what: &str| deed(what).call().unique(Unique::key("doc").last());
+    let first = here.enqueue(saved("wait")).unwrap();
+    let mut there = deeds::pool(&field, &[]);
+    there.expect("at body");
+    let second = here.enqueue(saved("second")).unwrap();
+    assert!(!second.is_existing() && second.id() != first.id());
+    assert_eq!(second.refresh().unwrap().reason, Some(Reason::Lock), "it waits for the one there");
+    let third = here.enqueue(saved("third")).unwrap();
+    assert!(third.is_existing() && third.id() == second.id());
+    there.tell("go on");
+    assert_eq!(second.wait(PATIENCE).unwrap(), format!("third by {}", there.pid()));
+    let (first, second) = (first.id(), second.id());
+    assert_eq!(field.lines(), [format!("run {first} wait 1"), format!("run {second} third 1")]);
+    assert!(there.end().success());
+    assert_eq!(faults(&look_into(&field.db())), Vec::<String>::new());
 }

@@ -81,6 +81,21 @@ fn a_file_goes_with_its_task_and_half_a_file_with_its_attempt() {
     assert_eq!(kept(folder.path()), [""; 0]);
 }
 
+#[test]
+fn the_files_of_an_erased_owner_are_gone_at_once_and_those_of_others_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let tasks = open(folder.path());
+    let of =
+        |owner: &str, bytes| tasks.enqueue(leave::with(bytes, false).owner(owner)).unwrap().id();
+    of("ada", 300_000);
+    of("ada", 10);
+    let kept_one = of("bob", 2_000);
+    assert_eq!(kept(folder.path()).len(), 3);
+    assert_eq!(tasks.erase("ada").unwrap().tasks, 2);
+    assert_eq!(kept(folder.path()).len(), 1);
+    assert_eq!(read(&tasks, kept_one, 2).unwrap(), pattern(2_000));
+}
+
 /// What was kept in one way is read when the program has changed its mind.
 #[test]
 fn a_program_may_change_where_files_are_kept() {

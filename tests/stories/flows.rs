@@ -13,7 +13,7 @@ use litework::{
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::common::{Keeps, LONG, Lab, Log, Place, Runs, eventually};
+use crate::common::{Keeps, LONG, Lab, Log, Place, eventually};
 
 /// Fails as long as it is told to, and nothing is repaired.
 #[task(attempts = 1)]
@@ -166,7 +166,7 @@ fn client(lab: &Lab, log: &Log) -> Client {
 
 #[test]
 fn the_members_that_run_are_asked_to_stop_when_their_flow_is_cancelled() {
-    Lab::each_way(|lab| {
+    Lab::each_engine(|lab| {
         let log = Log::default();
         let client = client(lab, &log);
         std::thread::scope(|scope| {
@@ -255,7 +255,7 @@ fn a_flow_is_awaited_by_another_client() {
 
 #[test]
 fn ten_thousand_that_wait_stand_in_nobodys_way() {
-    Lab::each_way(|lab| {
+    Lab::each_engine(|lab| {
         let log = Log::default();
         let client = client(lab, &log);
         let hour = Duration::from_secs(3_600);
@@ -281,11 +281,11 @@ fn ten_thousand_members_sum_up_and_hand_their_results_on() {
     fn total(numbers: Vec<usize>) -> usize {
         numbers.into_iter().sum()
     }
-    Lab::each_way(|lab| {
+    Lab::each_engine(|lab| {
         let log = Log::default();
         let builder = lab.builder().register(visit).register(total).state(log.clone());
         let client = builder.state(Arc::new(AtomicBool::new(false))).open().unwrap();
-        let count = if lab.runs(Runs::Inline) { 1_000 } else { 10_000 };
+        let count = 10_000;
         let group = Flow::group("many", (0..count).map(|number| visit::with(number, false)))
             .on_success(total::with(vec![]).takes_result("numbers"));
         let batch = client.enqueue_flow(group).unwrap();
@@ -300,10 +300,10 @@ fn ten_thousand_members_sum_up_and_hand_their_results_on() {
 /// The limit itself is admitted, and told when it is passed.
 #[test]
 fn a_task_may_wait_for_ten_thousand_others() {
-    Lab::each_way(|lab| {
+    Lab::each_engine(|lab| {
         let log = Log::default();
         let client = client(lab, &log);
-        let count = if lab.runs(Runs::Inline) { 100 } else { 10_000 };
+        let count = 10_000;
         let mut flow = Flow::group("wide", (0..count).map(|number| visit::with(number, false)));
         let names: Vec<String> = (1..=count).map(|number| number.to_string()).collect();
         flow = flow.add("last", visit::with(count, false)).after("last", names);

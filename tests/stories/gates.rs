@@ -377,6 +377,38 @@ fn a_refusal_from_elsewhere_closes_the_queue_and_costs_no_attempt() {
     });
 }
 
+#[test]
+fn a_refusal_from_elsewhere_closes_the_key_of_its_rate_and_no_other() {
+    Lab::everywhere(|lab| {
+        let log = Log::default();
+        let client = client(lab, &log, &Gate::default());
+        let rate = || Rate::per(9, MINUTE).burst(9);
+        let call = |page: &'static str, site: &str| {
+            fetch::with(page).rate_per_key(format!("site/{site}"), rate())
+        };
+        let first = client.enqueue(call("a", "one")).unwrap();
+        lab.settle(&client);
+        eventually("it was put off", || first.refresh().unwrap().reason == Some(Reason::Rate));
+        assert_eq!(first.refresh().unwrap().attempt, 0);
+        let second = client.enqueue(call("b", "one")).unwrap();
+        lab.settle(&client);
+        let other = client.enqueue(call("c", "two")).unwrap();
+        lab.ended(&client, &other);
+        assert!(
+            !second.has_ended().unwrap(),
+            "its key is closed, for which it would be early enough"
+        );
+        assert_eq!(log.words(), ["a", "c"], "their queue is not");
+        lab.advance(&client, MINUTE);
+        lab.ended(&client, &first);
+        lab.ended(&client, &second);
+        // A pool runs both at once.
+        let mut again = log.words().split_off(2);
+        again.sort();
+        assert_eq!(again, ["a", "b"]);
+    });
+}
+
 /// Only refused: nothing is stored that anybody could run.
 #[test]
 fn what_a_task_must_pass_is_checked() {

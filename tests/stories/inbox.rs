@@ -4,11 +4,13 @@
 use std::time::Duration;
 
 use litework::{
-    Builder, Client, Context, Filter, Mode, Pending, Result, State, TaskRecord, Timestamp, task,
+    Builder, Client, Context, Definition, EventKind, EventRecord, Exclusive, Filter, Limit, Mode,
+    Options, Pending, Reason, Result, State, TaskRecord, Timestamp, Unique, task,
 };
 use rusqlite::{Connection, Params};
 
-use crate::common::{Events, LONG, Lab, Log, Place, Runs, eventually};
+use crate::common::{Events, Gate, LONG, Lab, Log, Place, Runs, eventually};
+use crate::under_way::begin;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -135,6 +137,77 @@ fn a_row_may_say_what_a_call_may() {
             format!("key_conflict: task {} already has this key with other arguments", task.id)
         );
         assert_eq!(log.words(), ["Ada"]);
+    });
+}
+
+/// Waits at the gate.
+#[task]
+fn import(ctx: &Context, source: &str) -> Result<()> {
+    ctx.state::<Log>()?.note(source);
+    ctx.state::<Gate>()?.pass();
+    Ok(())
+}
+
+#[task]
+fn bill(ctx: &Context, tenant: i64) -> Result<()> {
+    ctx.state::<Log>()?.note(tenant.to_string());
+    ctx.state::<Gate>()?.pass();
+    Ok(())
+}
+
+#[task]
+fn tidy(ctx: &Context, event: EventRecord) -> Result<()> {
+    ctx.state::<Log>()?.note(format!("after {}", event.kind));
+    Ok(())
+}
+
+/// Each kind asks for something else.
+fn asking(lab: &Lab, log: &Log, gate: &Gate) -> Client {
+    let unique = |options: Options| options.unique(Unique::key("to/{to}"));
+    let alone = |options: Options| options.exclusive(Exclusive::lock("import/{source}"));
+    let limited = |options: Options| options.limit(Limit::per_key("tenant/{tenant}", 1));
+    let followed = |options: Options| options.follow(EventKind::Succeeded, "tidy");
+    let builder = lab.builder().register(Definition::from(mail).with(unique)).register(tidy);
+    let builder = builder.register(Definition::from(import).with(alone));
+    let builder = builder.register(Definition::from(bill).with(limited));
+    let builder = builder.register(Definition::from(count).with(followed));
+    builder.state(log.clone()).state(gate.clone()).open().unwrap()
+}
+
+#[test]
+fn what_a_kind_asks_for_holds_for_its_rows_too() {
+    Lab::each_way(|lab| {
+        let (log, gate) = (Log::default(), Gate::default());
+        let client = asking(lab, &log, &gate);
+        let theirs = Theirs::new(lab);
+        let later = lab.now().after(HOUR).as_millis();
+        let [first, second] = [3, 4].map(|priority| {
+            let values = ("mail", r#"{"to":"Ada"}"#, later, priority);
+            theirs.write("kind, args, run_at, priority", values)
+        });
+        let of = |kind: &str, args: &str| theirs.write("kind, args", (kind, args));
+        std::thread::scope(|scope| {
+            let importing = begin(scope, lab, &client, import::with("uk"));
+            gate.wait_for(1);
+            let skipped = ended(lab, &client, &theirs, of("import", r#"{"source":"uk"}"#));
+            assert_eq!((skipped.state, skipped.reason), (State::Skipped, Some(Reason::Locked)));
+            let billing = begin(scope, lab, &client, bill::with(7));
+            gate.wait_for(2);
+            let row = of("bill", r#"{"tenant":7}"#);
+            lab.settle(&client);
+            eventually("it is a task", || theirs.fate(row).0.is_some());
+            let waits = client.get(theirs.fate(row).0.unwrap()).unwrap();
+            assert_eq!((waits.state, waits.reason), (State::Waiting, Some(Reason::Limit)));
+            gate.open();
+            assert_eq!(ended(lab, &client, &theirs, row).state, State::Succeeded);
+            importing.join().unwrap();
+            billing.join().unwrap();
+        });
+        let met = [first, second].map(|row| theirs.fate(row).0.unwrap());
+        assert_eq!(met[0], met[1], "the second is the task that is there");
+        assert_eq!(client.get(&met[0]).unwrap().priority, 3);
+        ended(lab, &client, &theirs, of("count", r#"{"n":1}"#));
+        eventually("what follows it has run", || log.words().contains(&"after count".to_owned()));
     });
 }
 

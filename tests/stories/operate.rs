@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use litework::{
     Cause, Client, Context, EventKind, Exclusive, Failure, Filter, Mode, Rate, Result, Scope,
-    State, TaskId, TaskRecord, task,
+    State, TaskId, TaskRecord, TaskRef, task,
 };
 use tracing::Level;
 
-use crate::common::{Events, Gate, LONG, Lab, Log, Runs, eventually};
+use crate::common::{Events, Gate, Keeps, LONG, Lab, Log, Place, Runs, eventually};
 use crate::under_way::{begin, newest};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -34,6 +34,16 @@ fn send(ctx: &Context, to: &str) -> Result<()> {
     }
 }
 
+/// Leaves all it was given.
+#[task(queue = "mail", attempts = 1)]
+fn archive(ctx: &Context, text: &str) -> Result<()> {
+    ctx.artifact("note").text(text)?;
+    let mut file = ctx.artifact("letter.txt").file()?;
+    std::io::Write::write_all(&mut file, text.as_bytes())?;
+    file.finish()?;
+    Ok(())
+}
+
 struct Office {
     client: Client,
     log: Log,
@@ -42,7 +52,7 @@ struct Office {
 
 fn office(lab: &Lab) -> Office {
     let (log, gate) = (Log::default(), Gate::default());
-    let builder = lab.builder().register(hold).register(send);
+    let builder = lab.builder().register(hold).register(send).register(archive);
     let client = builder.state(log.clone()).state(gate.clone()).open().unwrap();
     Office { client, log, gate }
 }
@@ -52,13 +62,18 @@ fn clerk(lab: &Lab) -> Client {
     lab.builder().mode(Mode::Hold).register(hold).register(send).open().unwrap()
 }
 
+/// Somebody else; tasks in memory have one client.
+fn beside(lab: &Lab, office: &Office) -> Client {
+    if lab.keeps_tasks() { clerk(lab) } else { office.client.clone() }
+}
+
 fn code<T>(answer: std::result::Result<T, litework::Error>) -> &'static str {
     answer.map(|_| ()).unwrap_err().code()
 }
 
 #[test]
 fn what_runs_is_neither_deleted_nor_moved_nor_retried() {
-    Lab::each_way(|lab| {
+    Lab::each_engine(|lab| {
         let office = office(lab);
         std::thread::scope(|scope| {
             let holding = begin(scope, lab, &office.client, hold::with("a"));
@@ -71,7 +86,7 @@ fn what_runs_is_neither_deleted_nor_moved_nor_retried() {
             let why = office.client.why(id).unwrap();
             assert!(matches!(why.cause, Cause::Running { stopping: false, .. }), "{why:?}");
             // Others that are meant along with it are deleted all the same.
-            let clerk = clerk(lab);
+            let clerk = beside(lab, &office);
             let other = clerk.enqueue(hold::with("b").run_after(HOUR)).unwrap();
             let done = office.client.bulk(&Filter::new()).delete().unwrap();
             assert_eq!((done.done, done.left), (1, 1));
@@ -107,12 +122,12 @@ fn a_copy_of_what_runs_runs_beside_it() {
 
 #[test]
 fn cancelling_all_asks_what_runs_to_stop() {
-    Lab::each_way(|lab| {
+    Lab::each_engine(|lab| {
         let office = office(lab);
         std::thread::scope(|scope| {
             let holding = begin(scope, lab, &office.client, hold::with("a"));
             office.gate.wait_for(1);
-            let clerk = clerk(lab);
+            let clerk = beside(lab, &office);
             let later = clerk.enqueue(hold::with("b").run_after(HOUR)).unwrap();
             let done = clerk.bulk(&Filter::new().kind("hold")).cancel().unwrap();
             assert_eq!((done.done, done.asked, done.left), (1, 1, 0));
@@ -127,7 +142,7 @@ fn cancelling_all_asks_what_runs_to_stop() {
 
 #[test]
 fn whoever_does_something_to_many_hears_how_far_it_has_come_and_may_end_it() {
-    Lab::each_way(|lab| {
+    Lab::each_engine(|lab| {
         let clerk = clerk(lab);
         clerk.enqueue_many((0..3_000).map(|n| send::with(format!("{n}")).run_after(HOUR))).unwrap();
         let later = Filter::new().state(State::Scheduled);
@@ -161,11 +176,15 @@ fn an_erased_owner_leaves_no_byte_in_the_file() {
             eventually("it was tried", || handle.refresh().unwrap().attempt > 0);
             eventually("it stands still", || handle.refresh().unwrap().state != State::Running);
         }
+        let archived = archive::with(SECRET.repeat(20_000)).owner("ada");
+        let archived = office.client.enqueue(archived).unwrap();
+        lab.wait(&office.client, &archived).unwrap();
+        assert_eq!(office.client.artifacts(archived.id()).unwrap().len(), 2);
         let kept = office.client.enqueue(send::with("bob").owner("bob")).unwrap();
         lab.settle(&office.client);
         kept.wait(LONG).unwrap();
         let erased = office.client.erase("ada").unwrap();
-        assert_eq!((erased.tasks, erased.running.len()), (3, 0));
+        assert_eq!((erased.tasks, erased.running.len()), (4, 0));
         assert!(erased.log_emptied);
         office.client.shutdown(HOUR).unwrap();
         drop((kept, office));
@@ -173,6 +192,8 @@ fn an_erased_owner_leaves_no_byte_in_the_file() {
         let count = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
         assert_eq!(count("SELECT count(*) FROM litework_payload"), 0);
         assert_eq!(count("SELECT count(*) FROM litework_error"), 0);
+        assert_eq!(count("SELECT count(*) FROM litework_artifact"), 0);
+        assert_eq!(count("SELECT count(*) FROM litework_part"), 0);
         drop(conn);
         let folder = lab.path().parent().unwrap().to_owned();
         for file in std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()) {
@@ -185,7 +206,7 @@ fn an_erased_owner_leaves_no_byte_in_the_file() {
 
 #[test]
 fn what_of_an_owner_runs_is_asked_to_stop_and_erased_later() {
-    Lab::each_way(|lab| {
+    Lab::each_engine(|lab| {
         let office = office(lab);
         std::thread::scope(|scope| {
             let holding = begin(scope, lab, &office.client, hold::with("a").owner("ada"));
@@ -249,8 +270,13 @@ fn an_erase_says_what_it_had_to_leave_and_calls_nothing_running_that_only_came_m
 /// Only a pool has threads to set.
 #[test]
 fn more_threads_run_more_at_a_time_and_fewer_end_when_their_bodies_have() {
-    let lab = Lab::pool();
-    let office = office(&lab);
+    for keeps in [Keeps::Memory, Place::file(Runs::Pool).keeps] {
+        set_threads(&Lab::new(Place { keeps, runs: Runs::Pool }));
+    }
+}
+
+fn set_threads(lab: &Lab) {
+    let office = office(lab);
     office.client.set_workers(1).unwrap();
     let handles = office.client.enqueue_many((0..4).map(|n| hold::with(format!("{n}")))).unwrap();
     office.gate.wait_for(1);
@@ -280,25 +306,19 @@ fn more_threads_run_more_at_a_time_and_fewer_end_when_their_bodies_have() {
 
 #[test]
 fn whoever_waits_for_a_time_is_told_which() {
-    Lab::each_way(|lab| {
-        let office = office(lab);
-        let failed = office.client.enqueue(send::with("nobody")).unwrap();
-        let snoozed = office.client.enqueue(send::with("later")).unwrap();
-        let why = |id| {
-            lab.settle(&office.client);
-            eventually("it waits", || {
-                let state = office.client.get(id).unwrap().state;
-                state == State::Scheduled
-            });
-            office.client.why(id).unwrap()
-        };
-        let until = Some(lab.now().after(HOUR));
-        if !lab.runs(Runs::Inline) {
-            let why = why(failed.id());
-            assert_eq!((why.cause, why.until), (Cause::BackOff { attempt: 1 }, until));
+    Lab::each_engine(|lab| {
+        // Else a caller tries again at once.
+        let builder = lab.builder().register(send).retry_in_place(false);
+        let client = builder.state(Log::default()).open().unwrap();
+        let failed = client.enqueue(send::with("nobody")).unwrap();
+        let snoozed = client.enqueue(send::with("later")).unwrap();
+        lab.settle(&client);
+        for (handle, cause) in [(failed, Cause::BackOff { attempt: 1 }), (snoozed, Cause::Snoozed)]
+        {
+            eventually("it waits", || handle.refresh().unwrap().state == State::Scheduled);
+            let why = client.why(handle.id()).unwrap();
+            assert_eq!((why.cause, why.until), (cause, Some(lab.now().after(HOUR))));
         }
-        let why = why(snoozed.id());
-        assert_eq!((why.cause, why.until), (Cause::Snoozed, until));
     });
 }
 
@@ -324,16 +344,34 @@ fn whoever_waits_for_a_process_is_told_what_it_must_do() {
     });
 }
 
+/// Only memory, where whoever runs tasks is the one who asks; the story above is told of files.
+#[test]
+fn whoever_waits_in_memory_is_told_what_its_program_lacks() {
+    let memory = |runs| Lab::new(Place { keeps: Keeps::Memory, runs });
+    for (runs, cause) in [
+        (Runs::RunPending, Cause::NoWorker),
+        (Runs::Inline, Cause::NoWorker),
+        (Runs::Pool, Cause::NoHandler),
+    ] {
+        let lab = memory(runs);
+        let builder = lab.builder().register(hold).declare::<<send as TaskRef>::Task>();
+        let client = builder.state(Log::default()).state(Gate::default()).open().unwrap();
+        let handle = client.enqueue(send::with("ada")).unwrap();
+        lab.settle(&client);
+        assert_eq!(client.why(handle.id()).unwrap().cause, cause, "{}", lab.place);
+    }
+}
+
 #[test]
 fn whoever_waits_for_a_lock_is_told_who_holds_it() {
-    Lab::each_way(|lab| {
+    Lab::each_engine(|lab| {
         let office = office(lab);
         std::thread::scope(|scope| {
             let call = || hold::with("a").exclusive(Exclusive::lock("desk").wait());
             let holding = begin(scope, lab, &office.client, call());
             office.gate.wait_for(1);
             let holder = newest(&office.client, "hold").id;
-            let waiting = clerk(lab).enqueue(call()).unwrap().id();
+            let waiting = beside(lab, &office).enqueue(call()).unwrap().id();
             let why = office.client.why(waiting).unwrap();
             let cause = Cause::Lock { name: "desk".to_owned(), holder: Some(holder) };
             assert_eq!((why.cause, why.until), (cause, None));
@@ -348,7 +386,7 @@ fn whoever_waits_for_a_lock_is_told_who_holds_it() {
 
 #[test]
 fn whoever_waits_for_a_limit_of_his_queue_is_told_which_and_until_when() {
-    Lab::each_way(|lab| {
+    Lab::each_engine(|lab| {
         let builder = lab.builder().register(send).mode(Mode::Hold).state(Log::default());
         let client = builder.rate("mail", Rate::per(1, HOUR)).open().unwrap();
         let handles = client.enqueue_many([send::with("a"), send::with("b")]).unwrap();
@@ -384,7 +422,7 @@ fn what_nobody_runs_is_listed_until_somebody_does() {
 /// Only enqueues and copies: nothing of it runs, and what another program has written into the file no schema admits.
 #[test]
 fn copies_of_many_pass_over_rows_that_are_damaged() {
-    let lab = Lab::new(crate::common::Place::file(Runs::RunPending));
+    let lab = Lab::new(Place::file(Runs::RunPending));
     let clerk = clerk(&lab);
     let handles = clerk.enqueue_many(["a", "b", "c", "d"].map(send::with)).unwrap();
     let locked = |to: &str| send::with(to).exclusive(Exclusive::lock(format!("at {to}")).wait());

@@ -66,7 +66,7 @@ fn what_is_old_goes_by_itself(lab: &Lab) {
 
 #[test]
 fn what_is_old_goes_by_itself_whoever_runs_tasks() {
-    Lab::each_way(what_is_old_goes_by_itself);
+    Lab::each_engine(what_is_old_goes_by_itself);
 }
 
 fn what_a_program_keeps_for_ever_stays(lab: &Lab) {
@@ -84,7 +84,7 @@ fn what_a_program_keeps_for_ever_stays(lab: &Lab) {
 
 #[test]
 fn what_a_program_keeps_for_ever_stays_whoever_runs_tasks() {
-    Lab::each_way(what_a_program_keeps_for_ever_stays);
+    Lab::each_engine(what_a_program_keeps_for_ever_stays);
 }
 
 /// Only a pool looks by itself. Zero-poll: one that has nothing to remove writes nothing, however often.
@@ -126,7 +126,7 @@ fn after_a_jump_of_the_clock_nothing_goes_by_itself(lab: &Lab) {
 
 #[test]
 fn after_a_jump_of_the_clock_nothing_goes_by_itself_until_it_is_stable() {
-    Lab::each_way(after_a_jump_of_the_clock_nothing_goes_by_itself);
+    Lab::each_engine(after_a_jump_of_the_clock_nothing_goes_by_itself);
 }
 
 fn file_bytes(path: &Path) -> i64 {
@@ -198,7 +198,7 @@ fn a_removed_task_is_gone_for_its_handle(lab: &Lab) {
 /// Whoever asks for a task that was removed under him is told so at once.
 #[test]
 fn a_handle_on_a_removed_task_says_that_it_is_gone() {
-    Lab::each_way(a_removed_task_is_gone_for_its_handle);
+    Lab::each_engine(a_removed_task_is_gone_for_its_handle);
 }
 
 /// Only about the thread that holds the transaction, whoever runs tasks.

@@ -266,6 +266,9 @@ fn exists(conn: &Connection, sql: &str, key: &str, latest: Timestamp) -> Result<
 
 /// When the rate of a key admits the next start.
 fn opens_at(conn: &Connection, now: Timestamp, key: &str, rate: Rate) -> Result<Timestamp, Error> {
+    if fault::planted("gate_off") {
+        return Ok(now);
+    }
     let (next_at, closed_until) = rate_state(conn, key)?;
     Ok(rate.opens_at(next_at, now).max(closed(closed_until, now)))
 }

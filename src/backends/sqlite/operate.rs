@@ -15,7 +15,8 @@ use super::errors::{is_damaged_row, not_stored};
 use super::retry::{self, allow_again};
 use super::row::{text, ties_of};
 use super::{
-    Sqlite, blocks, cancel, edges, ends, member, presence, prune, query, rules, unique, why, wipe,
+    Sqlite, blocks, cancel, edges, ends, member, presence, prune, query, rules, shelf, unique, why,
+    wipe,
 };
 use crate::audit::{AuditRecord, Times};
 use crate::backend::{Backend, Cancelled, LaneName, Operate, Over};
@@ -154,7 +155,11 @@ fn act(core: &mut Core, now: Timestamp, id: TaskId, deed: Deed) -> Result<Done, 
             return Ok(Done::Asked);
         }
         Deed::Cancel => drop(cancel::cancel(core, now, id)?),
-        Deed::Delete | Deed::Erase => delete(core, now, id, before.state)?,
+        Deed::Delete => delete(core, now, id, before.state)?,
+        Deed::Erase => {
+            shelf::mark_erased(&core.conn, id.row())?;
+            delete(core, now, id, before.state)?;
+        }
         Deed::Dismiss => {
             let dismiss = core.conn.prepare_cached(DISMISS);
             dismiss.and_then(|mut dismiss| dismiss.execute([id.row()])).map_err(not_stored)?;

@@ -34,6 +34,8 @@ const OPEN_DEADLINE: Duration = Duration::from_secs(10);
 const BUSY_DEADLINE: Duration = Duration::from_secs(30);
 /// The pause between two tries for the lock.
 const BUSY_PAUSE: Duration = Duration::from_micros(500);
+/// Pages of a file that nobody has changed.
+const PAGE_BYTES: i64 = 4_096;
 /// The WAL file is cut to this size when it is reset.
 const WAL_BYTES_KEPT: i64 = 64 * 1024 * 1024;
 
@@ -450,17 +452,32 @@ fn switch_to_wal(conn: &Connection, path: &Path, settings: &Settings) -> Result<
         );
         return Err(Attempt::Refused(bad_file("needs_wal", path, reason, None)));
     }
+    let was_ours = !settings.application_file && has_meta(conn).map_err(sorted)?;
     if !settings.application_file {
         conn.execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID};"))
             .map_err(sorted)?;
     }
-    let mode: String = pragma(conn, "journal_mode = WAL").map_err(sorted)?;
-    if mode == "wal" {
-        return Ok(());
+    let now: String = pragma(conn, "journal_mode = WAL").map_err(sorted)?;
+    if now != "wal" {
+        let reason =
+            format!("WAL was refused, the journal mode stays {now}; is it on a network disk?");
+        return Err(Attempt::Refused(bad_file("needs_wal", path, reason, None)));
     }
-    let reason =
-        format!("WAL was refused, the journal mode stays {mode}; is it on a network disk?");
-    Err(Attempt::Refused(bad_file("needs_wal", path, reason, None)))
+    if was_ours {
+        warn_of_change(path, &mode, pragma(conn, "page_size").map_err(sorted)?);
+    }
+    Ok(())
+}
+
+/// A queue that stands in another mode than its tables were made in was changed by another program.
+fn warn_of_change(path: &Path, mode: &str, page_bytes: i64) {
+    let pages = match page_bytes {
+        PAGE_BYTES => String::new(),
+        other => format!(", and its pages have {other} bytes instead of {PAGE_BYTES}"),
+    };
+    let what = format!("its journal mode was {mode}{pages}; it is to stay as it was made");
+    let error = bad_file("needs_wal", path, what, None);
+    tracing::warn!(%error, "another program has taken the file out of WAL; it is in WAL again");
 }
 
 fn migrate(conn: &mut Connection, path: &Path, settings: &Settings) -> Result<(), Attempt> {

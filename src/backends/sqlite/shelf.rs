@@ -87,9 +87,12 @@ const PART: &str = "SELECT a.beside, p.body FROM litework_artifact a \
 const EXPIRED: &str = "SELECT id FROM litework_artifact \
      WHERE state = 'ready' AND expires_at IS NOT NULL AND expires_at <= ?1 LIMIT 1";
 
-/// Served by `litework_artifact_gone`.
-const GONE: &str = "SELECT id, parts, beside, size FROM litework_artifact \
+/// One without a name is of a task that is erased. Served by `litework_artifact_gone`.
+const GONE: &str = "SELECT id, parts, beside, size, name = '' FROM litework_artifact \
      WHERE state = 'gone' ORDER BY id LIMIT 1";
+
+/// Served by `litework_artifact_task`.
+const ERASED: &str = "UPDATE litework_artifact SET state = 'gone', name = '' WHERE task = ?1";
 
 /// Served by the primary key.
 const PARTS_BYTES: &str =
@@ -424,6 +427,14 @@ pub(super) fn is_any_gone(conn: &Connection, now: Timestamp) -> rusqlite::Result
         || conn.prepare_cached(EXPIRED)?.exists([now.as_millis()])?)
 }
 
+/// The artifacts of a task go with it, and whoever removes their parts is to overwrite them.
+pub(super) fn mark_erased(conn: &Connection, task: i64) -> Result<(), Error> {
+    conn.prepare_cached(ERASED)
+        .and_then(|mut mark| mark.execute([task]))
+        .map(drop)
+        .map_err(not_stored)
+}
+
 /// One slice. Of one that was kept beside, the file was removed before: it is `emptied`.
 pub(super) fn sweep(core: &mut Core, now: Timestamp, emptied: Option<i64>) -> Result<(), Error> {
     let conn = &core.conn;
@@ -435,11 +446,46 @@ pub(super) fn sweep(core: &mut Core, now: Timestamp, emptied: Option<i64>) -> Re
         if let Some(expired) = expired {
             conn.prepare_cached(LET_GO)?.execute([expired])?;
         }
-        let gone: Option<(i64, i64, bool, i64)> = conn
+        let gone: Option<(Gone, bool)> = conn
             .prepare_cached(GONE)?
-            .query_row([], |found| Ok((found.get(0)?, found.get(1)?, found.get(2)?, found.get(3)?)))
+            .query_row([], |found| {
+                let (artifact, parts) = (found.get(0)?, found.get(1)?);
+                let gone = Gone { artifact, parts, beside: found.get(2)?, size: found.get(3)? };
+                Ok((gone, found.get(4)?))
+            })
             .optional()?;
-        let Some((artifact, parts, beside, size)) = gone else { return Ok(()) };
+        match gone {
+            None => Ok(()),
+            Some((gone, false)) => gone.remove(conn, emptied),
+            Some((gone, true)) => overwriting(conn, || gone.remove(conn, emptied)),
+        }
+    };
+    sweep().map_err(not_stored)
+}
+
+/// What is freed meanwhile is overwritten; the connection goes back to its own ways.
+fn overwriting<R>(
+    conn: &Connection,
+    body: impl FnOnce() -> rusqlite::Result<R>,
+) -> rusqlite::Result<R> {
+    conn.pragma_update(None, "secure_delete", true)?;
+    let answer = body();
+    conn.pragma_update(None, "secure_delete", false)?;
+    answer
+}
+
+/// An artifact that nobody sees any more.
+struct Gone {
+    artifact: i64,
+    parts: i64,
+    beside: bool,
+    size: i64,
+}
+
+impl Gone {
+    /// Removes as many of its parts as a slice may have, and with the last of them the whole.
+    fn remove(&self, conn: &Connection, emptied: Option<i64>) -> rusqlite::Result<()> {
+        let Self { artifact, parts, beside, size } = *self;
         if beside {
             if emptied == Some(artifact) {
                 conn.prepare_cached(COUNT_BYTES)?.execute([-size])?;
@@ -458,6 +504,5 @@ pub(super) fn sweep(core: &mut Core, now: Timestamp, emptied: Option<i64>) -> Re
             conn.prepare_cached(REMOVE)?.execute([artifact])?;
         }
         Ok(())
-    };
-    sweep().map_err(not_stored)
+    }
 }
