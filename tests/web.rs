@@ -27,6 +27,8 @@ mod markup;
 mod operator;
 #[path = "web/pages.rs"]
 mod pages;
+#[path = "web/pieces.rs"]
+mod pieces;
 #[path = "web/planned.rs"]
 mod planned;
 #[path = "web/respond.rs"]
@@ -39,3 +41,5 @@ mod tasks;
 #[cfg(feature = "axum")]
 #[path = "web/wild.rs"]
 mod wild;
+#[path = "web/words.rs"]
+mod words;
