@@ -472,8 +472,9 @@ impl Client {
     /// Calls that would store something answer `closed`, but for those of the bodies that are
     /// let end: what they enqueue is stored, and waits for the next program.
     ///
-    /// A call that comes while another shuts down waits for it; that one and each later call have
-    /// the same answer. `examples/worker.rs` shows a shutdown at Ctrl-C.
+    /// A call that comes while another shuts down waits for it; that one and each later call have the same answer. Where
+    /// its own grace would be over sooner, it cuts the other's short: a second Ctrl-C hands back what runs with
+    /// `shutdown(Duration::ZERO)`. `examples/worker.rs` shows it.
     ///
     /// # Errors
     /// `reentrant` inside a body of this client, a receiver of its events and a write transaction, which it

@@ -236,6 +236,8 @@ pub(crate) struct Hub {
 pub const GRACE_DEFAULT: Duration = Duration::from_secs(10);
 /// A grace is at most a year.
 const GRACE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// Whoever shuts down looks so often whether somebody else has less patience.
+const HURRY_EVERY: Duration = Duration::from_millis(20);
 /// How long bodies have between the word to stop and the loss of their lease, in a shutdown.
 pub(crate) const STOP_DELAY: Duration = Duration::from_secs(1);
 
@@ -309,11 +311,15 @@ impl Hub {
             // Threads do not come along into a forked child, so nobody there would end them.
             return Err(error);
         }
+        let until = Instant::now() + grace.min(GRACE_MAX);
+        self.life.hurry(until);
         let mut closer = match self.life.begin_closing() {
             Ok(closer) => closer,
             Err(stopped) => return Ok(stopped),
         };
-        let answer = self.end_runners(grace);
+        // The one before may have failed, and taken its grace along.
+        self.life.hurry(until);
+        let answer = self.end_runners();
         if let Err(error) = self.scribe.keep_counts() {
             tracing::warn!(%error, "what was counted last could not be kept");
         }
@@ -326,8 +332,7 @@ impl Hub {
         answer
     }
 
-    fn end_runners(&self, grace: Duration) -> Result<Stopped, Error> {
-        let until = Instant::now() + grace.min(GRACE_MAX);
+    fn end_runners(&self) -> Result<Stopped, Error> {
         let mut runners: Vec<&dyn Stops> = Vec::new();
         runners.extend(self.runner.get().and_then(|runner| runner.as_stops()));
         runners.extend(self.pending.get().map(|pending| &**pending as &dyn Stops));
@@ -336,7 +341,7 @@ impl Hub {
         }
         // Whoever is told `closed` knows that nothing more is claimed.
         self.life.advance(Phase::Draining);
-        if !runners.iter().all(|runner| runner.wait_idle(until)) {
+        if !self.wait_for(&runners) {
             for runner in &runners {
                 runner.ask();
             }
@@ -348,6 +353,20 @@ impl Hub {
         // Each leaves, even if another cannot.
         let answers: Vec<_> = runners.iter().map(|runner| runner.leave()).collect();
         answers.into_iter().sum()
+    }
+
+    /// Waits until nothing runs; false when the grace was over before, which may be cut short meanwhile.
+    fn wait_for(&self, runners: &[&dyn Stops]) -> bool {
+        loop {
+            let until = self.life.until().unwrap_or_else(Instant::now);
+            let soon = until.min(Instant::now() + HURRY_EVERY);
+            if runners.iter().all(|runner| runner.wait_idle(soon)) {
+                return true;
+            }
+            if Instant::now() >= until {
+                return false;
+            }
+        }
     }
 
     /// Whether nothing more comes of waiting for a task that has not ended.

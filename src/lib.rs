@@ -1,13 +1,13 @@
 //! Background tasks for Rust programs in one `SQLite` file: no broker, no server, no async runtime.
 //!
 //! Worker threads live inside the program that enqueues. Leave them out, and the same program runs
-//! each task in the caller: same row, same accounting, same result.
+//! each task in the caller: same row, same accounting, same result. This shrinks one picture in the background, and says
+//! where it was put:
 //!
 //! ```
 //! use litework::{Client, Context, Result, task};
 //! use std::time::Duration;
 //!
-//! /// Shrinks one picture and returns where it was put.
 //! #[task(queue = "images", attempts = 3, timeout = "20s")]
 //! fn shrink(ctx: &Context, path: &str, width: u32) -> Result<String> {
 //!     ctx.check()?; // ends here if somebody cancelled it

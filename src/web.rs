@@ -28,9 +28,9 @@
 //!
 //! | Path below the base | For |
 //! |---|---|
-//! | `/` | one's own tasks |
+//! | `/` | one's own tasks; with `?live=0` they stand still |
 //! | `/t/{id}` | one task: a page, or JSON by `Accept`; `?wait=ms&rev=…` waits for a change |
-//! | `/t/{id}/fragment` | the same as a block of HTML |
+//! | `/t/{id}/fragment` | the same as a block of HTML; with `?every=2` one that asks for itself anew, by htmx |
 //! | `/t/{id}/a/{n}` | what it has left |
 //! | `/t/{id}/cancel`, `/retry`, `/dismiss` | `POST` |
 //! | `/events?ids=a,b`, `/events?mine` | changes as they happen, as server-sent events |
@@ -164,14 +164,15 @@ impl Web {
         Respond::new(self.site.seen_by(request), request, call)
     }
 
-    /// What a page of the program puts into its `<head>` for forms and links with `data-task`: style sheet and
-    /// module, as HTML.
+    /// What a page of the program puts into its `<head>` for forms and links with `data-task`: style sheet, module and
+    /// the module's words, as HTML. Those are the words for a request that says nothing of itself; see
+    /// [`head_for`](Self::head_for).
     pub fn head(&self) -> String {
-        head_of(&self.site)
+        self.head_for(&Request::new(()).into_parts().0)
     }
 
-    /// The same for the page that this request asks for, behind a proxy: see
-    /// [`forwarded_prefix`](WebBuilder::forwarded_prefix).
+    /// The same for the page that this request asks for: in the words for its sender, and behind a proxy; see
+    /// [`words`](WebBuilder::words) and [`forwarded_prefix`](WebBuilder::forwarded_prefix).
     ///
     /// ```
     /// # use litework::{Client, web::{Access, Web}};
@@ -183,7 +184,10 @@ impl Web {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn head_for(&self, request: &Parts) -> String {
-        head_of(&self.site.seen_by(request))
+        let site = self.site.seen_by(request);
+        // Writing to a text does not fail.
+        let links = page::links(&site.public, &(site.words)(request));
+        links.map(page::Markup::into_text).unwrap_or_default()
     }
 
     /// A hidden field that makes a double submit of a form one task, also without scripts: for
@@ -217,7 +221,7 @@ impl Web {
             words: (site.words)(request),
             body: Bytes::new(),
         };
-        let block = person::block(site, &visit, &id.to_string()).await;
+        let block = person::block(site, &visit, &id.to_string(), None).await;
         block.map_err(|fault| {
             let answer = answer::fault(site, &visit, &fault, visit.wants_json());
             answer::finished(&request.method, answer)
@@ -306,20 +310,17 @@ where
         Route::Act(id, action) => person::act(site, visit, id, *action).await,
         Route::Artifact(id, number) => person::artifact(site, visit, id, number).await,
         Route::Events => events::stream(site, visit).await,
-        Route::Admin(path) => operator::answer(site, visit, path).await,
+        Route::Admin(path) => {
+            // Their pages are in English.
+            if visit.access.is_operator() {
+                visit.words = Arc::default();
+            }
+            operator::answer(site, visit, path).await
+        }
         Route::Metrics if visit.access.is_operator() => machine::metrics(site).await,
         Route::Api(path) => api::answer(site, visit, path).await,
         _ => Err(Fault::not_found()),
     }
-}
-
-fn head_of(site: &Site) -> String {
-    let asset = |name: &str| format!("{}/assets/{}/{name}", site.public, assets::hash());
-    format!(
-        "<link rel=\"stylesheet\" href=\"{}\">\n<script type=\"module\" src=\"{}\"></script>",
-        asset("litework.css"),
-        asset("litework.js")
-    )
 }
 
 fn options(allowed: &[Method]) -> Answer {
@@ -464,7 +465,8 @@ impl WebBuilder {
         self
     }
 
-    /// The words on the pages of whoever waits, for each request: by its language, say.
+    /// The words on the pages of whoever waits, for each request: by its language, say. The operator's pages are in
+    /// English.
     #[must_use]
     pub fn words(mut self, words: impl Fn(&Parts) -> Arc<Words> + Send + Sync + 'static) -> Self {
         self.words = Some(Arc::new(words));

@@ -9,13 +9,21 @@ mod child;
 mod desk;
 #[path = "browser/forms.rs"]
 mod forms;
+#[path = "browser/heard.rs"]
+mod heard;
 #[path = "browser/hostile.rs"]
 mod hostile;
+#[path = "browser/module.rs"]
+mod module;
+#[path = "browser/pace.rs"]
+mod pace;
 #[path = "browser/pictures.rs"]
 mod pictures;
 #[path = "browser/server.rs"]
 mod server;
 #[path = "browser/tabs.rs"]
 mod tabs;
+#[path = "browser/told.rs"]
+mod told;
 #[path = "browser/ways.rs"]
 mod ways;

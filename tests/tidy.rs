@@ -505,6 +505,35 @@ fn the_example_of_the_readme_is_short_and_runs_as_a_test_of_the_crate() {
     assert_eq!(hidden.count(), 0, "a line that rustdoc hides is shown to a reader of README.md");
 }
 
+/// The lines that somebody types for an example: none that is blank or only a comment, and not what their task does.
+fn lines_to_type(shown: &[String]) -> usize {
+    let (mut lines, mut task, mut inside) = (0, false, false);
+    for line in shown {
+        let code = line.trim_start();
+        inside &= line != "}";
+        let is_typed = !inside && !code.is_empty() && !code.starts_with("//");
+        lines += usize::from(is_typed);
+        let begins = line.starts_with("fn ") || line.starts_with("async fn ");
+        inside |= task && begins && line.ends_with('{');
+        task = line.starts_with("#[task") || (task && !begins);
+    }
+    lines
+}
+
+/// To have tasks in a program, and to have their pages in a web program, is a few lines.
+#[test]
+fn the_examples_of_the_readme_are_a_few_lines_to_type() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let desktop = example_of(&readme, "```rust,no_run");
+    let web = example_of(readme.split("## Pages").nth(1).unwrap(), "```rust,no_run");
+    for (name, shown, most) in [("a program", desktop, 12), ("a web program", web, 15)] {
+        let lines = lines_to_type(&shown);
+        assert!((8..=most).contains(&lines), "{name}: {lines} lines, at most {most}: {shown:#?}");
+    }
+    let shown = "use a;\n\n#[task]\nfn b() {\n    c();\n}\n\n// d\nfn main() {\n    e(); // f\n}";
+    assert_eq!(lines_to_type(&shown.lines().map(str::to_owned).collect::<Vec<_>>()), 7);
+}
+
 #[test]
 fn every_source_file_is_part_of_the_crate() {
     let sources = sources("src");

@@ -29,6 +29,8 @@ mod markup;
 mod operator;
 #[path = "web/pages.rs"]
 mod pages;
+#[path = "web/pieces.rs"]
+mod pieces;
 #[path = "web/planned.rs"]
 mod planned;
 #[path = "web/respond.rs"]
@@ -41,3 +43,5 @@ mod tasks;
 #[cfg(feature = "axum")]
 #[path = "web/wild.rs"]
 mod wild;
+#[path = "web/words.rs"]
+mod words;

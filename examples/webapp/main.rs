@@ -8,10 +8,12 @@ mod pages;
 mod seed;
 mod sessions;
 mod tasks;
+mod words;
 
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -22,7 +24,7 @@ use litework::web::{Web, from_extension};
 use litework::{Client, Result};
 use rusqlite::Connection;
 use sessions::{Sessions, Visitor};
-use tokio::sync::oneshot;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 const USAGE: &str = "usage: webapp [--port PORT] [--db PATH] [--seed]";
 const PORT: u16 = 8080;
@@ -52,7 +54,8 @@ impl Shop {
         // Closed unless it is said who may see what: a layer has put the visitor into each request.
         let web = Web::builder(tasks, from_extension(Visitor::access)).base("/tasks");
         // It serves this machine alone; a shop says its own name here.
-        let web = web.hosts(["localhost", "127.0.0.1", "[::1]"]).build()?;
+        let web =
+            web.hosts(["localhost", "127.0.0.1", "[::1]"]).words(words::by_language()?).build()?;
         Ok(Self { tasks: tasks.clone(), web, sessions: Arc::new(Sessions::load(tasks)?) })
     }
 
@@ -89,7 +92,7 @@ fn main() -> Result<()> {
         println!("{USAGE}");
         return Ok(());
     };
-    let interrupted = interrupts()?;
+    let interrupts = interrupts()?;
     println!("queue file, which stays: {}", db.display());
     let tasks = tasks::register(Client::builder(&db)).workers(THREADS).open()?;
     if seed {
@@ -101,19 +104,38 @@ fn main() -> Result<()> {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
         println!("listening on http://{}", listener.local_addr()?);
         std::io::stdout().flush()?;
-        axum::serve(listener, app).with_graceful_shutdown(drained(tasks, interrupted)).await?;
+        axum::serve(listener, app).with_graceful_shutdown(drained(tasks, interrupts)).await?;
         Ok(())
     })
 }
 
+/// How often somebody has pressed Ctrl-C, or a service manager has sent SIGTERM.
+static INTERRUPTS: AtomicUsize = AtomicUsize::new(0);
+
 /// Ready when the server may end: after Ctrl-C what runs has ended or was handed back, and whoever listens has been
 /// told goodbye. Until then pages are still served.
-async fn drained(tasks: Client, interrupted: oneshot::Receiver<()>) {
-    if interrupted.await.is_err() {
+async fn drained(tasks: Client, mut interrupts: UnboundedReceiver<()>) {
+    if interrupts.recv().await.is_none() {
         return;
     }
-    println!("stopping: {} s for what runs; Ctrl-C again ends at once", GRACE.as_secs());
-    match tokio::task::spawn_blocking(move || tasks.shutdown(GRACE)).await {
+    println!("stopping: {} s for what runs; Ctrl-C again hands it back", GRACE.as_secs());
+    let impatient = tasks.clone();
+    tokio::spawn(async move {
+        if interrupts.recv().await.is_some() {
+            // It cuts the other's grace short: what runs goes back as if it had not begun.
+            shut_down(impatient, Duration::ZERO).await;
+            std::process::exit(EXIT_INTERRUPTED);
+        }
+    });
+    shut_down(tasks, GRACE).await;
+    if INTERRUPTS.load(Ordering::SeqCst) > 1 {
+        // The other one ends the program.
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn shut_down(tasks: Client, grace: Duration) {
+    match tokio::task::spawn_blocking(move || tasks.shutdown(grace)).await {
         Ok(Ok(stopped)) => {
             println!("{} running tasks ended by themselves", stopped.finished);
             println!("{} tasks were handed back and will run again", stopped.handed_back);
@@ -123,16 +145,17 @@ async fn drained(tasks: Client, interrupted: oneshot::Receiver<()>) {
     }
 }
 
-/// The first Ctrl-C, or a service manager's SIGTERM, is told to the server; the second ends the program.
-fn interrupts() -> Result<oneshot::Receiver<()>> {
-    let (tell, interrupted) = oneshot::channel();
-    let mut tell = Some(tell);
-    ctrlc::set_handler(move || match tell.take() {
+/// The first Ctrl-C and the second, or a service manager's SIGTERM, are told to the server; the third ends the program.
+fn interrupts() -> Result<UnboundedReceiver<()>> {
+    let (tell, interrupts) = unbounded_channel();
+    ctrlc::set_handler(move || {
+        if INTERRUPTS.fetch_add(1, Ordering::SeqCst) > 1 {
+            std::process::exit(EXIT_INTERRUPTED);
+        }
         // Where nobody listens any more, the program is ending by itself.
-        Some(tell) => drop(tell.send(())),
-        None => std::process::exit(EXIT_INTERRUPTED),
+        let _ending = tell.send(());
     })?;
-    Ok(interrupted)
+    Ok(interrupts)
 }
 
 struct Arguments {

@@ -128,7 +128,7 @@ pub(crate) async fn exported(
 ) -> Result<Html<String>, Oops> {
     // Where it is not theirs, litework's own answer is given: 404, or the way to the login.
     let block = shop.web.block(&parts, id).await.map_err(Oops::instead)?;
-    html(&ExportedPage { visitor: &visitor, head: shop.web.head(), block })
+    html(&ExportedPage { visitor: &visitor, head: shop.web.head_for(&parts), block })
 }
 
 /// The page with all that can be asked for.
@@ -159,7 +159,7 @@ async fn orders(
     });
     html(&OrdersPage {
         visitor,
-        head: shop.web.head(),
+        head: shop.web.head_for(parts),
         once: shop.web.once_field(),
         counted: news.counted,
         block,

@@ -4,6 +4,7 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::{Html, IntoResponse, Response};
 use litework::Failure;
 
@@ -59,8 +60,9 @@ pub(crate) struct ExportedPage<'a> {
 pub(crate) async fn start(
     State(shop): State<Shop>,
     Extension(visitor): Extension<Visitor>,
+    parts: Parts,
 ) -> Result<Html<String>, Oops> {
-    html(&StartPage { visitor: &visitor, head: shop.web.head() })
+    html(&StartPage { visitor: &visitor, head: shop.web.head_for(&parts) })
 }
 
 pub(crate) fn html(page: &impl Template) -> Result<Html<String>, Oops> {

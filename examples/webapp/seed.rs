@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use litework::{Client, Context, Exclusive, Failure, Result, Scope, task};
+use litework::{Client, Context, Exclusive, Failure, Result, Schedule, Scope, task};
 
 /// Names that a page which forgets to escape would trip over.
 const HOSTILE: [&str; 8] = [
@@ -69,5 +69,20 @@ pub(crate) fn fill(tasks: &Client) -> Result<()> {
     }
     tasks.pause(&Scope::queue("nightly"))?;
     tasks.enqueue_many(many("well", 20).map(|call| call.queue("nightly")))?;
+    plan(tasks)
+}
+
+/// Schedules as people add and change them.
+fn plan(tasks: &Client) -> Result<()> {
+    let schedules = tasks.schedules();
+    for (name, described) in
+        [("stocktaking", "Counts what is in the warehouse"), (HOSTILE[3], HOSTILE[1])]
+    {
+        if schedules.get(name).is_err_and(|error| error.code() == "no_schedule") {
+            let call = history::with(described, "well").owner("ada");
+            schedules.add(Schedule::every(name, A_DAY, call).describe(described))?;
+            schedules.run_now(name)?;
+        }
+    }
     Ok(())
 }

@@ -46,6 +46,10 @@ impl Visitor {
         }
     }
 
+    pub(crate) fn is_customer(&self) -> bool {
+        matches!(self, Self::Customer(_))
+    }
+
     pub(crate) fn is_staff(&self) -> bool {
         matches!(self, Self::Staff(_))
     }

@@ -71,7 +71,7 @@ pub(crate) fn export_orders(ctx: &Context, title: &str, pages: u32, ending: Endi
 /// So quick that nobody sees it wait.
 #[task(called = "Count of all orders")]
 pub(crate) fn count_orders() -> u32 {
-    std::thread::sleep(2 * A_PAGE_TAKES);
+    std::thread::sleep(3 * A_PAGE_TAKES);
     1_234
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Instant;
 
 use super::Stopped;
 
@@ -33,6 +34,8 @@ pub(crate) struct Life {
     phase: AtomicU8,
     pub(super) closing: Mutex<Closing>,
     closed: Condvar,
+    /// When the grace is over for the most impatient of those who shut down.
+    until: Mutex<Option<Instant>>,
     /// The program has dropped its last client, and whatever ran has ended.
     pub(super) let_go: AtomicBool,
 }
@@ -46,6 +49,7 @@ pub(super) struct Closer<'a> {
 impl Drop for Closer<'_> {
     fn drop(&mut self) {
         let answer = std::mem::take(&mut self.answer);
+        *self.life.until.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *self.life.closing.lock().unwrap_or_else(PoisonError::into_inner) = answer;
         self.life.closed.notify_all();
     }
@@ -59,6 +63,17 @@ impl Life {
     /// A phase that has been left does not come again.
     pub(super) fn advance(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::SeqCst);
+    }
+
+    /// Whoever shuts down waits for what runs until then at most, also where another one was to wait longer.
+    pub(super) fn hurry(&self, until: Instant) {
+        let mut known = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Some(known.map_or(until, |known| known.min(until)));
+    }
+
+    /// When the grace is over; none while nobody shuts down.
+    pub(super) fn until(&self) -> Option<Instant> {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes this thread the one who shuts down, or waits for the answer of the one who does.

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::body::Body;
 use super::fault::Fault;
-use super::page::{FaultPage, Markup, task_block};
+use super::page::{FaultPage, Markup, Stand, task_block};
 use super::site::{Site, Visit};
 
 pub(crate) type Answer = Response<Body>;
@@ -29,7 +29,7 @@ static ALWAYS: [(HeaderName, &str); 5] = [
 /// What an answer says unless it has said something else.
 static UNLESS: [(HeaderName, &str); 3] = [
     (header::CACHE_CONTROL, "private, no-cache"),
-    (header::VARY, "Accept, Cookie, Authorization"),
+    (header::VARY, "Accept, Cookie, Authorization, HX-Request"),
     (header::CONTENT_SECURITY_POLICY, POLICY),
 ];
 
@@ -110,17 +110,27 @@ pub(crate) fn tagged(visit: &Visit, value: &impl Serialize) -> Result<Answer, Fa
 
 /// A fault in JSON, or as a page; a page whose viewer may sign in leads there.
 pub(crate) fn fault(site: &Site, visit: &Visit, fault: &Fault, json: bool) -> Answer {
+    let fault = &fault.in_words(&visit.words);
     let login = fault.more.login.as_deref().map(|login| login_path(visit, login));
     if let Some(login) = login.as_deref().filter(|_| !json) {
-        return see_other(login);
+        // A script would follow, and htmx put the sign-in page in the place of a block; so it is told where to go.
+        return match &fault.more.login {
+            Some(login) if visit.parts.headers.contains_key("hx-request") => {
+                let mut answer =
+                    with(fault.status, "text/plain; charset=utf-8", fault.detail.clone());
+                set(&mut answer, HeaderName::from_static("hx-redirect"), login);
+                answer
+            }
+            _ => see_other(login),
+        };
     }
     let mut answer = if json {
         let text = serde_json::to_vec(&fault.problem()).unwrap_or_default();
         with(fault.status, "application/problem+json", Bytes::from(text))
     } else {
         let page = fault_page(site, visit, fault).map_err(|error| Fault::internal(&error));
-        let page = page.and_then(|body| site.page(visit, fault.title(), body, None));
-        let text = page.unwrap_or_else(|_| fault.title().to_owned());
+        let page = page.and_then(|body| site.page(visit, &fault.title, body, None));
+        let text = page.unwrap_or_else(|_| fault.title.to_string());
         with(fault.status, "text/html; charset=utf-8", text)
     };
     if let Some(allow) = &fault.more.allow {
@@ -136,17 +146,27 @@ pub(crate) fn fault(site: &Site, visit: &Visit, fault: &Fault, json: bool) -> An
 }
 
 fn fault_page(site: &Site, visit: &Visit, fault: &Fault) -> Result<Markup, askama::Error> {
+    let linked = Stand { linked: true, ..Stand::default() };
     let token = site.guard.token(&visit.access);
     let block = fault.more.task.as_ref();
-    let block = block.map(|view| task_block(view, &visit.words, &token, true)).transpose()?;
+    let block = block.map(|view| task_block(view, &visit.words, &token, linked)).transpose()?;
     Markup::of(&FaultPage {
-        words: &visit.words,
-        base: &site.public,
-        can_list: visit.access.own().is_some(),
-        title: fault.title(),
+        home: home(site, visit),
+        title: &fault.title,
         detail: &fault.detail,
         block,
     })
+}
+
+/// Where somebody goes on who was led astray: to their tasks, or to all.
+fn home<'a>(site: &Site, visit: &'a Visit) -> Option<(String, &'a str)> {
+    match &visit.access {
+        access if access.own().is_some() => {
+            Some((format!("{}/", site.public), &visit.words.my_tasks))
+        }
+        access if access.is_operator() => Some((format!("{}/admin/", site.public), "Overview")),
+        _ => None,
+    }
 }
 
 /// Where to sign in, and what comes after that: what was asked for, unless it was a form.

@@ -3,12 +3,15 @@
 //! Nothing of an engine's own text reaches the outside: a fault of ours has a reference, under which the log has
 //! the rest.
 
+use std::borrow::Cow;
+
 use http::StatusCode;
 use serde::Serialize;
 
 use super::access::Access;
 use super::office::Refused;
 use super::shape::View;
+use super::words::{Say, Words};
 use crate::client::Client;
 use crate::error::Error;
 use crate::redact::Veiled;
@@ -20,6 +23,8 @@ pub(crate) struct Fault {
     /// A stable word.
     pub(crate) code: &'static str,
     /// What went wrong, for people.
+    pub(crate) title: Cow<'static, str>,
+    /// The same at length.
     pub(crate) detail: String,
     pub(crate) more: Box<More>,
 }
@@ -27,6 +32,8 @@ pub(crate) struct Fault {
 /// What few faults have to say.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct More {
+    /// Which of the words for people it is; none where it is told to whoever wrote the request.
+    say: Option<Say>,
     /// Under which the log has the rest.
     pub(crate) reference: Option<String>,
     /// Where to sign in.
@@ -45,7 +52,7 @@ pub(crate) struct More {
 #[derive(Debug, Serialize)]
 pub(crate) struct Problem<'a> {
     r#type: &'static str,
-    title: &'static str,
+    title: &'a str,
     status: u16,
     detail: &'a str,
     code: &'static str,
@@ -59,8 +66,24 @@ pub(crate) struct Problem<'a> {
 
 impl Fault {
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        let detail = detail.into();
-        Self { status, code, detail, more: Box::default() }
+        let (title, detail) = (Words::default().title(status), detail.into());
+        Self { status, code, title, detail, more: Box::default() }
+    }
+
+    /// One of which people read in their own words.
+    pub(crate) fn said(status: StatusCode, code: &'static str, say: Say) -> Self {
+        let fault = Self::new(status, code, Words::default().say(say, ""));
+        fault.and(|more| more.say = Some(say))
+    }
+
+    /// The same in these words; its code stays.
+    pub(crate) fn in_words(&self, words: &Words) -> Self {
+        let mut told = self.clone();
+        told.title = words.title(self.status);
+        if let Some(say) = self.more.say {
+            told.detail = words.say(say, self.more.reference.as_deref().unwrap_or_default());
+        }
+        told
     }
 
     /// The same without what is hidden of tasks of this kind.
@@ -76,8 +99,7 @@ impl Fault {
 
     /// No such page, no such task, or not one of theirs: which, is not told.
     pub(crate) fn not_found() -> Self {
-        let detail = "There is nothing here: it may have been removed, or belong to somebody else.";
-        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+        Self::said(StatusCode::NOT_FOUND, "not_found", Say::NotFound)
     }
 
     pub(crate) fn misdirected() -> Self {
@@ -87,7 +109,7 @@ impl Fault {
 
     /// Nobody yet; how to become somebody, the gate has said.
     pub(crate) fn denied(access: &Access) -> Self {
-        let fault = Self::new(StatusCode::UNAUTHORIZED, "not_signed_in", "Please sign in first.");
+        let fault = Self::said(StatusCode::UNAUTHORIZED, "not_signed_in", Say::Unauthorized);
         fault.and(|more| {
             more.login = access.sign_in().map(str::to_owned);
             more.challenge = Some(access.challenge());
@@ -110,8 +132,7 @@ impl Fault {
     }
 
     pub(crate) fn busy() -> Self {
-        let detail = "The server has too much to do just now. Please try again in a moment.";
-        let fault = Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail);
+        let fault = Self::said(StatusCode::SERVICE_UNAVAILABLE, "busy", Say::Busy);
         fault.and(|more| more.retry_after = Some(2))
     }
 
@@ -119,9 +140,8 @@ impl Fault {
     pub(crate) fn internal(what: &dyn std::fmt::Display) -> Self {
         let reference = format!("{:08x}", fastrand::u32(..));
         tracing::error!(target: "litework::web", reference, error = %Veiled(what), "a request was not answered");
-        let detail = format!("Something went wrong here. The reference is {reference}.");
-        let fault = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail);
-        fault.and(|more| more.reference = Some(reference))
+        let fault = Self::said(StatusCode::INTERNAL_SERVER_ERROR, "internal", Say::Internal);
+        fault.and(|more| more.reference = Some(reference)).in_words(&Words::default())
     }
 
     /// Says how the task stands to which it cannot be done.
@@ -129,14 +149,10 @@ impl Fault {
         self.and(|more| more.task = Some(task))
     }
 
-    pub(crate) fn title(&self) -> &'static str {
-        self.status.canonical_reason().unwrap_or("Error")
-    }
-
     pub(crate) fn problem(&self) -> Problem<'_> {
         Problem {
             r#type: "about:blank",
-            title: self.title(),
+            title: &self.title,
             status: self.status.as_u16(),
             detail: &self.detail,
             code: self.code,
@@ -154,16 +170,13 @@ impl From<Error> for Fault {
                 Self::not_found()
             }
             Error::WrongState { code, state, .. } => {
-                let detail = format!("This cannot be done to it now: it is {state}.");
-                Self::new(StatusCode::CONFLICT, code, detail)
+                Self::said(StatusCode::CONFLICT, code, Say::WrongState(*state))
             }
             Error::NotFinished { state, .. } => {
-                let detail = format!("It has not ended; it is {state}.");
-                Self::new(StatusCode::CONFLICT, "not_finished", detail)
+                Self::said(StatusCode::CONFLICT, "not_finished", Say::WrongState(*state))
             }
             Error::NotUnique { .. } | Error::KeyConflict { .. } => {
-                let detail = "Another task of the same kind is there already.";
-                Self::new(StatusCode::CONFLICT, error.code(), detail)
+                Self::said(StatusCode::CONFLICT, error.code(), Say::IsThere)
             }
             Error::Invalid { code, .. } => Self::bad_request(code, error.to_string()),
             Error::InSchedule { .. } | Error::UnknownKind { .. } | Error::Json(_) => {

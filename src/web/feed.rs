@@ -193,29 +193,32 @@ async fn watched(
         return Err(Fault::bad_request("bad_ids", detail));
     }
     let me = visit.clone();
-    let (open, gone) = site.with(move |site| sorted_out(site, &me, ids)).await?;
-    if !open.is_empty() {
-        watches.push(Watch::tasks(open));
+    let (there, is_open, gone) = site.with(move |site| sorted_out(site, &me, ids)).await?;
+    // What has ended is told once to whoever listens to more: their page may not know it yet.
+    if is_open || (!watches.is_empty() && !there.is_empty()) {
+        watches.push(Watch::tasks(there));
     }
     Ok((!watches.is_empty()).then_some((watches, gone)))
 }
 
-/// Those that have not ended, and those that are not there for this viewer.
+/// Those that are there, whether one of them has not ended, and those that are not there for this viewer.
 fn sorted_out(
     site: &Site,
     visit: &Visit,
     ids: BTreeSet<String>,
-) -> Result<(Vec<TaskId>, Vec<String>), Error> {
-    let (mut open, mut gone) = (Vec::new(), Vec::new());
+) -> Result<(Vec<TaskId>, bool, Vec<String>), Error> {
+    let (mut there, mut is_open, mut gone) = (Vec::new(), false, Vec::new());
     for id in ids {
         match site.seen(&visit.access, &id) {
-            Ok(snapshot) if snapshot.task.state.is_final() => {}
-            Ok(snapshot) => open.push(snapshot.task.id),
+            Ok(snapshot) => {
+                is_open |= !snapshot.task.state.is_final();
+                there.push(snapshot.task.id);
+            }
             Err(error) if error.is_not_found() => gone.push(id.chars().take(64).collect()),
             Err(error) => return Err(error),
         }
     }
-    Ok((open, gone))
+    Ok((there, is_open, gone))
 }
 
 #[cfg(test)]

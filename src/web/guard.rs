@@ -7,11 +7,12 @@
 use std::hash::Hasher as _;
 
 use http::request::Parts;
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
 use super::access::{Access, credentials, is_same};
 use super::fault::Fault;
+use super::words::Say;
 
 /// Knows the program's own names, and the tokens of its forms.
 pub(crate) struct Guard {
@@ -71,10 +72,7 @@ impl Guard {
             target: "litework::web", method = %request.method, path = ?request.uri.path(), ?origin,
             "a request from another site, or without token, was refused"
         );
-        Err(Fault::forbidden(
-            "other_site",
-            "This was sent from another site, or without the token of its form.",
-        ))
+        Err(Fault::said(StatusCode::FORBIDDEN, "other_site", Say::OtherSite))
     }
 
     /// That a request to a program's own handler, which starts something for its sender, was not made by a page of another
@@ -108,7 +106,7 @@ impl Guard {
             target: "litework::web", method = %request.method, path = ?request.uri.path(), ?origin,
             "a task was not started, as a page of another site or nobody has asked for it"
         );
-        Err(Fault::forbidden("other_site", "This was sent from another site."))
+        Err(Fault::said(StatusCode::FORBIDDEN, "other_site", Say::OtherSite))
     }
 
     /// That a socket is opened by a page of the program, or by a program: no other rule keeps pages of other sites from

@@ -4,12 +4,13 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use askama::Template;
 use askama::filters::HtmlSafe;
 
 use super::shape::{Bar, View};
-use super::words::{Words, grouped, spoken};
+use super::words::{Words, around};
 use crate::time::Timestamp;
 
 /// What a template has made.
@@ -66,11 +67,26 @@ struct ShellPage<'a> {
     body: Markup,
 }
 
+/// What forms, links and blocks of ours need in the head of a page.
+#[derive(Template)]
+#[template(path = "links.html")]
+struct Links {
+    css: String,
+    js: String,
+    words: String,
+}
+
+/// Style sheet, module, and what the module says in these words.
+pub(crate) fn links(base: &str, words: &Words) -> Result<Markup, askama::Error> {
+    let asset = |name: &str| format!("{base}/assets/{}/{name}", super::assets::hash());
+    let (css, js) = (asset("litework.css"), asset("litework.js"));
+    Markup::of(&Links { css, js, words: words.of_module() })
+}
+
 #[derive(Template)]
 #[template(path = "head.html")]
 struct Head<'a> {
-    css: String,
-    js: String,
+    links: Markup,
     extra_css: &'a [String],
     refresh: Option<u32>,
 }
@@ -83,14 +99,8 @@ impl Shell<'_> {
         body: Markup,
         refresh: Option<u32>,
     ) -> Result<String, askama::Error> {
-        let asset = |name: &str| format!("{}/assets/{}/{name}", self.base, super::assets::hash());
-        let head = Head {
-            css: asset("litework.css"),
-            js: asset("litework.js"),
-            extra_css: self.extra_css,
-            refresh,
-        };
-        let head = Markup::of(&head)?;
+        let links = links(self.base, self.words)?;
+        let head = Markup::of(&Head { links, extra_css: self.extra_css, refresh })?;
         match self.framing {
             Some(framing) => {
                 let (title, head, body) = (title.to_owned(), head.into_text(), body.into_text());
@@ -101,12 +111,25 @@ impl Shell<'_> {
     }
 }
 
+/// How a block stands on its page.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Stand {
+    /// Its name leads to its own page.
+    pub(crate) linked: bool,
+    /// The module leaves it as it is.
+    pub(crate) still: bool,
+    /// htmx asks for it anew after so many seconds, until its task has ended.
+    pub(crate) every: Option<u32>,
+}
+
 #[derive(Template)]
 #[template(path = "task.html")]
 struct TaskBlock<'a> {
     view: &'a View,
     words: &'a Words,
-    linked: bool,
+    stand: Stand,
+    /// Before and after the moment at which a result will be gone.
+    until: (&'a str, &'a str),
     class: &'a str,
     state: &'a str,
     bar: Option<&'a Bar>,
@@ -116,7 +139,7 @@ struct TaskBlock<'a> {
     eta: Option<String>,
     children: Option<String>,
     reference: Option<String>,
-    acts: Vec<(String, &'a str)>,
+    acts: Vec<(&'a str, &'a str)>,
     token: &'a str,
 }
 
@@ -125,7 +148,7 @@ pub(crate) fn task_block(
     view: &View,
     words: &Words,
     token: &str,
-    linked: bool,
+    stand: Stand,
 ) -> Result<Markup, askama::Error> {
     // Of what has not begun, no bar says more than its state.
     let bar = view.progress.as_ref().filter(|_| view.started_at.is_some());
@@ -133,25 +156,26 @@ pub(crate) fn task_block(
     let unit = bar.and_then(|bar| bar.unit.as_deref()).unwrap_or_default();
     let count = bar.filter(|bar| bar.total.is_some() || bar.done > 0).map(|bar| {
         let text = if bar.total.is_some() { &words.count_of } else { &words.count };
-        let total = grouped(bar.total.unwrap_or_default());
-        let text = text.replace("{done}", &grouped(bar.done)).replace("{total}", &total);
+        let total = words.number(bar.total.unwrap_or_default());
+        let text = text.replace("{done}", &words.number(bar.done)).replace("{total}", &total);
         text.replace("{unit}", unit).trim_end().to_owned()
     });
     let eta = bar
         .and_then(|bar| bar.eta_ms)
-        .map(|ms| words.eta.replace("{time}", &spoken(std::time::Duration::from_millis(ms))));
+        .map(|ms| words.eta.replace("{time}", &words.span(Duration::from_millis(ms))));
     let children = view.children.as_ref().map(|children| {
-        let done = grouped(children.total - children.open);
-        let total = grouped(children.total);
+        let done = words.number(children.total - children.open);
+        let total = words.number(children.total);
         let mut text = words.children.replace("{done}", &done).replace("{total}", &total);
         if children.failed > 0 {
-            let failed = words.children_failed.replace("{n}", &grouped(children.failed));
+            let failed = words.children_failed.replace("{n}", &words.number(children.failed));
             text = format!("{text}, {failed}");
         }
         text
     });
     let block = TaskBlock {
-        linked,
+        stand: Stand { every: stand.every.filter(|_| !view.ended), ..stand },
+        until: around(&words.until),
         class,
         state,
         bar,
@@ -185,17 +209,15 @@ fn badge<'a>(view: &'a View, words: &'a Words) -> (&'a str, &'a str) {
     }
 }
 
-/// Where the buttons of a task lead.
-fn acts<'a>(view: &View, words: &'a Words) -> Vec<(String, &'a str)> {
+/// What can be done to a task by a button, and what stands on it.
+fn acts<'a>(view: &'a View, words: &'a Words) -> Vec<(&'a str, &'a str)> {
     let word = |action: &str| match action {
         "cancel" => Some(&*words.cancel),
         "retry" => Some(&*words.retry),
         "dismiss" => Some(&*words.dismiss),
         _ => None,
     };
-    let acts = view.actions.iter();
-    acts.filter_map(|act| word(act).map(|word| (format!("{}/{act}", view.links.this), word)))
-        .collect()
+    view.actions.iter().filter_map(|act| word(act).map(|word| (*act, word))).collect()
 }
 
 #[derive(Template)]
@@ -208,10 +230,12 @@ pub(crate) struct StatusPage<'a> {
     pub(crate) name: &'a str,
     pub(crate) can_list: bool,
     pub(crate) block: Markup,
-    pub(crate) asked_before: &'a str,
-    pub(crate) asked_after: &'a str,
+    /// Before and after the moment at which it was asked for.
+    pub(crate) asked: (&'a str, &'a str),
     pub(crate) enqueued_at: Timestamp,
-    pub(crate) ended: bool,
+    /// … and at which it ended.
+    pub(crate) ended: (&'a str, &'a str),
+    pub(crate) finished_at: Option<Timestamp>,
     pub(crate) refreshes: bool,
 }
 
@@ -219,18 +243,27 @@ pub(crate) struct StatusPage<'a> {
 #[template(path = "mine.html")]
 pub(crate) struct MinePage<'a> {
     pub(crate) words: &'a Words,
-    pub(crate) base: &'a str,
     pub(crate) blocks: Vec<Markup>,
-    pub(crate) is_later: bool,
-    pub(crate) next: Option<String>,
+    /// Nothing on it changes by itself.
+    pub(crate) still: bool,
+    /// Where that is the other way round; none where nothing will change.
+    pub(crate) toggle: Option<String>,
+    pub(crate) newest: Option<String>,
+    pub(crate) older: Option<String>,
+}
+
+/// The last block of a task that is not there any more, or not theirs.
+#[derive(Template)]
+#[template(path = "gone.html")]
+pub(crate) struct GonePage<'a> {
+    pub(crate) words: &'a Words,
 }
 
 #[derive(Template)]
 #[template(path = "fault.html")]
 pub(crate) struct FaultPage<'a> {
-    pub(crate) words: &'a Words,
-    pub(crate) base: &'a str,
-    pub(crate) can_list: bool,
+    /// Where its reader goes on, and what that is called.
+    pub(crate) home: Option<(String, &'a str)>,
     pub(crate) title: &'a str,
     pub(crate) detail: &'a str,
     /// The task that it is about.

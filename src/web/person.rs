@@ -16,9 +16,10 @@ use super::access::Action;
 use super::answer::{self, Answer};
 use super::body::Body;
 use super::fault::Fault;
-use super::page::{Markup, MinePage, StatusPage, task_block};
+use super::page::{GonePage, Markup, MinePage, Stand, StatusPage, task_block};
 use super::shape::View;
 use super::site::{Site, Visit};
+use super::words::{Say, around};
 use crate::artifact::{Artifact, ArtifactKind, PART_BYTES};
 use crate::error::Error;
 use crate::filter::Filter;
@@ -30,6 +31,8 @@ use crate::watching::Watcher;
 const PAGE: usize = 25;
 /// Whoever asks to be told of a change waits so long at most.
 const WAIT_MAX: Duration = Duration::from_secs(25);
+/// Seconds between two times that htmx asks for a block, at most.
+const EVERY_MAX: u32 = 3_600;
 
 /// Some of many, and what leads to the rest.
 #[derive(Debug, Serialize)]
@@ -57,13 +60,35 @@ pub(crate) async fn status(site: &Arc<Site>, visit: &Visit, id: &str) -> Result<
     page(site, visit, &snapshot, &view)
 }
 
-/// The block alone, for those who put it into a page of theirs.
+/// The block alone, for those who put it into a page of theirs; `?every=2` has htmx ask for it anew until it has ended.
 pub(crate) async fn fragment(site: &Arc<Site>, visit: &Visit, id: &str) -> Result<Answer, Fault> {
-    block(site, visit, id).await.map(answer::html)
+    let every = visit.query("every").map(|text| seconds(&text)).transpose()?;
+    match block(site, visit, id, every).await {
+        // It keeps what it shows when it is told 404, and asks on and on: the last block says it instead.
+        Err(fault) if every.is_some() && fault.status == StatusCode::NOT_FOUND => {
+            let gone = Markup::of(&GonePage { words: &visit.words });
+            gone.map(|gone| answer::html(gone.into_text())).map_err(|error| Fault::internal(&error))
+        }
+        block => block.map(answer::html),
+    }
+}
+
+fn seconds(text: &str) -> Result<u32, Fault> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = text.parse().ok().filter(|seconds| plain && (1..=EVERY_MAX).contains(seconds));
+    seconds.ok_or_else(|| {
+        let shown: String = text.chars().take(40).collect();
+        Fault::bad_request("bad_every", format!("every is {shown:?}; 1 to 3600 seconds"))
+    })
 }
 
 /// The same as text, for a page of the program.
-pub(crate) async fn block(site: &Arc<Site>, visit: &Visit, id: &str) -> Result<String, Fault> {
+pub(crate) async fn block(
+    site: &Arc<Site>,
+    visit: &Visit,
+    id: &str,
+    every: Option<u32>,
+) -> Result<String, Fault> {
     if visit.access.is_denied() {
         return Err(Fault::denied(&visit.access));
     }
@@ -73,7 +98,8 @@ pub(crate) async fn block(site: &Arc<Site>, visit: &Visit, id: &str) -> Result<S
     view.redirect = view.redirect.filter(|target| Some(target.as_str()) != here);
     let token = site.guard.token(&visit.access);
     // It may stand on any page, so its name leads to its own.
-    let block = task_block(&view, &visit.words, &token, true);
+    let stand = Stand { linked: true, every, ..Stand::default() };
+    let block = task_block(&view, &visit.words, &token, stand);
     block.map(Markup::into_text).map_err(|error| Fault::internal(&error))
 }
 
@@ -107,14 +133,33 @@ pub(crate) async fn mine(site: &Arc<Site>, visit: &Visit) -> Result<Answer, Faul
         return answer::tagged(visit, &List { items, next });
     }
     let token = site.guard.token(&visit.access);
-    let blocks = items.iter().map(|view| task_block(view, &visit.words, &token, true));
+    let (still, from) = (visit.query("live").as_deref() == Some("0"), from.as_deref());
+    let can_pause = still || items.iter().any(|view| !view.ended);
+    let stand = Stand { linked: true, still, ..Stand::default() };
+    let blocks = items.iter().map(|view| task_block(view, &visit.words, &token, stand));
     let blocks: Result<Vec<Markup>, askama::Error> = blocks.collect();
     let made = blocks.and_then(|blocks| {
-        let (words, base, is_later) = (&*visit.words, site.public.as_str(), from.is_some());
-        Markup::of(&MinePage { words, base, blocks, is_later, next })
+        Markup::of(&MinePage {
+            words: &visit.words,
+            blocks,
+            still,
+            toggle: can_pause.then(|| list_path(&site.public, !still, from)),
+            newest: from.map(|_| list_path(&site.public, still, None)),
+            older: next.map(|next| list_path(&site.public, still, Some(&next))),
+        })
     });
     let body = made.map_err(|error| Fault::internal(&error))?;
     site.page(visit, &visit.words.my_tasks, body, None).map(answer::html)
+}
+
+/// Where the list goes on, and whether it stands still there.
+fn list_path(base: &str, still: bool, from: Option<&str>) -> String {
+    let live = still.then(|| "live=0".to_owned());
+    let query = live.into_iter().chain(from.map(|from| format!("from={from}")));
+    match query.collect::<Vec<_>>().join("&") {
+        query if query.is_empty() => format!("{base}/"),
+        query => format!("{base}/?{query}"),
+    }
 }
 
 /// Cancel, retry or dismiss: the form is answered by the page, a program by the task as it is then.
@@ -170,9 +215,9 @@ pub(crate) async fn do_to(
         site.view(&me, &snapshot).map(Some)
     });
     match done.await {
-        Ok(done) => done.ok_or_else(|| {
-            Fault::forbidden("not_allowed", format!("You may not {} it.", action.as_str()))
-        }),
+        Ok(done) => {
+            done.ok_or_else(|| Fault::said(StatusCode::FORBIDDEN, "not_allowed", Say::NotAllowed))
+        }
         Err(fault) => Err(as_it_stands(site, visit, id, fault).await),
     }
 }
@@ -359,8 +404,7 @@ fn page(
     let token = site.guard.token(&visit.access);
     let refreshes = !view.ended && visit.query("refresh").as_deref() != Some("off");
     let refresh = refreshes.then(|| refresh_after(snapshot, site));
-    let (before, after) = words.asked_at.split_once("{time}").unwrap_or((&words.asked_at, ""));
-    let made = task_block(view, words, &token, false).and_then(|block| {
+    let made = task_block(view, words, &token, Stand::default()).and_then(|block| {
         Markup::of(&StatusPage {
             words,
             base: &site.public,
@@ -368,10 +412,10 @@ fn page(
             name: &view.name,
             can_list: visit.access.own().is_some(),
             block,
-            asked_before: before,
-            asked_after: after,
+            asked: around(&words.asked_at),
             enqueued_at: view.enqueued_at,
-            ended: view.ended,
+            ended: around(&words.ended_at),
+            finished_at: view.finished_at,
             refreshes,
         })
     });

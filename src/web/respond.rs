@@ -17,6 +17,7 @@ use super::guard::text_of;
 use super::shape::View;
 use super::site::{Site, Visit};
 use super::way::{self, Way};
+use super::words::Say;
 use crate::client::Client;
 use crate::error::Error;
 use crate::handle::Handle;
@@ -227,10 +228,7 @@ async fn to_watch(site: &Arc<Site>, visit: &Visit, id: TaskId) -> Result<View, F
         }
         site.view(&me, &snapshot).map(Some)
     });
-    view.await?.ok_or_else(|| {
-        let detail = "The same is being done for somebody else already.";
-        Fault::new(StatusCode::CONFLICT, "already_running", detail)
-    })
+    view.await?.ok_or_else(|| Fault::said(StatusCode::CONFLICT, "already_running", Say::IsRunning))
 }
 
 /// Where a task was skipped as another one held its lock, that one, unless it is gone.

@@ -3,6 +3,10 @@
 use std::borrow::{Borrow, Cow};
 use std::time::Duration;
 
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
 use crate::state::State;
 use crate::time::Timestamp;
 
@@ -18,7 +22,17 @@ macro_rules! words {
         /// words.language = "de".into();
         /// words.cancel = "Abbrechen".into();
         /// ```
-        #[derive(Debug, Clone, PartialEq, Eq)]
+        ///
+        /// They may stand in a file: what it does not name stays English, and what is no word of ours is an error.
+        ///
+        /// ```
+        /// # use litework::web::Words;
+        /// let words: Words = serde_json::from_str(r#"{ "language": "de", "cancel": "Abbrechen" }"#)?;
+        /// assert_eq!((&*words.cancel, &*words.retry), ("Abbrechen", "Try again"));
+        /// # Ok::<(), serde_json::Error>(())
+        /// ```
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
         #[non_exhaustive]
         pub struct Words {
             $($(#[doc = $doc])+ pub $name: Cow<'static, str>,)+
@@ -37,6 +51,14 @@ words! {
     language = "en";
     /// How it is written: `ltr` or `rtl`.
     direction = "ltr";
+    /// Between groups of three digits.
+    thousands = ",";
+    /// Between a number and its tenths.
+    decimal = ".";
+    /// A span: `{n}`.
+    minutes = "{n} min";
+    /// A span: `{n}`.
+    hours = "{n} hr";
     /// Title of the list of one's own tasks.
     my_tasks = "My tasks";
     /// Where that list is empty.
@@ -109,11 +131,9 @@ words! {
     retry = "Try again";
     /// Button.
     dismiss = "Remove from my list";
-    /// Button.
-    delete = "Delete";
     /// Title of the list of what a task has left.
     results = "Results";
-    /// When it will be gone: `{time}`.
+    /// When a result will be gone: `{time}`.
     until = "until {time}";
     /// Link of one whose task has ended, to where the program wants them.
     go_on = "Continue";
@@ -131,6 +151,72 @@ words! {
     ended_at = "Ended {time}";
     /// Link for the keyboard.
     skip_to_content = "Skip to content";
+    /// Link above a list that shows each change.
+    pause = "Pause updates";
+    /// … and where it does not.
+    resume = "Go on updating";
+    /// In a dialog that may be closed.
+    goes_on = "You can close this; the task goes on.";
+    /// Link in a dialog, to the task's own page.
+    own_page = "Its own page";
+    /// Button of dialogs.
+    close = "Close";
+    /// Where a form could not be sent.
+    unsent = "Not sent. Please try again.";
+    /// While the server does not answer.
+    offline = "Cannot reach the server; still trying.";
+    /// Where a page asks for somebody who is not there any more.
+    signed_out = "You are not signed in.";
+    /// Link to where that is done.
+    sign_in = "Sign in";
+    /// Where a page shows a task that is not there any more.
+    gone = "This task is gone, or it is not yours.";
+    /// Title of what went wrong: 400.
+    bad_request_title = "Bad Request";
+    /// Title: 401.
+    unauthorized_title = "Unauthorized";
+    /// Title: 403.
+    forbidden_title = "Forbidden";
+    /// Title: 404.
+    not_found_title = "Not Found";
+    /// Title: 409.
+    conflict_title = "Conflict";
+    /// Title: 500.
+    internal_title = "Internal Server Error";
+    /// Title: 503.
+    busy_title = "Service Unavailable";
+    /// No such page, no such task, or not theirs.
+    not_found = "There is nothing here: it may have been removed, or belong to somebody else.";
+    /// Where nobody is signed in.
+    unauthorized = "Please sign in first.";
+    /// What somebody may not do.
+    not_allowed = "You may not do this.";
+    /// A form that was not sent by a page of the program.
+    other_site = "This was not sent by a page of this site.";
+    /// What a task does not admit as it stands: `{state}`.
+    wrong_state = "This cannot be done to it as it stands: {state}.";
+    /// Another task has the same key.
+    is_there = "Another task of the same kind is there already.";
+    /// Somebody else's task does it.
+    is_running = "The same is being done for somebody else already.";
+    /// Something went wrong with us: `{id}`.
+    internal = "Something went wrong here. The reference is {id}.";
+    /// Too many ask at once.
+    busy = "The server has too much to do just now. Please try again in a moment.";
+}
+
+/// What may be said of a request that was not answered as it was asked, in the words of its sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Say {
+    NotFound,
+    Unauthorized,
+    NotAllowed,
+    OtherSite,
+    WrongState(State),
+    IsThere,
+    IsRunning,
+    Internal,
+    Busy,
 }
 
 impl Words {
@@ -151,9 +237,86 @@ impl Words {
     pub(crate) fn ahead(&self, tasks: u64) -> String {
         match tasks {
             1 => self.ahead_one.to_string(),
-            _ => self.ahead_many.replace("{n}", &grouped(tasks)),
+            _ => self.ahead_many.replace("{n}", &self.number(tasks)),
         }
     }
+
+    /// Digits in groups of three.
+    pub(crate) fn number(&self, number: u64) -> String {
+        grouped(number).replace(',', &self.thousands)
+    }
+
+    /// A size as people say it.
+    pub(crate) fn size(&self, bytes: impl Borrow<u64>) -> String {
+        weighed(bytes).replace('.', &self.decimal)
+    }
+
+    /// How long something still takes, as the browser's module says it too: in whole minutes, from an hour and a half on
+    /// in whole hours.
+    pub(crate) fn span(&self, span: Duration) -> String {
+        const MINUTE: u128 = 60_000;
+        match span.as_millis() {
+            ms if ms <= 90 * MINUTE => {
+                self.minutes.replace("{n}", &ms.div_ceil(MINUTE).to_string())
+            }
+            ms => self.hours.replace("{n}", &ms.div_ceil(60 * MINUTE).to_string()),
+        }
+    }
+
+    /// What the browser's module says, as JSON.
+    pub(crate) fn of_module(&self) -> String {
+        let words = json!({
+            "thousands": self.thousands,
+            "minutes": self.minutes,
+            "hours": self.hours,
+            "eta": self.eta,
+            "count": self.count,
+            "count_of": self.count_of,
+            "goes_on": self.goes_on,
+            "own_page": self.own_page,
+            "close": self.close,
+            "unsent": self.unsent,
+            "offline": self.offline,
+            "signed_out": self.signed_out,
+            "sign_in": self.sign_in,
+            "gone": self.gone,
+        });
+        words.to_string()
+    }
+
+    /// The title of what went wrong. What only whoever wrote a program can have done wrong is told as HTTP has it.
+    pub(crate) fn title(&self, status: StatusCode) -> Cow<'static, str> {
+        match status {
+            StatusCode::BAD_REQUEST => self.bad_request_title.clone(),
+            StatusCode::UNAUTHORIZED => self.unauthorized_title.clone(),
+            StatusCode::FORBIDDEN => self.forbidden_title.clone(),
+            StatusCode::NOT_FOUND => self.not_found_title.clone(),
+            StatusCode::CONFLICT => self.conflict_title.clone(),
+            StatusCode::INTERNAL_SERVER_ERROR => self.internal_title.clone(),
+            StatusCode::SERVICE_UNAVAILABLE => self.busy_title.clone(),
+            _ => Cow::Borrowed(status.canonical_reason().unwrap_or("Error")),
+        }
+    }
+
+    /// What is said of it; `reference` is where the log has the rest.
+    pub(crate) fn say(&self, what: Say, reference: &str) -> String {
+        match what {
+            Say::NotFound => self.not_found.to_string(),
+            Say::Unauthorized => self.unauthorized.to_string(),
+            Say::NotAllowed => self.not_allowed.to_string(),
+            Say::OtherSite => self.other_site.to_string(),
+            Say::WrongState(state) => self.wrong_state.replace("{state}", self.state(state)),
+            Say::IsThere => self.is_there.to_string(),
+            Say::IsRunning => self.is_running.to_string(),
+            Say::Internal => self.internal.replace("{id}", reference),
+            Say::Busy => self.busy.to_string(),
+        }
+    }
+}
+
+/// What stands before and after the time in a text with `{time}`.
+pub(crate) fn around(text: &str) -> (&str, &str) {
+    text.split_once("{time}").unwrap_or((text, ""))
 }
 
 /// Digits in groups of three.
@@ -167,16 +330,6 @@ pub(crate) fn grouped(number: impl Borrow<u64>) -> String {
         text.push(digit);
     }
     text
-}
-
-/// How long something still takes, as the browser's module says it too: in whole minutes, from an hour and a half on
-/// in whole hours.
-pub(crate) fn spoken(span: Duration) -> String {
-    const MINUTE: u128 = 60_000;
-    match span.as_millis() {
-        ms if ms <= 90 * MINUTE => format!("{} min", ms.div_ceil(MINUTE)),
-        ms => format!("{} hr", ms.div_ceil(60 * MINUTE)),
-    }
 }
 
 /// A moment as people read it: in UTC, as the server knows no other zone.
@@ -222,7 +375,20 @@ mod tests {
         let spans =
             [(0, "0 min"), (59, "1 min"), (61, "2 min"), (5_400, "90 min"), (5_401, "2 hr")];
         for (seconds, text) in spans {
-            assert_eq!(spoken(Duration::from_secs(seconds)), text);
+            assert_eq!(Words::default().span(Duration::from_secs(seconds)), text);
         }
+        let german = Words { thousands: ".".into(), decimal: ",".into(), ..Words::default() };
+        assert_eq!(
+            (german.number(1_234), german.size(1_500_u64)),
+            ("1.234".into(), "1,5 KB".into())
+        );
+    }
+
+    #[test]
+    fn a_file_of_words_names_those_of_ours_and_no_others() {
+        let read = |text: &str| serde_json::from_str::<Words>(text);
+        assert_eq!(read("{}").expect("none is named"), Words::default());
+        let refused = read(r#"{ "cancle": "Abbrechen" }"#).expect_err("it is none of ours");
+        assert!(refused.to_string().contains("cancle"), "{refused}");
     }
 }

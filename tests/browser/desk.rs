@@ -161,9 +161,12 @@ pub(crate) struct Kind {
     pub(crate) dark: bool,
     /// Width and height of what it shows.
     pub(crate) size: (u32, u32),
+    /// The language that it asks for.
+    pub(crate) language: &'static str,
 }
 
-pub(crate) const SCRIPT: Kind = Kind { script: true, dark: false, size: (1_280, 1_000) };
+pub(crate) const SCRIPT: Kind =
+    Kind { script: true, dark: false, size: (1_280, 1_000), language: "en-GB" };
 pub(crate) const NO_SCRIPT: Kind = Kind { script: false, ..SCRIPT };
 
 /// chromedriver, which ends its browsers when it ends.
@@ -233,10 +236,10 @@ impl Desk {
             "--disable-background-networking",
             "--disable-component-update",
             "--disable-sync",
-            "--lang=en-GB",
         ];
         let mut flags: Vec<String> = flags.map(str::to_owned).into();
         flags.push(format!("--user-data-dir={}", profile.display()));
+        flags.push(format!("--lang={}", kind.language));
         flags.push(format!("--blink-settings=preferredColorScheme={}", u8::from(!kind.dark)));
         // Scripts of pages are off, those of the driver run all the same.
         let scripts = if kind.script { 1 } else { 2 };
@@ -245,6 +248,7 @@ impl Desk {
             "prefs": {
                 "profile.managed_default_content_settings.javascript": scripts,
                 "download.default_directory": self.downloads(),
+                "intl.accept_languages": kind.language,
             },
             "mobileEmulation": { "deviceMetrics": {
                 "width": width, "height": height, "pixelRatio": 1, "touch": false, "mobile": false,
@@ -283,13 +287,19 @@ impl Browser {
 
     /// Waits for what an `XPath` finds, and reads its text.
     pub(crate) async fn see(&self, path: &str) -> String {
-        let found = self.client.wait().at_most(PATIENCE).every(Duration::from_millis(50));
-        match found.for_element(Locator::XPath(path)).await {
-            // It may have been swapped since.
-            Ok(element) => element.text().await.unwrap_or_default(),
-            Err(error) => {
-                let (at, page) = (self.path().await, self.client.source().await);
-                panic!("{path} is not at {at}: {error}\n{}", page.unwrap_or_default())
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let found = self.client.wait().at_most(left).every(Duration::from_millis(50));
+            match found.for_element(Locator::XPath(path)).await {
+                // It may have been swapped since.
+                Ok(element) => return element.text().await.unwrap_or_default(),
+                // Some are told so when the page is left just then.
+                Err(_) if Instant::now() < until => {}
+                Err(error) => {
+                    let (at, page) = (self.path().await, self.client.source().await);
+                    panic!("{path} is not at {at}: {error}\n{}", page.unwrap_or_default())
+                }
             }
         }
     }
@@ -343,6 +353,22 @@ impl Browser {
     /// The value of an expression, also where the page's own scripts are off.
     pub(crate) async fn value(&self, expression: &str) -> Value {
         self.client.execute(&format!("return {expression}"), Vec::new()).await.unwrap()
+    }
+
+    /// Waits until an expression holds in the page.
+    pub(crate) async fn until(&self, expression: &str) {
+        let script = format!(
+            "const [done] = arguments;
+            const timer = setInterval(() => {{
+                if (!({expression})) return;
+                clearInterval(timer);
+                done();
+            }}, 50);"
+        );
+        let waited = self.client.execute_async(&script, Vec::new()).await;
+        if let Err(error) = waited {
+            panic!("{expression} does not come at {}: {error}", self.path().await);
+        }
     }
 
     /// Where the task of the page has its own page.

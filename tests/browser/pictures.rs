@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::desk::{Browser, Desk, Kind, SCRIPT, tell};
+use crate::desk::{Browser, Desk, Kind, SCRIPT, Shop, tell};
 
 /// Takes pictures of one browser's pages.
 struct Album<'a> {
@@ -71,6 +71,7 @@ async fn task_pages(album: &Album<'_>) {
     let page = browser.task().await;
     album.page("task-running", &page).await;
     album.page("mine", "/tasks/").await;
+    album.page("mine-still", "/tasks/?live=0").await;
     browser.click(".lw-actions form[action$='/cancel'] button").await;
     album.page("task-cancelled", &page).await;
     for state in ["scheduled", "waiting", "ready", "failed", "succeeded", "skipped"] {
@@ -78,6 +79,62 @@ async fn task_pages(album: &Album<'_>) {
     }
     browser.go("/tasks/t/1-nothing").await;
     album.take("not-found").await;
+}
+
+/// What is asked before it is done, and what becomes of it.
+async fn asked_pages(album: &Album<'_>, shop: &Shop) {
+    let browser = &album.browser;
+    browser.go("/tasks/admin/tasks?state=failed&error=timed").await;
+    browser.click("button[value='retry matching']").await;
+    browser.see("//a[text()='Leave it']").await;
+    album.take("operator-ask").await;
+    // Nothing can be written meanwhile, so that it can be seen under way.
+    let tables = crate::child::look_into(&shop.field.db());
+    tables.execute_batch("BEGIN IMMEDIATE").unwrap();
+    browser.click(".lw-actions button").await;
+    browser.see("//button[text()='End it now'] | //*[@id='lw-bulk']").await;
+    album.take("operator-bulk-running").await;
+    tables.execute_batch("ROLLBACK").unwrap();
+    browser.see("//*[contains(@class, 'lw-badge')][text()='done']").await;
+    album.take("operator-bulk").await;
+    album.page("operator-bulks", "/tasks/admin/bulk").await;
+    browser.go("/tasks/admin/tasks?state=failed").await;
+    browser.click("th a").await;
+    browser.click("form[action$='/delete'] button").await;
+    browser.see("//button[text()='Delete 1 task']").await;
+    album.take("operator-delete").await;
+    browser.go("/tasks/admin/schedules").await;
+    browser.click("th a").await;
+    browser.see("//h2[text()='Change it']").await;
+    album.take("operator-schedule").await;
+    browser.click("form[action$='/remove'] button").await;
+    browser.see("//button[text()='Remove 1 schedule']").await;
+    album.take("operator-remove").await;
+    let old = "UPDATE litework_task SET finished_at = finished_at - 40 * 86400000
+        WHERE id IN (SELECT id FROM litework_task WHERE state = 'succeeded' ORDER BY id LIMIT 12)";
+    assert_eq!(tables.execute(old, []).unwrap(), 12);
+    browser.go("/tasks/admin/about").await;
+    browser.click("form[action$='/prune'] button").await;
+    browser.see("//button[starts-with(text(), 'Remove ')]").await;
+    album.take("operator-prune").await;
+    album.page("operator-not-found", "/tasks/admin/nothing").await;
+}
+
+/// One task, as its owner, another customer and an operator see it.
+async fn views_of_one_task(desk: &Desk, folder: &Path) {
+    let kind = Kind { size: (390, 660), ..SCRIPT };
+    let album = async |name| {
+        let browser = desk.visitor(kind, name).await;
+        Album { folder, suffix: "390".to_owned(), browser }
+    };
+    let ada = album("ada").await;
+    ada.browser.export(600, "well").await;
+    ada.browser.see("//dialog//*[contains(@class, 'lw-eta')][text()]").await;
+    let page = ada.browser.task().await;
+    ada.page("view-owner", &page).await;
+    album("bob").await.page("view-other", &page).await;
+    album("admin").await.page("view-operator", &page.replace("/t/", "/admin/t/")).await;
+    ada.browser.click(".lw-actions form[action$='/cancel'] button").await;
 }
 
 async fn operator_pages(album: &Album<'_>) {
@@ -101,7 +158,9 @@ async fn take_all(desk: &Desk, folder: &Path, kind: Kind) {
     shop_pages(&album).await;
     task_pages(&album).await;
     let browser = desk.visitor(kind, "admin").await;
-    operator_pages(&Album { browser, ..album }).await;
+    let album = Album { browser, ..album };
+    operator_pages(&album).await;
+    asked_pages(&album, &desk.shop).await;
 }
 
 #[test]
@@ -112,6 +171,7 @@ fn every_page_can_be_pictured_in_both_themes_wide_and_narrow() {
     let folder = asked.unwrap_or_else(|| scratch.path().to_owned());
     std::fs::create_dir_all(&folder).unwrap();
     tell(true, async |desk| {
+        views_of_one_task(desk, &folder).await;
         for size in [(1_280, 1_000), (390, 844)] {
             for dark in [false, true] {
                 take_all(desk, &folder, Kind { dark, size, ..SCRIPT }).await;

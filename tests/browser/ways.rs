@@ -1,6 +1,8 @@
 //! One form, four ways.
 
-use crate::desk::{Answer, Browser, Desk, FORM, NO_SCRIPT, SCRIPT, tell};
+use std::cell::RefCell;
+
+use crate::desk::{Browser, Desk, FORM, NO_SCRIPT, SCRIPT, Shop, tell};
 
 const ASKED: &str = "title=Algebra+101&pages=12&ending=well";
 
@@ -34,22 +36,34 @@ fn as_a_program(desk: &mut Desk) -> String {
     task["redirect"].as_str().unwrap().to_owned()
 }
 
-/// A page that swaps the block itself, and follows the link in it.
+/// The value of the first attribute of this name.
+fn attribute<'a>(body: &'a str, name: &str) -> Option<&'a str> {
+    body.split(&format!(" {name}=\"")).nth(1)?.split('"').next()
+}
+
+/// A page with htmx: it puts what it asks for in the place of a block, which says whether and where to ask again; at the
+/// end its person follows the link in it.
 fn by_fragments(desk: &mut Desk) -> String {
     let cookie = desk.shop.cookie("ada");
     let started = desk.shop.ask("POST", "/orders", &[FORM, &cookie], ASKED);
     assert_eq!(started.status(), "303");
     let page = started.header("location").trim_end_matches("?follow=1").to_owned();
-    let fragment = |shop: &crate::desk::Shop| -> Answer {
-        shop.ask("GET", &format!("{page}/fragment"), &[&cookie], "")
+    let shown = RefCell::new(format!("<div hx-get=\"{page}/fragment?every=1\">"));
+    let again = |shop: &Shop| {
+        let asks = attribute(&shown.borrow(), "hx-get").map(str::to_owned);
+        let Some(path) = asks else { return true };
+        let answer = shop.ask("GET", &path, &[&cookie, "hx-request: true"], "");
+        assert_eq!(answer.status(), "200", "{answer:?}");
+        shown.replace(answer.body);
+        false
     };
-    let began = fragment(&desk.shop);
-    assert!(began.body.contains("data-task-state=\"running\""), "{began:?}");
-    let ended = |answer: &Answer| answer.body.contains("data-task-state=\"succeeded\"");
-    desk.shop.wait_until("ended", |shop| ended(&fragment(shop)));
-    let body = fragment(&desk.shop).body;
-    let link = body.split("lw-redirect").nth(1).unwrap().split("href=\"").nth(1).unwrap();
-    link.split('"').next().unwrap().to_owned()
+    assert!(!again(&desk.shop));
+    assert_eq!(attribute(&shown.borrow(), "data-task-state"), Some("running"));
+    assert_eq!(attribute(&shown.borrow(), "hx-trigger"), Some("every 1s"));
+    desk.shop.wait_until("it asks no more", again);
+    let body = shown.borrow();
+    assert_eq!(attribute(&body, "data-task-state"), Some("succeeded"));
+    attribute(body.split("lw-redirect").nth(1).unwrap(), "href").unwrap().to_owned()
 }
 
 #[test]

@@ -113,6 +113,25 @@ fn two_threads_that_shut_down_wait_for_the_same_end() {
 }
 
 #[test]
+fn one_who_has_no_patience_cuts_the_grace_of_another_short() {
+    Lab::each_way(|lab| {
+        let (log, gate) = (Log::default(), Gate::default());
+        let client = client(lab, &log, &gate);
+        std::thread::scope(|scope| {
+            begin(scope, lab, &client, polite::with());
+            eventually("it runs", || log.len() == 1);
+            let patient = scope.spawn(|| client.shutdown(LONG).unwrap());
+            until_closed(&client);
+            let stopped = client.shutdown(Duration::ZERO).unwrap();
+            assert_eq!(counts(stopped), (0, 1, 0), "it has not waited for its end");
+            assert_eq!(patient.join().unwrap(), stopped);
+        });
+        let task = newest(&client, "polite");
+        assert_eq!((task.state, task.attempt), (State::Ready, 0));
+    });
+}
+
+#[test]
 fn what_runs_may_enqueue_its_next_step_while_it_has_the_grace() {
     Lab::each_way(|lab| {
         let (log, gate) = (Log::default(), Gate::default());

@@ -135,6 +135,25 @@ fn one_stream_tells_of_named_tasks_and_of_ones_own() {
     });
 }
 
+/// A page that was out of sight does not know what has ended meanwhile.
+#[test]
+fn who_comes_back_is_told_what_has_ended_beside_what_goes_on() {
+    let shop = Shop::holding();
+    let open = shop.tasks.enqueue(export::with("Ada", 1).owner("ada")).unwrap().id();
+    let over = shop.tasks.enqueue(export::with("Ada", 1).owner("ada")).unwrap().id();
+    shop.tasks.cancel(over).unwrap();
+    let path = format!("/tasks/events?ids={open},{over}");
+    let mut listener = Listener::open(&shop, "ada", &path).unwrap();
+    assert_eq!(listener.next().unwrap().0, "hello");
+    let mut told = [listener.next().unwrap().1, listener.next().unwrap().1];
+    told.sort_by_key(|task| task["ended"] == true);
+    assert_eq!(
+        (&told[0]["id"], &told[1]["id"]),
+        (&open.to_string().into(), &over.to_string().into())
+    );
+    assert_eq!(told[1]["state"], "cancelled");
+}
+
 #[test]
 fn what_is_not_theirs_is_gone_for_them() {
     let shop = Shop::holding();

@@ -93,7 +93,11 @@ fn a_page_that_is_not_there_leads_to_ones_own_tasks() {
     let lost = shop.page("ada", "/tasks/t/1-nothing");
     assert_eq!(lost.status, 404);
     assert!(lost.text.contains("<a href=\"/tasks/\">My tasks</a>"), "{}", lost.text);
-    assert!(!shop.page("eve", "/tasks/t/1-nothing").text.contains("My tasks"));
+    for path in ["/tasks/t/1-nothing", "/tasks/admin/nothing"] {
+        let lost = shop.page("eve", path).text;
+        assert!(lost.contains("<a href=\"/tasks/admin/\">Overview</a>"), "{lost}");
+        assert!(!lost.contains("My tasks"), "{lost}");
+    }
 }
 
 #[test]

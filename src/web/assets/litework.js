@@ -1,19 +1,7 @@
 // litework: starts tasks from forms and links, and keeps their status live. Pages work without it.
 
-const words = {
-  unsent: "Not sent. Please try again.",
-  goes_on: "You can close this; the task goes on.",
-  page: "Its own page",
-  close: "Close",
-  offline: "Cannot reach the server; still trying.",
-  signed_out: "You are not signed in.",
-  sign_in: "Sign in",
-  gone: "This task is gone, or it is not yours.",
-  of: "of",
-  left: "about {time} left",
-};
-const meta = document.querySelector("meta[name=litework-words]");
-if (meta) Object.assign(words, JSON.parse(meta.content || meta.dataset.taskWords));
+// What it says, in the words of the page's reader; a page without them works as it does without scripts.
+const words = JSON.parse(document.querySelector("meta[name=litework-words]").content);
 
 const BLOCK = "[data-task-status]";
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
@@ -200,21 +188,24 @@ async function take(watch, task) {
   watch.showing = false;
 }
 
-const local = (value, options) => value.toLocaleString(document.documentElement.lang.replace("_", "-") || [], options);
-const shape = (task) => JSON.stringify(task, ["actions", "artifacts", "attempt", "children", "open", "message", "level"]);
+const grouped = (value) => `${value}`.replace(/\B(?=(\d{3})+$)/g, words.thousands);
+const filled = (text, values) => text.replace(/{(\w+)}/g, (_, name) => values[name] ?? "").trim();
+const SHAPE = ["actions", "artifacts", "attempt", "children", "open", "message", "level", "waiting", "until"];
+const shape = (task) => JSON.stringify(task, SHAPE);
 
 // False where the block needs other elements, not only texts.
 function patch(block, last, task) {
   if (block.dataset.taskRev === task.rev) return true;
   if (block.dataset.taskState !== task.state || !last || shape(last) !== shape(task)) return false;
   const { done, total, unit, percent, eta_ms, stage } = task.progress ?? {};
-  const scale = eta_ms > 54e5 ? "hour" : "minute";
-  const time = Math.ceil(eta_ms / (scale === "hour" ? 36e5 : 6e4));
+  const long = eta_ms > 54e5;
+  const n = Math.ceil(eta_ms / (long ? 36e5 : 6e4));
+  const count = { done: grouped(done), total: grouped(total), unit };
   const texts = {
     stage,
     percent: percent != null && percent + " %",
-    count: done != null && [local(done), ...(total ? [words.of, local(total)] : []), unit].join(" ").trim(),
-    eta: eta_ms && words.left.replace("{time}", local(time, { style: "unit", unit: scale, unitDisplay: "short" })),
+    count: (total != null || done > 0) && filled(total != null ? words.count_of : words.count, count),
+    eta: eta_ms && filled(words.eta, { time: filled(long ? words.hours : words.minutes, { n }) }),
     message: task.message?.text,
     waiting: task.waiting?.text,
   };
@@ -289,7 +280,7 @@ function news(watch, { state, attempt, progress }) {
   const quarter = Math.floor(percent / 25) || 0;
   const before = watch.quarter ?? quarter;
   watch.quarter = quarter;
-  watch.stage ??= stage;
+  if (!watch.last) watch.stage = stage;
   if (state !== last.state || attempt !== last.attempt) return true;
   if (quarter > before) return quarter * 25 + " %";
   if (!stage || stage === watch.stage || Date.now() < watch.silent) return;
@@ -413,7 +404,7 @@ async function started(task, host, busy) {
 function openDialog(block, page, text = words.goes_on) {
   const dialog = make("dialog", "lw-dialog");
   const foot = make("p", "lw-dialog-foot", text + " ");
-  foot.append(link(page, words.page), closer(() => dialog.close()));
+  foot.append(link(page, words.own_page), closer(() => dialog.close()));
   dialog.append(block, foot);
   dialog.setAttribute("aria-labelledby", block.getAttribute("aria-labelledby"));
   dialog.onclose = () => {
@@ -446,7 +437,8 @@ const awaited = new Set();
 
 async function toast(task) {
   if (!task.ended) return awaited.add(task.id);
-  if (!awaited.delete(task.id)) return;
+  if (document.querySelector("[aria-busy=true]")) return setTimeout(toast, 1000, task);
+  if (!awaited.delete(task.id) || watches.has(task.id)) return;
   const block = await fragment(task);
   let shelf = document.querySelector(".lw-toasts");
   if (!shelf) document.body.append((shelf = make("div", "lw-toasts", "", { role: "status" })));
@@ -470,4 +462,7 @@ function start() {
 
 start();
 const left = forget();
-if (left) leave(left);
+if (left) {
+  history.pushState(null, "", left); // Or this page is lost to the way back.
+  location.reload();
+}
