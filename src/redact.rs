@@ -498,8 +498,8 @@ mod tests {
                 "bad_json: $.password at byte 12: invalid type: string [redacted], expected u32",
             ),
             (
-                r#"$.to at byte 3: invalid type: integer `7`, expected a string"#,
-                r#"$.to at byte 3: invalid type: integer `7`, expected a string"#,
+                r"$.to at byte 3: invalid type: integer `7`, expected a string",
+                r"$.to at byte 3: invalid type: integer `7`, expected a string",
             ),
         ] {
             assert_eq!(own().text(text), shown);
