@@ -103,6 +103,9 @@ const BANS: &[Ban] = &[
             ("src/backends/sqlite/schema.rs", 1),
             // The system's own table of mounts.
             ("src/backends/sqlite/mounts.rs", 1),
+            // Settings and arguments, which are read while no queue is open yet.
+            ("src/cli/place.rs", 1),
+            ("src/cli/value.rs", 1),
         ],
     },
     Ban {

@@ -3,6 +3,7 @@
 use std::borrow::{Borrow, Cow};
 use std::time::Duration;
 
+pub(crate) use crate::shown::text::{grouped, weighed};
 use crate::state::State;
 use crate::time::Timestamp;
 
@@ -156,19 +157,6 @@ impl Words {
     }
 }
 
-/// Digits in groups of three.
-pub(crate) fn grouped(number: impl Borrow<u64>) -> String {
-    let digits = number.borrow().to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// How long something still takes, as the browser's module says it too: in whole minutes, from an hour and a half on
 /// in whole hours.
 pub(crate) fn spoken(span: Duration) -> String {
@@ -182,23 +170,6 @@ pub(crate) fn spoken(span: Duration) -> String {
 /// A moment as people read it: in UTC, as the server knows no other zone.
 pub(crate) fn moment(at: impl Borrow<Timestamp>) -> String {
     at.borrow().to_chrono().format("%Y-%m-%d %H:%M UTC").to_string()
-}
-
-/// A size as people say it.
-pub(crate) fn weighed(bytes: impl Borrow<u64>) -> String {
-    const UNITS: [&str; 5] = ["KB", "MB", "GB", "TB", "PB"];
-    let bytes = *bytes.borrow();
-    if bytes < 1_000 {
-        return format!("{bytes} B");
-    }
-    let (mut tenths, mut unit) = (bytes / 100, 0);
-    while tenths >= 10_000 && unit + 1 < UNITS.len() {
-        (tenths, unit) = (tenths / 1_000, unit + 1);
-    }
-    match tenths {
-        0..100 => format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit]),
-        _ => format!("{} {}", tenths / 10, UNITS[unit]),
-    }
 }
 
 #[cfg(test)]
