@@ -8,6 +8,9 @@
 mod hiding;
 mod keeping;
 mod listen;
+#[cfg(feature = "cli")]
+mod operator;
+mod origin;
 mod resolve;
 mod seeds;
 mod store;
@@ -19,6 +22,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use self::listen::Listener;
+use self::origin::Place;
 use self::store::Store;
 pub(crate) use self::variables::variables_of;
 use crate::artifact::ArtifactQuota;
@@ -27,7 +31,7 @@ use crate::backend::Backend;
 #[cfg(feature = "sqlite")]
 use crate::backends::sqlite::Settings;
 use crate::calendar::Declared;
-use crate::catalog::{CLIENT_DEFAULT, Catalog};
+use crate::catalog::Catalog;
 use crate::client::Client;
 use crate::config::Config;
 use crate::context::{Context, States};
@@ -53,25 +57,6 @@ use crate::watching::Desk;
 use crate::worker::inline::Inline;
 use crate::worker::places::PoolConfig;
 use crate::worker::pool::Pool;
-
-/// Where settings of a client come from besides the builder, and what it is called in a set.
-#[derive(Debug)]
-struct Place {
-    /// What stands before a key in errors, such as `clients.mail.`.
-    path: String,
-    /// What the names of its environment variables begin with.
-    variables: String,
-    /// The same of all clients of the program; none where another client looks at what was given.
-    prefixes: Vec<String>,
-    member: Option<Arc<str>>,
-}
-
-impl Default for Place {
-    fn default() -> Self {
-        let variables = variables_of(CLIENT_DEFAULT);
-        Self { path: String::new(), prefixes: vec![variables.clone()], variables, member: None }
-    }
-}
 
 /// Builds a [`Client`].
 #[must_use = "a builder does nothing until `open`"]
@@ -172,7 +157,8 @@ impl Builder {
     /// those of all.
     pub(crate) fn member(mut self, name: &str, path: String, prefixes: Vec<String>) -> Self {
         let variables = variables_of(name);
-        self.place = Place { path, variables, prefixes, member: Some(name.into()) };
+        let member = Some(name.into());
+        self.place = Place { path, variables, prefixes, member, ..self.place };
         self
     }
 
@@ -599,6 +585,7 @@ impl Builder {
         }
         self.give_notice(catalog)?;
         catalog.redaction = std::mem::take(&mut self.redaction);
+        catalog.takes_any = self.place.is_operated;
         let definitions = std::mem::take(&mut self.definitions);
         let layers = std::mem::take(&mut self.layers);
         let states = std::mem::take(&mut self.states);

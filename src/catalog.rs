@@ -19,7 +19,7 @@ use crate::retry::Retry;
 use crate::route::Routes;
 use crate::ties::{Extra, TiesOption};
 use crate::time::Timestamp;
-use crate::untyped::ReadCaption;
+use crate::untyped::{Caption, ReadCaption};
 
 /// The kind whose tasks tell of failures.
 pub(crate) const NOTICE: &str = "litework.notice";
@@ -35,6 +35,30 @@ pub(crate) struct Kind {
     pub(crate) plan: Plan,
     pub(crate) retry: Arc<Retry>,
     pub(crate) reads: Reads,
+}
+
+impl Kind {
+    /// A kind of which nothing is known.
+    fn plain(name: &str) -> Result<Self, Error> {
+        check_kind_name(name)?;
+        let options = Options::new();
+        let plan = options.checked()?;
+        let reads = Reads { caption: |_| Caption::default(), rewrite: None };
+        Ok(Self { name: name.into(), options, plan, retry: Arc::default(), reads })
+    }
+}
+
+fn check_kind_name(name: &str) -> Result<(), Error> {
+    check_name("bad_name", "task name", name)?;
+    if name == BATCH_KIND {
+        return Err(stands_for_flows());
+    }
+    Ok(())
+}
+
+fn stands_for_flows() -> Error {
+    let allowed = "any other; tasks of this name stand for flows";
+    Error::invalid("bad_name", "task name", BATCH_KIND, allowed)
 }
 
 /// What the type of its arguments can do with their text.
@@ -76,6 +100,8 @@ pub(crate) struct Catalog {
     pub(crate) notices: Routes<Duration>,
     /// What is hidden from people, of whichever kind.
     pub(crate) redaction: Redaction,
+    /// Whether calls of kinds that are not known are stored too, by those who run nothing.
+    pub(crate) takes_any: bool,
     capabilities: Capabilities,
     /// Its client's name in a set; none for a client that was opened by itself.
     member: Option<Arc<str>>,
@@ -97,6 +123,7 @@ impl Catalog {
             queue_for,
             notices: Routes::default(),
             redaction: Redaction::default(),
+            takes_any: false,
             capabilities,
             member,
         })
@@ -109,10 +136,9 @@ impl Catalog {
         options: Options,
         reads: Reads,
     ) -> Result<Arc<Kind>, Error> {
-        check_name("bad_name", "task name", name)?;
-        if name == BATCH_KIND || options.aliases().iter().any(|alias| alias == BATCH_KIND) {
-            let allowed = "any other; tasks of this name stand for flows";
-            return Err(Error::invalid("bad_name", "task name", BATCH_KIND, allowed));
+        check_kind_name(name)?;
+        if options.aliases().iter().any(|alias| alias == BATCH_KIND) {
+            return Err(stands_for_flows());
         }
         let options = match self.queue_for.find(name) {
             Some(queue) if !options.has_queue() => options.queue(queue.clone()),
@@ -147,6 +173,15 @@ impl Catalog {
             kind: crate::error::shorten(name),
             nearest: nearest(name, self.by_name.keys().map(|known| &**known)),
         })
+    }
+
+    /// The kind of a call. One that is not known is plain where any is taken: whatever its definition says, in the
+    /// program that knows it, is no part of it.
+    pub(crate) fn for_call(&self, name: &str) -> Result<Arc<Kind>, Error> {
+        match self.get(name) {
+            Err(_) if self.takes_any => Kind::plain(name).map(Arc::new),
+            known => known.map(Arc::clone),
+        }
     }
 
     /// Whether two names mean the same kind, each by its own name or an alias.
@@ -363,6 +398,7 @@ impl Default for Catalog {
             queue_for: Routes::default(),
             notices: Routes::default(),
             redaction: Redaction::default(),
+            takes_any: false,
             capabilities: Capabilities::MEMORY,
             member: None,
         }

@@ -23,7 +23,7 @@ use crate::mode::Mode;
 use crate::record::{AttemptRecord, Cursor, NewTask, Page, StepRecord, Stored, TaskRecord};
 use crate::retention::{Prune, Pruned};
 use crate::task::{CallOptions, IntoCall, Signature, TaskRef};
-#[cfg(feature = "web")]
+#[cfg(any(feature = "cli", feature = "web"))]
 use crate::time::Timestamp;
 
 /// Tasks of one `enqueue_many` at most.
@@ -490,7 +490,7 @@ impl Client {
         self.hub.mode
     }
 
-    #[cfg(feature = "web")]
+    #[cfg(any(feature = "cli", feature = "web"))]
     pub(crate) fn now(&self) -> Timestamp {
         self.hub.clock.now()
     }

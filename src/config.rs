@@ -161,6 +161,8 @@ settings! {
         pub convert_to_wal: Option<bool> as plain,
         /// Opens the file though other hosts may share its disk. Only for a queue file.
         pub allow_network_filesystem: Option<bool> as plain,
+        /// Opens the file only if it is there. Only for a queue file.
+        pub must_exist: Option<bool> as plain,
     }
 }
 
@@ -341,6 +343,7 @@ impl Config {
             ("application_file", shown(self.application_file.as_ref())),
             ("convert_to_wal", shown(self.convert_to_wal.as_ref())),
             ("allow_network_filesystem", shown(self.allow_network_filesystem.as_ref())),
+            ("must_exist", shown(self.must_exist.as_ref())),
         ];
         match moot.iter().find_map(|(key, value)| value.map(|value| (key, value))) {
             None => Ok(()),

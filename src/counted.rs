@@ -1,10 +1,10 @@
 //! Watch: what was counted, as people read it.
 
-#[cfg(feature = "web")]
+#[cfg(any(feature = "cli", feature = "web"))]
 use std::collections::BTreeMap;
 
 use crate::client::Client;
-#[cfg(feature = "web")]
+#[cfg(any(feature = "cli", feature = "web"))]
 use crate::counters::Counts;
 use crate::counters::{Bucket, LaneCounts, Series};
 use crate::error::Error;
@@ -96,7 +96,7 @@ impl Client {
     }
 
     /// What was counted from one moment until before another, by queue.
-    #[cfg(feature = "web")]
+    #[cfg(any(feature = "cli", feature = "web"))]
     pub(crate) fn counts_by_queue(
         &self,
         since: crate::Timestamp,

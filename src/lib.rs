@@ -183,6 +183,8 @@ mod hook;
 mod hub;
 mod handle;
 mod client;
+#[cfg(any(feature = "cli", feature = "web"))]
+mod named;
 mod heard;
 mod artifacts;
 mod counted;
@@ -194,6 +196,10 @@ mod bulk;
 mod schedules;
 mod auditing;
 mod metrics;
+#[cfg(any(feature = "cli", feature = "web"))]
+mod doing;
+#[cfg(any(feature = "cli", feature = "web"))]
+mod shown;
 mod intake;
 mod ticker;
 mod context;
@@ -210,6 +216,8 @@ mod clients;
 pub mod testing;
 #[cfg(feature = "web")]
 pub mod web;
+#[cfg(feature = "cli")]
+pub mod cli;
 
 pub use artifact::{ARTIFACT_TEXT_BYTES_MAX, ARTIFACTS_MAX, Artifact, ArtifactKind};
 pub use artifacts::ArtifactReader;

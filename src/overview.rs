@@ -189,7 +189,7 @@ impl FailureGroup {
 }
 
 /// The group that an error of a task of this kind belongs to.
-#[cfg(feature = "web")]
+#[cfg(any(feature = "cli", feature = "web"))]
 pub(crate) fn fingerprint_of(kind: &str, report: &Report, reason: Option<Reason>) -> String {
     fingerprint([kind, &called(report, reason), &folded(&report.message)])
 }

@@ -61,8 +61,8 @@ impl Hub {
         unserved(&*self.backend, now, schedules)
     }
 
-    fn schedule_kind(&self, entry: &Entry) -> Result<&Arc<Kind>, Error> {
-        self.catalog.get(&entry.kind)
+    fn schedule_kind(&self, entry: &Entry) -> Result<Arc<Kind>, Error> {
+        self.catalog.for_call(&entry.kind)
     }
 
     /// The task of a slot, checked like a call of this program.
@@ -77,7 +77,7 @@ impl Hub {
         let arguments = terms.arguments_text(self.limits)?;
         let with = terms.call_options();
         let calling = Calling::untraced(now);
-        let mut task = self.prepare_encoded(kind, &with, arguments, &calling)?;
+        let mut task = self.prepare_encoded(&kind, &with, arguments, &calling)?;
         // It is bounded by what becomes of overlaps, and refusing it would lose its slot.
         task.quota = crate::quota::Quota::default();
         let extra = task.extra.get_or_insert_default();

@@ -105,6 +105,9 @@ const BANS: &[Ban] = &[
             ("src/backends/sqlite/mounts.rs", 1),
             // Digests of secrets, in a file of the program's own.
             ("src/web/gates.rs", 1),
+            // Settings and arguments, which are read while no queue is open yet.
+            ("src/cli/place.rs", 1),
+            ("src/cli/value.rs", 1),
         ],
     },
     Ban {

@@ -40,9 +40,11 @@ impl Builder {
             WORKERS.check("out_of_range", || name, &threads)?;
             self.workers = Some(threads);
         }
-        if let Some((_, path)) = self.variable("DB")? {
+        if let Some((_, path)) = self.variable("DB")?.filter(|_| !self.place.is_fixed) {
             self.set_path(Path::new(&path));
         }
+        #[cfg(feature = "cli")]
+        self.check_operated()?;
         Ok(())
     }
 
@@ -56,7 +58,7 @@ impl Builder {
         }
         self.mode = config.mode.or(self.mode);
         self.workers = config.workers.or(self.workers);
-        if let Some(db) = config.db {
+        if let Some(db) = config.db.filter(|_| !self.place.is_fixed) {
             self.set_path(&db);
         }
         let set = |list: &mut Vec<String>, set: Option<Vec<String>>| {
@@ -100,6 +102,7 @@ impl Builder {
             set(&mut settings.convert_to_wal, config.convert_to_wal);
             set(&mut settings.any_filesystem, config.allow_network_filesystem);
             set(&mut settings.incremental_vacuum, config.incremental_vacuum);
+            set(&mut settings.must_exist, config.must_exist);
             self.prunes.gives_space = settings.incremental_vacuum;
         }
         Ok(())
@@ -144,6 +147,9 @@ impl Builder {
 
     /// The limits of queues and kinds, as this program has them.
     pub(super) fn declared(&self, catalog: &Catalog) -> Vec<(Scope, Limits)> {
+        if self.place.is_operated {
+            return Vec::new();
+        }
         let queues = self.queue_limits.iter();
         let queues = queues.map(|(queue, limits)| (Scope::queue(queue), *limits));
         let kinds = catalog.kinds().map(|kind| (Scope::kind(&*kind.name), kind.options.limits()));
@@ -235,7 +241,8 @@ mod tests {
         "max_waiting": {"a": 5}, "max_waiting_each": 6, "max_file_bytes": 1048576,
         "retention": {"failed": {"age": "90d", "count": 7}, "queues": {"a": {"skipped": {}}}},
         "prune": false, "incremental_vacuum": true,
-        "application_file": true, "convert_to_wal": true, "allow_network_filesystem": true
+        "application_file": true, "convert_to_wal": true, "allow_network_filesystem": true,
+        "must_exist": true
     }"#;
 
     fn applied(builder: Builder) -> Builder {
@@ -278,7 +285,7 @@ mod tests {
         assert_eq!(builder.prunes.retention, kept.queue("a", differs));
         assert!(!builder.prunes.automatic && builder.prunes.gives_space);
         let settings = &builder.settings;
-        assert!(settings.incremental_vacuum);
+        assert!(settings.incremental_vacuum && settings.must_exist);
         assert!(settings.application_file && settings.convert_to_wal && settings.any_filesystem);
     }
 

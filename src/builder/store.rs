@@ -115,6 +115,25 @@ impl Client {
 }
 
 impl Builder {
+    /// Opens the file only if it is there, and is a queue: for tools, which would else make an empty one where a name
+    /// is misspelt. `open` then refuses a file that is missing, or has no tables of litework in it
+    /// (`no_queue_at`), and writes nothing. Default: a missing file is made.
+    ///
+    /// ```
+    /// # use litework::{Client, Mode};
+    /// # let dir = tempfile::tempdir()?;
+    /// let path = dir.path().join("taks.db"); // a slip of the pen
+    /// let refused = Client::builder(&path).must_exist().open().unwrap_err();
+    /// assert_eq!(refused.code(), "no_queue_at");
+    /// assert!(!path.exists());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[cfg(feature = "sqlite")]
+    pub fn must_exist(mut self) -> Self {
+        self.settings.must_exist = true;
+        self
+    }
+
     pub(super) fn be_immediate(&mut self) {
         (self.store, self.mode, self.immediate) = (Store::Memory, Some(Mode::Inline), true);
     }

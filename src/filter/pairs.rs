@@ -13,6 +13,8 @@ use crate::id::TaskId;
 use crate::options::check_name;
 use crate::state::State;
 use crate::time::Timestamp;
+#[cfg(any(feature = "cli", feature = "web"))]
+use crate::written::parse_duration;
 
 /// Characters of a text that errors are searched for at most.
 pub const FILTER_ERROR_MAX: usize = 400;
@@ -122,6 +124,19 @@ impl Filter {
         ];
         pairs.extend(moments.iter().filter_map(|(name, at)| at.map(|at| (*name, at.to_string()))));
         pairs
+    }
+}
+
+/// A span before now as the moment that it means; all else as it is.
+#[cfg(any(feature = "cli", feature = "web"))]
+pub(crate) fn resolved(word: &str, value: &str, now: Timestamp) -> String {
+    let is_moment = word.ends_with("_after") || word.ends_with("_before");
+    match parse_duration(value) {
+        Ok(span) if is_moment => {
+            let ms = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+            Timestamp::clamped(now.as_millis().saturating_sub(ms)).to_string()
+        }
+        _ => value.to_owned(),
     }
 }
 

@@ -47,6 +47,13 @@ impl Edit {
         self
     }
 
+    /// These arguments in the place of all.
+    #[cfg(feature = "cli")]
+    pub(crate) fn with_arguments(mut self, arguments: Map<String, Value>) -> Self {
+        self.arguments = arguments;
+        self
+    }
+
     /// Takes an argument away, so that the parameter's default holds.
     pub fn without_argument(mut self, name: &str) -> Self {
         self.arguments.remove(name);

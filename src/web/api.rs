@@ -46,7 +46,7 @@ pub(crate) async fn answer(site: &Arc<Site>, visit: &Visit, path: &str) -> Resul
             answer::json(StatusCode::OK, &look(site, visit, id).await?)
         }
         Endpoint::Artifacts(id) => {
-            let items = look(site, visit, id).await?.item.view.artifacts;
+            let items = look(site, visit, id).await?.item.view.shape.artifacts;
             let total = Some(Total { count: items.len() as u64, capped: false });
             answer::tagged(visit, &List { items, next: None, total, unreadable: Vec::new() })
         }

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::bulk::Bulked;
 use crate::client::Client;
+use crate::doing::Tell;
 use crate::error::Error;
 use crate::overview::Capped;
 use crate::time::Timestamp;
@@ -135,9 +136,6 @@ pub(crate) struct Wish {
     pub(crate) by: String,
     pub(crate) expected: Capped,
 }
-
-/// Whoever does it is told what it came to until now, and whether it is to go on.
-pub(crate) type Tell<'a> = &'a mut dyn FnMut(&Bulked) -> ControlFlow<()>;
 
 impl Bulks {
     /// Begins it on a thread of its own; none where too many are running. The receiver hears of its end.

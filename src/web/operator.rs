@@ -5,7 +5,6 @@
 
 mod place;
 mod text;
-mod command;
 mod parts;
 mod frame;
 mod asked;

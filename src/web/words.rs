@@ -7,6 +7,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+pub(crate) use crate::shown::text::{grouped, weighed};
 use crate::state::State;
 use crate::time::Timestamp;
 
@@ -319,39 +320,9 @@ pub(crate) fn around(text: &str) -> (&str, &str) {
     text.split_once("{time}").unwrap_or((text, ""))
 }
 
-/// Digits in groups of three.
-pub(crate) fn grouped(number: impl Borrow<u64>) -> String {
-    let digits = number.borrow().to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// A moment as people read it: in UTC, as the server knows no other zone.
 pub(crate) fn moment(at: impl Borrow<Timestamp>) -> String {
     at.borrow().to_chrono().format("%Y-%m-%d %H:%M UTC").to_string()
-}
-
-/// A size as people say it.
-pub(crate) fn weighed(bytes: impl Borrow<u64>) -> String {
-    const UNITS: [&str; 5] = ["KB", "MB", "GB", "TB", "PB"];
-    let bytes = *bytes.borrow();
-    if bytes < 1_000 {
-        return format!("{bytes} B");
-    }
-    let (mut tenths, mut unit) = (bytes / 100, 0);
-    while tenths >= 10_000 && unit + 1 < UNITS.len() {
-        (tenths, unit) = (tenths / 1_000, unit + 1);
-    }
-    match tenths {
-        0..100 => format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit]),
-        _ => format!("{} {}", tenths / 10, UNITS[unit]),
-    }
 }
 
 #[cfg(test)]

@@ -57,6 +57,8 @@ pub(crate) struct Settings {
     pub(crate) any_filesystem: bool,
     /// Whether free pages go back to the disk.
     pub(crate) incremental_vacuum: bool,
+    /// Whether a file that is missing, or no queue yet, is refused.
+    pub(crate) must_exist: bool,
 }
 
 impl Default for Settings {
@@ -68,6 +70,7 @@ impl Default for Settings {
             step_ms: None,
             any_filesystem: false,
             incremental_vacuum: false,
+            must_exist: false,
         }
     }
 }
@@ -102,7 +105,11 @@ pub(super) fn prepare(path: &Path, settings: &Settings) -> Result<(Connection, M
     if !settings.any_filesystem {
         check_disk(path)?;
     }
-    create_private(path)?;
+    if settings.must_exist {
+        check_there(path)?;
+    } else {
+        create_private(path)?;
+    }
     let until = Instant::now() + OPEN_DEADLINE;
     loop {
         match try_prepare(path, settings) {
@@ -128,6 +135,11 @@ fn try_prepare(path: &Path, settings: &Settings) -> Result<(Connection, Meta), A
     let sorted = |error: rusqlite::Error| sort_error(path, error);
     let mut conn = connect(path, false).map_err(sorted)?;
     check_identity(&conn, path, settings)?;
+    if settings.must_exist && !has_meta(&conn).map_err(sorted)? {
+        let reason = "there are no tables of litework in it; whoever opens it without `must_exist`, or \
+                      `litework init`, makes them";
+        return Err(Attempt::Refused(bad_file("no_queue_at", path, reason, None)));
+    }
     if settings.incremental_vacuum && !settings.application_file {
         // It only takes where there is no page yet; `check_vacuum` says whether it did.
         let pages: i64 = pragma(&conn, "page_count").map_err(sorted)?;
@@ -379,6 +391,18 @@ fn check_disk(path: &Path) -> Result<(), Error> {
          or take the risk with `allow_network_filesystem`"
     );
     Err(bad_file("unsafe_filesystem", path, reason, None))
+}
+
+/// Refuses a file that would have to be made.
+fn check_there(path: &Path) -> Result<(), Error> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let reason = "there is no such file; whoever opens it without `must_exist`, or `litework init`, makes it";
+            Err(bad_file("no_queue_at", path, reason, None))
+        }
+        // Whatever else is wrong shows as it is opened.
+        _ => Ok(()),
+    }
 }
 
 /// Makes the file readable by its owner only; `SQLite` gives -wal and -shm the same mode.

@@ -8,12 +8,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::whole;
-use crate::client::Client;
 use crate::error::Error;
 use crate::filter::pairs::moment;
 use crate::json;
 use crate::options::Options;
-use crate::record::Stored;
 use crate::task::{CallOptions, Due};
 use crate::web::access::{Access, Action};
 use crate::web::answer::{self, Answer};
@@ -79,7 +77,7 @@ pub(super) async fn create(site: &Arc<Site>, visit: &Visit) -> Result<Answer, Fa
     let me = visit.clone();
     let made = site.with(move |site| {
         let client = site.client.acting_as(&me.access.signature())?;
-        let stored = store(&client, &kind, &with, &arguments)?;
+        let stored = client.store_named(&kind, &with, &arguments)?;
         tracing::info!(
             target: "litework::web", id = %stored.id, kind, existing = stored.existing,
             by = ?me.access.actor(), "enqueued by a person"
@@ -139,33 +137,4 @@ fn check_key(key: &str) -> Result<(), Error> {
     }
     let allowed = "1 to 200 printable characters of ASCII";
     Err(Error::invalid("bad_key", "key", key, allowed))
-}
-
-/// Stores it in the name of whoever asks; once more, by its key, where it cannot be told whether it was stored.
-fn store(
-    client: &Client,
-    kind: &str,
-    with: &CallOptions,
-    arguments: &str,
-) -> Result<Stored, Error> {
-    let hub = &client.hub;
-    let kind = hub.catalog.get(kind)?;
-    // Where the task's type is known, its arguments are those that a program would have written.
-    json::only_object(arguments)?;
-    let arguments = match kind.reads.rewrite {
-        Some(rewrite) => rewrite(arguments, hub.limits)?,
-        None => arguments.to_owned(),
-    };
-    let calling = hub.calling()?;
-    let task = hub.prepare_encoded(kind, with, arguments, &calling)?;
-    let by = client.entry("enqueue", || serde_json::json!({ "kind": &*kind.name }));
-    let send = |task| {
-        client.check_open()?;
-        hub.store_noted(calling.now, vec![task], by.as_ref())
-    };
-    let stored = match send(task.clone()) {
-        Err(Error::Unknown { .. }) => send(task)?,
-        stored => stored?,
-    };
-    stored.into_iter().next().ok_or(Error::Closed)
 }

@@ -8,10 +8,11 @@ use serde::Serialize;
 
 use super::frame::{Leaf, Nav, back, made, token};
 use super::parts::{Cli, word};
-use super::{check_may, command, text};
+use super::{check_may, text};
 use crate::client::Client;
 use crate::error::Error;
 use crate::retention::{Prune, Pruned};
+use crate::shown::command;
 use crate::state::State;
 use crate::web::access::Action;
 use crate::web::answer::{self, Answer};
@@ -82,7 +83,7 @@ pub(crate) async fn page(site: &Arc<Site>, visit: &Visit) -> Result<Answer, Faul
         base: &site.public,
         file,
         token: visit.access.may(Action::Prune).then(|| token(site, &visit.access)),
-        cli: Cli::new(&command::line(["prune"], site.client.path())),
+        cli: Cli::new(&command::of_prune(site.client.path())),
         view: &view,
     })?;
     Leaf { nav: Nav::About, title: "About", content, ..Leaf::default() }.answer(site, visit)

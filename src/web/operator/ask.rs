@@ -1,32 +1,28 @@
 //! Watch: to which tasks something is to be done, as a form or a program says it; how many these are; and doing it.
 
-use std::time::Duration;
-
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::asked::Asked;
 use super::doing::Doing;
 use super::parts::Hidden;
-use super::{command, text};
+use super::text;
 use crate::bulk::Bulked;
 use crate::client::Client;
+use crate::doing::Tell;
 use crate::error::Error;
 use crate::filter::{FILTER_IDS_MAX, Filter};
 use crate::id::TaskId;
-use crate::overview::{COUNT_MAX, Capped, FAILURES_MAX, Failed, Failures};
+use crate::overview::{COUNT_MAX, Capped};
 use crate::record::TaskRecord;
-use crate::state::State;
+use crate::shown::command;
 use crate::time::Timestamp;
-use crate::web::bulks::Tell;
 use crate::web::fault::Fault;
 use crate::web::guard::is_json;
 use crate::web::site::Visit;
 
 /// Tasks that are named before it is done.
 const NAMED: usize = 10;
-/// Tasks of a group that are looked at at once.
-const SLICE: usize = 500;
 
 /// To which tasks.
 #[derive(Debug, Clone)]
@@ -154,14 +150,9 @@ impl Ask {
             Which::Matching(asked) => asked.command(verb, client),
             Which::Selected(ids) => {
                 let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-                command::line(
-                    std::iter::once(verb).chain(ids.iter().map(String::as_str)),
-                    client.path(),
-                )
+                command::of_tasks(verb, ids.iter().map(String::as_str), client.path())
             }
-            Which::Group(group) => {
-                command::line([verb, &format!("--fingerprint={group}")], client.path())
-            }
+            Which::Group(group) => command::of_failures(verb, group, client.path()),
         }
     }
 
@@ -237,7 +228,7 @@ impl Ask {
         tell: Tell<'_>,
     ) -> Result<Bulked, Error> {
         if let Which::Group(group) = &self.which {
-            return run_group(client, self.doing, group, expect.count, tell);
+            return self.doing.act_on_group(client, group, expect.count, tell);
         }
         let Some(filter) = self.filter() else { return Ok(Bulked::default()) };
         let bulk = client.bulk(&filter);
@@ -281,61 +272,4 @@ fn pairs(filter: Map<String, Value>) -> Result<Vec<(String, String)>, Fault> {
         }
     }
     Ok(pairs)
-}
-
-/// The newest failed tasks, as they stood when it began, those of the group.
-fn run_group(
-    client: &Client,
-    doing: Doing,
-    group: &str,
-    expect: u64,
-    tell: Tell<'_>,
-) -> Result<Bulked, Error> {
-    let failures = client.failures()?;
-    let found = failures.groups.iter().find(|known| known.fingerprint == group);
-    let (found, most) = (found.map_or(0, |found| found.count), expect + (expect / 10).max(10));
-    if found > most {
-        let allowed = format!("at most {most}, as {expect} were counted before; count them again");
-        return Err(Error::invalid("changed", "number of tasks of the group", found, allowed));
-    }
-    let began = client.now();
-    let failed =
-        Filter::new().state(State::Failed).finished_before(began.after(Duration::from_millis(1)));
-    let (mut total, mut from, mut looked_at) = (Bulked::default(), None, 0);
-    loop {
-        let page = client.browse(&failed, from, SLICE)?;
-        let ids = page.tasks.iter().filter(|task| is_of(task, group)).map(|task| task.id);
-        let filter = Filter { ids: ids.collect(), ..failed.clone() };
-        if !filter.ids.is_empty() {
-            let before = total;
-            let bulk = client.bulk(&filter).on_slice(|slice| tell(&sum(before, *slice)));
-            total = sum(before, doing.act(bulk, began)?);
-        }
-        looked_at += page.tasks.len() + page.bad.len();
-        from = page.next;
-        if from.is_none() || total.stopped || looked_at >= FAILURES_MAX {
-            return Ok(total);
-        }
-    }
-}
-
-fn is_of(task: &TaskRecord, group: &str) -> bool {
-    let failed = Failed {
-        id: task.id,
-        kind: task.kind.clone(),
-        queue: task.queue.clone(),
-        reason: task.reason,
-        at: task.finished_at.unwrap_or_default(),
-        error: task.error.clone(),
-    };
-    Failures::of(vec![failed]).groups.iter().any(|known| known.fingerprint == group)
-}
-
-fn sum(one: Bulked, more: Bulked) -> Bulked {
-    Bulked {
-        done: one.done + more.done,
-        asked: one.asked + more.asked,
-        left: one.left + more.left,
-        stopped: more.stopped,
-    }
 }

@@ -1,12 +1,12 @@
 //! Watch: which tasks a filter bar means: the words of [`Filter::from_pairs`], in the query of a page, in forms and on
 //! the command line. A moment may also be given as a span before now, as in `6h`.
 
-use super::command;
 use super::text;
 use crate::client::Client;
 use crate::error::Error;
 use crate::filter::Filter;
-use crate::filter::pairs::{NAMES, unknown};
+use crate::filter::pairs::{NAMES, resolved, unknown};
+use crate::shown::command;
 use crate::time::Timestamp;
 
 /// What a page has in its query besides.
@@ -83,24 +83,8 @@ impl Asked {
     }
 
     /// The command line that does this to them.
-    pub(crate) fn command(&self, verb: &str, client: &Client) -> String {
-        let option =
-            |(word, value): &(String, String)| format!("--{}={value}", word.replace('_', "-"));
-        let options: Vec<String> = self.pairs.iter().map(option).collect();
-        let words = std::iter::once(verb).chain(options.iter().map(String::as_str));
-        command::line(words, client.path())
-    }
-}
-
-/// A span before now as the moment that it means; all else as it is.
-fn resolved(word: &str, value: &str, now: Timestamp) -> String {
-    let is_moment = word.ends_with("_after") || word.ends_with("_before");
-    match crate::written::parse_duration(value) {
-        Ok(span) if is_moment => {
-            let ms = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
-            Timestamp::clamped(now.as_millis().saturating_sub(ms)).to_string()
-        }
-        _ => value.to_owned(),
+    pub(crate) fn command(&self, verb: &'static str, client: &Client) -> String {
+        command::of_filter(verb, &self.pairs, client.path())
     }
 }
 

@@ -8,13 +8,14 @@ use http::StatusCode;
 use super::doing::Doing;
 use super::frame::{Leaf, Nav, back, made, token};
 use super::parts::{Badge, Cli};
-use super::{check_may, command, masked, task, text};
+use super::{check_may, masked, task, text};
 use crate::backend::Cancelled;
 use crate::client::Client;
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::operate::Edit;
 use crate::record::TaskRecord;
+use crate::shown::command;
 use crate::time::Timestamp;
 use crate::web::access::Action;
 use crate::web::answer::{self, Answer};
@@ -220,7 +221,7 @@ async fn ask(site: &Arc<Site>, visit: &Visit, id: &str) -> Result<Answer, Fault>
         token: token(site, &visit.access),
         page,
         waits: !view.ended,
-        cli: Cli::new(&command::line(["rm", &view.id], site.client.path())),
+        cli: Cli::new(&command::of_tasks("rm", [&*view.id], site.client.path())),
     })?;
     Leaf {
         nav: Nav::Tasks,

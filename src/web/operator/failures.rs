@@ -11,9 +11,8 @@ use super::figures::Count;
 use super::frame::{Leaf, Nav, Refresh, made, token};
 use super::parts::{Button, Cli, Hidden, When};
 use super::text;
-use crate::client::Client;
-use crate::overview::{FailureGroup, GROUP_TEXT_MAX};
-use crate::time::Timestamp;
+use crate::shown::command;
+pub(crate) use crate::shown::failures::Group;
 use crate::web::answer::{self, Answer};
 use crate::web::fault::Fault;
 use crate::web::site::{Site, Visit};
@@ -21,47 +20,6 @@ use crate::web::words;
 
 /// Groups of one page at most.
 const GROUPS_MAX: usize = 200;
-/// Tasks of a group that are named.
-const NAMED: usize = 3;
-
-/// Failed tasks that look alike.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Group {
-    pub(crate) fingerprint: String,
-    pub(crate) kind: String,
-    pub(crate) queue: String,
-    pub(crate) error: String,
-    pub(crate) text: String,
-    pub(crate) count: u64,
-    first_at: Timestamp,
-    last_at: Timestamp,
-    newest: Vec<String>,
-}
-
-/// Without the last word where the text was cut: half a secret looks like none.
-fn whole_words(text: &str) -> &str {
-    if text.chars().count() < GROUP_TEXT_MAX {
-        return text;
-    }
-    text.rfind(char::is_whitespace).map_or("", |at| &text[..at])
-}
-
-impl Group {
-    pub(crate) fn of(client: &Client, group: &FailureGroup) -> Self {
-        let veiled = |told: &str| text::line(&client.redacted_text(&group.kind, told));
-        Self {
-            fingerprint: group.fingerprint.clone(),
-            kind: group.kind.clone(),
-            queue: group.queue.clone(),
-            error: veiled(&group.error),
-            text: veiled(whole_words(&group.text)),
-            count: group.count,
-            first_at: group.first_at,
-            last_at: group.last_at,
-            newest: group.ids.iter().take(NAMED).map(ToString::to_string).collect(),
-        }
-    }
-}
 
 #[derive(Debug, Serialize)]
 struct View {
@@ -100,10 +58,7 @@ pub(crate) async fn page(site: &Arc<Site>, visit: &Visit) -> Result<Answer, Faul
         first: When::new(group.first_at, now),
         last: When::new(group.last_at, now),
         buttons: buttons(site, visit, group),
-        cli: Cli::new(&super::command::line(
-            ["retry", &format!("--fingerprint={}", group.fingerprint)],
-            site.client.path(),
-        )),
+        cli: Cli::new(&command::of_failures("retry", &group.fingerprint, site.client.path())),
         group,
     });
     let more = failures.groups.len().saturating_sub(GROUPS_MAX);

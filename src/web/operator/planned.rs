@@ -10,11 +10,12 @@ use super::form::Form;
 use super::frame::{Leaf, Nav, Refresh, back, made, token};
 use super::parts::{Badge, Button, Cli, Hidden, When};
 use super::schedules::{ScheduleView, SlotView};
-use super::{check_may, command, text};
+use super::{check_may, text};
 use crate::client::Client;
 use crate::error::Error;
 use crate::schedule::{ScheduleRecord, ScheduleState};
 use crate::schedules::Switch;
+use crate::shown::command;
 use crate::time::Timestamp;
 use crate::web::access::Action;
 use crate::web::answer::{self, Answer};
@@ -210,8 +211,7 @@ fn buttons(site: &Site, visit: &Visit, record: &ScheduleRecord) -> Vec<Button> {
 
 fn commands(site: &Site, record: &ScheduleRecord) -> Vec<Cli> {
     let switch = if record.enabled { "pause" } else { "resume" };
-    let line =
-        |verb: &str| Cli::new(&command::line(["cron", verb, &record.name], site.client.path()));
+    let line = |verb| Cli::new(&command::of_schedule(verb, &record.name, site.client.path()));
     ["run", switch, "next"].map(line).into()
 }
 

@@ -11,11 +11,12 @@ use serde::Serialize;
 use super::figures::{self, QueueView};
 use super::frame::{Leaf, Nav, Refresh, back, made, token};
 use super::parts::{Button, Cli, Hidden, When};
-use super::{check_may, command, text};
+use super::{check_may, text};
 use crate::client::Client;
 use crate::error::Error;
 use crate::gate::{Limits, Rate};
 use crate::rule::{Limited, Scope};
+use crate::shown::command;
 use crate::state::State;
 use crate::time::{Timestamp, span_text};
 use crate::web::access::Action;
@@ -138,8 +139,8 @@ pub(crate) async fn page(site: &Arc<Site>, visit: &Visit) -> Result<Answer, Faul
         kinds: of("kind"),
         token: may.then(|| token(site, &visit.access)),
         cli: [
-            Cli::new(&command::line(["pause", "QUEUE"], file)),
-            Cli::new(&command::line(["resume", "QUEUE"], file)),
+            Cli::new(&command::of_queue("pause", "QUEUE", file)),
+            Cli::new(&command::of_queue("resume", "QUEUE", file)),
         ],
     };
     let content = made(&page)?;

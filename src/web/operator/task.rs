@@ -6,7 +6,6 @@ use askama::Template;
 use askama::filters::HtmlSafe;
 use http::StatusCode;
 
-use super::command;
 use super::doing::Doing;
 use super::frame::{Leaf, Nav, Refresh, made, token};
 use super::parts::{Badge, Button, Cli, Hidden, When, took};
@@ -14,6 +13,7 @@ use super::seen::{Other, Seen};
 use super::text::moment;
 use super::text::{self, Long};
 use crate::flow::BATCH_KIND;
+use crate::shown::command;
 use crate::state::State;
 use crate::time::Timestamp;
 use crate::web::access::Action;
@@ -73,7 +73,6 @@ pub(crate) async fn page(site: &Arc<Site>, visit: &Visit, id: &str) -> Result<An
     let view = seen.view();
     // What stands for a flow has no copy.
     let may_edit = visit.access.may(Action::Edit) && !refresh.is_on() && view.kind != BATCH_KIND;
-    let words = ["edit", view.id.as_str(), "--args=…"];
     let result = seen.detail().and_then(|detail| detail.result.as_deref());
     let page = TaskPage {
         base: &site.public,
@@ -85,7 +84,7 @@ pub(crate) async fn page(site: &Arc<Site>, visit: &Visit, id: &str) -> Result<An
         result: result.map(|result| long(result.get())),
         json: Long::new(&json, all),
         token: may_edit.then(|| token(site, &visit.access)),
-        copy: Cli::new(&command::line(words, site.client.path())),
+        copy: Cli::new(&command::of_edit(&view.id, site.client.path())),
         is_live: refresh.is_on(),
         all,
         seen: &seen,
@@ -284,7 +283,7 @@ fn buttons(site: &Site, visit: &Visit, view: &View) -> Vec<(Button, Cli)> {
             of: String::new(),
             class,
         };
-        let line = command::line([doing.verb(), &view.id], site.client.path());
+        let line = command::of_tasks(doing.verb(), [&*view.id], site.client.path());
         (button, Cli::new(&line))
     });
     all.collect()

@@ -1,41 +1,12 @@
 //! Watch: texts of tasks as an operator may look at them: inert, and no longer than a page can bear.
 
-use std::fmt::Write as _;
-use std::time::Duration;
-
-use serde_json::Value;
-
+pub(crate) use crate::shown::text::{exact, inert, line, pretty, rough};
 use crate::time::Timestamp;
 
 /// Characters of a text that are shown at once, unless all of it is asked for.
 const SHOWN_MAX: usize = 4_000;
 /// … and lines.
 const LINES_MAX: usize = 60;
-
-/// Whether a character changes how those around it are shown, and is to be shown itself instead: controls, and marks
-/// that turn the direction of writing.
-fn steers(letter: char) -> bool {
-    let turns = matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    (letter.is_control() && letter != '\n' && letter != '\t') || turns
-}
-
-/// The text with such characters escaped.
-pub(crate) fn inert(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for letter in text.chars() {
-        if steers(letter) {
-            shown.extend(letter.escape_unicode());
-        } else {
-            shown.push(letter);
-        }
-    }
-    shown
-}
-
-/// The same on one line.
-pub(crate) fn line(text: &str) -> String {
-    inert(text).replace(['\n', '\t'], " ")
-}
 
 /// A line of at most so many characters, with a mark where it was cut.
 pub(crate) fn brief(text: &str, most: usize) -> String {
@@ -69,25 +40,6 @@ impl Long {
     }
 }
 
-/// JSON as people read it, with what would steer the eye escaped as JSON has it, so that it may be sent back; what is
-/// no JSON stays as it is.
-pub(crate) fn pretty(json: &str) -> String {
-    let value = serde_json::from_str::<Value>(json).ok();
-    let Some(pretty) = value.and_then(|value| serde_json::to_string_pretty(&value).ok()) else {
-        return json.to_owned();
-    };
-    let mut shown = String::with_capacity(pretty.len());
-    for letter in pretty.chars() {
-        if steers(letter) {
-            // None of them is beyond the first plane; writing to a text cannot fail.
-            let _never = write!(shown, "\\u{:04x}", u32::from(letter));
-        } else {
-            shown.push(letter);
-        }
-    }
-    shown
-}
-
 /// A moment to the second.
 pub(crate) fn moment(at: Timestamp) -> String {
     at.to_chrono().format("%Y-%m-%d %H:%M:%S UTC").to_string()
@@ -105,37 +57,12 @@ pub(crate) fn pair(name: &str, value: impl AsRef<str>) -> String {
     query([(name, value.as_ref())])
 }
 
-/// A span in its greatest unit, or two of them, as in `1 h 5 min`: rounded down, as an age is.
-pub(crate) fn rough(span: Duration) -> String {
-    let seconds = span.as_secs();
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3_600 => format!("{} min", seconds / 60),
-        3_600..172_800 => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
-        _ => format!("{} days", seconds / 86_400),
-    }
-}
-
-/// A span to a tenth of its unit, as in `1.4 s`.
-pub(crate) fn exact(span: Duration) -> String {
-    let ms = span.as_millis();
-    let mut text = String::new();
-    // Writing to a text cannot fail.
-    let _never = match ms {
-        0 => write!(text, "{} µs", span.as_micros()),
-        1..1_000 => write!(text, "{ms} ms"),
-        1_000..60_000 => write!(text, "{}.{} s", ms / 1_000, ms % 1_000 / 100),
-        60_000..3_600_000 => write!(text, "{} min {} s", ms / 60_000, ms % 60_000 / 1_000),
-        3_600_000..172_800_000 => {
-            write!(text, "{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000)
-        }
-        _ => write!(text, "{} days", ms / 86_400_000),
-    };
-    text
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use serde_json::Value;
+
     use super::*;
 
     #[test]

@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use askama::Template;
 use http::StatusCode;
-use serde::Serialize;
 
 use super::frame::{Leaf, Nav, Refresh, back, made, token};
 use super::parts::When;
 use super::{check_may, text};
 use crate::mode::Mode;
-use crate::presence::WorkerRecord;
-use crate::time::Timestamp;
+use crate::shown::workers::{Running, WorkerView};
 use crate::web::access::Action;
 use crate::web::answer::{self, Answer};
 use crate::web::fault::Fault;
@@ -19,68 +17,6 @@ use crate::web::site::{Site, Visit};
 
 /// Tasks of one process that are shown.
 const SHOWN: usize = 20;
-
-#[derive(Debug, Serialize)]
-struct Running {
-    id: String,
-    kind: String,
-    started_at: Timestamp,
-}
-
-#[derive(Debug, Serialize)]
-struct WorkerView {
-    id: i64,
-    name: String,
-    pid: u32,
-    /// Whether this process has made the page.
-    here: bool,
-    threads: usize,
-    /// Whether it runs tasks by itself.
-    serves: bool,
-    kinds: Vec<String>,
-    queues: Vec<String>,
-    excluded: Vec<String>,
-    since: Timestamp,
-    running: Vec<Running>,
-}
-
-impl WorkerView {
-    fn of(worker: &WorkerRecord) -> Self {
-        let running = worker.running.iter().map(|task| Running {
-            id: task.id.to_string(),
-            kind: task.kind.clone(),
-            started_at: task.started_at,
-        });
-        Self {
-            id: worker.id,
-            name: worker.name.clone(),
-            pid: worker.pid,
-            here: worker.pid == std::process::id(),
-            threads: worker.threads,
-            serves: worker.serves,
-            kinds: worker.kinds.clone(),
-            queues: worker.queues.clone(),
-            excluded: worker.excluded.clone(),
-            since: worker.since,
-            running: running.collect(),
-        }
-    }
-
-    /// How many of its threads have something to do.
-    fn busy(&self) -> usize {
-        self.running.len().min(self.threads)
-    }
-
-    /// Whose tasks it runs.
-    fn serves_words(&self) -> String {
-        match (self.serves, self.queues.is_empty(), self.excluded.is_empty()) {
-            (false, ..) => "only what its own calls run".to_owned(),
-            (_, true, true) => "all queues".to_owned(),
-            (_, true, false) => format!("all queues but {}", self.excluded.join(", ")),
-            _ => self.queues.join(", "),
-        }
-    }
-}
 
 struct Shown<'a> {
     worker: &'a WorkerView,

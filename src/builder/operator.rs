@@ -1,0 +1,56 @@
+//! Define: the client of one who looks after a queue from a command line: it runs nothing.
+
+use std::path::PathBuf;
+
+use super::Builder;
+use super::store::Store;
+use crate::error::Error;
+use crate::json::JsonLimits;
+use crate::mode::Mode;
+
+impl Builder {
+    /// Makes it a client that opens a file which is there: this one, which goes before all settings, or that which
+    /// they name. Whatever they say besides, it runs and declares nothing, and takes calls of kinds that it does not
+    /// know.
+    pub(crate) fn for_operator(mut self, file: Option<PathBuf>) -> Result<Self, Error> {
+        self.place.is_operated = true;
+        self.schedules = None;
+        (self.settings.must_exist, self.config.must_exist) = (true, None);
+        if let Some(file) = file {
+            self.be_file()?;
+            self.set_path(&file);
+            self.place.is_fixed = true;
+        }
+        Ok(self)
+    }
+
+    /// The same, and makes the file where it is missing.
+    pub(crate) fn may_make_file(mut self) -> Self {
+        self.settings.must_exist = false;
+        self
+    }
+
+    /// How large JSON may be.
+    pub(crate) fn limits_of_json(&self) -> JsonLimits {
+        self.limits
+    }
+
+    /// After all settings: what an operator's client is, whatever they say.
+    pub(super) fn check_operated(&mut self) -> Result<(), Error> {
+        if !self.place.is_operated {
+            return Ok(());
+        }
+        self.mode = Some(Mode::Hold);
+        if matches!(self.store, Store::Memory) {
+            let allowed =
+                "a file, as `--db` or `LITEWORK_DB` names one: nobody else sees what is in memory";
+            return Err(Error::invalid(
+                "unsupported",
+                "queue of this program",
+                "in memory",
+                allowed,
+            ));
+        }
+        Ok(())
+    }
+}

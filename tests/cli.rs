@@ -1,0 +1,25 @@
+//! The command line as operators and scripts use it: each command in a process of its own, for people and as JSON.
+#![allow(clippy::unwrap_used)]
+
+#[path = "cli/bad_input.rs"]
+mod bad_input;
+#[path = "cli/change.rs"]
+mod change;
+#[path = "cli/cron.rs"]
+mod cron;
+#[path = "cli/desk.rs"]
+mod desk;
+#[path = "cli/kinds.rs"]
+mod kinds;
+#[path = "cli/look.rs"]
+mod look;
+#[path = "cli/others.rs"]
+mod others;
+#[path = "cli/output.rs"]
+mod output;
+#[path = "cli/place.rs"]
+mod place;
+#[path = "cli/program.rs"]
+mod program;
+#[path = "cli/wait.rs"]
+mod wait;

@@ -1,0 +1,84 @@
+//! The same commands as a part of a program's own, which knows its kinds.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::desk::{Desk, Ran};
+
+#[test]
+fn a_program_has_the_commands_on_its_own_queue() {
+    let desk = Desk::bare();
+    desk.shop(&["ls"]).fails(7, "no_queue_at: shop.db");
+    assert_eq!(desk.shop(&["init"]).code, 0);
+    let added = desk.shop(&["add", "greet", "--args", r#"{"name": "Ada"}"#]);
+    assert_eq!((added.code, added.err.as_str()), (0, ""), "it knows the kind");
+    let task = desk.shop(&["show", "1", "--json"]).json();
+    assert_eq!(
+        (&task["name"], &task["state"]),
+        (&json!("Hello Ada"), &json!("ready")),
+        "nobody has run it"
+    );
+    let kinds = desk.shop(&["kinds", "--json"]).json();
+    let greet =
+        kinds["items"].as_array().unwrap().iter().find(|kind| kind["name"] == "greet").unwrap();
+    assert_eq!((&greet["known"], &greet["description"]), (&json!(true), &json!("Says hello.")));
+}
+
+#[test]
+fn a_program_checks_arguments_against_its_own_types() {
+    let desk = Desk::new();
+    desk.shop(&["add", "greet", "--args", r#"{"naem": "Ada"}"#]).fails(2, "missing field `name`");
+    desk.shop(&["add", "count", "--args", r#"{"to": "three"}"#]).fails(2, "invalid type");
+    // The kind's own queue.
+    assert_eq!(
+        desk.shop(&["add", "count", "--args", r#"{"to": 3}"#, "--json"]).json()["queue"],
+        "slow"
+    );
+    let other = desk.shop(&["add", "gret"]);
+    assert!(
+        other.err.contains("this program does not know \"gret\"; did you mean greet?"),
+        "{}",
+        other.err
+    );
+}
+
+#[test]
+fn a_program_names_another_file_by_flag_or_variable() {
+    let desk = Desk::new();
+    let other = desk.path("other.db");
+    let other = other.to_str().unwrap();
+    assert_eq!(desk.shop(&["init", other]).code, 0);
+    let file = |mut command: std::process::Command| {
+        let told = Ran::of(&command.output().unwrap()).json();
+        told["file"].as_str().unwrap().ends_with("other.db")
+    };
+    assert!(file(desk.shop_command(&["status", "--json", "--db", other])));
+    let mut by_variable = desk.shop_command(&["status", "--json"]);
+    by_variable.env("LITEWORK_DB", other);
+    assert!(file(by_variable));
+    desk.shop(&["man"]).fails(2, "unsupported: command is \"man\"");
+}
+
+#[test]
+fn a_program_takes_what_other_languages_have_asked_for() {
+    let desk = Desk::new();
+    let theirs = rusqlite::Connection::open(desk.db()).unwrap();
+    let insert = "INSERT INTO litework_inbox (kind, args) VALUES ('greet', '{\"name\": \"Ada\"}')";
+    theirs.execute(insert, []).unwrap();
+    let alone = desk.run(&["ls"]);
+    assert!(alone.err.contains("1 row of kind greet in the inbox"), "{}", alone.err);
+    assert_eq!(desk.json(&["status"])["inbox"]["waiting"], 1);
+    desk.shop(&["ls"]).says("greet (Hello Ada)");
+    assert_eq!(desk.json(&["status"])["inbox"]["waiting"], 0);
+}
+
+#[test]
+fn what_waits_in_another_process_is_heard_of() {
+    let desk = Desk::new();
+    let pool =
+        crate::kinds::builder(desk.db()).environment([("", ""); 0]).workers(1).open().unwrap();
+    let waited = desk.shop(&["add", "count", "--args", r#"{"to": 2}"#, "--wait"]);
+    waited.says(" count succeeded\n");
+    pool.shutdown(Duration::from_secs(10)).unwrap();
+}
