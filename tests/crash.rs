@@ -360,17 +360,17 @@ impl Ledger {
                    LEFT JOIN litework_worker w ON w.id = e.worker WHERE e.outcome = 'crashed'";
         let mut query = conn.prepare(sql).unwrap();
         let mut rows = query.query([]).unwrap();
-        let mut odd: HashMap<(Option<u32>, usize), Vec<(i64, u32)>> = HashMap::new();
+        let mut odd: HashMap<_, Vec<(i64, u32)>> = HashMap::new();
         while let Some(row) = rows.next().unwrap() {
             let charged: (i64, u32) = (row.get(0).unwrap(), row.get(1).unwrap());
             let (pid, stem): (Option<u32>, Option<String>) =
                 (row.get(2).unwrap(), row.get(3).unwrap());
-            let noted = pid.and_then(|pid| notes.of(pid, stem.as_deref()?));
-            let started = match noted {
-                Some(noted) => noted.contains(&charged),
+            let last = pid.and_then(|pid| notes.of(pid, stem.as_deref()?));
+            let started = match last {
+                Some(last) => last.contains(&charged),
                 None => self.started(charged, pid),
             };
-            let untold = noted.is_none() && pid.is_some_and(|pid| notes.is_dead(pid));
+            let untold = last.is_none() && pid.is_some_and(|pid| notes.is_dead(pid));
             if !started {
                 let excused = if untold { THREADS } else { 0 };
                 odd.entry((pid, excused)).or_default().push(charged);
