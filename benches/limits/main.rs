@@ -26,6 +26,7 @@ mod rows_enqueue;
 mod rows_latency;
 mod rows_prune;
 mod rows_quiet;
+mod rows_rescue;
 mod rows_schedules;
 mod rows_ties;
 mod rows_weight;
@@ -57,6 +58,7 @@ const ROWS: &Rows = &[
     ("depth_unknown_100k", rows_depth::unknown),
     ("depth_lanes_200", rows_depth::lanes),
     ("neighbour", rows_quiet::neighbour),
+    ("rescue", rows_rescue::rescue),
     ("prune_1m", rows_prune::prune),
     ("schedules_100k", rows_schedules::many),
     ("unique_enqueue", rows_ties::unique),
@@ -129,10 +131,11 @@ impl Arguments {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    match process::role() {
-        Some((role, file)) if role == "cross" => rows_latency::child(&file),
-        Some((role, file)) => rows_quiet::child(&role, &file),
-        None => return measure(&Arguments::read()?),
+    let Some((role, file)) = process::role() else { return measure(&Arguments::read()?) };
+    match role.as_str() {
+        "cross" => rows_latency::child(&file),
+        "victim" => rows_rescue::child(&file),
+        _ => rows_quiet::child(&role, &file),
     }
     Ok(())
 }

@@ -60,6 +60,11 @@ impl Helper {
         self.child.id()
     }
 
+    /// Kills it, as no process can resist.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it lives");
+    }
+
     /// Its next line; `None` if there is none in this time.
     pub(crate) fn line(&self, patience: Duration) -> Option<String> {
         self.lines.recv_timeout(patience).ok()

@@ -2,16 +2,13 @@
 //! are not ours to change.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use litework::{Cancelled, Cause, Client, Filter, Mode, Reason, Scope, State, Task, TaskId};
 use rusqlite::Connection;
 
 use super::child::{Child, Field, PATIENCE, faults, look_into, say};
 use super::deeds::{self, Deed, builder, deed, does};
-
-/// Nothing here may take longer; what it takes is printed.
-const BOUND: Duration = Duration::from_secs(10);
 
 fn enqueuer(field: &Field) -> Client {
     builder(field).mode(Mode::Enqueue).open().unwrap()
@@ -29,8 +26,7 @@ fn a_cancel_reaches_a_body_in_another_process() {
     assert_eq!(client.cancel(id).unwrap(), Cancelled::Requested);
     child.expect("told to stop");
     println!("the word to stop came after {:?}", asked.elapsed());
-    assert!(asked.elapsed() < BOUND);
-    let error = client.handle::<Deed>(id).unwrap().wait(BOUND).unwrap_err();
+    let error = client.handle::<Deed>(id).unwrap().wait(PATIENCE).unwrap_err();
     assert_eq!(error.code(), "cancelled");
     let task = client.get(id).unwrap();
     assert_eq!((task.state, task.reason), (State::Cancelled, Some(Reason::Asked)));
@@ -55,10 +51,8 @@ fn a_pause_holds_in_another_process_until_it_is_ended() {
     assert_eq!(paused.refresh().unwrap().state, State::Ready);
     let why = client.why(paused.id()).unwrap();
     assert_eq!(why.cause, Cause::Paused { scope: scope.clone(), since });
-    let asked = Instant::now();
     assert!(client.resume(&scope).unwrap());
     paused.wait(PATIENCE).unwrap();
-    assert!(asked.elapsed() < BOUND);
     assert!(child.end().success());
 }
 
@@ -102,16 +96,15 @@ fn a_task_of_another_process_wakes_an_idle_pool() {
     child.expect("ready");
     let client = enqueuer(&field);
     for _ in 0..20 {
-        let asked = Instant::now();
         let value = client.enqueue(deed("nothing")).unwrap().wait(PATIENCE).unwrap();
         assert!(value.ends_with(&child.pid().to_string()), "{value}");
-        assert!(asked.elapsed() < BOUND);
     }
 }
 
-/// G13: the kernel frees the lock of the dead, and the living look twice a second.
+/// G13: the kernel frees the lock of the dead, and the living look twice a second; how long that takes is
+/// measured by the row `rescue` of the bench.
 #[test]
-fn the_task_of_a_killed_process_is_taken_over_within_a_second() {
+fn the_task_of_a_killed_process_is_taken_over_by_one_that_lives() {
     let field = Field::default();
     let client = builder(&field).workers(1).open().unwrap();
     for _ in 0..5 {
@@ -122,11 +115,10 @@ fn the_task_of_a_killed_process_is_taken_over_within_a_second() {
         let killed = Instant::now();
         client.handle::<Deed>(id).unwrap().wait(PATIENCE).unwrap();
         println!("taken over and done {:?} after the kill", killed.elapsed());
-        assert!(killed.elapsed() < BOUND);
         let task = client.get(id).unwrap();
         assert_eq!((task.state, task.attempt, task.crashes), (State::Succeeded, 2, 1));
     }
-    client.shutdown(BOUND).unwrap();
+    client.shutdown(PATIENCE).unwrap();
 }
 
 const ROUNDS: usize = 20;
