@@ -291,7 +291,8 @@ fn unasked() -> Vec<(&'static str, Way)> {
 /// What follows another.
 #[task]
 fn hear(event: EventRecord) -> bool {
-    event.state.is_final()
+    let EventRecord { state, .. } = event;
+    state.is_final()
 }
 
 fn the_totals_agree_with_the_rows_however_a_task_ends(lab: &Lab) {

@@ -157,7 +157,8 @@ fn bill(ctx: &Context, tenant: i64) -> Result<()> {
 
 #[task]
 fn tidy(ctx: &Context, event: EventRecord) -> Result<()> {
-    ctx.state::<Log>()?.note(format!("after {}", event.kind));
+    let EventRecord { kind, .. } = event;
+    ctx.state::<Log>()?.note(format!("after {kind}"));
     Ok(())
 }
 
