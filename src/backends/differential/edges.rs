@@ -26,8 +26,10 @@ const BORN: [State; 7] = [
     State::Skipped,
 ];
 
+type Story = fn(&dyn Backend);
+
 /// Edges that random histories seldom or never walk, each with the story that does.
-const BY_STORIES: &[(Edge, fn(&dyn Backend))] = &[
+const BY_STORIES: &[(Edge, Story)] = &[
     ((Some(State::Skipped), State::Ready), one_that_was_skipped_is_retried),
     ((Some(State::Succeeded), State::Waiting), a_batch_that_succeeded_waits_for_a_member_again),
     ((None, State::Skipped), one_gives_way_to_the_task_of_an_earlier_slot),
