@@ -271,9 +271,9 @@ fn unasked() -> Vec<(&'static str, Way)> {
                 eventually("they have fired", || {
                     lab.settle(client);
                     let all = client.schedules().list("", 9).unwrap();
-                    let fired =
+                    let past =
                         |name| client.schedules().history(name, Timestamp::MAX, 9).unwrap().len();
-                    all.iter().all(|one| fired(&one.name) >= slots)
+                    all.iter().all(|one| past(&one.name) >= slots)
                 });
             }
             client.schedules().remove("skips").unwrap();
@@ -290,9 +290,9 @@ fn unasked() -> Vec<(&'static str, Way)> {
 
 /// What follows another.
 #[task]
-fn hear(event: EventRecord) -> bool {
-    let EventRecord { state, .. } = event;
-    state.is_final()
+fn hear(event: EventRecord) -> String {
+    let EventRecord { kind, .. } = event;
+    kind
 }
 
 fn the_totals_agree_with_the_rows_however_a_task_ends(lab: &Lab) {
