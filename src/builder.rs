@@ -37,7 +37,7 @@ use crate::config::Config;
 use crate::context::{Context, States};
 use crate::error::Error;
 use crate::gate::{Limits, Rate};
-use crate::hub::{Hub, Life, PendingRunner, Runner, TraceContext};
+use crate::hub::{Hub, PendingRunner, Runner, TraceContext};
 use crate::intake;
 use crate::json::JsonLimits;
 use crate::mailer::Notice;
@@ -559,7 +559,7 @@ impl Builder {
             suspect: Arc::default(),
             warner: Warner::default(),
             declared: Declared::default(),
-            life: Life::default(),
+            life: Arc::default(),
         });
         // What a dead process left behind comes back before anything new is stored.
         hub.backend.rescue(hub.clock.now(), 0).map_err(Error::of_open)?;

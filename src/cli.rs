@@ -13,6 +13,12 @@
 //! litework cron next '30 2 * * *' --zone Europe/Berlin
 //! ```
 //!
+//! `litework work` runs tasks: those of the program whose [`Group`] it is, and, where `--exec` or `--exec-any` permits it,
+//! programs that `litework add --exec -- PROGRAM …` has stored. Such a task is a list of words that no shell reads; what
+//! the program writes is the log of its task and, as far as its last 64 KiB go, the artifact `output.txt`; with any other
+//! exit code than 0 it has failed; whoever cancels the task ends the program with all that it has started. `litework serve`
+//! shows the operator's pages on this machine, and `litework top`, with the feature `tui`, what happens as it happens.
+//!
 //! A [`Group`] is the same as a part of a program's own command line, where its kinds are known: arguments are checked
 //! against their types, and rows of the inbox are taken.
 //!
@@ -55,10 +61,14 @@
 mod ask;
 mod change;
 mod check;
+#[cfg(unix)]
+mod child;
 mod code;
 mod completions;
 mod console;
 mod cron;
+#[cfg(unix)]
+mod exec;
 mod filter;
 mod global;
 mod init;
@@ -66,8 +76,14 @@ mod look;
 mod man;
 mod place;
 mod say;
+mod serve;
+mod shift;
+mod signals;
 mod table;
+#[cfg(feature = "tui")]
+mod top;
 mod value;
+mod work;
 
 use std::process::ExitCode;
 
@@ -83,16 +99,16 @@ pub const EXIT_CODES: &str = code::TABLE;
 
 /// Writes the list of commands: the variants that are read, and what each does.
 macro_rules! commands {
-    ($($name:ident: $verb:ty,)+) => {
+    ($($(#[$if:meta])* $name:ident: $verb:ty,)+) => {
         #[derive(Debug, clap::Subcommand)]
         enum Action {
-            $($name($verb),)+
+            $($(#[$if])* $name($verb),)+
         }
 
         impl Verb for Action {
             fn run(self, console: &mut Console) -> code::Came {
                 match self {
-                    $(Self::$name(verb) => verb.run(console),)+
+                    $($(#[$if])* Self::$name(verb) => verb.run(console),)+
                 }
             }
         }
@@ -126,6 +142,10 @@ commands! {
     Metrics: look::metrics::Metrics,
     Completions: completions::Completions,
     Man: man::Man,
+    Work: work::Work,
+    #[cfg(feature = "tui")]
+    Top: top::Top,
+    Serve: serve::Serve,
 }
 
 #[derive(Debug, clap::Args)]

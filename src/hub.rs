@@ -4,6 +4,7 @@
 //! be a runner, not which: the builder puts one in.
 
 mod life;
+mod pending;
 mod served;
 mod stored;
 
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::life::Life;
 use self::life::{Closing, Phase};
+pub use self::pending::Pending;
 pub(crate) use self::stored::ended_unrun;
 use self::stored::note_ran;
 use crate::artifact::ArtifactQuota;
@@ -75,36 +77,6 @@ pub struct Ran {
     pub failed: usize,
     /// Attempts after which the task goes on later.
     pub postponed: usize,
-}
-
-/// Which kinds `run_pending` runs; both empty: all that are registered. A name that the program does
-/// not know is refused there (`unknown_kind`).
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct Pending {
-    pub(crate) only: Vec<String>,
-    pub(crate) except: Vec<String>,
-}
-
-impl Pending {
-    /// All kinds.
-    pub fn all() -> Self {
-        Self::default()
-    }
-
-    /// Only this kind, or one of those given.
-    #[must_use]
-    pub fn only(mut self, kind: impl Into<String>) -> Self {
-        self.only.push(kind.into());
-        self
-    }
-
-    /// All but this kind, or those given.
-    #[must_use]
-    pub fn except(mut self, kind: impl Into<String>) -> Self {
-        self.except.push(kind.into());
-        self
-    }
 }
 
 /// Runs what was enqueued: the pool, or the caller itself.
@@ -224,7 +196,7 @@ pub(crate) struct Hub {
     pub(crate) pending: OnceLock<Arc<dyn PendingRunner>>,
     /// Shared by both.
     pub(crate) suspect: Arc<SuspectPlace>,
-    pub(crate) life: Life,
+    pub(crate) life: Arc<Life>,
     pub(crate) pruner: Arc<Pruner>,
     pub(crate) scribe: Arc<Scribe>,
     pub(crate) desk: Arc<Desk>,
@@ -305,7 +277,8 @@ impl Hub {
         self.backend.check_usable()
     }
 
-    /// Shuts down; one that comes second waits for the first and has its answer.
+    /// Shuts down; one that comes second waits for the first and has its answer. If it has less grace, that
+    /// one has no more.
     pub(crate) fn close(&self, grace: Duration) -> Result<Stopped, Error> {
         if let Err(error @ Error::Forked { .. }) = self.backend.check_usable() {
             // Threads do not come along into a forked child, so nobody there would end them.

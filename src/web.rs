@@ -83,6 +83,8 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 
+#[cfg(feature = "cli")]
+pub(crate) use self::access::is_same;
 pub use self::access::{Access, Action, Gate, bearer, from_extension};
 use self::answer::Answer;
 pub use self::body::Body;

@@ -23,3 +23,5 @@ mod place;
 mod program;
 #[path = "cli/wait.rs"]
 mod wait;
+#[path = "cli/work.rs"]
+mod work;

@@ -15,6 +15,23 @@ impl Builder {
     pub(crate) fn for_operator(mut self, file: Option<PathBuf>) -> Result<Self, Error> {
         self.place.is_operated = true;
         self.schedules = None;
+        self.named(file)
+    }
+
+    /// Makes it one that runs the tasks of a file that is there, this one or that which the settings name, in this way
+    /// and on so many threads, whatever the settings say of both.
+    pub(crate) fn for_worker(
+        mut self,
+        file: Option<PathBuf>,
+        mode: Mode,
+        threads: Option<usize>,
+    ) -> Result<Self, Error> {
+        self.place.works = Some((mode, threads));
+        self.named(file)
+    }
+
+    /// A file that is there: this one, or that which the settings name.
+    fn named(mut self, file: Option<PathBuf>) -> Result<Self, Error> {
         (self.settings.must_exist, self.config.must_exist) = (true, None);
         if let Some(file) = file {
             self.be_file()?;
@@ -35,8 +52,12 @@ impl Builder {
         self.limits
     }
 
-    /// After all settings: what an operator's client is, whatever they say.
+    /// After all settings: what an operator's client is, or a worker's, whatever they say.
     pub(super) fn check_operated(&mut self) -> Result<(), Error> {
+        if let Some((mode, threads)) = self.place.works {
+            self.mode = Some(mode);
+            self.workers = threads.or(self.workers);
+        }
         if !self.place.is_operated {
             return Ok(());
         }

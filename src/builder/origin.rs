@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::variables::variables_of;
 use crate::catalog::CLIENT_DEFAULT;
+use crate::mode::Mode;
 
 /// Where settings of a client come from besides the builder, and what it is called in a set.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(super) struct Place {
     pub(super) is_fixed: bool,
     /// Whether it is for one who looks after the queue: it runs and declares nothing, and takes calls of any kind.
     pub(super) is_operated: bool,
+    /// How it runs tasks, and on how many threads, where whoever has started the program has said it.
+    pub(super) works: Option<(Mode, Option<usize>)>,
 }
 
 impl Default for Place {
@@ -32,6 +35,7 @@ impl Default for Place {
             member: None,
             is_fixed: false,
             is_operated: false,
+            works: None,
         }
     }
 }

@@ -18,6 +18,8 @@ pub(crate) enum Code {
     File = 7,
     Unknown = 8,
     Timeout = 124,
+    Interrupted = 130,
+    Terminated = 143,
 }
 
 /// Exit codes for people, as they stand below the help and in the manual. The last two are the shell's words for a
@@ -147,6 +149,8 @@ mod tests {
             C::File,
             C::Unknown,
             C::Timeout,
+            C::Interrupted,
+            C::Terminated,
         ] {
             let row = format!("\n  {:<4} ", code as u8);
             assert!(TABLE.contains(&row), "{code:?}");

@@ -11,6 +11,7 @@ use crate::builder::Builder;
 use crate::client::Client;
 use crate::error::Error;
 use crate::json::JsonLimits;
+use crate::mode::Mode;
 
 /// Whose commands these are.
 pub(crate) enum Home {
@@ -55,6 +56,16 @@ impl Console {
         }
     }
 
+    /// What opens the queue to run its tasks in this way, on so many threads.
+    pub(crate) fn worker(&mut self, mode: Mode, threads: Option<usize>) -> Result<Builder, Error> {
+        self.check_may_change()?;
+        let (builder, file) = match self.home.take() {
+            Some(Home::Program(builder)) => (*builder, self.global.db.clone()),
+            _ => place::found(&self.global, None)?,
+        };
+        builder.for_worker(file, mode, threads)
+    }
+
     /// The queue, to look at.
     pub(crate) fn open(&mut self) -> Result<Client, Error> {
         self.builder(None)?.open()
@@ -77,7 +88,7 @@ impl Console {
 }
 
 /// Who acts, as it is noted in the audit.
-fn actor() -> String {
+pub(crate) fn actor() -> String {
     let names = ["USER", "LOGNAME", "USERNAME"];
     let name =
         names.iter().find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));

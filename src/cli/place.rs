@@ -95,6 +95,15 @@ fn variable() -> Option<PathBuf> {
 
 /// A client of the file that is meant, or of this one.
 pub(crate) fn builder(global: &Global, file: Option<PathBuf>) -> Result<Builder, Error> {
+    let (builder, file) = found(global, file)?;
+    builder.for_operator(file)
+}
+
+/// What the settings say, and which file goes before them.
+pub(crate) fn found(
+    global: &Global,
+    file: Option<PathBuf>,
+) -> Result<(Builder, Option<PathBuf>), Error> {
     let config = Settings::find()?.map(|settings| settings.config).unwrap_or_default();
     let file = file.or_else(|| global.db.clone());
     if file.is_none() && variable().is_none() && config.db.is_none() && config.preset.is_none() {
@@ -107,7 +116,7 @@ pub(crate) fn builder(global: &Global, file: Option<PathBuf>) -> Result<Builder,
             allowed,
         ));
     }
-    Builder::of_config(config)?.for_operator(file)
+    Ok((Builder::of_config(config)?, file))
 }
 
 /// One setting, and who has said it.

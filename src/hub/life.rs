@@ -66,13 +66,13 @@ impl Life {
     }
 
     /// Whoever shuts down waits for what runs until then at most, also where another one was to wait longer.
-    pub(super) fn hurry(&self, until: Instant) {
+    pub(crate) fn hurry(&self, until: Instant) {
         let mut known = self.until.lock().unwrap_or_else(PoisonError::into_inner);
         *known = Some(known.map_or(until, |known| known.min(until)));
     }
 
     /// When the grace is over; none while nobody shuts down.
-    pub(super) fn until(&self) -> Option<Instant> {
+    pub(crate) fn until(&self) -> Option<Instant> {
         *self.until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

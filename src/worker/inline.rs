@@ -19,7 +19,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
-use self::caller::{Caller, InHand, Selected};
+use self::caller::{Caller, InHand};
 use super::book::Ends;
 use super::minder::Minder;
 use super::{given_back, tell_lost};
@@ -125,7 +125,7 @@ impl Inline {
     }
 
     /// What this thread offers; `closed` when the client is being shut down.
-    fn caller(&self, pending: Option<Selected>) -> Result<Arc<Caller>, Error> {
+    fn caller(&self, pending: Option<Pending>) -> Result<Arc<Caller>, Error> {
         Ok(Arc::new(Caller {
             visit: self.minder.enter()?,
             view: next_view(),
@@ -374,7 +374,7 @@ impl Inline {
 
     /// What `run_pending` offers: one place at a time.
     fn pending_caller(&self, pending: &Pending) -> Result<Arc<Caller>, Error> {
-        self.caller(Some(Selected { only: pending.only.clone(), except: pending.except.clone() }))
+        self.caller(Some(pending.clone()))
     }
 
     /// Whether `run_pending` may claim more: not at the end, and not under a number that was given
@@ -509,13 +509,14 @@ impl PendingRunner for Inline {
         let mut caller = self.pending_caller(pending)?;
         self.look_after(caller.owner())?;
         let mut ran = Ran::default();
+        let mut may_begin = pending.at_most.unwrap_or(usize::MAX);
         loop {
             let left = self.take_inbox()?;
             self.fire_schedules()?;
             let before = ran;
-            self.run_due(&mut caller, pending, &mut ran)?;
+            self.run_due(&mut caller, pending, &mut may_begin, &mut ran)?;
             // What has run has made room for what was held back.
-            if left != Left::HeldBack || ran == before {
+            if left != Left::HeldBack || ran == before || may_begin == 0 {
                 return Ok(ran);
             }
         }
@@ -523,16 +524,17 @@ impl PendingRunner for Inline {
 }
 
 impl Inline {
-    /// Runs what is due, until nothing more is.
+    /// Runs what is due, until nothing more is or so many attempts have begun.
     fn run_due(
         &self,
         caller: &mut Arc<Caller>,
         pending: &Pending,
+        may_begin: &mut usize,
         ran: &mut Ran,
     ) -> Result<(), Error> {
         let mut ends = Ends::default();
         loop {
-            let may_claim = self.may_claim(caller, pending, ends.is_empty())?;
+            let may_claim = *may_begin > 0 && self.may_claim(caller, pending, ends.is_empty())?;
             if !may_claim && ends.is_empty() {
                 return Ok(());
             }
@@ -542,6 +544,7 @@ impl Inline {
             self.end(&ends, &answers);
             ends = Ends::default();
             let claimed = taken.claimed.len() + taken.unflushed.len();
+            *may_begin -= taken.claimed.len().min(*may_begin);
             for held in taken.claimed {
                 let Ended { finish, kept, .. } = self.attempt(&held);
                 caller.release(&held.task.queue, held.task.arguments.len());

@@ -220,7 +220,7 @@ fn a_file_without_the_right_to_write_is_told_apart() {
 
 /// 46: a reader that has gone is covered in `output`; a signal ends a command that waits.
 #[test]
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 fn a_signal_ends_a_command_that_waits() {
     use std::io::{BufRead as _, BufReader};
     use std::os::unix::process::ExitStatusExt as _;
@@ -228,7 +228,7 @@ fn a_signal_ends_a_command_that_waits() {
     let desk = Desk::new();
     let id = desk.add(&["greet", "--in", "1h"]).to_string();
     for (signal, number) in [("INT", 2), ("TERM", 15), ("HUP", 1)] {
-        let mut waiting = desk.command(&["wait", &id]).stderr(Stdio::piped()).spawn().unwrap();
+        let mut waiting = desk.hearing(&["wait", &id]).stderr(Stdio::piped()).spawn().unwrap();
         let mut said = String::new();
         BufReader::new(waiting.stderr.take().unwrap()).read_line(&mut said).unwrap();
         assert!(said.contains("waiting for one that does"), "{said}");

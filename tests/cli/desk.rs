@@ -57,6 +57,16 @@ impl Desk {
         command
     }
 
+    /// The same, which hears signals also where whoever runs the tests lets their children ignore some.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn hearing(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("/usr/bin/env");
+        command.arg("--default-signal=INT,TERM,HUP").arg(env!("CARGO_BIN_EXE_litework"));
+        self.furnish(&mut command, arguments);
+        command.env("LITEWORK_DB", self.db());
+        command
+    }
+
     /// The same of the shop's own program.
     pub(crate) fn shop_command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program("shop_commands"));

@@ -200,9 +200,9 @@ fn what_a_kind_asks_for_holds_for_its_rows_too() {
             let waits = client.get(theirs.fate(row).0.unwrap()).unwrap();
             assert_eq!((waits.state, waits.reason), (State::Waiting, Some(Reason::Limit)));
             gate.open();
-            assert_eq!(ended(lab, &client, &theirs, row).state, State::Succeeded);
             importing.join().unwrap();
-            billing.join().unwrap();
+            lab.ended(&client, &billing.join().unwrap());
+            assert_eq!(ended(lab, &client, &theirs, row).state, State::Succeeded);
         });
         let met = [first, second].map(|row| theirs.fate(row).0.unwrap());
         assert_eq!(met[0], met[1], "the second is the task that is there");

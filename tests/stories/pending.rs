@@ -87,6 +87,43 @@ fn it_runs_only_some_kinds_or_all_but_some() {
 }
 
 #[test]
+fn it_runs_only_some_queues_or_all_but_some() {
+    let (lab, log) = (lab(), Log::default());
+    let client = client(&lab, &log);
+    let of_queue = |word: &'static str, queue: &'static str| {
+        client.enqueue(good::with(word).queue(queue)).unwrap();
+    };
+    of_queue("a", "mail");
+    of_queue("b", "files");
+    of_queue("c", "default");
+    client.run_pending(&Pending::all().queue("nowhere")).unwrap();
+    assert_eq!(log.len(), 0);
+    client.run_pending(&Pending::all().queue("mail").queue("files").except_queue("mail")).unwrap();
+    assert_eq!(log.words(), ["b"]);
+    client.run_pending(&Pending::all().except_queue("mail")).unwrap();
+    assert_eq!(log.words(), ["b", "c"]);
+    client.run_pending(&Pending::all().queue("mail")).unwrap();
+    assert_eq!(log.words(), ["b", "c", "a"]);
+}
+
+#[test]
+fn it_begins_no_more_than_it_was_told() {
+    let (lab, log) = (lab(), Log::default());
+    let client = client(&lab, &log);
+    client.enqueue(bad::with()).unwrap();
+    client.enqueue(chain::with(50)).unwrap();
+    let some = |most| {
+        let ran = client.run_pending(&Pending::all().at_most(most)).unwrap();
+        (ran.succeeded, ran.failed)
+    };
+    assert_eq!(some(0), (0, 0));
+    assert_eq!(log.len(), 0);
+    assert_eq!(some(3), (2, 1), "those that fail count too");
+    assert_eq!(log.words(), ["bad", "50", "49"]);
+    assert_eq!(some(100), (49, 0));
+}
+
+#[test]
 fn it_goes_on_with_what_its_tasks_enqueue() {
     let (lab, log) = (lab(), Log::default());
     let client = client(&lab, &log);

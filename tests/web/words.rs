@@ -25,7 +25,7 @@ const UNSAID: [&str; 5] = ["direction", "decimal", "eta", "is_there", "skipped"]
 
 /// Ends as it is told.
 #[task(attempts = 3, retry = [1s, 3600s])]
-fn stumble(ctx: &Context, how: &str) -> Result<()> {
+fn falter(ctx: &Context, how: &str) -> Result<()> {
     match how {
         "snooze" => Err(Failure::snooze(HOUR)),
         "leave" => {
@@ -33,7 +33,7 @@ fn stumble(ctx: &Context, how: &str) -> Result<()> {
             ctx.artifact("note").expires_after(HOUR).text("x")?;
             Ok(())
         }
-        _ => Err("it stumbles")?,
+        _ => Err("it falters")?,
     }
 }
 
@@ -60,7 +60,7 @@ fn web(tasks: &Client, direction: &str) -> Web {
 /// Tasks in every state that needs no worker, and their pages.
 fn stored(direction: &str) -> (Shop, Vec<String>) {
     let clock = ManualClock::new();
-    let builder = tasks::registered(Client::in_memory()).register(stumble).mode(Mode::Hold);
+    let builder = tasks::registered(Client::in_memory()).register(falter).mode(Mode::Hold);
     let client = builder.clock(clock.clone()).open().unwrap();
     let mut ids: Vec<TaskId> = Vec::new();
     let mut add = |call: litework::Call<_>| {
@@ -69,26 +69,26 @@ fn stored(direction: &str) -> (Shop, Vec<String>) {
         id
     };
     let way = serde_json::json!({ "success": "/orders" });
-    add(stumble::with("leave").meta("litework.web", way));
-    add(stumble::with("snooze"));
-    add(stumble::with("retry"));
+    add(falter::with("leave").meta("litework.web", way));
+    add(falter::with("snooze"));
+    add(falter::with("retry"));
     for _ in 0..2 {
-        add(stumble::with("leave").rate_per_key("slow", Rate::per(1, HOUR)));
+        add(falter::with("leave").rate_per_key("slow", Rate::per(1, HOUR)));
     }
     client.run_pending(&Pending::all()).unwrap();
     // The second attempt of what stumbles; the third is an hour away.
     clock.advance(Duration::from_secs(2));
     client.run_pending(&Pending::all()).unwrap();
-    let later = add(stumble::with("leave").run_after(HOUR));
-    add(stumble::with("leave").after([later]));
-    add(stumble::with("leave"));
-    add(stumble::with("leave").queue("night"));
+    let later = add(falter::with("leave").run_after(HOUR));
+    add(falter::with("leave").after([later]));
+    add(falter::with("leave"));
+    add(falter::with("leave").queue("night"));
     client.pause(&Scope::queue("night")).unwrap();
-    let cancelled = add(stumble::with("leave").run_after(HOUR));
+    let cancelled = add(falter::with("leave").run_after(HOUR));
     client.cancel(cancelled).unwrap();
     ids.push(client.enqueue(refuse::with("full", None).owner("ada")).unwrap().id());
-    client.run_pending(&Pending::all().except("stumble")).unwrap();
-    client.enqueue_many((0..20).map(|_| stumble::with("leave").owner("ada"))).unwrap();
+    client.run_pending(&Pending::all().except("falter")).unwrap();
+    client.enqueue_many((0..20).map(|_| falter::with("leave").owner("ada"))).unwrap();
     let pages = ids.iter().map(|id| format!("/tasks/t/{id}"));
     let shop = Shop { web: web(&client, direction), tasks: client.clone() };
     let list = shop.page("ada", "/tasks/").text;
@@ -100,7 +100,7 @@ fn stored(direction: &str) -> (Shop, Vec<String>) {
 /// What is said while a worker works, of what waits for it and of what is asked to stop.
 fn working(direction: &str) -> Vec<String> {
     let (say, said) = std::sync::mpsc::channel();
-    let builder = tasks::registered(Client::in_memory()).register(deaf).register(stumble);
+    let builder = tasks::registered(Client::in_memory()).register(deaf).register(falter);
     let builder = builder.state(tasks::Words { said: Mutex::new(said) }).workers(1);
     let client = builder.open().unwrap();
     let shop = Shop { web: web(&client, direction), tasks: client.clone() };
@@ -128,8 +128,8 @@ fn working(direction: &str) -> Vec<String> {
 
 /// What somebody reads who asks for what is not to be had.
 fn faults(shop: &Shop) -> Vec<String> {
-    let mine = shop.tasks.enqueue(stumble::with("leave").owner("guest")).unwrap().id();
-    let ready = shop.tasks.enqueue(stumble::with("leave").owner("ada")).unwrap().id();
+    let mine = shop.tasks.enqueue(falter::with("leave").owner("guest")).unwrap().id();
+    let ready = shop.tasks.enqueue(falter::with("leave").owner("ada")).unwrap().id();
     let theirs = request("POST", "ada", &format!("/tasks/t/{ready}/cancel"));
     let theirs = theirs.header("sec-fetch-site", "cross-site").body(Full::default()).unwrap();
     let gone = format!("/tasks/t/{}/fragment?every=2", "1-0000000000000");
@@ -182,7 +182,7 @@ fn all_that_a_person_reads_is_in_the_words_of_their_language() {
     let mut told: Vec<String> = paths.iter().map(|path| shop.page("ada", path).text).collect();
     let batch = Flow::group("parts", [refuse::with("full", None), refuse::with("full", None)]);
     let batch = shop.tasks.enqueue_flow(batch).unwrap().id();
-    shop.tasks.run_pending(&Pending::all().except("stumble")).unwrap();
+    shop.tasks.run_pending(&Pending::all().except("falter")).unwrap();
     told.push(shop.page("root", &format!("/tasks/t/{batch}")).text);
     told.push(shop.page("cyd", "/tasks/").text);
     told.extend(faults(&shop));

@@ -6,6 +6,8 @@ use clap::Args;
 
 use crate::cli::code::{Came, Code};
 use crate::cli::console::{Console, Verb};
+#[cfg(unix)]
+use crate::cli::exec::Call;
 use crate::cli::look::{task, wait};
 use crate::cli::say::print;
 use crate::cli::value;
@@ -27,8 +29,11 @@ use crate::zone::Zone;
 #[derive(Debug, Args)]
 pub(crate) struct Add {
     /// What kind of task.
-    #[arg(value_name = "KIND")]
-    kind: String,
+    #[arg(value_name = "KIND", required_unless_present = "exec")]
+    kind: Option<String>,
+    #[cfg(unix)]
+    #[command(flatten)]
+    call: Call,
     /// Its arguments, a JSON object by parameter name: as it stands, @FILE, or - for standard input.
     #[arg(
         long,
@@ -79,20 +84,20 @@ pub(crate) struct Add {
 impl Verb for Add {
     fn run(self, console: &mut Console) -> Came {
         console.check_may_change()?;
-        let arguments = value::object(&self.args, console.limits())?;
+        let arguments = value::object(&self.arguments()?, console.limits())?;
         let due = self.due()?;
         let client = console.open_to_change()?;
-        let is_known = client.hub.catalog.get(&self.kind).is_ok();
+        let is_known = client.hub.catalog.get(self.kind()).is_ok();
         let with = self.call(&client, due, is_known)?;
-        let stored = client.store_named(&self.kind, &with, &arguments)?;
+        let stored = client.store_named(self.kind(), &with, &arguments)?;
         let say = console.say;
         if stored.existing {
             say.note("it is there already: the task that has its key");
         }
-        if !is_known {
+        if !is_known && self.kind.is_some() {
             let known = client.kinds().into_iter().map(|kind| kind.name).collect::<Vec<_>>();
-            let near = did_you_mean(&nearest(&self.kind, known.iter().map(String::as_str)));
-            let kind = &self.kind;
+            let near = did_you_mean(&nearest(self.kind(), known.iter().map(String::as_str)));
+            let kind = self.kind();
             say.note(format!("this program does not know {kind:?}{near}: stored as it is given"));
         }
         if !self.wait {
@@ -108,6 +113,31 @@ impl Verb for Add {
 }
 
 impl Add {
+    fn kind(&self) -> &str {
+        self.kind.as_deref().unwrap_or("exec")
+    }
+
+    #[cfg(unix)]
+    fn arguments(&self) -> Result<String, Error> {
+        Ok(self.call.arguments()?.unwrap_or_else(|| self.args.clone()))
+    }
+
+    /// The program and its arguments as one line.
+    #[cfg(unix)]
+    fn line(&self) -> Option<String> {
+        self.call.line()
+    }
+
+    #[cfg(not(unix))]
+    fn arguments(&self) -> Result<String, Error> {
+        Ok(self.args.clone())
+    }
+
+    #[cfg(not(unix))]
+    fn line(&self) -> Option<String> {
+        None
+    }
+
     fn due(&self) -> Result<Due, Error> {
         Ok(match (self.after, &self.at) {
             (Some(span), _) => Due::After(span),
@@ -120,14 +150,16 @@ impl Add {
         let mut options = Options::new();
         let queue = self.queue.clone();
         if let Some(queue) = queue
-            .map_or_else(|| usual_queue(client, &self.kind, is_known), |queue| Ok(Some(queue)))?
+            .map_or_else(|| usual_queue(client, self.kind(), is_known), |queue| Ok(Some(queue)))?
         {
             options = options.queue(queue);
         }
         if let Some(priority) = self.priority {
             options = options.priority(priority);
         }
-        if let Some(attempts) = self.attempts {
+        // A program that has run may have done anything: nobody runs it again who was not told to.
+        let once = self.kind.is_none().then_some(1);
+        if let Some(attempts) = self.attempts.or(once) {
             options = options.attempts(attempts);
         }
         if let Some(key) = &self.unique {
@@ -135,10 +167,8 @@ impl Add {
         }
         // With a key of its own a call whose outcome is not known can be sent again.
         let own = || format!("cli-{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
-        let links = self
-            .name
-            .as_ref()
-            .map(|name| Box::new(Links { name: Some(name.clone()), ..Links::default() }));
+        let name = self.name.clone().or_else(|| self.line());
+        let links = name.map(|name| Box::new(Links { name: Some(name), ..Links::default() }));
         Ok(CallOptions {
             options,
             due,

@@ -9,10 +9,13 @@ use crate::cli::console::{Console, Verb};
 use crate::cli::say::{Say, ago, lines};
 use crate::cli::table::{Cell, HEAD, Table, pairs, style_of};
 use crate::cli::value;
+use crate::client::Client;
+use crate::error::Error;
 use crate::shown::detail::{Detail, Operated, Wrong};
 use crate::shown::seen::Seen;
 use crate::shown::task::{Bar, View};
 use crate::shown::text::{exact, inert, pretty, weighed};
+use crate::snapshot::Snapshot;
 use crate::time::Timestamp;
 
 /// Lines of the log that are shown.
@@ -30,12 +33,23 @@ impl Verb for Show {
     fn run(self, console: &mut Console) -> Came {
         let client = console.open()?;
         let id = value::id(&client, &self.id)?;
-        let snapshot = client.snapshot(id)?;
-        let seen = Seen::of(&client, &snapshot.task, task::view(&client, &snapshot)?)?;
+        let seen = seen(&client, &client.snapshot(id)?)?;
         let say = console.say;
         say.data(&seen, |width| Page { say, seen: &seen, now: client.now(), width }.text())?;
         Ok(Code::Ok)
     }
+}
+
+fn seen(client: &Client, snapshot: &Snapshot) -> Result<Seen<View>, Error> {
+    Seen::of(client, &snapshot.task, task::view(client, snapshot)?)
+}
+
+/// All of one task, as text without styles.
+#[cfg(feature = "tui")]
+pub(crate) fn plain(say: Say, client: &Client, snapshot: &Snapshot) -> Result<String, Error> {
+    let seen = seen(client, snapshot)?;
+    let text = Page { say, seen: &seen, now: client.now(), width: None }.text();
+    Ok(anstream::adapter::strip_str(&text).to_string())
 }
 
 /// What people read of it.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::backend::{Offer, Room, SuspectHold};
 use crate::catalog::Catalog;
+use crate::hub::Pending;
 use crate::record::Claimed;
 use crate::registry::Registry;
 use crate::watch::{Notice, Signal};
@@ -17,16 +18,11 @@ pub(super) struct Caller {
     pub(super) view: u64,
     pub(super) catalog: Arc<Catalog>,
     pub(super) registry: Arc<Registry>,
-    /// For `run_pending`: one place, and only for some kinds.
-    pub(super) pending: Option<Selected>,
+    /// For `run_pending`: one place, and only for some kinds and queues.
+    pub(super) pending: Option<Pending>,
     /// How many places are taken.
     pub(super) taken: AtomicUsize,
     pub(super) suspect: SuspectHold,
-}
-
-pub(super) struct Selected {
-    pub(super) only: Vec<String>,
-    pub(super) except: Vec<String>,
 }
 
 impl Caller {
@@ -46,10 +42,14 @@ impl Offer for Caller {
         self.view
     }
 
-    fn serves(&self, _queue: &str, kind: &str) -> bool {
+    fn serves(&self, queue: &str, kind: &str) -> bool {
         let selected = self.pending.as_ref().is_none_or(|pending| {
-            let names = |list: &[String]| list.iter().any(|name| self.catalog.is_same(name, kind));
-            (pending.only.is_empty() || names(&pending.only)) && !names(&pending.except)
+            let kinds = |list: &[String]| list.iter().any(|name| self.catalog.is_same(name, kind));
+            let queues = |list: &[String]| list.iter().any(|name| name == queue);
+            (pending.only.is_empty() || kinds(&pending.only))
+                && !kinds(&pending.except)
+                && (pending.queues.is_empty() || queues(&pending.queues))
+                && !queues(&pending.except_queues)
         });
         selected && self.registry.get(kind).is_some()
     }

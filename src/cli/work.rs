@@ -1,0 +1,292 @@
+//! Operate: `work`: runs tasks until it is told to end, or until its shift is over.
+//!
+//! ```text
+//!   1st signal   nothing more is claimed; what runs may end within the grace
+//!   2nd          what runs is asked to stop, and handed back, its attempt not charged
+//!   3rd          the process ends at once; what ran counts as crashed
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, bounded};
+
+use super::code::{Came, Code};
+use super::console::{Console, Verb};
+#[cfg(unix)]
+use super::exec::{Exec, Permits};
+use super::shift::{Crew, Shift};
+use super::signals::{INTERRUPT, SIGNALLED, TERMINATE, signals};
+use super::value;
+use crate::builder::Builder;
+use crate::client::Client;
+use crate::error::Error;
+use crate::event::{Event, EventKind};
+use crate::hub::{Pending, Stopped};
+use crate::mode::Mode;
+use crate::options::check_name;
+#[cfg(unix)]
+use crate::registry::Task;
+
+/// Queues that are all of them.
+const ALL: &str = "*";
+
+/// Runs tasks of this program until it is told to end
+///
+/// The first signal lets what runs end within the grace, the second hands it back, the third ends at once. With --exec or
+/// --exec-any it also runs the programs that `add --exec` has stored.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Work {
+    /// Serve only these queues, several with commas; `*` is all of them.
+    #[arg(long, value_name = "QUEUES", value_delimiter = ',', default_value = ALL)]
+    queues: Vec<String>,
+    /// Leave these queues alone; only where all others are served.
+    #[arg(long, value_name = "QUEUES", value_delimiter = ',')]
+    exclude: Vec<String>,
+    /// Tasks at a time, 1 to 1024 [default: as the settings say, or one for each core].
+    #[arg(long, value_name = "N")]
+    concurrency: Option<usize>,
+    /// End when nothing is ready.
+    #[arg(long)]
+    batch: bool,
+    /// End after so many attempts; 0 runs none.
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    max_tasks: Option<usize>,
+    /// With --max-tasks: seconds between two looks where no change is reported; 0 looks all the time.
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval, allow_negative_numbers = true)]
+    interval: Duration,
+    /// What this worker is called, 1 to 64 of A-Z a-z 0-9 . _ - [default: the program's name].
+    #[arg(long, value_name = "NAME", alias = "worker-id")]
+    worker_name: Option<String>,
+    /// How long what runs may go on after the first signal.
+    #[arg(long, value_name = "SPAN", default_value = "30s", value_parser = value::span)]
+    grace: Duration,
+    /// What is told: 0 nothing, 1 how the worker and each task end, 2 also what begins.
+    #[arg(long, value_name = "LEVEL", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=2))]
+    verbosity: u8,
+    #[cfg(unix)]
+    #[command(flatten)]
+    permits: Permits,
+}
+
+/// Seconds, with a fraction if need be.
+fn interval(text: &str) -> Result<Duration, Error> {
+    let allowed = "seconds, 0 to 86400, as in 0.5";
+    let refused = || Error::invalid("out_of_range", "interval", text, allowed);
+    let seconds: f64 = text.parse().map_err(|_| refused())?;
+    if !(0.0..=86_400.0).contains(&seconds) {
+        return Err(refused());
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+impl Verb for Work {
+    /// Runs the tasks that the program has registered, and programs where that is permitted.
+    fn run(self, console: &mut Console) -> Came {
+        let only = self.only()?;
+        let is_shift = self.batch || self.max_tasks.is_some();
+        let mode = if is_shift { Mode::Hold } else { Mode::Pool };
+        let builder = console.worker(mode, self.concurrency)?;
+        #[cfg(unix)]
+        let builder = self.permitted(builder)?;
+        let builder = self.told(console, builder);
+        // Signals that come from here on are heard, whatever is still being opened.
+        let signals = signals()?;
+        if is_shift {
+            self.shift(console, builder, only, &signals)
+        } else {
+            self.pool(console, builder, only, &signals)
+        }
+    }
+}
+
+impl Work {
+    #[cfg(unix)]
+    fn permitted(&self, builder: Builder) -> Result<Builder, Error> {
+        Ok(match self.permits.allowed()? {
+            Some(allowed) => builder.register(Exec::define()).state(allowed),
+            None => builder,
+        })
+    }
+
+    /// Works on threads of its own until a signal comes.
+    fn pool(
+        &self,
+        console: &Console,
+        builder: Builder,
+        only: Option<Vec<String>>,
+        signals: &Receiver<i32>,
+    ) -> Came {
+        let builder = match only {
+            Some(queues) => builder.serve(queues),
+            None if self.exclude.is_empty() => builder,
+            None => builder.serve_all_but(self.exclude.clone()),
+        };
+        let client = builder.open()?;
+        self.greet(console, &client);
+        let signal = signals.recv().unwrap_or(TERMINATE);
+        let stopped = self.end(console, &client, signals)?;
+        Ok(self.farewell(console, stopped, signal))
+    }
+
+    /// Works until nothing is ready, or so many attempts have been made.
+    fn shift(
+        &self,
+        console: &Console,
+        builder: Builder,
+        only: Option<Vec<String>>,
+        signals: &Receiver<i32>,
+    ) -> Came {
+        let client = builder.open()?;
+        self.greet(console, &client);
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let crew = Arc::new(Crew::new(Shift {
+            pending: self.pending(only),
+            threads: self.concurrency.unwrap_or_else(cores),
+            batch: self.batch,
+            max_tasks: self.max_tasks,
+            interval: self.interval,
+        }));
+        let (tell, over) = bounded(1);
+        std::thread::spawn({
+            let (crew, client) = (Arc::clone(&crew), client.clone());
+            move || tell.send(crew.work(&client))
+        });
+        let signal = crossbeam_channel::select! {
+            recv(over) -> ran => {
+                let ran = ran.unwrap_or(Err(Error::Closed))?;
+                let count = ran.succeeded + ran.failed + ran.postponed;
+                client.shutdown(self.grace)?;
+                self.say(console, 1, || format!("{count} attempts made; nothing more is to be done"));
+                return Ok(Code::Ok);
+            }
+            recv(signals) -> signal => signal.unwrap_or(TERMINATE),
+        };
+        crew.end();
+        let stopped = self.end(console, &client, signals)?;
+        Ok(self.farewell(console, stopped, signal))
+    }
+
+    /// The queues that are served; none: all.
+    fn only(&self) -> Result<Option<Vec<String>>, Error> {
+        let all = self.queues.iter().any(|name| name == ALL);
+        if all && self.queues.len() > 1 {
+            let allowed = "* alone, or names of queues";
+            return Err(Error::invalid("bad_queue", "queues", self.queues.join(","), allowed));
+        }
+        if !all && !self.exclude.is_empty() {
+            let allowed = "only together with --queues '*'";
+            return Err(Error::invalid("bad_queue", "exclude", self.exclude.join(","), allowed));
+        }
+        for queue in self.queues.iter().filter(|_| !all).chain(&self.exclude) {
+            check_name("bad_queue", "queue", queue)?;
+        }
+        Ok((!all).then(|| self.queues.clone()))
+    }
+
+    fn pending(&self, only: Option<Vec<String>>) -> Pending {
+        let pending = only.unwrap_or_default().into_iter().fold(Pending::all(), Pending::queue);
+        self.exclude.iter().cloned().fold(pending, Pending::except_queue)
+    }
+
+    /// Has the events of tasks told.
+    fn told(&self, console: &Console, builder: Builder) -> Builder {
+        let builder = match &self.worker_name {
+            Some(name) => builder.name(name),
+            None => builder,
+        };
+        let mut kinds = Vec::new();
+        if self.verbosity >= 1 {
+            kinds.extend([EventKind::Succeeded, EventKind::Failed, EventKind::Cancelled]);
+            kinds.extend([EventKind::Snoozed, EventKind::Skipped]);
+        }
+        if self.verbosity >= 2 {
+            kinds.push(EventKind::Started);
+        }
+        if kinds.is_empty() {
+            return builder;
+        }
+        let say = console.say;
+        builder.on(kinds, move |_, event| say.note(line(event)))
+    }
+
+    fn greet(&self, console: &Console, client: &Client) {
+        self.say(console, 1, || {
+            let path = client.path().unwrap_or_else(|| std::path::Path::new("memory")).display();
+            let queues = self.queues.join(", ");
+            format!("working on {path}, queues {queues}; Ctrl-C lets what runs end")
+        });
+    }
+
+    /// Ends, within the grace or as fast as further signals say.
+    fn end(
+        &self,
+        console: &Console,
+        client: &Client,
+        signals: &Receiver<i32>,
+    ) -> Result<Stopped, Error> {
+        let grace = self.grace.as_secs();
+        self.say(console, 1, || {
+            format!("draining: {grace} s for what runs; Ctrl-C again hands it back")
+        });
+        let (signals, hurried) = (signals.clone(), client.clone());
+        let (say, is_told) = (console.say, self.verbosity >= 1);
+        std::thread::spawn(move || {
+            for (number, signal) in signals.iter().enumerate() {
+                if number > 0 {
+                    std::process::exit(SIGNALLED + signal);
+                }
+                if is_told {
+                    say.note("handing back what runs; Ctrl-C again ends at once");
+                }
+                let hurried = hurried.clone();
+                // The next signal is heard meanwhile, and the answer is that of the first call.
+                std::thread::spawn(move || hurried.shutdown(Duration::ZERO));
+            }
+        });
+        client.shutdown(self.grace)
+    }
+
+    /// What it came to. A worker that had to hand tasks back was ended by its signal.
+    fn farewell(&self, console: &Console, stopped: Stopped, signal: i32) -> Code {
+        let Stopped { finished, handed_back, still_running } = stopped;
+        self.say(console, 1, || {
+            let ended = format!("ended: {finished} tasks finished, {handed_back} handed back");
+            match still_running {
+                0 => ended,
+                bodies => {
+                    format!("{ended}; {bodies} bodies did not stop and end with this program")
+                }
+            }
+        });
+        match (handed_back + still_running, signal) {
+            (0, _) => Code::Ok,
+            (_, INTERRUPT) => Code::Interrupted,
+            _ => Code::Terminated,
+        }
+    }
+
+    fn say(&self, console: &Console, level: u8, text: impl FnOnce() -> String) {
+        if self.verbosity >= level {
+            console.say.note(text());
+        }
+    }
+}
+
+/// One event as a line.
+fn line(event: &Event) -> String {
+    let Event { id, kind, attempt, .. } = event;
+    let what = match event.what {
+        EventKind::Enqueued => "enqueued",
+        EventKind::Started => "started",
+        EventKind::Succeeded => "succeeded",
+        EventKind::Failed if event.will_retry() => "failed, and is tried again",
+        EventKind::Failed => "failed",
+        EventKind::Snoozed => "goes on later",
+        EventKind::Cancelled => "cancelled",
+        EventKind::Skipped => "skipped",
+        EventKind::Finished => "finished",
+    };
+    let error = event.error.as_ref().map(|report| format!(": {}", report.message));
+    format!("{id} {kind} attempt {attempt} {what}{}", error.unwrap_or_default())
+}
