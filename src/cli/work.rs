@@ -84,6 +84,9 @@ impl Verb for Work {
     /// Runs the tasks that the program has registered, and programs where that is permitted.
     fn run(self, console: &mut Console) -> Came {
         let only = self.only()?;
+        if let Some(name) = &self.worker_name {
+            check_name("bad_name", "worker name", name)?;
+        }
         let is_shift = self.batch || self.max_tasks.is_some();
         let mode = if is_shift { Mode::Hold } else { Mode::Pool };
         let builder = console.worker(mode, self.concurrency)?;
@@ -157,7 +160,10 @@ impl Work {
                 let ran = ran.unwrap_or(Err(Error::Closed))?;
                 let count = ran.succeeded + ran.failed + ran.postponed;
                 client.shutdown(self.grace)?;
-                self.say(console, 1, || format!("{count} attempts made; nothing more is to be done"));
+                self.say(console, 1, || match count {
+                    1 => "1 attempt made; nothing more is to be done".to_owned(),
+                    count => format!("{count} attempts made; nothing more is to be done"),
+                });
                 return Ok(Code::Ok);
             }
             recv(signals) -> signal => signal.unwrap_or(TERMINATE),

@@ -35,7 +35,10 @@ pub(super) fn screen(frame: &mut Frame<'_>, screen: &mut Screen) {
     let at = Tab::ALL.iter().position(|tab| *tab == screen.tab);
     let titles = Tab::ALL.iter().map(|tab| tab.title());
     let marked = Style::new().add_modifier(Modifier::REVERSED);
-    frame.render_widget(Tabs::new(titles).select(at).highlight_style(marked).divider(" "), tabs);
+    frame.render_widget(
+        Tabs::new(titles).select(at).highlight_style(marked).padding("", "").divider("  "),
+        tabs,
+    );
     frame.render_widget(Line::from(screen.data.status.as_str()).dim(), status);
     table(frame, screen, body);
     frame.render_widget(below(screen), foot);
