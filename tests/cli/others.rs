@@ -40,8 +40,8 @@ fn jq_reads_every_json_that_is_printed() {
         (&["why", "2"], ".cause", "not_due"),
         (&["logs", "1"], ".items | length", "0"),
         (&["queues"], ".items[0].name", "default"),
-        (&["workers"], ".items | length", "0"),
-        (&["kinds"], ".items[0].name", "greet"),
+        (&["workers"], ".items[0].serves", "false"),
+        (&["kinds"], ".items[0].name", "count"),
         (&["metrics"], ".text | length > 100", "true"),
         (&["cron", "ls"], ".items[0].name", "hourly"),
         (
