@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::variables::variables_of;
 use crate::catalog::CLIENT_DEFAULT;
+#[cfg(feature = "cli")]
 use crate::mode::Mode;
 
 /// Where settings of a client come from besides the builder, and what it is called in a set.
@@ -21,6 +22,7 @@ pub(super) struct Place {
     /// Whether it is for one who looks after the queue: it runs and declares nothing, and takes calls of any kind.
     pub(super) is_operated: bool,
     /// How it runs tasks, and on how many threads, where whoever has started the program has said it.
+    #[cfg(feature = "cli")]
     pub(super) works: Option<(Mode, Option<usize>)>,
 }
 
@@ -35,6 +37,7 @@ impl Default for Place {
             member: None,
             is_fixed: false,
             is_operated: false,
+            #[cfg(feature = "cli")]
             works: None,
         }
     }
