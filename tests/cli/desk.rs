@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::SystemTime;
 
 use litework::{Client, Mode, TaskId};
 use serde_json::Value;
@@ -129,14 +130,23 @@ impl Ran {
     }
 }
 
+fn changed(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).and_then(|found| found.modified()).ok()
+}
+
+/// When something in this folder was last changed.
+fn newest(folder: &Path) -> Option<SystemTime> {
+    let inside = std::fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    inside.map(|path| if path.is_dir() { newest(&path) } else { changed(&path) }).max().flatten()
+}
+
 /// A program that cargo puts beside the folder of this test program, if it has been built.
 fn program(name: &str) -> PathBuf {
     let built = std::env::current_exe().unwrap();
     let profile = built.ancestors().nth(2).unwrap();
     let path = profile.join("examples").join(name);
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let changed = |path: &Path| std::fs::metadata(path).and_then(|found| found.modified()).ok();
-    if changed(&path) < changed(&root.join("src/cli.rs")) {
+    if changed(&path) < newest(&root.join("src/cli")).max(changed(&root.join("src/cli.rs"))) {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "--all-features", "--example", name]);
         cargo.current_dir(root).env("CARGO_TARGET_DIR", profile.parent().unwrap());
