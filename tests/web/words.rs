@@ -24,7 +24,7 @@ const GERMAN: &str = include_str!("../../examples/webapp/pages/german.json");
 const UNSAID: [&str; 5] = ["direction", "decimal", "eta", "is_there", "skipped"];
 
 /// Ends as it is told.
-#[task(attempts = 3, retry = [1s, 3600s])]
+#[task(name = "words.stumble", attempts = 3, retry = [1s, 3600s])]
 fn stumble(ctx: &Context, how: &str) -> Result<()> {
     match how {
         "snooze" => Err(Failure::snooze(HOUR)),
@@ -87,7 +87,7 @@ fn stored(direction: &str) -> (Shop, Vec<String>) {
     let cancelled = add(stumble::with("leave").run_after(HOUR));
     client.cancel(cancelled).unwrap();
     ids.push(client.enqueue(refuse::with("full", None).owner("ada")).unwrap().id());
-    client.run_pending(&Pending::all().except("stumble")).unwrap();
+    client.run_pending(&Pending::all().except("words.stumble")).unwrap();
     client.enqueue_many((0..20).map(|_| stumble::with("leave").owner("ada"))).unwrap();
     let pages = ids.iter().map(|id| format!("/tasks/t/{id}"));
     let shop = Shop { web: web(&client, direction), tasks: client.clone() };
@@ -182,7 +182,7 @@ fn all_that_a_person_reads_is_in_the_words_of_their_language() {
     let mut told: Vec<String> = paths.iter().map(|path| shop.page("ada", path).text).collect();
     let batch = Flow::group("parts", [refuse::with("full", None), refuse::with("full", None)]);
     let batch = shop.tasks.enqueue_flow(batch).unwrap().id();
-    shop.tasks.run_pending(&Pending::all().except("stumble")).unwrap();
+    shop.tasks.run_pending(&Pending::all().except("words.stumble")).unwrap();
     told.push(shop.page("root", &format!("/tasks/t/{batch}")).text);
     told.push(shop.page("cyd", "/tasks/").text);
     told.extend(faults(&shop));
