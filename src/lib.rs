@@ -303,6 +303,7 @@ pub mod guide {
     #[doc = include_str!("web/guide/dashboard.md")]
     pub mod dashboard {}
     #[cfg(feature = "web")]
+    #[doc = include_str!("web/guide/access.picture.md")]
     #[doc = include_str!("web/guide/access.md")]
     pub mod access {}
     #[cfg(feature = "web")]

@@ -31,7 +31,8 @@ fn two_tabs_show_the_same_and_what_is_done_in_one_is_seen_in_the_other() {
 /// of them lets go of its stream by itself.
 async fn twenty_pages(desk: &mut Desk, open: impl AsyncFn(&Browser)) {
     let ada = desk.visitor(SCRIPT, "ada").await;
-    ada.export(600, "well").await;
+    // It is to outlast the opening of all the pages.
+    ada.export(3_000, "well").await;
     ada.see("//dialog//progress[@value > 0]").await;
     let page = ada.task().await;
     for _ in 0..20 {
