@@ -562,7 +562,10 @@ impl Builder {
             life: Arc::default(),
         });
         // What a dead process left behind comes back before anything new is stored.
-        hub.backend.rescue(hub.clock.now(), 0).map_err(Error::of_open)?;
+        // Whoever looks after a queue waits for no lock where nothing is to be taken back.
+        if !self.place.is_operated || hub.has_lost_tasks()? {
+            hub.backend.rescue(hub.clock.now(), 0).map_err(Error::of_open)?;
+        }
         hub.backend.declare(&self.declared(&hub.catalog)).map_err(Error::of_open)?;
         hub.backend.open_gates(hub.clock.now()).map_err(Error::of_open)?;
         seeds::open(&hub, schedules).map_err(Error::of_open)?;

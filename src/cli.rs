@@ -202,7 +202,8 @@ struct Line {
 /// ```
 #[derive(Debug)]
 pub struct Group {
-    line: Line,
+    /// Apart, so that an enum of commands stays small.
+    line: Box<Line>,
 }
 
 impl Group {
@@ -220,7 +221,7 @@ impl Group {
     }
 
     fn act(self, home: Home) -> ExitCode {
-        let Line { global, action } = self.line;
+        let Line { global, action } = *self.line;
         let mut console = Console::new(global, home);
         let code = match action.run(&mut console) {
             Ok(code) => code,
@@ -245,7 +246,7 @@ impl Args for Group {
 
 impl FromArgMatches for Group {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        Ok(Self { line: Line::from_arg_matches(matches)? })
+        Ok(Self { line: Box::new(Line::from_arg_matches(matches)?) })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {

@@ -82,6 +82,7 @@
 //! | `stream` | no | [`Watcher`] as a `Stream` |
 //! | `web` | no | `litework::web`: status pages, JSON, events and a dashboard, as a tower service |
 //! | `axum` | no | the same as an axum 0.8 router |
+//! | `cli` | no | the program `litework`, and `litework::cli`: its commands as a part of a program's own |
 //! | `testing` | no | a kit for tests: a clock moved by hand, draining, assertions, faults |
 //!
 //! # Crates in the interface
@@ -91,6 +92,7 @@
 //! | `serde` | 1 | arguments and results: `#[derive(Serialize, Deserialize)]` |
 //! | `serde_json` | 1 | `Value` in [`Call::meta`], [`Failure::data`] and the like |
 //! | `chrono` | 0.4 | `DateTime` in [`Call::run_at`] and the like, where a [`Timestamp`] does as well |
+//! | `clap` | 4 | with `cli`: the group of commands is a set of arguments |
 //! | `crossbeam-channel` | 0.5 | [`Watcher::receiver`], to be selected from |
 //! | `futures-core` | 0.3 | with `stream`: [`Watcher`] is a `Stream` |
 //! | `rusqlite` | 0.39 or 0.40, the one that is built with litework | transactions and connections in `litework::sqlite` |

@@ -1598,7 +1598,25 @@ const ROWS: &[Row] = &[
             "ok, <dir>/empty.db with 0 tasks",
         ),
     ),
-    Row(30, "no such file, and making one was not asked for", NotYet("the command line")),
+    Row(
+        30,
+        "no such file, and making one was not asked for",
+        Refuses(
+            |lab| lab.open(&lab.at("missing.db"), Builder::must_exist),
+            "no_queue_at: <dir>/missing.db: there is no such file; whoever opens it without `must_exist`, or `litework init`, makes it",
+        ),
+    ),
+    Row(
+        30,
+        "an empty file, where a queue must be",
+        Refuses(
+            |lab| {
+                fs::write(lab.at("empty.db"), "").unwrap();
+                lab.open(&lab.at("empty.db"), Builder::must_exist)
+            },
+            "no_queue_at: <dir>/empty.db: there are no tables of litework in it; whoever opens it without `must_exist`, or `litework init`, makes them",
+        ),
+    ),
     Row(
         31,
         "a directory",

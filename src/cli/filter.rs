@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::filter::Filter;
 use crate::filter::pairs::{NAMES, resolved, unknown};
 use crate::id::TaskId;
+use crate::state::State;
 
 /// Short for the moments that are asked for most.
 const SHORT: [(&str, &str); 2] = [("since", "created_after"), ("until", "created_before")];
@@ -100,7 +101,14 @@ pub(crate) fn meant(
     let mut pairs = flags.pairs();
     let mut ids: Vec<&String> = flags.id.iter().collect();
     for word in words {
-        if word.contains(':') { pairs.extend(terms(word)?) } else { ids.push(word) }
+        if word.contains(':') {
+            pairs.extend(terms(word)?);
+        } else if State::from_word(word).is_some() {
+            let allowed = format!("the id of a task, or state:{word}");
+            return Err(Error::invalid("bad_id", "id", word, allowed));
+        } else {
+            ids.push(word);
+        }
     }
     let now = client.now();
     let read = pairs.iter().map(|(name, value)| (*name, resolved(name, value, now)));

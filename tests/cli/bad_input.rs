@@ -121,6 +121,7 @@ const ROWS: &[Row] = &[
     ),
     (45, &["ls", "stat:failed"], 2, "unknown_parameter: parameter is \"stat\"; one of state, kind"),
     (45, &["ls", "--cursor", "x"], 2, "bad_cursor"),
+    (45, &["ls", "failed"], 3, "bad_id: id is \"failed\"; the id of a task, or state:failed"),
 ];
 
 /// What stands beside the queue.
@@ -152,7 +153,13 @@ fn a_bad_input_is_refused_with_its_exit_code_and_what_is_allowed() {
     let desk = Desk::new();
     plant(&desk);
     desk.add(&["greet"]);
-    let before = fs::read_dir(desk.folder()).unwrap().count();
+    let files = || {
+        let files = fs::read_dir(desk.folder()).unwrap();
+        let mut names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = files();
     let mut wrong = Vec::new();
     for (entry, arguments, code, said) in ROWS {
         let ran = desk.run(arguments);
@@ -161,7 +168,7 @@ fn a_bad_input_is_refused_with_its_exit_code_and_what_is_allowed() {
         }
     }
     assert_eq!(wrong, Vec::<String>::new());
-    assert_eq!(fs::read_dir(desk.folder()).unwrap().count(), before, "no file has come or gone");
+    assert_eq!(files(), before, "no file has come or gone");
 }
 
 /// 36: standard input that has no end is not read to it, and one that is closed is no object.
@@ -216,6 +223,19 @@ fn a_file_without_the_right_to_write_is_told_apart() {
     if ran.code != 0 {
         ran.fails(7, "cannot_open: ");
     }
+}
+
+/// A file that another program holds is told apart from one that is broken.
+#[test]
+#[cfg(feature = "__fault")]
+fn a_busy_file_has_an_exit_code_of_its_own() {
+    let desk = Desk::new();
+    let other = rusqlite::Connection::open(desk.db()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut command = desk.command(&["pause", "mail"]);
+    let ran = Ran::of(&command.env("LITEWORK_BUSY_MS", "50").output().unwrap());
+    ran.fails(5, "not_stored: busy: another program held the file");
+    assert_eq!(desk.run(&["ls"]).code, 0, "whoever reads waits for nobody");
 }
 
 /// 46: a reader that has gone is covered in `output`; a signal ends a command that waits.

@@ -75,6 +75,13 @@ impl Desk {
         command
     }
 
+    /// The shop's own program, running tasks.
+    pub(crate) fn worker(&self) -> Command {
+        let mut command = Command::new(program("shop_commands"));
+        self.furnish(&mut command, &["work"]);
+        command
+    }
+
     fn furnish(&self, command: &mut Command, arguments: &[&str]) {
         command.args(arguments).env_clear().current_dir(self.folder.path());
         command.envs([("TZ", "UTC"), ("USER", "ada"), ("LANG", "C.UTF-8")]);

@@ -31,7 +31,21 @@ pub(crate) fn login(user: &str, password: &str) -> usize {
     user.len() + password.len()
 }
 
+/// Runs until its process is killed.
+#[task(queue = "slow")]
+pub(crate) fn stay() {
+    println!("it runs");
+    loop {
+        std::thread::park();
+    }
+}
+
 /// A client of these kinds, as the program of the shop has it.
 pub(crate) fn builder(db: impl Into<std::path::PathBuf>) -> Builder {
-    Client::builder(db).register(greet).register(refuse).register(count).register(login)
+    Client::builder(db)
+        .register(greet)
+        .register(refuse)
+        .register(count)
+        .register(login)
+        .register(stay)
 }

@@ -6,7 +6,7 @@ use litework::{Pending, State};
 use serde_json::json;
 
 use crate::desk::Desk;
-use crate::kinds::{count, greet, login, refuse};
+use crate::kinds::{count, greet, login, refuse, stay};
 
 /// A queue in which most has happened that can.
 fn busy() -> Desk {
@@ -175,6 +175,25 @@ fn metrics_are_those_of_the_page_for_prometheus() {
         "litework_tasks_finished_total{queue=\"default\",kind=\"refuse\",outcome=\"failed\"} 3";
     desk.run(&["metrics"]).says(line);
     assert!(desk.json(&["metrics"])["text"].as_str().unwrap().contains(line));
+}
+
+/// Whoever looks first sees what has become of the tasks of a process that was killed.
+#[test]
+fn what_a_dead_process_held_is_shown_as_what_it_is() {
+    use std::io::{BufRead as _, BufReader};
+    let desk = Desk::new();
+    desk.client().enqueue(stay::with()).unwrap();
+    let mut worker = desk.worker().stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(worker.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(desk.json(&["show", "1"])["state"], "running");
+    assert_eq!(desk.json(&["workers"])["items"][0]["running"][0]["kind"], "stay");
+    desk.run(&["rm", "1", "-y"]).fails(4, "running: task 1-");
+    desk.run(&["cancel", "1"]).says("runs, and was asked to stop");
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    let told = desk.json(&["show", "1"]);
+    assert_eq!((&told["state"], &told["crashes"]), (&json!("cancelled"), &json!(1)));
 }
 
 #[test]

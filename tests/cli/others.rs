@@ -41,7 +41,7 @@ fn jq_reads_every_json_that_is_printed() {
         (&["logs", "1"], ".items | length", "0"),
         (&["queues"], ".items[0].name", "default"),
         (&["workers"], ".items[0].serves", "false"),
-        (&["kinds"], ".items[0].name", "count"),
+        (&["kinds"], ".items | length > 0", "true"),
         (&["metrics"], ".text | length > 100", "true"),
         (&["cron", "ls"], ".items[0].name", "hourly"),
         (

@@ -12,10 +12,18 @@ mod kinds;
 enum Shop {
     /// Looks after its tasks
     Tasks(litework::cli::Group),
+    /// Runs them, until it is killed
+    Work,
 }
 
 fn main() -> ExitCode {
     match Shop::parse() {
+        Shop::Work => {
+            let _pool = kinds::builder("shop.db").workers(1).open().expect("it opens");
+            loop {
+                std::thread::park();
+            }
+        }
         Shop::Tasks(group) => group.run(kinds::builder("shop.db").workers(2)),
     }
 }

@@ -51,6 +51,18 @@ fn a_wait_that_could_not_look_can_be_repeated() {
     });
 }
 
+/// Reading connections are opened by a helper thread, which may still be about to let go of one.
+#[test]
+fn the_last_client_leaves_nothing_beside_the_file_however_soon_it_goes() {
+    let lab = Lab::inline();
+    for _ in 0..100 {
+        let client = client(&lab);
+        client.count(&Filter::new()).unwrap();
+        drop(client);
+        assert!(!lab.path().with_extension("db-wal").exists());
+    }
+}
+
 #[test]
 fn a_file_that_was_removed_does_not_come_back_empty() {
     let lab = Lab::inline();

@@ -24,6 +24,8 @@ use crate::time::Timestamp;
 const READERS_MAX: u32 = 4;
 /// How long a call waits for a free reader.
 const READER_DEADLINE: Duration = Duration::from_secs(5);
+/// How long the end of a file waits for the helper.
+const HELPER_DEADLINE: Duration = Duration::from_secs(1);
 /// Tasks of one page at most.
 const PAGE_SIZE_MAX: usize = 1_000;
 
@@ -86,6 +88,19 @@ fn unread(what: &str, error: rusqlite::Error) -> Error {
         return Error::Busy { reason, source: Some(error.into()) };
     }
     Error::Storage { reason: format!("{what}: {error}"), source: Some(error.into()) }
+}
+
+impl Drop for Reader {
+    /// The helper has a hand on the pool for a moment after it has opened a connection. A program that ends just then
+    /// would leave its connections open, and with them the -wal and -shm.
+    fn drop(&mut self) {
+        let (tell, told) = crossbeam_channel::bounded(1);
+        helpers().execute(move || {
+            // Nobody waits any more if that took too long.
+            let _late = tell.send(());
+        });
+        let _late = told.recv_timeout(HELPER_DEADLINE);
+    }
 }
 
 /// One helper thread serves the reader pools of all open files.

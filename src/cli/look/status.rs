@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::queues;
+use crate::cli::change::many::tasks;
 use crate::cli::code::{Came, Code};
 use crate::cli::console::{Console, Verb};
 use crate::cli::say::lines;
@@ -173,7 +174,7 @@ impl View {
         Ok(warnings)
     }
 
-    fn text(&self, width: Option<usize>) -> String {
+    fn facts(&self) -> [(&'static str, Cell); 7] {
         let size = |bytes: Option<u64>| bytes.map_or_else(String::new, weighed);
         let log = self
             .wal_bytes
@@ -191,7 +192,7 @@ impl View {
             grouped(self.failed_24h)
         ));
         let failed = if self.failed_1h > 0 { failed.styled(ALERT) } else { failed };
-        let facts = [
+        [
             (
                 "file",
                 Cell::new(format!("{file} ({}{})", size(self.file_bytes), log.unwrap_or_default())),
@@ -200,8 +201,10 @@ impl View {
             (
                 "workers",
                 Cell::new(format!(
-                    "{} processes, {} threads, {} tasks running",
-                    workers.processes, workers.threads, workers.running
+                    "{}, {}, {} running",
+                    counted(workers.processes, "process", "processes"),
+                    counted(workers.threads, "thread", "threads"),
+                    counted(workers.running, "task", "tasks"),
                 )),
             ),
             (
@@ -231,8 +234,11 @@ impl View {
                     self.inbox.waiting, self.inbox.refused
                 )),
             ),
-        ];
-        let mut text = pairs(facts, width);
+        ]
+    }
+
+    fn text(&self, width: Option<usize>) -> String {
+        let mut text = pairs(self.facts(), width);
         if !self.queues.is_empty() {
             text.push('\n');
             text.push_str(&queues::table(&self.queues, self.at).text(width));
@@ -245,8 +251,8 @@ impl View {
     }
 }
 
-fn tasks(count: u64) -> String {
-    if count == 1 { "1 task".to_owned() } else { format!("{} tasks", grouped(count)) }
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(count as u64), if count == 1 { one } else { many })
 }
 
 /// What has ended within this span.

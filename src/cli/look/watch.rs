@@ -41,7 +41,7 @@ impl Verb for Watch {
             board.show(&client, &snapshot)?;
             last.insert(snapshot.task.id, snapshot);
         }
-        drop(board);
+        board.close();
         if console.say.format == Format::Json {
             let items: Result<Vec<_>, _> =
                 last.values().map(|snapshot| task::item(&client, snapshot)).collect();
@@ -80,10 +80,17 @@ impl<'a> Board<'a> {
         draw(bar, &view);
         Ok(())
     }
+
+    /// What comes next begins on a line of its own.
+    fn close(self) {
+        if self.bars.is_some() {
+            self.console.say.note("");
+        }
+    }
 }
 
 fn plain(id: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template("{prefix} {wide_bar} {msg}");
+    let style = ProgressStyle::with_template("{prefix} [{bar:20}] {msg}");
     let bar = ProgressBar::new(100).with_prefix(id.to_owned());
     match style {
         Ok(style) => bar.with_style(style.progress_chars("=> ")),

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::cli::code::{Came, Code};
 use crate::cli::console::{Console, Verb};
 use crate::cli::value;
-use crate::shown::task::word_of;
+use crate::shown::task::{SCHEMA, word_of};
 use crate::state::State;
 use crate::time::Timestamp;
 use crate::why::Cause;
@@ -21,6 +21,7 @@ pub(crate) struct Why {
 
 #[derive(Debug, Serialize)]
 struct Told {
+    schema: u8,
     id: String,
     state: State,
     /// A word for the cause.
@@ -39,8 +40,14 @@ impl Verb for Why {
             Cause::Running { .. } => "running",
             ref cause => word_of(cause),
         };
-        let told =
-            Told { id: id.to_string(), state: task.state, cause, text: why.text, until: why.until };
+        let told = Told {
+            schema: SCHEMA,
+            id: id.to_string(),
+            state: task.state,
+            cause,
+            text: why.text,
+            until: why.until,
+        };
         console.say.data(&told, |_| format!("{}\n", crate::shown::text::line(&told.text)))?;
         if let Some(next) = next(cause, &told.id) {
             console.say.note(format!("next: {next}"));
