@@ -29,7 +29,7 @@ struct Told {
 impl Verb for Check {
     fn run(self, console: &mut Console) -> Came {
         let alone = console.is_alone();
-        let config = if self.print_config { origins(&console.global)? } else { Vec::new() };
+        let config = if self.print_config { origins(&console.global, alone)? } else { Vec::new() };
         let client = console.open()?;
         // Each table is looked into once.
         client.overview()?;

@@ -127,9 +127,9 @@ pub(crate) struct Said {
     pub(crate) from: String,
 }
 
-/// Each setting that is not what it is without one.
-pub(crate) fn origins(global: &Global) -> Result<Vec<Said>, Error> {
-    let settings = Settings::find()?;
+/// Each setting that was said, and by whom. What a program's own code says is not known here.
+pub(crate) fn origins(global: &Global, is_alone: bool) -> Result<Vec<Said>, Error> {
+    let settings = if is_alone { Settings::find()? } else { None };
     let mut origins = Vec::new();
     let mut add = |key: &str, value: String, from: String| {
         origins.push(Said { key: key.to_owned(), value, from });
@@ -143,8 +143,9 @@ pub(crate) fn origins(global: &Global) -> Result<Vec<Said>, Error> {
         }
         _ => None,
     };
-    let (path, origin) = db.unwrap_or_else(|| (PathBuf::new(), "nobody".to_owned()));
-    add("db", path.display().to_string(), origin);
+    if let Some((path, from)) = db {
+        add("db", path.display().to_string(), from);
+    }
     if let Some(settings) = &settings {
         let table: toml::Table = toml::from_str(&settings.text).unwrap_or_default();
         for (key, value) in table.iter().filter(|(key, _)| *key != "db") {

@@ -57,6 +57,8 @@ fn a_program_names_another_file_by_flag_or_variable() {
     let mut by_variable = desk.shop_command(&["status", "--json"]);
     by_variable.env("LITEWORK_DB", other);
     assert!(file(by_variable));
+    let told = desk.shop(&["check", "--print-config", "--db", other, "--json"]).json();
+    assert_eq!(told["config"], json!([{ "key": "db", "value": other, "from": "--db" }]));
     desk.shop(&["man"]).fails(2, "unsupported: command is \"man\"");
 }
 
