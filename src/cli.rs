@@ -59,6 +59,7 @@
 //! | 130, 143 | a signal ended it: Ctrl-C, or SIGTERM |
 
 mod ask;
+mod bench;
 mod change;
 mod check;
 #[cfg(unix)]
@@ -140,6 +141,7 @@ commands! {
     Cron: cron::Cron,
     Prune: change::prune::Prune,
     Metrics: look::metrics::Metrics,
+    Bench: bench::Bench,
     Completions: completions::Completions,
     Man: man::Man,
     Work: work::Work,
@@ -267,6 +269,9 @@ fn litework() -> Command {
 
 /// Runs the program `litework` with the arguments of this process, and says how it ended.
 pub fn main() -> ExitCode {
+    if let Some(code) = bench::child() {
+        return code;
+    }
     let matches = litework().get_matches();
     match Group::from_arg_matches(&matches) {
         Ok(group) => group.run_alone(),

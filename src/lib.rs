@@ -108,7 +108,8 @@
     expect(dead_code, reason = "some words are only used by the engine that keeps a file")
 )]
 
-#[cfg(test)]
+// What `benches/limits` shares names the crate as its users do.
+#[cfg(any(feature = "cli", test))]
 extern crate self as litework;
 
 /// The README's example compiles as it is shown; the one above is the same text, and runs.
@@ -311,6 +312,9 @@ pub mod guide {
     #[cfg(feature = "web")]
     #[doc = include_str!("web/guide/api.md")]
     pub mod api {}
+    #[cfg(feature = "cli")]
+    #[doc = include_str!("cli/bench.md")]
+    pub mod baseline {}
 }
 
 /// What only a queue file can do: tasks that belong to a transaction.

@@ -16,7 +16,6 @@
 
 mod bench;
 mod process;
-mod raw;
 mod report;
 #[cfg(feature = "web")]
 mod rows_dashboard;
@@ -30,8 +29,34 @@ mod rows_rescue;
 mod rows_schedules;
 mod rows_ties;
 mod rows_weight;
-mod stats;
+mod target;
 mod work;
+
+// What `litework bench` measures as well.
+#[path = "../../src/cli/bench/clock.rs"]
+mod clock;
+#[path = "../../src/cli/bench/cross.rs"]
+mod cross;
+#[path = "../../src/cli/bench/drain.rs"]
+mod drain;
+#[path = "../../src/cli/bench/enqueue.rs"]
+mod enqueue;
+#[path = "../../src/cli/bench/files.rs"]
+mod files;
+#[path = "../../src/cli/bench/helper.rs"]
+mod helper;
+#[path = "../../src/cli/bench/latency.rs"]
+mod latency;
+#[path = "../../src/cli/bench/measure.rs"]
+mod measure;
+#[path = "../../src/backends/sqlite/probe.rs"]
+mod probe;
+#[path = "../../src/backends/sqlite/raw.rs"]
+mod raw;
+#[path = "../../src/cli/bench/resize.rs"]
+mod resize;
+#[path = "../../src/cli/bench/stats.rs"]
+mod stats;
 
 use std::path::{Path, PathBuf};
 
@@ -131,7 +156,7 @@ impl Arguments {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let Some((role, file)) = process::role() else { return measure(&Arguments::read()?) };
+    let Some((role, file)) = helper::role() else { return measure(&Arguments::read()?) };
     match role.as_str() {
         "cross" => rows_latency::child(&file),
         "victim" => rows_rescue::child(&file),

@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
-use crate::stats::{Interval, Target};
+use crate::stats::{Interval, number};
+use crate::target::Target;
 
 /// One line of the table.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -153,23 +154,6 @@ pub(crate) fn head() -> String {
         "{:<23}{:<7}{:>9} {:>8} {:<8}{:<18}{:<7}{:<5}{}",
         "row", "level", "ours", "limit", "unit", "ratio [95 %]", "target", "met", "note"
     )
-}
-
-/// Four digits that count, with thousands apart.
-fn number(value: f64) -> String {
-    if value.abs() < 1_000.0 {
-        let digits = if value.abs() < 10.0 { 2 } else { usize::from(value.abs() < 100.0) };
-        return format!("{value:.digits$}");
-    }
-    let whole = format!("{value:.0}");
-    let mut text = String::new();
-    for (place, digit) in whole.chars().enumerate() {
-        if place > 0 && (whole.len() - place) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// Writes the rows; those of an earlier run stay where this run did not measure them again.

@@ -16,7 +16,8 @@ use rusqlite::Connection;
 use crate::bench::{Bench, QueueFile};
 use crate::report::Row;
 use crate::rows_depth::many_of_all;
-use crate::stats::{Target, quantile};
+use crate::stats::quantile;
+use crate::target::Target;
 use crate::work::Resize;
 
 /// How often each page is asked for.

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use crate::bench::{Bench, QueueFile};
 use crate::report::Row;
-use crate::stats::Target;
+use crate::target::Target;
 use crate::work::{Resize, await_runs, expect_runs, ran};
 
 /// How much there is, in a full run.

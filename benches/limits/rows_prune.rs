@@ -6,11 +6,13 @@ use std::time::Duration;
 use litework::{Client, Durability, Keep, Retention, Task};
 
 use crate::bench::Bench;
+use crate::latency::{Arrive, microseconds};
 use crate::report::Row;
 use crate::rows_depth::many_finished;
-use crate::rows_latency::{Arrive, microseconds, ratio_at};
-use crate::stats::{Pair, Target, bootstrap, quantile};
-use crate::work::{Probe, Resize};
+use crate::rows_latency::ratio_at;
+use crate::stats::{Pair, bootstrap, quantile};
+use crate::target::Target;
+use crate::work::{Resize, number};
 
 const LEVEL: Durability = Durability::Normal;
 /// Starts that are measured before, and after.
@@ -23,15 +25,16 @@ const SETTLE: Duration = Duration::from_micros(300);
 pub(crate) fn prune(bench: &Bench) -> Vec<Row> {
     let count = bench.pick(1_000_000, 50_000);
     let file = many_finished(bench, count);
-    let probe = Probe::open(&file.path());
     let builder = Client::builder(file.path()).register(Arrive::define());
     let client = builder.durability(LEVEL).prune(false).workers(2).open().expect("it is ours");
-    let mut number = 0;
+    let mut started = 0;
     let mut start = || {
-        number += 1;
+        started += 1;
         let took = microseconds(|| {
-            client.enqueue(Arrive(Resize::sample(number))).expect("there is room");
+            client.enqueue(Arrive(Resize::sample(started)))?;
+            Ok(())
         });
+        let took = took.expect("there is room");
         std::thread::sleep(SETTLE);
         took
     };
@@ -51,7 +54,7 @@ pub(crate) fn prune(bench: &Bench) -> Vec<Row> {
     });
     without.extend((0..starts).map(|_| start()));
     assert_eq!(removed.0, count as u64, "tasks that were removed");
-    assert_eq!(probe.number("SELECT count(*) FROM litework_payload"), 0);
+    assert_eq!(number(&file.path(), "SELECT count(*) FROM litework_payload"), 0);
     // As many of each, spread over all that was measured.
     let pairs: Vec<Pair> = {
         let wanted = during.len().min(without.len());

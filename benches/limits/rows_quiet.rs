@@ -9,11 +9,13 @@ use rusqlite::{Connection, ErrorCode};
 use serde::{Deserialize, Serialize};
 
 use crate::bench::Bench;
-use crate::process::{self, Helper};
+use crate::helper::{self, Helper};
+use crate::process;
 use crate::report::Row;
 use crate::rows_depth::{many_lanes, many_ready};
-use crate::stats::{Target, quantile};
-use crate::work::{Probe, Resize, await_runs, client, expect_runs, ran};
+use crate::stats::quantile;
+use crate::target::Target;
+use crate::work::{Probe, Resize, await_runs, client, expect_runs, number, ran};
 
 const GRACE: Duration = Duration::from_secs(10);
 const LEVEL: Durability = Durability::Full;
@@ -94,12 +96,12 @@ fn traces(path: &Path) -> Vec<(u64, Option<SystemTime>)> {
 pub(crate) fn idle(bench: &Bench) -> Vec<Row> {
     let file = bench.stored(1_000);
     let probe = Probe::open(&file.path());
-    let helper = Helper::start("idle", &file.path(), LEVEL);
+    let helper = Helper::start("idle", &file.path(), LEVEL).expect("this program starts again");
     helper.line(PATIENCE).expect("the child works");
     probe.await_results();
     std::thread::sleep(Duration::from_secs(2));
-    let look = || (traces(&file.path()), probe.number("PRAGMA data_version"));
-    let (mut known, sleeps) = (look(), process::sleeps(helper.id()));
+    let look = || (traces(&file.path()), probe.data_version());
+    let (mut known, sleeps) = (look(), process::sleeps(helper.child.id()));
     let seconds = bench.pick(60, 10);
     let mut writes = 0;
     // In parts, so that several writes count as several.
@@ -109,7 +111,7 @@ pub(crate) fn idle(bench: &Bench) -> Vec<Row> {
         writes += u32::from(now != known);
         known = now;
     }
-    let wakes = (process::sleeps(helper.id()) - sleeps) as f64 / f64::from(seconds);
+    let wakes = (process::sleeps(helper.child.id()) - sleeps) as f64 / f64::from(seconds);
     let over = format!("in {seconds} s");
     vec![
         Row::fixed("idle", wakes, "wakes/s", Target::AtMost(2.0)).at(LEVEL).note(over.clone()),
@@ -141,10 +143,10 @@ const LARGE_COUNT: usize = 200;
 /// The child of [`idle`] and [`memory`]: drains the file and says so. That of [`idle`] also keeps what it has
 /// counted before it says so.
 pub(crate) fn child(role: &str, file: &Path) {
-    let waiting = Probe::open(file).number("SELECT count(*) FROM litework_task") as usize;
+    let waiting = number(file, "SELECT count(*) FROM litework_task") as usize;
     expect_runs(waiting);
     let builder = Client::builder(file).register(Resize::define()).register(Large::define());
-    let client = builder.workers(2).durability(process::level()).open().expect("it is ours");
+    let client = builder.workers(2).durability(helper::level()).open().expect("it is ours");
     await_runs();
     if role == "idle" {
         while counted(&client) < waiting {
@@ -153,7 +155,7 @@ pub(crate) fn child(role: &str, file: &Path) {
         client.flush_counters().expect("the file is ours");
     }
     println!("done");
-    process::await_parent();
+    helper::await_parent();
     client.shutdown(GRACE).expect("nothing runs");
 }
 
@@ -185,11 +187,11 @@ pub(crate) fn memory(bench: &Bench) -> Vec<Row> {
 }
 
 fn peak(file: &Path) -> f64 {
-    let helper = Helper::start("drain", file, LEVEL);
+    let helper = Helper::start("drain", file, LEVEL).expect("this program starts again");
     let began = Instant::now();
     let mut most: f64 = 0.0;
     loop {
-        let found = process::anonymous_mib(helper.id()).expect("the child lives");
+        let found = process::anonymous_mib(helper.child.id()).expect("the child lives");
         most = most.max(found);
         if helper.line(Duration::from_millis(5)).is_some() {
             return most;

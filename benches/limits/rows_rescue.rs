@@ -7,9 +7,10 @@ use litework::{Client, Context, Durability, Result, Task};
 use serde::{Deserialize, Serialize};
 
 use crate::bench::Bench;
-use crate::process::{self, Helper};
+use crate::helper::{self, Helper};
 use crate::report::Row;
-use crate::stats::{Target, quantile};
+use crate::stats::quantile;
+use crate::target::Target;
 
 const LEVEL: Durability = Durability::Full;
 /// Longer than a lease.
@@ -29,7 +30,7 @@ impl Task for Survive {
     type Output = ();
 
     fn run(self, ctx: &Context) -> Result<()> {
-        if process::role().is_some() {
+        if helper::role().is_some() {
             println!("begun");
             loop {
                 std::thread::park();
@@ -43,9 +44,9 @@ impl Task for Survive {
 /// The child: begins a task, and never ends it.
 pub(crate) fn child(file: &std::path::Path) {
     let builder = Client::builder(file).register(Survive::define()).workers(1);
-    let client = builder.durability(process::level()).open().expect("the file is ours");
+    let client = builder.durability(helper::level()).open().expect("the file is ours");
     client.enqueue(Survive {}).expect("there is room");
-    process::await_parent();
+    helper::await_parent();
 }
 
 /// Kills such children, one after the other, at any time between two looks of the pool of this process.
@@ -58,7 +59,7 @@ pub(crate) fn rescue(bench: &Bench) -> Vec<Row> {
     let mut random = fastrand::Rng::with_seed(1);
     let mut found: Vec<f64> = (0..bench.pick(60, 4))
         .map(|_| {
-            let victim = Helper::start("victim", &file.path(), LEVEL);
+            let victim = Helper::start("victim", &file.path(), LEVEL).expect("it starts");
             assert_eq!(victim.line(PATIENCE).as_deref(), Some("begun"), "the child begins");
             std::thread::sleep(Duration::from_millis(random.u64(0..LOOK_MS)));
             milliseconds(victim, &heard)
@@ -74,7 +75,7 @@ pub(crate) fn rescue(bench: &Bench) -> Vec<Row> {
 /// From the kill to the start of its task here.
 fn milliseconds(mut victim: Helper, heard: &Receiver<Instant>) -> f64 {
     let killed = Instant::now();
-    victim.kill();
+    victim.child.kill().expect("it lives");
     let began = heard.recv_timeout(PATIENCE).expect("this process takes the task over");
     began.saturating_duration_since(killed).as_secs_f64() * 1e3
 }

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use crate::bench::{Bench, QueueFile, rate};
 use crate::report::Row;
-use crate::stats::Target;
+use crate::target::Target;
 use crate::work::Resize;
 
 const LEVEL: Durability = Durability::Normal;

@@ -11,7 +11,7 @@ use litework::{Call, Client, Durability, Exclusive, Limit, Mode, Pending, Task, 
 
 use crate::bench::{Bench, LEVELS, QueueFile, rate};
 use crate::report::Row;
-use crate::stats::Target;
+use crate::target::Target;
 use crate::work::{Probe, Resize, client};
 
 /// Tasks that wait at a gate, or keys that are at their limit.

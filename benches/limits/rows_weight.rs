@@ -5,11 +5,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use tempfile::TempDir;
-
 use crate::bench::Bench;
 use crate::report::Row;
-use crate::stats::{Target, median};
+use crate::stats::median;
+use crate::target::Target;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -20,7 +19,7 @@ pub(crate) fn weight(bench: &Bench) -> Vec<Row> {
     let others = crates.iter().filter(|name| !name.starts_with("litework v")).count();
     let row = Row::fixed("weight", others as f64, "crates", Target::AtMost(70.0));
     let mut rows = vec![row.note("default features")];
-    if bench.cold || !bench.quick {
+    if bench.cold || !bench.pace.quick {
         rows.push(cold_builds(bench, &version));
     }
     rows
@@ -66,7 +65,7 @@ fn cold_builds(bench: &Bench, version: &str) -> Row {
 }
 
 fn seconds(bench: &Bench, folder: &Path) -> f64 {
-    let target: TempDir = bench.scratch();
+    let target = bench.scratch();
     let began = Instant::now();
     let mut build = cargo(folder);
     build.args(["build", "--lib", "--offline", "--quiet"]).env("CARGO_TARGET_DIR", target.path());

@@ -124,7 +124,7 @@ fn start(desk: &Desk, flags: &[&str]) -> (Child, BufReader<std::process::ChildSt
     (worker, said)
 }
 
-fn until(said: &mut impl std::io::BufRead, text: &str) {
+pub(crate) fn until(said: &mut impl std::io::BufRead, text: &str) {
     let mut line = String::new();
     while !line.contains(text) {
         line.clear();
@@ -132,7 +132,7 @@ fn until(said: &mut impl std::io::BufRead, text: &str) {
     }
 }
 
-fn signal(worker: &Child, name: &str) {
+pub(crate) fn signal(worker: &Child, name: &str) {
     let pid = worker.id().to_string();
     let mut kill = std::process::Command::new("kill");
     assert!(kill.args([format!("-{name}"), pid]).status().unwrap().success());

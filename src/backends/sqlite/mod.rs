@@ -32,15 +32,21 @@ mod inbox;
 mod lanes;
 mod maker;
 mod member;
-mod mounts;
+pub(crate) mod mounts;
+#[cfg(feature = "cli")]
+mod newest;
 mod operate;
 mod overview;
 mod payload;
 mod place;
 mod presence;
+#[cfg(feature = "cli")]
+pub(crate) mod probe;
 mod promote;
 mod prune;
 mod query;
+#[cfg(feature = "cli")]
+pub(crate) mod raw;
 #[cfg(test)]
 pub(crate) mod recorder;
 mod retry;
@@ -98,6 +104,12 @@ use crate::retention::Walk;
 use crate::rule::Scope;
 use crate::time::Timestamp;
 use crate::watch::Signal;
+
+/// The version of `SQLite` that is linked.
+#[cfg(feature = "cli")]
+pub(crate) fn linked_version() -> &'static str {
+    rusqlite::version()
+}
 
 /// One open file; shared by all clients of the process that open it.
 pub(crate) struct Inner {

@@ -50,13 +50,14 @@ pub(super) fn shared_kind(path: &Path) -> Option<String> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn kind_of(_path: &Path) -> Option<String> {
+pub(crate) fn kind_of(_path: &Path) -> Option<String> {
     None
 }
 
-/// None where the system does not tell, or the folder is not there; opening says why then.
+/// The kind of disk that a path lies on: none where the system does not tell, or the folder is not there; opening
+/// says why then.
 #[cfg(target_os = "linux")]
-fn kind_of(path: &Path) -> Option<String> {
+pub(crate) fn kind_of(path: &Path) -> Option<String> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = std::fs::canonicalize(folder.unwrap_or(Path::new("."))).ok()?;
     let table = crate::fault::mount_table().unwrap_or_else(|| "/proc/self/mountinfo".into());

@@ -1,4 +1,4 @@
-//! Medians of paired ratios and how sure they are.
+//! Operate: medians of paired ratios and how sure they are.
 
 /// A number with its 95 % interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -6,33 +6,6 @@ pub(crate) struct Interval {
     pub(crate) mid: f64,
     pub(crate) lo: f64,
     pub(crate) hi: f64,
-}
-
-/// What a number must reach.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Target {
-    AtLeast(f64),
-    AtMost(f64),
-}
-
-impl Target {
-    pub(crate) fn bound(self) -> f64 {
-        match self {
-            Self::AtLeast(bound) | Self::AtMost(bound) => bound,
-        }
-    }
-
-    pub(crate) fn is_met(self, value: f64) -> bool {
-        match self {
-            Self::AtLeast(bound) => value >= bound,
-            Self::AtMost(bound) => value <= bound,
-        }
-    }
-
-    /// Whether the interval leaves it open.
-    pub(crate) fn is_open(self, interval: Interval) -> bool {
-        self.is_met(interval.lo) != self.is_met(interval.hi)
-    }
 }
 
 /// What one block of each side came to.
@@ -59,6 +32,12 @@ pub(crate) fn median_ratio(pairs: &[Pair]) -> f64 {
     median(pairs.iter().map(|(ours, limit)| ours / limit))
 }
 
+/// The same quantile of each side.
+pub(crate) fn quantiles(pairs: &[Pair], at: f64) -> Pair {
+    let (mut ours, mut limit): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
+    (quantile(&mut ours, at), quantile(&mut limit, at))
+}
+
 /// A function of pairs, with the interval that 2,000 resamples of the pairs give (the percentile
 /// bootstrap of Efron, 1979).
 pub(crate) fn bootstrap(pairs: &[Pair], of: impl Fn(&[Pair]) -> f64) -> Interval {
@@ -73,4 +52,21 @@ pub(crate) fn bootstrap(pairs: &[Pair], of: impl Fn(&[Pair]) -> f64) -> Interval
         })
         .collect();
     Interval { mid: of(pairs), lo: quantile(&mut found, 0.025), hi: quantile(&mut found, 0.975) }
+}
+
+/// Four digits that count, with thousands apart.
+pub(crate) fn number(value: f64) -> String {
+    if value.abs() < 1_000.0 {
+        let digits = if value.abs() < 10.0 { 2 } else { usize::from(value.abs() < 100.0) };
+        return format!("{value:.digits$}");
+    }
+    let whole = format!("{value:.0}");
+    let mut text = String::new();
+    for (place, digit) in whole.chars().enumerate() {
+        if place > 0 && (whole.len() - place) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
