@@ -32,6 +32,7 @@ use crate::rule::{Limited, Paused, Scope};
 use crate::shelf::Shelf;
 use crate::telling::Telling;
 use crate::time::Timestamp;
+use crate::upkeep::Upkeep;
 use crate::watch::Signal;
 use crate::why::Facts;
 
@@ -363,7 +364,9 @@ pub(crate) trait Operate: Send + Sync {
 }
 
 /// An engine that keeps tasks.
-pub(crate) trait Backend: Operate + Calendar + Telling + Shelf + Counting + 'static {
+pub(crate) trait Backend:
+    Operate + Calendar + Telling + Shelf + Counting + Upkeep + 'static
+{
     /// This engine as itself, for what only one engine can do.
     fn as_any(&self) -> &dyn std::any::Any;
 

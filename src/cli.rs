@@ -83,6 +83,7 @@ mod signals;
 mod table;
 #[cfg(feature = "tui")]
 mod top;
+mod upkeep;
 mod value;
 mod work;
 
@@ -119,6 +120,7 @@ macro_rules! commands {
 // One line a command, in the order of the help.
 commands! {
     Init: init::Init,
+    Migrate: upkeep::migrate::Migrate,
     Check: check::Check,
     Status: look::status::Status,
     Ls: look::ls::Ls,
@@ -140,6 +142,11 @@ commands! {
     Kinds: look::kinds::Kinds,
     Cron: cron::Cron,
     Prune: change::prune::Prune,
+    Backup: upkeep::backup::Backup,
+    Vacuum: upkeep::vacuum::Vacuum,
+    Doctor: upkeep::doctor::Doctor,
+    Export: upkeep::export::Export,
+    Import: upkeep::import::Import,
     Metrics: look::metrics::Metrics,
     Bench: bench::Bench,
     Completions: completions::Completions,

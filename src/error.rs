@@ -61,6 +61,15 @@ pub enum Error {
         /// What is wrong.
         source: Box<Error>,
     },
+    /// A line of an import was refused. What stands before it is stored.
+    #[error("line {number} of the import: {source}")]
+    #[non_exhaustive]
+    Line {
+        /// Its number, counted from 1.
+        number: u64,
+        /// Why it was refused.
+        source: Box<Error>,
+    },
     /// One member of a flow was refused, so nothing of it was stored.
     #[error("member {name:?} of the flow: {source}")]
     #[non_exhaustive]
@@ -355,6 +364,10 @@ impl Error {
         Self::InClient { client: client.to_owned(), source: Box::new(self) }
     }
 
+    pub(crate) fn in_line(self, number: u64) -> Self {
+        Self::Line { number, source: Box::new(self) }
+    }
+
     pub(crate) fn in_schedule(self, name: &str) -> Self {
         Self::InSchedule { name: shorten(name), source: Box::new(self) }
     }
@@ -369,6 +382,7 @@ impl Error {
             Self::Item { source, .. }
             | Self::InClient { source, .. }
             | Self::InSchedule { source, .. }
+            | Self::Line { source, .. }
             | Self::Member { source, .. } => source.code(),
             Self::NotFound { .. } => "not_found",
             Self::Mismatch { .. } => "mismatch",
@@ -401,6 +415,7 @@ impl Error {
             Self::Item { source, .. }
             | Self::InClient { source, .. }
             | Self::InSchedule { source, .. }
+            | Self::Line { source, .. }
             | Self::Member { source, .. } => source.is_retryable(),
             Self::Overloaded { passes, .. } => *passes,
             _ => matches!(self, Self::NotStored { .. } | Self::Timeout { .. } | Self::Busy { .. }),

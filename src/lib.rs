@@ -43,7 +43,8 @@
 //! - **Watch**: [`Handle::wait`] or `.await`; [`Client::get`], [`Client::list`]; [`Client::watch`] for snapshots as they
 //!   change; [`Builder::on`].
 //! - **Operate**: [`Client::why`] a task is not running; [`Client::pause`] a queue or a kind; [`Client::bulk`] for all
-//!   that pass a [`Filter`]; [`Retention`] for how long what has ended is kept.
+//!   that pass a [`Filter`]; [`Retention`] for how long what has ended is kept; [`Client::doctor`] says what is
+//!   wrong, [`Client::backup`] copies a queue at work, [`Client::export`] and [`Client::import`] carry tasks elsewhere.
 //!
 //! # Events, log and trace
 //!
@@ -170,11 +171,16 @@ mod overview;
 mod presence;
 mod why;
 mod inbox;
+mod finding;
+mod portable;
+#[cfg(feature = "sqlite")]
+mod inspection;
 mod watch;
 mod telling;
 mod shelf;
 mod calendar;
 mod meter;
+mod upkeep;
 mod backend;
 mod scribe;
 mod watching;
@@ -199,6 +205,9 @@ mod bulk;
 mod schedules;
 mod auditing;
 mod metrics;
+mod backups;
+mod doctor;
+mod porting;
 #[cfg(any(feature = "cli", feature = "web"))]
 mod doing;
 #[cfg(any(feature = "cli", feature = "web"))]
@@ -215,6 +224,8 @@ mod worker;
 mod config;
 mod builder;
 mod clients;
+#[cfg(feature = "sqlite")]
+mod offline;
 #[cfg(feature = "testing")]
 pub mod testing;
 #[cfg(feature = "web")]
@@ -240,6 +251,7 @@ pub use cron::Cron;
 pub use error::Error;
 pub use event::{Event, EventKind, EventRecord};
 pub use filter::{FILTER_ERROR_MAX, FILTER_IDS_MAX, Filter};
+pub use finding::{Finding, Severity};
 pub use flow::{Batch, FLOW_EDGES_MAX, FLOW_MAX, Flow, Sum};
 pub use follow::FOLLOWS_MAX;
 pub use gate::{Exclusive, Limit, Limits, Rate};
@@ -265,6 +277,8 @@ pub use overview::{
     Browsed, COUNT_MAX, Capped, FAILURES_MAX, FailureGroup, Failures, Overview, Place,
     QueueOverview,
 };
+pub use portable::LINE_BYTES_MAX;
+pub use porting::{Export, Exported, Import, Imported};
 pub use presence::{RunningTask, WorkerRecord};
 pub use progress::{LOG_LINES_MAX, LogLevel, LogLine, MESSAGE_MAX, Progress, STAGE_MAX, UNIT_MAX};
 pub use record::{AttemptRecord, BadRow, Cursor, Page, Prior, StepRecord, TaskRecord};
@@ -287,6 +301,7 @@ pub use time::{AsMoment, Clock, SPAN_MAX, SystemClock, Timestamp};
 pub use timing::{SCHEDULE_GAP_MIN, Timing};
 pub use unique::{Replace, Unique};
 pub use unserved::Unserved;
+pub use upkeep::{BackedUp, BackupProgress, Vacuum, Vacuumed};
 pub use watching::{WATCH_IDS_MAX, Watch, Watcher, Watching};
 pub use why::{Cause, Why};
 pub use written::parse_duration;
@@ -317,12 +332,14 @@ pub mod guide {
     pub mod baseline {}
 }
 
-/// What only a queue file can do: tasks that belong to a transaction.
+/// What only a queue file can do: tasks that belong to a transaction, and a look at a file that nobody opens.
 #[cfg(feature = "sqlite")]
 pub mod sqlite {
     pub use crate::backends::sqlite::doors::{
         ClientExt, ContextExt, Enqueued, Late, Pending, Write, WriteError,
     };
+    pub use crate::inspection::{Inspection, Standing};
+    pub use crate::offline::{doctor, inspect};
 
     #[doc = include_str!("backends/sqlite/inbox.md")]
     pub mod inbox {}

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::backend::{Backend, LaneName};
 use crate::error::Error;
 use crate::presence::WorkerRecord;
+use crate::rule::Paused;
 use crate::time::Timestamp;
 
 /// How often a client or a pool looks, at most.
@@ -45,18 +46,25 @@ pub(crate) fn unserved(
     for (lane, schedule) in due {
         lanes.entry(lane).or_default().push(schedule);
     }
-    let (workers, paused) = (backend.workers()?, backend.paused()?);
+    Ok(of(lanes, &backend.workers()?, &backend.paused()?))
+}
+
+/// Those of these queues and kinds that no live process runs by itself, and that are not paused.
+pub(crate) fn of(
+    lanes: BTreeMap<LaneName, Vec<String>>,
+    workers: &[WorkerRecord],
+    paused: &[Paused],
+) -> Vec<Unserved> {
     let any = |of: &dyn Fn(&WorkerRecord) -> bool| workers.iter().any(of);
     let open = lanes.into_iter().filter(|((queue, kind), _)| {
         !paused.iter().any(|paused| paused.scope.covers(queue, kind))
             && !any(&|worker| worker.takes(queue, kind))
     });
-    Ok(open
-        .map(|((queue, kind), schedules)| {
-            let queue_is_served = any(&|worker| worker.takes_queue(&queue));
-            Unserved { queue, kind, queue_is_served, schedules }
-        })
-        .collect())
+    let unserved = open.map(|((queue, kind), schedules)| {
+        let queue_is_served = any(&|worker| worker.takes_queue(&queue));
+        Unserved { queue, kind, queue_is_served, schedules }
+    });
+    unserved.collect()
 }
 
 /// Warns once of each queue and kind, and again if it was served meanwhile.

@@ -11,6 +11,8 @@ mod change;
 mod cron;
 #[path = "cli/desk.rs"]
 mod desk;
+#[path = "cli/doctor.rs"]
+mod doctor;
 #[path = "cli/kinds.rs"]
 mod kinds;
 #[path = "cli/look.rs"]
@@ -23,6 +25,13 @@ mod output;
 mod place;
 #[path = "cli/program.rs"]
 mod program;
+#[path = "cli/serve.rs"]
+mod serve;
+#[cfg(all(unix, feature = "tui"))]
+#[path = "cli/top.rs"]
+mod top;
+#[path = "cli/upkeep.rs"]
+mod upkeep;
 #[path = "cli/wait.rs"]
 mod wait;
 #[path = "cli/work.rs"]

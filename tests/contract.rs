@@ -28,6 +28,7 @@ mod contract {
     mod able;
     mod artifacts;
     mod audit;
+    mod backup;
     mod counters;
     mod define;
     mod errors;
@@ -41,6 +42,7 @@ mod contract {
     mod order;
     mod progress;
     mod overview;
+    mod porting;
     mod prune;
     mod refusals;
     mod reopen;

@@ -13,6 +13,8 @@
 
 mod child;
 
+#[path = "crash/copies.rs"]
+mod copies;
 #[path = "crash/deeds.rs"]
 mod deeds;
 #[path = "crash/flows.rs"]
@@ -45,6 +47,9 @@ mod ways_to_die;
 fn a_child_process_does_its_part() {
     match child::role().as_deref() {
         None => {}
+        Some("copier") => copies::copy(),
+        Some("examiner") => copies::examine(),
+        Some("importer") => copies::import(),
         Some("opener") => neighbours::open_again_and_again(),
         Some("pruner") => prunes::prune_on(),
         Some("sharer") => shares::share(),

@@ -32,6 +32,7 @@ use crate::rule::{Limited, Paused, Scope};
 use crate::shelf::{Author, Shelf};
 use crate::telling::Telling;
 use crate::time::Timestamp;
+use crate::upkeep::Upkeep;
 use crate::watch::Signal;
 use crate::why::Facts;
 
@@ -80,6 +81,8 @@ impl Spy {
         assert!(told.is_err(), "as it was told");
     }
 }
+
+impl Upkeep for Spy {}
 
 impl Backend for Spy {
     fn as_any(&self) -> &dyn Any {

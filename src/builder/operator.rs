@@ -7,6 +7,7 @@ use super::store::Store;
 use crate::error::Error;
 use crate::json::JsonLimits;
 use crate::mode::Mode;
+use crate::options::Durability;
 
 impl Builder {
     /// Makes it a client that opens a file which is there: this one, which goes before all settings, or that which
@@ -47,6 +48,15 @@ impl Builder {
         self
     }
 
+    /// The file that all settings together name, and what it is to survive; it is not looked at.
+    pub(crate) fn file_of_operator(mut self) -> Result<(PathBuf, Durability), Error> {
+        self.apply_settings()?;
+        match self.store {
+            Store::File(path) => Ok((path, self.durability)),
+            Store::Memory | Store::Unnamed => Err(no_file()),
+        }
+    }
+
     /// How large JSON may be.
     pub(crate) fn limits_of_json(&self) -> JsonLimits {
         self.limits
@@ -63,15 +73,14 @@ impl Builder {
         }
         self.mode = Some(Mode::Hold);
         if matches!(self.store, Store::Memory) {
-            let allowed =
-                "a file, as `--db` or `LITEWORK_DB` names one: nobody else sees what is in memory";
-            return Err(Error::invalid(
-                "unsupported",
-                "queue of this program",
-                "in memory",
-                allowed,
-            ));
+            return Err(no_file());
         }
         Ok(())
     }
+}
+
+fn no_file() -> Error {
+    let allowed =
+        "a file, as `--db` or `LITEWORK_DB` names one: nobody else sees what is in memory";
+    Error::invalid("unsupported", "queue of this program", "in memory", allowed)
 }

@@ -48,6 +48,7 @@ impl Code {
             Error::Item { source, .. }
             | Error::InClient { source, .. }
             | Error::InSchedule { source, .. }
+            | Error::Line { source, .. }
             | Error::Member { source, .. } => Self::of(source),
             Error::NotFound { .. } | Error::UnknownKind { .. } => Self::NotFound,
             Error::Mismatch { .. }
@@ -55,13 +56,15 @@ impl Code {
             | Error::WrongState { .. }
             | Error::KeyConflict { .. }
             | Error::NotUnique { .. }
-            | Error::ClockJumped { .. } => Self::Conflict,
+            | Error::ClockJumped { .. }
+            | Error::BadFile { code: "file_exists", .. } => Self::Conflict,
             Error::Timeout { .. } => Self::Timeout,
             Error::Unknown { .. } => Self::Unknown,
-            Error::Busy { .. } => Self::Busy,
+            Error::Busy { .. } | Error::BadFile { code: "file_busy" | "file_in_use", .. } => {
+                Self::Busy
+            }
             Error::NotStored { reason, .. } if reason.starts_with("busy") => Self::Busy,
-            Error::BadFile { code: "schema_newer", .. } => Self::Schema,
-            Error::BadFile { code: "file_busy", .. } => Self::Busy,
+            Error::BadFile { code: "schema_newer" | "schema_older", .. } => Self::Schema,
             Error::BadFile { .. } => Self::File,
             _ => Self::Failed,
         }
@@ -70,9 +73,8 @@ impl Code {
     fn of_invalid(code: &str) -> Self {
         match code {
             "no_schedule" | "bad_id" => Self::NotFound,
-            "changed" | "declared" | "duplicate_schedule" | "not_confirmed" | "read_only" => {
-                Self::Conflict
-            }
+            "already_stored" | "changed" | "declared" | "duplicate_schedule" | "id_taken"
+            | "not_confirmed" | "read_only" => Self::Conflict,
             _ => Self::Usage,
         }
     }
@@ -124,6 +126,7 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
             "`litework run ID` makes one that waits due now; `litework why ID` says what it waits for"
         }
         "running" => "`litework cancel ID` asks it to stop",
+        "file_in_use" => "`litework workers` says who works; --incremental waits for nobody",
         "schema_newer" => "install the litework that has written it",
         "unknown_outcome" => "look with `litework ls`; with the same --key it is stored once",
         "nobody_runs" => "`litework workers` says who runs what",

@@ -12,6 +12,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::json::JsonLimits;
 use crate::mode::Mode;
+use crate::options::Durability;
 
 /// Whose commands these are.
 pub(crate) enum Home {
@@ -64,6 +65,11 @@ impl Console {
             _ => place::found(&self.global, None)?,
         };
         builder.for_worker(file, mode, threads)
+    }
+
+    /// The file that is meant, which is not opened, and what its program wants it to survive.
+    pub(crate) fn file(&mut self) -> Result<(PathBuf, Durability), Error> {
+        self.builder(None)?.file_of_operator()
     }
 
     /// The queue, to look at.

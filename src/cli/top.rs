@@ -12,16 +12,20 @@ use std::io::{IsTerminal, stdin, stdout};
 use std::time::{Duration, Instant};
 
 use ratatui::backend::TestBackend;
+use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use ratatui::crossterm::execute;
 use ratatui::{DefaultTerminal, Terminal};
 
 use self::screen::{Screen, Wish};
 use super::code::{Came, Code, Stop};
 use super::console::{Console, Verb};
 use super::say::{Say, print};
+use super::signals::{SIGNALLED, signals};
 use super::value;
 use crate::client::Client;
 use crate::error::Error;
+use crate::fault;
 
 /// The frame that `--once` prints where no terminal says how large it is.
 const WIDTH: u16 = 80;
@@ -60,10 +64,24 @@ impl Verb for Top {
         let client = if may_act { console.open_to_change()? } else { console.open()? };
         // Restores the terminal in a panic, too.
         let mut terminal = ratatui::try_init()?;
+        restore_at_a_signal()?;
         let came = show(&mut terminal, &client, Screen::new(may_act), (self.every, console.say));
         ratatui::restore();
         came.map(|()| Code::Ok)
     }
+}
+
+/// Gives the terminal back where the process is told to end. Ctrl-C is a key here, and no signal.
+fn restore_at_a_signal() -> std::io::Result<()> {
+    let told = signals()?;
+    std::thread::Builder::new().name("litework-restore".into()).spawn(move || {
+        if let Ok(signal) = told.recv() {
+            let _shown = execute!(stdout(), Show);
+            ratatui::restore();
+            std::process::exit(SIGNALLED + signal);
+        }
+    })?;
+    Ok(())
 }
 
 /// One frame, as text.
@@ -91,6 +109,7 @@ fn show(
     mut screen: Screen,
     (every, say): (Duration, Say),
 ) -> Result<(), Stop> {
+    assert!(!fault::planted("top_panics"), "a defect that was planted");
     let mut looked: Option<Instant> = None;
     let mut must_draw = true;
     loop {

@@ -1,6 +1,7 @@
 //! Operate: what stands on a command line, read as what it means: spans, moments, ids, JSON. What is refused is told
 //! with what is allowed.
 
+use std::fs::File;
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 use std::time::Duration;
@@ -73,12 +74,16 @@ pub(crate) fn object(text: &str, limits: JsonLimits) -> Result<String, Error> {
 }
 
 fn of_file(path: &Path, limits: JsonLimits) -> Result<Vec<u8>, Error> {
-    let missing = |error: std::io::Error| {
-        let allowed = format!("a file that can be read: {error}");
-        Error::invalid("not_found", "file of arguments", path.display().to_string(), allowed)
-    };
-    let file = std::fs::File::open(path).map_err(missing)?;
+    let file = opened(path, "file of arguments")?;
     all_of(file, &path.display().to_string(), limits)
+}
+
+/// A file that is named on a command line, to be read; it is no queue.
+pub(crate) fn opened(path: &Path, what: &str) -> Result<File, Error> {
+    File::open(path).map_err(|error| {
+        let allowed = format!("a file that can be read: {error}");
+        Error::invalid("not_found", what, path.display().to_string(), allowed)
+    })
 }
 
 /// All of it, but no more than may be used: what is too large is not read to its end.

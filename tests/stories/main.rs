@@ -33,5 +33,6 @@ mod shutdown;
 mod testing;
 mod under_way;
 mod unique;
+mod upkeep;
 mod waiting;
 mod workers;

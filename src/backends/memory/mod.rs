@@ -54,6 +54,7 @@ use crate::retention::Walk;
 use crate::rule::Scope;
 use crate::state::{STEP_STRICT_MS, State};
 use crate::time::Timestamp;
+use crate::upkeep::Upkeep;
 use crate::watch::{Notice, Signal};
 
 /// Tasks of one page at most.
@@ -325,6 +326,9 @@ fn put<T: Ord>(index: &mut BTreeSet<T>, entry: T, stands: bool) {
         index.remove(&entry);
     }
 }
+
+/// What is in memory goes with its process, so there is nothing to be kept in order.
+impl Upkeep for Memory {}
 
 impl Backend for Memory {
     fn as_any(&self) -> &dyn Any {

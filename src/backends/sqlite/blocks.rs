@@ -2,7 +2,7 @@
 //! than half of one statement for each. A task with a key, or of a lane that is new, is written alone, as
 //! it may be refused without the others.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use rusqlite::OptionalExtension;
 
@@ -10,7 +10,11 @@ use super::core::Core;
 use super::due::next_due;
 use super::enqueue::{Fate, INSERT, Insert};
 use super::errors::not_stored;
+use super::{Sqlite, audit};
+use crate::backend::Offer;
 use crate::error::Error;
+use crate::record::{NewTask, Stored};
+use crate::time::Timestamp;
 
 /// Rows of a block, greatest first; few under test, so that random histories meet blocks of all kinds.
 const BLOCKS: [usize; 2] = if cfg!(test) { [4, 2] } else { [32, 8] };
@@ -23,6 +27,47 @@ static INSERT_BLOCK: LazyLock<[String; 2]> = LazyLock::new(|| {
 
 /// Served by the primary key.
 const LAST: &str = "SELECT id FROM litework_task WHERE id <= ?1 ORDER BY id DESC LIMIT 1";
+
+impl Sqlite {
+    /// Stores all tasks or none.
+    pub(super) fn insert(
+        &self,
+        now: Timestamp,
+        mut tasks: Vec<NewTask>,
+        offer: Option<Arc<dyn Offer>>,
+    ) -> Result<Vec<Stored>, Error> {
+        // What is noted has a commit of its own, on the thread of whoever does it.
+        let is_noted = crate::audit::is_noting();
+        let is_single = tasks.len() == 1 && !tasks[0].is_batch();
+        if is_single && !is_noted {
+            let task = tasks.swap_remove(0);
+            let insert = Insert::new(task, now, offer, self.durability);
+            return self.inner.writer.insert(insert).map(|stored| vec![stored]);
+        }
+        let mut inserts: Vec<Insert> = tasks
+            .into_iter()
+            .map(|task| Insert::new(task, now, offer.clone(), self.durability))
+            .collect();
+        let level = inserts.iter().map(Insert::level).max().unwrap_or_default();
+        let mut turn = self.inner.writer.turn()?;
+        let stored = turn.transaction(level, |core| {
+            store_all(core, &mut inserts)?;
+            let new = inserts.iter().filter_map(Insert::new_id);
+            if is_noted { audit::note(core, &new.collect::<Vec<_>>()) } else { Ok(()) }
+        });
+        if let Err(error) = stored {
+            turn.doubt(&error, inserts.iter().filter_map(Insert::doubt));
+            inserts.iter_mut().for_each(Insert::undo);
+            return Err(if is_single { error.of_one() } else { error });
+        }
+        inserts.iter().for_each(Insert::note_stored);
+        drop(turn);
+        if inserts.first().is_some_and(Insert::is_existing_batch) {
+            inserts.truncate(1);
+        }
+        inserts.into_iter().map(Insert::into_stored).collect()
+    }
+}
 
 /// Writes these, each of which keeps what became of it; an error means that the transaction is to be
 /// given up.

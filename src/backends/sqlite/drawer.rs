@@ -137,6 +137,6 @@ fn create(path: &Path) -> io::Result<File> {
 }
 
 /// So that a rename survives power loss, where the system lets folders be flushed.
-fn flush_folder(folder: &Path) -> io::Result<()> {
+pub(super) fn flush_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }

@@ -5,6 +5,7 @@
 //! to the [`Backend`] contract.
 
 mod audit;
+mod backup;
 mod bad_row;
 mod blocks;
 mod browse;
@@ -15,6 +16,7 @@ mod claim;
 mod core;
 mod counters;
 mod damaged;
+mod differs;
 mod drawer;
 pub(crate) mod doors;
 mod due;
@@ -23,12 +25,17 @@ mod ending;
 mod ends;
 mod enqueue;
 mod errors;
+pub(crate) mod exam;
+pub(crate) mod examine;
 mod exchange;
+mod export;
 mod finish;
 mod follow;
 mod gates;
 mod holding;
+mod import;
 mod inbox;
+pub(crate) mod inspect;
 mod lanes;
 mod maker;
 mod member;
@@ -38,6 +45,7 @@ mod newest;
 mod operate;
 mod overview;
 mod payload;
+mod pinned;
 mod place;
 mod presence;
 #[cfg(feature = "cli")]
@@ -55,6 +63,7 @@ mod rules;
 mod schema;
 mod seats;
 mod shelf;
+mod signs;
 mod skip;
 mod steps;
 mod stored;
@@ -63,6 +72,8 @@ mod telling;
 #[cfg(test)]
 mod tests;
 mod unique;
+mod upkeep;
+mod vacuum;
 mod waiting;
 mod watcher;
 mod why;
@@ -78,7 +89,6 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, TryLockError, Weak};
 pub(crate) use schema::Settings;
 
 use self::core::Core;
-use self::enqueue::Insert;
 use self::holding::{FileKey, file_key, with_held};
 use self::query::Reader;
 use self::seats::{Beats, Life, Seat};
@@ -202,10 +212,6 @@ impl Inner {
             Err(Error::Forked { opened_by: self.pid })
         }
     }
-
-    fn seat_folder(&self) -> &Path {
-        &self.folder
-    }
 }
 
 impl Drop for Sqlite {
@@ -246,47 +252,6 @@ impl Sqlite {
     ) -> Result<R, Error> {
         self.check_usable()?;
         self.inner.writer.turn()?.transaction(level, body)
-    }
-}
-
-impl Sqlite {
-    /// Stores all tasks or none.
-    fn insert(
-        &self,
-        now: Timestamp,
-        mut tasks: Vec<NewTask>,
-        offer: Option<Arc<dyn Offer>>,
-    ) -> Result<Vec<Stored>, Error> {
-        // What is noted has a commit of its own, on the thread of whoever does it.
-        let is_noted = crate::audit::is_noting();
-        let is_single = tasks.len() == 1 && !tasks[0].is_batch();
-        if is_single && !is_noted {
-            let task = tasks.swap_remove(0);
-            let insert = Insert::new(task, now, offer, self.durability);
-            return self.inner.writer.insert(insert).map(|stored| vec![stored]);
-        }
-        let mut inserts: Vec<Insert> = tasks
-            .into_iter()
-            .map(|task| Insert::new(task, now, offer.clone(), self.durability))
-            .collect();
-        let level = inserts.iter().map(Insert::level).max().unwrap_or_default();
-        let mut turn = self.inner.writer.turn()?;
-        let stored = turn.transaction(level, |core| {
-            blocks::store_all(core, &mut inserts)?;
-            let new = inserts.iter().filter_map(Insert::new_id);
-            if is_noted { audit::note(core, &new.collect::<Vec<_>>()) } else { Ok(()) }
-        });
-        if let Err(error) = stored {
-            turn.doubt(&error, inserts.iter().filter_map(Insert::doubt));
-            inserts.iter_mut().for_each(Insert::undo);
-            return Err(if is_single { error.of_one() } else { error });
-        }
-        inserts.iter().for_each(Insert::note_stored);
-        drop(turn);
-        if inserts.first().is_some_and(Insert::is_existing_batch) {
-            inserts.truncate(1);
-        }
-        inserts.into_iter().map(Insert::into_stored).collect()
     }
 }
 
@@ -352,7 +317,7 @@ impl Backend for Sqlite {
 
     fn join(&self, now: Timestamp, member: &Member) -> Result<i64, Error> {
         self.check_usable()?;
-        let seat = Seat::take(self.inner.seat_folder())?;
+        let seat = Seat::take(&self.inner.folder)?;
         let owner = self
             .transaction(Durability::Normal, |core| member::join(core, now, member, &seat.stem))?;
         self.inner.seats.write().unwrap_or_else(PoisonError::into_inner).insert(owner, seat);

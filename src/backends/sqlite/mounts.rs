@@ -44,11 +44,25 @@ const SHARED: &[&str] = &[
     "vmhgfs",
 ];
 
+/// Kinds that lie in memory, and are empty after power loss.
+const MEMORY: [&str; 2] = ["ramfs", "tmpfs"];
+
 /// The kind of disk that a path lies on, where other hosts may share it.
 pub(super) fn shared_kind(path: &Path) -> Option<String> {
-    kind_of(path).filter(|kind| SHARED.contains(&kind.as_str()))
+    kind_of(path).filter(|kind| is_shared(kind))
 }
 
+/// Whether other hosts may share disks of this kind.
+pub(super) fn is_shared(kind: &str) -> bool {
+    SHARED.contains(&kind)
+}
+
+/// Whether disks of this kind lie in memory.
+pub(super) fn is_memory(kind: &str) -> bool {
+    MEMORY.contains(&kind)
+}
+
+/// The kind of disk that a path lies on, where the system tells.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn kind_of(_path: &Path) -> Option<String> {
     None

@@ -1,5 +1,6 @@
 //! Watch: the live processes that run tasks, and what they have in hand.
 
+use std::path::Path;
 use std::sync::PoisonError;
 
 use rusqlite::{Connection, Row};
@@ -22,16 +23,25 @@ const RUNNING: &str = "SELECT t.id, t.tag, l.kind, t.started_at FROM litework_ta
 
 /// Those whose process holds its lock, by number.
 pub(super) fn workers(conn: &Connection, inner: &Inner) -> Result<Vec<WorkerRecord>, ReadError> {
+    let own = |id: i64| {
+        let seats = inner.seats.read().unwrap_or_else(PoisonError::into_inner);
+        seats.contains_key(&id)
+    };
+    alive(conn, &inner.folder, &own)
+}
+
+/// The same where the seats are in this folder; some may be our own.
+pub(super) fn alive(
+    conn: &Connection,
+    folder: &Path,
+    own: &dyn Fn(i64) -> bool,
+) -> Result<Vec<WorkerRecord>, ReadError> {
     let mut read = conn.prepare_cached(LIVE)?;
     let found = read.query_map([], |row| Ok((text(row, 2).unwrap_or_default(), worker(row)?)))?;
     let found: Vec<(String, WorkerRecord)> = found.collect::<rusqlite::Result<_>>()?;
     let mut live = Vec::new();
     for (stem, worker) in found {
-        let own = {
-            let seats = inner.seats.read().unwrap_or_else(PoisonError::into_inner);
-            seats.contains_key(&worker.id)
-        };
-        if own || seats::look(inner.seat_folder(), &stem) == Life::Alive {
+        if own(worker.id) || seats::look(folder, &stem) == Life::Alive {
             live.push(WorkerRecord { running: running(conn, worker.id)?, ..worker });
         }
     }

@@ -200,8 +200,7 @@ fn find(conn: &Connection, walk: &mut Walk) -> Read<Found> {
             Ok(Found::Nothing)
         }
         Step::Space => {
-            let free: i64 = conn.prepare_cached(FREE_PAGES)?.query_row([], |row| row.get(0))?;
-            if free > 0 {
+            if free_pages(conn)? > 0 {
                 return Ok(Found::Space);
             }
             walk.step = Step::Done;
@@ -319,13 +318,15 @@ fn remove_rules(core: &mut Core, now: Timestamp, names: &[String]) -> Result<(),
     Ok(())
 }
 
+/// How many pages hold nothing.
+pub(super) fn free_pages(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.prepare_cached(FREE_PAGES)?.query_row([], |row| row.get(0))
+}
+
 /// Gives free pages back to the disk, as many as there is time for.
-fn give_space(core: &mut Core) -> Result<(), Error> {
+pub(super) fn give_space(core: &mut Core) -> Result<(), Error> {
     let began = Instant::now();
-    let free = |core: &Core| -> rusqlite::Result<i64> {
-        core.conn.prepare_cached(FREE_PAGES)?.query_row([], |row| row.get(0))
-    };
-    while began.elapsed() < SLICE && free(core).map_err(not_stored)? > 0 {
+    while began.elapsed() < SLICE && free_pages(&core.conn).map_err(not_stored)? > 0 {
         give_pages(&core.conn).map_err(not_stored)?;
     }
     Ok(())

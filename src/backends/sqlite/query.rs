@@ -14,6 +14,7 @@ use super::schema;
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::id::TaskId;
+use crate::portable::Portable;
 use crate::quota::Quota;
 use crate::record::{AttemptRecord, BadRow, Cursor, NewTask, Page, Prior, TaskRecord};
 use crate::state::State;
@@ -152,6 +153,18 @@ pub(super) fn by_row(conn: &Connection, row: i64) -> Read<Option<TaskRecord>> {
     let mut read = conn.prepare_cached(&sql)?;
     let mut rows = read.query([row])?;
     rows.next()?.map(row::task).transpose().map_err(ReadError::Ours)
+}
+
+/// What is carried of a task, but for what stands in other tables. Served by the primary key.
+pub(super) fn carried(conn: &Connection, row: i64) -> Read<Option<Portable>> {
+    let sql = format!(
+        "SELECT {}, t.options, t.unique_key, t.wait_key FROM {} WHERE t.id = ?1",
+        row::COLUMNS,
+        row::FROM
+    );
+    let mut read = conn.prepare_cached(&sql)?;
+    let mut rows = read.query([row])?;
+    rows.next()?.map(row::portable).transpose().map_err(ReadError::Ours)
 }
 
 /// Served by `litework_task_key`.

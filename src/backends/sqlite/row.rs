@@ -7,6 +7,7 @@ use serde_json::Map;
 use crate::error::{Error, shorten};
 use crate::id::TaskId;
 use crate::outcome::Report;
+use crate::portable::{LINE_SCHEMA, Portable, raw};
 use crate::record::{AttemptRecord, TaskRecord};
 use crate::state::{Reason, State};
 use crate::ties::Ties;
@@ -129,6 +130,58 @@ pub(super) fn task(row: &Row<'_>) -> Result<TaskRecord, Error> {
         arguments: cells.get::<Option<String>>(23, "arguments")?.unwrap_or_default(),
         result: cells.get(24, "result")?,
         error,
+    })
+}
+
+/// Reads [`COLUMNS`] and after them `options, unique_key, wait_key` of a task that is carried to another queue.
+pub(super) fn portable(row: &Row<'_>) -> Result<Portable, Error> {
+    let task = task(row)?;
+    let cells = Cells { row, id: task.id.row() };
+    let json = |index, column| match cells.get::<Option<String>>(index, column)? {
+        None => Ok(None),
+        Some(text) => raw(text).map(Some).ok_or_else(|| cells.bad(column, "it is no JSON")),
+    };
+    let arguments = raw(task.arguments).ok_or_else(|| cells.bad("arguments", "it is no JSON"))?;
+    Ok(Portable {
+        schema: LINE_SCHEMA,
+        redacted: false,
+        id: task.id,
+        kind: task.kind,
+        queue: task.queue,
+        state: task.state,
+        reason: task.reason,
+        priority: task.priority.into(),
+        due_at: task.due_at,
+        enqueued_at: task.enqueued_at,
+        started_at: task.started_at,
+        finished_at: task.finished_at,
+        expires_at: task.expires_at,
+        attempt: task.attempt,
+        attempts_max: task.attempts_max,
+        crashes: task.crashes,
+        snoozes: task.snoozes,
+        at_most_once: task.at_most_once,
+        cancel_requested: task.cancel_requested,
+        stuck: task.stuck,
+        dismissed: task.dismissed,
+        key: task.key,
+        owner: task.owner,
+        name: task.name,
+        trace: task.trace,
+        batch: task.batch,
+        slot: task.slot,
+        tags: task.tags,
+        meta: json(22, "meta")?,
+        arguments,
+        result: json(24, "result")?,
+        error: task.error,
+        attempts: Vec::new(),
+        steps: Vec::new(),
+        after: Vec::new(),
+        options: json(34, "options")?,
+        unique_key: cells.get(35, "unique_key")?,
+        wait_key: cells.get(36, "wait_key")?,
+        ties: json(32, "ties")?.filter(|ties| ties.get() != "{}"),
     })
 }
 

@@ -6,14 +6,13 @@
 //! retrying with jitter, as the busy handler is not called for a change of the journal mode.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
 
+use super::differs::{SCHEMA, differences};
 use super::mounts;
 use crate::error::Error;
 use crate::fault;
@@ -21,11 +20,10 @@ use crate::options::Durability;
 use crate::outcome::BoxError;
 use crate::state::STEP_STRICT_MS;
 
-const SCHEMA: &str = include_str!("schema.sql");
 /// The schema this program writes.
 pub(super) const SCHEMA_VERSION: i64 = 1;
 /// Marks a file of our own: "ltwk".
-const APPLICATION_ID: i64 = 0x6c74_776b;
+pub(super) const APPLICATION_ID: i64 = 0x6c74_776b;
 /// Below this, a checkpoint that races a commit can corrupt the file (fixed in `SQLite` 3.51.3).
 pub(super) const SQLITE_MIN: i32 = 3_051_003;
 /// How long a first open may take while others open the same file.
@@ -178,59 +176,34 @@ fn check_vacuum(
     if !settings.incremental_vacuum || pragma::<i64>(conn, "auto_vacuum")? == INCREMENTAL {
         return Ok(Ok(()));
     }
+    Ok(Err(needs_vacuum(path)))
+}
+
+pub(super) fn needs_vacuum(path: &Path) -> Error {
     let reason = "its free pages cannot be given back; while no program has it open, run `PRAGMA \
                   auto_vacuum = INCREMENTAL; VACUUM;` with the sqlite3 program, or leave \
                   `incremental_vacuum` out";
-    Ok(Err(bad_file("needs_vacuum", path, reason, None)))
+    bad_file("needs_vacuum", path, reason, None)
 }
 
-/// What stands in a schema: by type and name, its text without comments and blanks.
-type Objects = BTreeMap<(String, String), String>;
-
-/// Ours, and whatever hangs on ours.
-fn objects(conn: &Connection) -> rusqlite::Result<Objects> {
-    let mut read = conn.prepare(
-        "SELECT type, name, coalesce(sql, '') FROM sqlite_schema \
-         WHERE tbl_name LIKE 'litework\\_%' ESCAPE '\\' OR name LIKE 'litework\\_%' ESCAPE '\\'",
-    )?;
-    let rows = read.query_map([], |row| {
-        let sql: String = row.get(2)?;
-        let lines = sql.lines().map(|line| line.split("--").next().unwrap_or_default());
-        let words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
-        Ok(((row.get(0)?, row.get(1)?), words.join(" ")))
-    })?;
-    rows.collect()
-}
-
-/// The objects that this program makes.
-fn own_objects() -> rusqlite::Result<&'static Objects> {
-    static OWN: OnceLock<Objects> = OnceLock::new();
-    if let Some(own) = OWN.get() {
-        return Ok(own);
-    }
-    let conn = Connection::open_in_memory()?;
-    conn.execute_batch(SCHEMA)?;
-    let own = objects(&conn)?;
-    Ok(OWN.get_or_init(|| own))
-}
-
-/// Refuses a file in which something of ours is missing or another than we made it, or in which
-/// something hangs on our tables: a trigger would run inside of our transactions.
+/// Refuses a file that is not as we made it.
 fn check_schema(conn: &Connection, path: &Path) -> rusqlite::Result<Result<(), Error>> {
     if fault::planted("unique_index_off") {
         return Ok(Ok(()));
     }
-    let (own, found) = (own_objects()?, objects(conn)?);
-    let missing =
-        own.keys().find(|name| !found.contains_key(name)).map(|name| (name, "is missing"));
-    let other = found.iter().find_map(|(name, sql)| match own.get(name) {
-        None => Some((name, "is not of litework")),
-        Some(known) => (known != sql).then_some((name, "is not as litework made it")),
-    });
-    let Some(((kind, name), what)) = missing.or(other) else { return Ok(Ok(())) };
-    let reason =
-        format!("the {kind} {name} {what}; undo the change, or copy the tasks into a new file");
-    Ok(Err(bad_file("schema_tampered", path, reason.escape_debug().to_string(), None)))
+    let Some(first) = differences(conn)?.into_iter().next() else { return Ok(Ok(())) };
+    let reason = format!("the {first}; undo the change, or copy the tasks into a new file");
+    Ok(Err(bad_file("schema_tampered", path, reason, None)))
+}
+
+/// What an error of `SQLite` says of a file that is read.
+pub(super) fn unreadable(path: &Path, error: rusqlite::Error) -> Error {
+    match sort_error(path, error) {
+        Attempt::Refused(error) => error,
+        Attempt::Again(source) => {
+            bad_file("file_busy", path, "another program holds the file", Some(source.into()))
+        }
+    }
 }
 
 fn sort_error(path: &Path, error: rusqlite::Error) -> Attempt {
@@ -356,6 +329,16 @@ pub(super) fn set_synchronous(conn: &Connection, level: Durability) -> rusqlite:
 
 /// A regular file with one name, or nothing yet. A link would give one file two journals.
 pub(super) fn check_path(path: &Path) -> Result<(), Error> {
+    let Some(meta) = look_at(path)? else { return Ok(()) };
+    if names_of(&meta) > 1 {
+        let reason = "it has several hard links; SQLite would keep a journal for each name";
+        return Err(bad_file("not_a_queue_file", path, reason, None));
+    }
+    Ok(())
+}
+
+/// What the system says of a regular file; none where there is nothing yet.
+pub(super) fn look_at(path: &Path) -> Result<Option<std::fs::Metadata>, Error> {
     let text = path.to_string_lossy();
     if text == ":memory:" || text.starts_with("file:") {
         let reason = "it is SQLite's word for something else than a file; give the path of one, or use \
@@ -364,7 +347,7 @@ pub(super) fn check_path(path: &Path) -> Result<(), Error> {
     }
     let meta = match std::fs::symlink_metadata(path) {
         Ok(meta) => meta,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
             let reason = format!("it cannot be looked at: {error}");
             return Err(bad_file("cannot_open", path, reason, Some(error.into())));
@@ -377,11 +360,18 @@ pub(super) fn check_path(path: &Path) -> Result<(), Error> {
     if !meta.is_file() {
         return refused("it is a link, a device or a socket; give the path of a regular file");
     }
+    Ok(Some(meta))
+}
+
+/// How many names a file has; 0 where the system does not tell.
+pub(super) fn names_of(meta: &std::fs::Metadata) -> u64 {
     #[cfg(unix)]
-    if std::os::unix::fs::MetadataExt::nlink(&meta) > 1 {
-        return refused("it has several hard links; SQLite would keep a journal for each name");
+    return std::os::unix::fs::MetadataExt::nlink(meta);
+    #[cfg(not(unix))]
+    {
+        let _untold = meta;
+        0
     }
-    Ok(())
 }
 
 fn check_disk(path: &Path) -> Result<(), Error> {
@@ -406,7 +396,7 @@ fn check_there(path: &Path) -> Result<(), Error> {
 }
 
 /// Makes the file readable by its owner only; `SQLite` gives -wal and -shm the same mode.
-fn create_private(path: &Path) -> Result<(), Error> {
+pub(super) fn create_private(path: &Path) -> Result<(), Error> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -421,7 +411,10 @@ fn create_private(path: &Path) -> Result<(), Error> {
     }
 }
 
-fn pragma<T: rusqlite::types::FromSql>(conn: &Connection, name: &str) -> rusqlite::Result<T> {
+pub(super) fn pragma<T: rusqlite::types::FromSql>(
+    conn: &Connection,
+    name: &str,
+) -> rusqlite::Result<T> {
     conn.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
 }
 

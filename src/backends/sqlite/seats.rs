@@ -172,6 +172,24 @@ pub(super) fn sweep(folder: &Path, known: &HashSet<String>) {
     }
 }
 
+/// The seats that dead processes have left in the folder: nobody holds the lock, or there is none beside the slots.
+pub(super) fn left_behind(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    let dead = paths.filter_map(|path| {
+        let stem = path.file_stem()?.to_str()?.to_owned();
+        let is_left = match path.extension()?.to_str()? {
+            "lock" => look(folder, &stem) == Life::Dead,
+            "slots" => is_stem(&stem) && !folder.join(format!("{stem}.lock")).exists(),
+            _ => false,
+        };
+        is_left.then_some(stem)
+    });
+    let mut dead: Vec<String> = dead.collect();
+    dead.sort();
+    dead
+}
+
 /// What a look at another process's lock file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Life {

@@ -7,6 +7,7 @@ use ratatui::text::{Line, Text};
 use ratatui::widgets::{Block, Clear, Paragraph, Row, Table, TableState, Tabs, Wrap};
 
 use super::screen::{Above, Screen, Tab};
+use crate::cli::table::wrapped;
 
 const HELP: &str = "\
   ← → or Tab     another tab
@@ -115,12 +116,12 @@ fn above(frame: &mut Frame<'_>, title: &str, text: &str, scrolled: u16) {
     let whole = frame.area();
     let margin = |length: u16| if length > 60 { 2 } else { 0 };
     let (wide, high) = (margin(whole.width), u16::from(whole.height > 12));
-    let area = Rect {
-        x: whole.x + wide,
-        y: whole.y + high,
-        width: whole.width - 2 * wide,
-        height: whole.height - 2 * high,
-    };
+    let width = whole.width - 2 * wide;
+    // No higher than its text and the frame around it.
+    let within = Some(usize::from(width.saturating_sub(2)));
+    let lines: usize = text.lines().map(|line| wrapped(line, within).len()).sum();
+    let height = u16::try_from(lines + 2).unwrap_or(u16::MAX).min(whole.height - 2 * high);
+    let area = Rect { x: whole.x + wide, y: whole.y + high, width, height };
     let text = Paragraph::new(Text::from(text.to_owned()))
         .wrap(Wrap { trim: false })
         .scroll((scrolled, 0))
