@@ -3,9 +3,14 @@
 //! not UTF-8 cannot be an argument of a task, which is JSON: it is named and left out.
 //!
 //!     cargo run --release --example quickstart [-- [--inline] [FOLDER]]
+//!
+//! With the feature `cli` it has the commands of `litework` too, for the file that it has left:
+//!
+//!     cargo run --release --features cli --example quickstart -- tasks ls --db FILE
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -56,7 +61,11 @@ pub fn count(path: &Path) -> Result<Counts> {
     Ok(Counts::of(&String::from_utf8_lossy(&fs::read(path)?)))
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
+    #[cfg(feature = "cli")]
+    if let Some(code) = commands::run() {
+        return Ok(code);
+    }
     let (inline, folder) = arguments()?;
     let (files, unnamed): (Vec<PathBuf>, Vec<PathBuf>) =
         files_in(&folder)?.into_iter().partition(|path| path.to_str().is_some());
@@ -99,7 +108,29 @@ fn main() -> Result<()> {
     if failed > 0 {
         Err(format!("{failed} files could not be counted"))?;
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `quickstart tasks …`: what `litework` does, where the kinds of this program are known.
+#[cfg(feature = "cli")]
+mod commands {
+    use std::process::ExitCode;
+
+    use clap::Parser;
+
+    #[derive(Parser)]
+    enum Program {
+        /// Looks after the queue of an earlier run
+        Tasks(litework::cli::Group),
+    }
+
+    pub(crate) fn run() -> Option<ExitCode> {
+        let asks = std::env::args_os().nth(1).is_some_and(|word| word == "tasks");
+        asks.then(|| {
+            let Program::Tasks(group) = Program::parse();
+            group.run(litework::Client::builder("quickstart.db").register(super::count))
+        })
+    }
 }
 
 /// Adds up the results; a file that failed is named and the rest goes on.

@@ -254,6 +254,37 @@ fn the_shop_serves_its_pages_and_ends_at_the_word_of_a_service_manager() {
 }
 
 #[test]
+fn quickstart_and_the_shop_have_the_commands_for_their_own_queues() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |name: &str, arguments: &[&str]| {
+        let mut command = Command::new(example(name));
+        command.args(arguments).env("TMPDIR", folder.path()).current_dir(folder.path());
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{name} {arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    std::fs::write(folder.path().join("a.txt"), "one two\n").unwrap();
+    let said = run("quickstart", &["--inline", "."]);
+    let db = said.lines().find_map(|line| line.strip_prefix("queue file, which stays: ")).unwrap();
+    let listed = run("quickstart", &["tasks", "ls", "--db", db]);
+    assert!(listed.contains("quickstart.count") && listed.contains("succeeded"), "{listed}");
+    run("webapp", &["tasks", "init"]);
+    let id = run(
+        "webapp",
+        &[
+            "tasks",
+            "add",
+            "export_orders",
+            "--args",
+            r#"{"title":"May","pages":1,"ending":"well"}"#,
+        ],
+    );
+    run("webapp", &["tasks", "work", "--batch"]);
+    let shown = run("webapp", &["tasks", "show", id.trim()]);
+    assert!(shown.contains("Export of May") && shown.contains("orders.csv"), "{shown}");
+}
+
+#[test]
 fn the_examples_say_what_they_take() {
     let run = |name: &str, argument: &str| {
         let output = Command::new(example(name)).arg(argument).output().unwrap();

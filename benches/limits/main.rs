@@ -27,6 +27,8 @@ mod rows_prune;
 mod rows_quiet;
 mod rows_rescue;
 mod rows_schedules;
+#[cfg(feature = "cli")]
+mod rows_status;
 mod rows_ties;
 mod rows_weight;
 mod target;
@@ -107,10 +109,16 @@ const WEB_ROWS: &Rows = &[("dashboard_1m", rows_dashboard::pages)];
 #[cfg(not(feature = "web"))]
 const WEB_ROWS: &Rows = &[];
 
+/// Those of the command line.
+#[cfg(feature = "cli")]
+const CLI_ROWS: &Rows = &[("status_1m", rows_status::status)];
+#[cfg(not(feature = "cli"))]
+const CLI_ROWS: &Rows = &[];
+
 /// All that can be measured here.
 fn rows() -> impl Iterator<Item = &'static (&'static str, fn(&Bench) -> Vec<Row>)> {
     let linux: &Rows = if cfg!(target_os = "linux") { LINUX_ROWS } else { &[] };
-    ROWS.iter().chain(linux).chain(WEB_ROWS)
+    ROWS.iter().chain(linux).chain(WEB_ROWS).chain(CLI_ROWS)
 }
 
 #[derive(Default)]

@@ -2,7 +2,13 @@
 //! task, a list of one's own, downloads, and a dashboard for the staff. All of it works without scripts, too.
 //!
 //!     cargo run --release --features web,axum,tokio --example webapp [-- --port 8080 --db PATH --seed]
+//!
+//! With the feature `cli` besides, `webapp tasks …` looks after the tasks of the shop, also while it serves:
+//!
+//!     cargo run --release --features web,axum,tokio,cli --example webapp -- tasks status
 
+#[cfg(feature = "cli")]
+mod commands;
 mod orders;
 mod pages;
 mod seed;
@@ -12,6 +18,7 @@ mod words;
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -87,10 +94,14 @@ fn router(shop: Shop) -> Router {
         .with_state(shop)
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
+    #[cfg(feature = "cli")]
+    if let Some(code) = commands::run() {
+        return Ok(code);
+    }
     let Some(Arguments { port, db, seed }) = arguments()? else {
         println!("{USAGE}");
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     };
     let interrupts = interrupts()?;
     println!("queue file, which stays: {}", db.display());
@@ -105,7 +116,7 @@ fn main() -> Result<()> {
         println!("listening on http://{}", listener.local_addr()?);
         std::io::stdout().flush()?;
         axum::serve(listener, app).with_graceful_shutdown(drained(tasks, interrupts)).await?;
-        Ok(())
+        Ok(ExitCode::SUCCESS)
     })
 }
 
@@ -164,10 +175,14 @@ struct Arguments {
     seed: bool,
 }
 
+/// The queue file unless one is named.
+fn usual_db() -> PathBuf {
+    std::env::temp_dir().join("litework-webapp.db")
+}
+
 /// None where help is asked for.
 fn arguments() -> Result<Option<Arguments>> {
-    let db = std::env::temp_dir().join("litework-webapp.db");
-    let mut found = Arguments { port: PORT, db, seed: false };
+    let mut found = Arguments { port: PORT, db: usual_db(), seed: false };
     let mut given = std::env::args_os().skip(1);
     while let Some(argument) = given.next() {
         match argument.to_str() {

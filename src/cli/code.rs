@@ -44,7 +44,7 @@ impl Code {
     pub(crate) fn of(error: &Error) -> Self {
         match error {
             Error::Invalid { code, .. } => Self::of_invalid(code),
-            Error::Json(_) => Self::Usage,
+            Error::Json(_) | Error::BadFile { code: "bad_secrets", .. } => Self::Usage,
             Error::Item { source, .. }
             | Error::InClient { source, .. }
             | Error::InSchedule { source, .. }

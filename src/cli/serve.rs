@@ -1,9 +1,11 @@
 //! Operate: `serve`: the operator's pages on this machine, for whoever has the link that it prints.
 //!
-//! The link is good for one visit; that browser is known by a cookie from then on, until the program ends. Only
+//! The link is good for one visit; that browser is known by a cookie from then on, until the program ends. Or a file names
+//! those who may come in, with their passwords' digests. Only
 //! addresses of this machine are listened to and answered.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +19,7 @@ use super::console::{Console, Verb};
 use super::signals::signals;
 use crate::client::Client;
 use crate::error::Error;
-use crate::web::{Access, Web, from_extension, is_same};
+use crate::web::{Access, Web, basic_file, from_extension, is_same};
 
 const COOKIE: &str = "litework_session";
 /// What the link carries.
@@ -32,6 +34,10 @@ pub(crate) struct Serve {
     /// Let the visitor also do what the pages offer; without it they only look.
     #[arg(long)]
     allow_actions: bool,
+    /// Ask for a name and a password instead of printing a link for one visit. A line of the file is NAME:DIGEST, the SHA-256
+    /// of the password in hexadecimal digits.
+    #[arg(long, value_name = "FILE")]
+    auth_file: Option<PathBuf>,
 }
 
 /// Who has come in.
@@ -56,11 +62,7 @@ impl Verb for Serve {
         }
         let client = console.open()?;
         let access = if self.allow_actions { Access::admin() } else { Access::viewer() };
-        let door = Arc::new(Door {
-            key: Mutex::new(Some(secret()?)),
-            session: secret()?,
-            access: access.named(super::console::actor()),
-        });
+        let (app, key) = self.app(&client, access)?;
         let told = signals().map_err(Stop::Unwritten)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.map_err(Stop::Unwritten)?.block_on(async {
@@ -70,8 +72,7 @@ impl Verb for Serve {
                 Error::invalid("cannot_listen", "port", self.port, allowed)
             })?;
             let address = listener.local_addr().map_err(Stop::Unwritten)?;
-            let app = app(&client, &door)?;
-            self.say_where(console, address, &door)?;
+            self.say_where(console, address, key.as_deref())?;
             let ended = client.clone();
             let (tell, ending) = tokio::sync::oneshot::channel::<()>();
             std::thread::spawn(move || {
@@ -89,22 +90,44 @@ impl Verb for Serve {
 }
 
 impl Serve {
+    /// The pages, and what the link carries that leads there, if there is one.
+    fn app(
+        &self,
+        client: &Client,
+        access: Access,
+    ) -> Result<(axum::Router, Option<String>), Error> {
+        let here = ["localhost", "127.0.0.1"];
+        if let Some(file) = &self.auth_file {
+            let gate = basic_file(file, move |name| access.clone().named(name))?;
+            return Ok((Web::builder(client, gate).hosts(here).build()?.router(), None));
+        }
+        let key = secret()?;
+        let door = Arc::new(Door {
+            key: Mutex::new(Some(key.clone())),
+            session: secret()?,
+            access: access.named(super::console::actor()),
+        });
+        let gate = from_extension(|visitor: &Visitor| visitor.access.clone());
+        let web = Web::builder(client, gate).hosts(here).build()?;
+        let admit = middleware::from_fn_with_state(door, admit);
+        Ok((web.router::<()>().layer(admit), Some(key)))
+    }
+
     /// The link on standard output, so that a script finds it; what it means beside it.
-    fn say_where(&self, console: &Console, at: SocketAddr, door: &Door) -> Result<(), Stop> {
-        let key = door.key.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let url = format!("http://{at}/?{KEY}={}", key.unwrap_or_default());
+    fn say_where(&self, console: &Console, at: SocketAddr, key: Option<&str>) -> Result<(), Stop> {
+        let url = match key {
+            Some(key) => format!("http://{at}/?{KEY}={key}"),
+            None => format!("http://{at}/admin/"),
+        };
         console.say.data(&serde_json::json!({ "url": url }), |_| format!("{url}\n"))?;
         let may = if self.allow_actions { "look and act" } else { "look" };
-        console.say.note(format_args!("the link is good for one visit, to {may}; Ctrl-C ends it"));
+        let whom = match key {
+            Some(_) => "the link is good for one visit",
+            None => "whoever the file names may come in",
+        };
+        console.say.note(format_args!("{whom}, to {may}; Ctrl-C ends it"));
         Ok(())
     }
-}
-
-fn app(client: &Client, door: &Arc<Door>) -> Result<axum::Router, Error> {
-    let gate = from_extension(|visitor: &Visitor| visitor.access.clone());
-    let web = Web::builder(client, gate).hosts(["localhost", "127.0.0.1"]).build()?;
-    let admit = middleware::from_fn_with_state(Arc::clone(door), admit);
-    Ok(web.router::<()>().layer(admit))
 }
 
 /// Knows the visitor by the cookie; a link that nobody has used yet gives it.

@@ -124,6 +124,27 @@ fn only_where_that_is_allowed_something_is_done() {
 
 #[test]
 #[cfg(target_os = "linux")]
+fn whoever_a_file_names_comes_in_with_a_password() {
+    let desk = Desk::new();
+    let file = desk.path("operators");
+    desk.run(&["serve", "--auth-file", "operators"]).fails(2, "bad_secrets");
+    // The SHA-256 of "test1".
+    let digest = "1b4f0e9851971998e732078544c96b36c3d01cedf7caa332359d6f1d83567014";
+    std::fs::write(&file, format!("ada:{digest}\n")).unwrap();
+    let served = Served::start(&desk, &["--auth-file", "operators"]);
+    assert_eq!(served.link, "/admin/");
+    let ask = |sent: &[(&str, &str)]| served.ask("GET", "/admin/", sent);
+    let asked = ask(&[]);
+    assert_eq!(asked.status, 401);
+    assert!(asked.header("www-authenticate").unwrap().starts_with("Basic"), "{}", asked.text);
+    // ada:test1 and ada:test2.
+    assert_eq!(ask(&[("Authorization", "Basic YWRhOnRlc3Qx")]).status, 200);
+    assert_eq!(ask(&[("Authorization", "Basic YWRhOnRlc3Qy")]).status, 401);
+    assert_eq!(served.end(), 0);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
 fn a_port_that_is_taken_is_told() {
     let desk = Desk::new();
     let served = Served::start(&desk, &[]);
