@@ -95,6 +95,7 @@ use self::code::{Code, Stop};
 use self::console::{Console, Home, Verb};
 use self::global::Global;
 use crate::builder::Builder;
+use crate::clients::ClientsBuilder;
 
 /// What each exit code means, as text: to stand below the help of a program.
 pub const EXIT_CODES: &str = code::TABLE;
@@ -221,6 +222,29 @@ impl Group {
     /// opens a file that is there. `--db` and `LITEWORK_DB` go before the builder's path.
     pub fn run(self, builder: Builder) -> ExitCode {
         self.act(Home::Program(Box::new(builder)))
+    }
+
+    /// The same for a program with several clients, on the one that `--client` names, else on `default`. With `work` the
+    /// others are opened too, to store only, so that bodies reach them by
+    /// [`Context::clients`](crate::Context::clients).
+    ///
+    /// ```no_run
+    /// # use clap::Parser;
+    /// # use litework::{Client, Clients, task};
+    /// # #[task]
+    /// # fn greet(name: &str) {}
+    /// # #[task(name = "mail.send", client = "mail")]
+    /// # fn send(to: &str) {}
+    /// # #[derive(Parser)]
+    /// # enum Program { Tasks(litework::cli::Group) }
+    /// # let Program::Tasks(group) = Program::parse();
+    /// let clients = Clients::builder()
+    ///     .add("default", Client::builder("tasks.db").register(greet))
+    ///     .add("mail", Client::builder("mail.db").register(send));
+    /// group.run_in(clients); // program tasks work --client mail
+    /// ```
+    pub fn run_in(self, clients: ClientsBuilder) -> ExitCode {
+        self.act(Home::Set(Box::new(clients)))
     }
 
     /// The same as the program `litework` does it, which knows no kinds: on the file that the command line, the

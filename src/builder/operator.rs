@@ -31,6 +31,12 @@ impl Builder {
         self.named(file)
     }
 
+    /// Makes it one that only stores, beside one that works.
+    pub(crate) fn for_neighbour(mut self) -> Self {
+        self.place.works = Some((Mode::Enqueue, None));
+        self
+    }
+
     /// A file that is there: this one, or that which the settings name.
     fn named(mut self, file: Option<PathBuf>) -> Result<Self, Error> {
         (self.settings.must_exist, self.config.must_exist) = (true, None);

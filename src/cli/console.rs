@@ -8,16 +8,23 @@ use super::place;
 use super::say::Say;
 use crate::audit::ACTOR_BYTES_MAX;
 use crate::builder::Builder;
+use crate::catalog::CLIENT_DEFAULT;
 use crate::client::Client;
+use crate::clients::{Clients, ClientsBuilder};
 use crate::error::Error;
 use crate::json::JsonLimits;
 use crate::mode::Mode;
 use crate::options::Durability;
 
+/// The flag that names one of several clients.
+const CLIENT: &str = "--client";
+
 /// Whose commands these are.
 pub(crate) enum Home {
     /// A program's own, on the queue that it has.
     Program(Box<Builder>),
+    /// A program's own, on one of the queues that it has.
+    Set(Box<ClientsBuilder>),
     /// Of `litework` itself, on any queue.
     Alone,
 }
@@ -26,12 +33,14 @@ pub(crate) struct Console {
     pub(crate) global: Global,
     pub(crate) say: Say,
     home: Option<Home>,
+    /// The set that one of its clients works for.
+    set: Option<Clients>,
 }
 
 impl Console {
     pub(crate) fn new(global: Global, home: Home) -> Self {
         let say = Say::new(&global);
-        Self { global, say, home: Some(home) }
+        Self { global, say, home: Some(home), set: None }
     }
 
     /// Whether it is `litework` itself, which knows no kinds.
@@ -48,23 +57,43 @@ impl Console {
     }
 
     /// What opens the queue: of this file, or of the one that is named elsewhere.
-    pub(crate) fn builder(&mut self, file: Option<PathBuf>) -> Result<Builder, Error> {
+    pub(crate) fn builder(&mut self, of: Option<PathBuf>) -> Result<Builder, Error> {
+        let file = |file: Option<PathBuf>| file.or_else(|| self.global.db.clone());
         match self.home.take() {
             Some(Home::Program(builder)) => {
-                builder.for_operator(file.or_else(|| self.global.db.clone()))
+                only_default(&self.global.client)?;
+                builder.for_operator(file(of))
             }
-            _ => place::builder(&self.global, file),
+            Some(Home::Set(set)) => set.alone(CLIENT, &self.global.client)?.for_operator(file(of)),
+            _ => {
+                only_default(&self.global.client)?;
+                place::builder(&self.global, of)
+            }
         }
     }
 
-    /// What opens the queue to run its tasks in this way, on so many threads.
-    pub(crate) fn worker(&mut self, mode: Mode, threads: Option<usize>) -> Result<Builder, Error> {
+    /// The queue, opened to run its tasks in this way and on so many threads, with what else is made of its builder.
+    pub(crate) fn open_to_work(
+        &mut self,
+        mode: Mode,
+        threads: Option<usize>,
+        dress: impl FnOnce(Builder) -> Result<Builder, Error>,
+    ) -> Result<Client, Error> {
         self.check_may_change()?;
+        let (name, file) = (&self.global.client, self.global.db.clone());
         let (builder, file) = match self.home.take() {
-            Some(Home::Program(builder)) => (*builder, self.global.db.clone()),
+            Some(Home::Set(set)) => {
+                let works = |builder: Builder| dress(builder.for_worker(file, mode, threads)?);
+                let set = set.working(CLIENT, name, works)?.open()?;
+                let client = set.get(name)?.clone();
+                self.set = Some(set);
+                return Ok(client);
+            }
+            Some(Home::Program(builder)) => (*builder, file),
             _ => place::found(&self.global, None)?,
         };
-        builder.for_worker(file, mode, threads)
+        only_default(name)?;
+        dress(builder.for_worker(file, mode, threads)?)?.open()
     }
 
     /// The file that is meant, which is not opened, and what its program wants it to survive.
@@ -91,6 +120,15 @@ impl Console {
         }
         Ok(())
     }
+}
+
+/// Whoever has one client calls it so.
+fn only_default(name: &str) -> Result<(), Error> {
+    if name == CLIENT_DEFAULT {
+        return Ok(());
+    }
+    let allowed = format!("{CLIENT_DEFAULT}; this program has no other");
+    Err(Error::invalid("unknown_client", CLIENT, name, allowed))
 }
 
 /// Who acts, as it is noted in the audit.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::value;
+use crate::catalog::CLIENT_DEFAULT;
 
 /// How data is printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -38,6 +39,9 @@ pub(crate) struct Global {
     /// The queue file [default: `LITEWORK_DB`, or `db` of a litework.toml here or in a folder above].
     #[arg(long, global = true, value_name = "PATH", help_heading = "Global options")]
     pub(crate) db: Option<PathBuf>,
+    /// Which client, in a program that has several.
+    #[arg(long, global = true, value_name = "NAME", default_value = CLIENT_DEFAULT, help_heading = "Global options")]
+    pub(crate) client: String,
     /// Print JSON: the same as --format json.
     #[arg(long, global = true, conflicts_with = "format", help_heading = "Global options")]
     pub(crate) json: bool,

@@ -15,6 +15,7 @@ use super::code::{Came, Code};
 use super::console::{Console, Verb};
 #[cfg(unix)]
 use super::exec::{Exec, Permits};
+use super::say::Say;
 use super::shift::{Crew, Shift};
 use super::signals::{INTERRUPT, SIGNALLED, TERMINATE, signals};
 use super::value;
@@ -89,16 +90,22 @@ impl Verb for Work {
         }
         let is_shift = self.batch || self.max_tasks.is_some();
         let mode = if is_shift { Mode::Hold } else { Mode::Pool };
-        let builder = console.worker(mode, self.concurrency)?;
-        #[cfg(unix)]
-        let builder = self.permitted(builder)?;
-        let builder = self.told(console, builder);
         // Signals that come from here on are heard, whatever is still being opened.
         let signals = signals()?;
+        let say = console.say;
+        let client = console.open_to_work(mode, self.concurrency, |builder| {
+            #[cfg(unix)]
+            let builder = self.permitted(builder)?;
+            let builder = self.told(say, builder);
+            Ok(if is_shift { builder } else { self.serving(builder, only.clone()) })
+        })?;
+        self.greet(console, &client);
         if is_shift {
-            self.shift(console, builder, only, &signals)
+            self.shift(console, &client, only, &signals)
         } else {
-            self.pool(console, builder, only, &signals)
+            let signal = signals.recv().unwrap_or(TERMINATE);
+            let stopped = self.end(console, &client, &signals)?;
+            Ok(self.farewell(console, stopped, signal))
         }
     }
 }
@@ -112,36 +119,23 @@ impl Work {
         })
     }
 
-    /// Works on threads of its own until a signal comes.
-    fn pool(
-        &self,
-        console: &Console,
-        builder: Builder,
-        only: Option<Vec<String>>,
-        signals: &Receiver<i32>,
-    ) -> Came {
-        let builder = match only {
+    /// A pool of these queues.
+    fn serving(&self, builder: Builder, only: Option<Vec<String>>) -> Builder {
+        match only {
             Some(queues) => builder.serve(queues),
             None if self.exclude.is_empty() => builder,
             None => builder.serve_all_but(self.exclude.clone()),
-        };
-        let client = builder.open()?;
-        self.greet(console, &client);
-        let signal = signals.recv().unwrap_or(TERMINATE);
-        let stopped = self.end(console, &client, signals)?;
-        Ok(self.farewell(console, stopped, signal))
+        }
     }
 
     /// Works until nothing is ready, or so many attempts have been made.
     fn shift(
         &self,
         console: &Console,
-        builder: Builder,
+        client: &Client,
         only: Option<Vec<String>>,
         signals: &Receiver<i32>,
     ) -> Came {
-        let client = builder.open()?;
-        self.greet(console, &client);
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let crew = Arc::new(Crew::new(Shift {
             pending: self.pending(only),
@@ -169,7 +163,7 @@ impl Work {
             recv(signals) -> signal => signal.unwrap_or(TERMINATE),
         };
         crew.end();
-        let stopped = self.end(console, &client, signals)?;
+        let stopped = self.end(console, client, signals)?;
         Ok(self.farewell(console, stopped, signal))
     }
 
@@ -196,7 +190,7 @@ impl Work {
     }
 
     /// Has the events of tasks told.
-    fn told(&self, console: &Console, builder: Builder) -> Builder {
+    fn told(&self, say: Say, builder: Builder) -> Builder {
         let builder = match &self.worker_name {
             Some(name) => builder.name(name),
             None => builder,
@@ -212,7 +206,6 @@ impl Work {
         if kinds.is_empty() {
             return builder;
         }
-        let say = console.say;
         builder.on(kinds, move |_, event| say.note(line(event)))
     }
 

@@ -96,6 +96,13 @@ impl Desk {
         Ran::of(&self.shop_command(arguments).output().unwrap())
     }
 
+    /// A command of the shop's program on one of its two queues.
+    pub(crate) fn branches(&self, arguments: &[&str]) -> Ran {
+        let mut command = Command::new(program("shop_commands"));
+        self.furnish(&mut command, &[&["branches"], arguments].concat());
+        Ran::of(&command.output().unwrap())
+    }
+
     /// What a command prints as JSON.
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         self.run(&[arguments, &["--json"]].concat()).json()

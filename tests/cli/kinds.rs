@@ -40,6 +40,13 @@ pub(crate) fn stay() {
     }
 }
 
+/// Greets whoever gets a letter, through the queue of greetings.
+#[task(client = "mail")]
+pub(crate) fn post(ctx: &Context, to: &str) -> Result<()> {
+    ctx.clients()?.enqueue(greet::with(to))?;
+    Ok(())
+}
+
 /// A client of these kinds, as the program of the shop has it.
 pub(crate) fn builder(db: impl Into<std::path::PathBuf>) -> Builder {
     Client::builder(db)

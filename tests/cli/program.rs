@@ -84,3 +84,26 @@ fn what_waits_in_another_process_is_heard_of() {
     waited.says(" count succeeded\n");
     pool.shutdown(Duration::from_secs(10)).unwrap();
 }
+
+#[test]
+fn a_program_with_several_clients_names_the_one_that_is_meant() {
+    let desk = Desk::new();
+    desk.branches(&["init", "--client", "mail"]).says("mail.db");
+    let sent = desk.branches(&["add", "post", "--args", r#"{"to": "Ada"}"#, "--client", "mail"]);
+    assert_eq!(sent.code, 0, "{}", sent.err);
+    let others = desk.branches(&["add", "greet", "--args", r#"{"name": "Bob"}"#]);
+    assert_eq!(others.code, 0, "{}", others.err);
+    // Its body stores for the other client, which runs nothing meanwhile.
+    let worked = desk.branches(&["--client", "mail", "work", "--batch"]);
+    assert_eq!(worked.code, 0, "{}", worked.err);
+    let told = |client: &str| {
+        let items = desk.branches(&["ls", "--client", client, "--json"]).json()["items"].clone();
+        let items = items.as_array().unwrap().clone().into_iter();
+        items.map(|item| format!("{} {}", item["name"], item["state"])).collect::<Vec<_>>()
+    };
+    assert_eq!(told("mail"), [r#""post" "succeeded""#]);
+    assert_eq!(told("default"), [r#""Hello Ada" "ready""#, r#""Hello Bob" "ready""#]);
+    desk.branches(&["ls", "--client", "mial"]).fails(2, "did you mean mail?");
+    desk.shop(&["ls", "--client", "mail"]).fails(2, "default; this program has no other");
+    desk.run(&["ls", "--client", "mail"]).fails(2, "unknown_client");
+}

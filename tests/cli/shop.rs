@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use litework::{Client, Clients};
 
 #[path = "kinds.rs"]
 #[allow(dead_code, reason = "the tests enqueue by these names, this program does not")]
@@ -12,6 +13,8 @@ mod kinds;
 enum Shop {
     /// Looks after its tasks
     Tasks(litework::cli::Group),
+    /// Looks after them and after its letters, which have a queue of their own
+    Branches(litework::cli::Group),
     /// Runs them, until it is killed
     Work,
 }
@@ -23,6 +26,11 @@ fn main() -> ExitCode {
             loop {
                 std::thread::park();
             }
+        }
+        Shop::Branches(group) => {
+            let letters = Client::builder("mail.db").register(kinds::post).workers(1);
+            let clients = Clients::builder().add("default", kinds::builder("shop.db").workers(2));
+            group.run_in(clients.add("mail", letters))
         }
         Shop::Tasks(group) => group.run(kinds::builder("shop.db").workers(2)),
     }
