@@ -3,6 +3,9 @@
 //! A call goes to the client that it names, else to that which its definition names, else to that of the
 //! first route that matches its kind, else to `default`. All of that is checked when the set is opened.
 
+#[cfg(feature = "cli")]
+mod operator;
+
 use std::collections::{BTreeMap, HashMap};
 use std::panic::resume_unwind;
 use std::sync::{Arc, OnceLock, Weak};
@@ -501,40 +504,6 @@ impl ClientsBuilder {
         // It is set here only.
         let _first = opening.0.0.set(Some(Arc::downgrade(&set)));
         Ok(Clients { set })
-    }
-
-    /// The client of this name, to be opened without the others by one who runs no body.
-    #[cfg(feature = "cli")]
-    pub(crate) fn alone(mut self, place: &str, name: &str) -> Result<Builder, Error> {
-        self.check_names()?;
-        self.check_definitions()?;
-        self.checked_routes()?;
-        let at = self.place_of(place, name)?;
-        let prefixes: Vec<String> = self.names().map(variables_of).collect();
-        let Member { name, path, mut builder } = self.members.swap_remove(at);
-        if let Some(variables) = self.environment.filter(|_| !builder.has_environment()) {
-            builder = builder.environment(variables);
-        }
-        Ok(builder.member(&name, path, prefixes))
-    }
-
-    /// Makes of the client of this name what is said, and lets the others only store, whatever their settings say.
-    #[cfg(feature = "cli")]
-    pub(crate) fn working(
-        mut self,
-        place: &str,
-        name: &str,
-        change: impl FnOnce(Builder) -> Result<Builder, Error>,
-    ) -> Result<Self, Error> {
-        let at = self.place_of(place, name)?;
-        let others = self.members.into_iter().map(|member| match &member.name {
-            one if one == name => member,
-            _ => Member { builder: member.builder.for_neighbour(), ..member },
-        });
-        self.members = others.collect();
-        let Member { name, path, builder } = self.members.swap_remove(at);
-        self.members.push(Member { name, path, builder: change(builder)? });
-        Ok(self)
     }
 
     fn names(&self) -> impl Iterator<Item = &str> {
