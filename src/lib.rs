@@ -121,6 +121,8 @@ struct Readme;
 // In the order of the journey; `tests/tidy.rs` holds each to those before it.
 mod fault;
 mod near;
+#[cfg(any(feature = "sqlite", feature = "web"))]
+mod shell;
 mod id;
 mod time;
 mod json;

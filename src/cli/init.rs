@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::code::{Came, Code};
 use super::console::{Console, Verb};
+use crate::shell::quoted;
 use crate::shown::task::SCHEMA;
 
 /// Makes a queue file; one that is there stays as it is
@@ -24,7 +25,10 @@ impl Verb for Init {
         let file = client.path().map(|path| path.display().to_string()).unwrap_or_default();
         let told = json!({ "schema": SCHEMA, "file": file });
         console.say.data(&told, |_| format!("{}\n", crate::shown::text::line(&file)))?;
-        console.say.note("next: litework status --db FILE, or export LITEWORK_DB=FILE");
+        let named = quoted(&file);
+        console.say.note(format_args!(
+            "next: litework status --db {named}, or export LITEWORK_DB={named}"
+        ));
         Ok(Code::Ok)
     }
 }

@@ -25,7 +25,7 @@ const COOKIE: &str = "litework_session";
 /// What the link carries.
 const KEY: &str = "key";
 
-/// Where the pages are, and what may be done there.
+/// Serves the operator's pages to this machine, at an address that it prints
 #[derive(Debug, clap::Args)]
 pub(crate) struct Serve {
     /// The port on 127.0.0.1; 0 takes one that is free.

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::shell::quoted;
+
 /// What is done to these tasks by their ids.
 pub(crate) fn of_tasks<'a>(
     verb: &'static str,
@@ -77,15 +79,6 @@ fn line<'a>(
         begin.chain(words).chain(options).chain(file).collect()
     };
     line.into_iter().map(quoted).collect::<Vec<_>>().join(" ")
-}
-
-/// A word as a shell reads it back: whatever it holds is one word and no more.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:,@%+=".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::finding::{Finding, Severity};
 use crate::options::Durability;
+use crate::shell::quoted;
 use crate::time::Timestamp;
 
 /// From when on something is too much, or too little.
@@ -67,15 +68,5 @@ impl Exam<'_> {
         let what =
             format!("the database is damaged: {what}; restore a copy, or save what can be read");
         self.find("damaged_file", Severity::Error, what, self.sqlite3(".recover"));
-    }
-}
-
-/// A word for a shell.
-pub(super) fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::differs::{Difference, differences, index_sql};
-use super::exam::{Bounds, Exam, quoted};
+use super::exam::{Bounds, Exam};
 use super::inspect::{beside, inspect, look};
 use super::pinned;
 use super::query::ReadError;
@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::finding::{Finding, Severity};
 use crate::inspection::{Inspection, Standing};
 use crate::options::Durability;
+use crate::shell::quoted;
 use crate::time::Timestamp;
 
 /// A question about the tables.
@@ -534,12 +535,5 @@ mod tests {
         ward.close();
         std::fs::rename(&copy, &ward.path).expect("it takes its place");
         assert_eq!(ward.codes(), none());
-    }
-
-    #[test]
-    fn a_word_for_a_shell_is_one_word() {
-        assert_eq!(quoted("/srv/tasks.db"), "/srv/tasks.db");
-        assert_eq!(quoted("it's mine.db"), r"'it'\''s mine.db'");
-        assert_eq!(quoted(""), "''");
     }
 }
