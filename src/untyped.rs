@@ -66,7 +66,7 @@ impl Caption {
 
 /// The text as the name of a task: arguments may hold what no name may, and the call is not to be refused for
 /// that. Control characters become blanks, and what is longer than 200 bytes is cut.
-fn nameable(text: &str) -> Option<String> {
+pub(crate) fn nameable(text: &str) -> Option<String> {
     const MARK: char = '…';
     let text: String =
         text.trim().chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -33,7 +34,8 @@ const LINE_BYTES: u64 = 8 * 1024;
 
 /// What is to be run.
 pub(super) struct Program<'a> {
-    /// The program, then its arguments.
+    pub(super) file: &'a Path,
+    /// What it is called, then its arguments.
     pub(super) argv: &'a [String],
     pub(super) dir: Option<&'a str>,
     /// All that it finds in its environment; the last of a name counts.
@@ -101,8 +103,12 @@ pub(super) fn run(ctx: &Context, program: &Program<'_>) -> Result<Ended> {
 }
 
 fn command(ctx: &Context, program: &Program<'_>) -> Command {
-    let mut command = Command::new(&program.argv[0]);
-    command.args(&program.argv[1..]).env_clear().envs(program.env.iter().copied());
+    let mut command = Command::new(program.file);
+    command
+        .arg0(&program.argv[0])
+        .args(&program.argv[1..])
+        .env_clear()
+        .envs(program.env.iter().copied());
     command.env("LITEWORK_ATTEMPT", ctx.attempt().to_string());
     if let Some(id) = ctx.id() {
         command.env("LITEWORK_TASK", id.to_string());

@@ -32,7 +32,9 @@ pub(crate) enum Home {
 pub(crate) struct Console {
     pub(crate) global: Global,
     pub(crate) say: Say,
+    /// It is taken where a queue is opened, which a command does once.
     home: Option<Home>,
+    is_alone: bool,
     /// The set that one of its clients works for.
     set: Option<Clients>,
 }
@@ -40,12 +42,20 @@ pub(crate) struct Console {
 impl Console {
     pub(crate) fn new(global: Global, home: Home) -> Self {
         let say = Say::new(&global);
-        Self { global, say, home: Some(home), set: None }
+        let is_alone = matches!(home, Home::Alone);
+        Self { global, say, home: Some(home), is_alone, set: None }
     }
 
     /// Whether it is `litework` itself, which knows no kinds.
     pub(crate) fn is_alone(&self) -> bool {
-        matches!(self.home, Some(Home::Alone))
+        self.is_alone
+    }
+
+    fn home(&mut self) -> Home {
+        if self.is_alone {
+            return Home::Alone;
+        }
+        self.home.take().expect("a command opens its queue once")
     }
 
     /// How large arguments may be.
@@ -58,14 +68,15 @@ impl Console {
 
     /// What opens the queue: of this file, or of the one that is named elsewhere.
     pub(crate) fn builder(&mut self, of: Option<PathBuf>) -> Result<Builder, Error> {
+        let home = self.home();
         let file = |file: Option<PathBuf>| file.or_else(|| self.global.db.clone());
-        match self.home.take() {
-            Some(Home::Program(builder)) => {
+        match home {
+            Home::Program(builder) => {
                 only_default(&self.global.client)?;
                 builder.for_operator(file(of))
             }
-            Some(Home::Set(set)) => set.alone(CLIENT, &self.global.client)?.for_operator(file(of)),
-            _ => {
+            Home::Set(set) => set.alone(CLIENT, &self.global.client)?.for_operator(file(of)),
+            Home::Alone => {
                 only_default(&self.global.client)?;
                 place::builder(&self.global, of)
             }
@@ -80,17 +91,18 @@ impl Console {
         dress: impl FnOnce(Builder) -> Result<Builder, Error>,
     ) -> Result<Client, Error> {
         self.check_may_change()?;
+        let home = self.home();
         let (name, file) = (&self.global.client, self.global.db.clone());
-        let (builder, file) = match self.home.take() {
-            Some(Home::Set(set)) => {
+        let (builder, file) = match home {
+            Home::Set(set) => {
                 let works = |builder: Builder| dress(builder.for_worker(file, mode, threads)?);
                 let set = set.working(CLIENT, name, works)?.open()?;
                 let client = set.get(name)?.clone();
                 self.set = Some(set);
                 return Ok(client);
             }
-            Some(Home::Program(builder)) => (*builder, file),
-            _ => place::found(&self.global, None)?,
+            Home::Program(builder) => (*builder, file),
+            Home::Alone => place::found(&self.global, None)?,
         };
         only_default(name)?;
         dress(builder.for_worker(file, mode, threads)?)?.open()

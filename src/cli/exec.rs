@@ -6,6 +6,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -21,6 +22,9 @@ use crate::registry::Task;
 const ARGV_MAX: usize = 1_000;
 /// What a program finds of its worker's environment, unless the worker allows more.
 const ENVIRONMENT: [&str; 7] = ["HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TZ", "USER"];
+
+/// Where programs are looked for by a worker that has no `PATH`, as `execvp` does.
+const USUAL_PATH: &str = "/bin:/usr/bin";
 
 /// One program to be run, as it is stored: no shell reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +68,8 @@ impl Task for Exec {
         let handed = allowed.environment();
         let env = handed.iter().chain(&self.env).map(|(name, value)| (&**name, &**value));
         let (dir, env) = (self.dir.as_deref(), env.collect());
-        let ended = child::run(ctx, &Program { argv: &self.argv, dir, env })?;
+        let file = allowed.file_of(&self.argv[0])?;
+        let ended = child::run(ctx, &Program { file, argv: &self.argv, dir, env })?;
         ended.left(ctx)?;
         self.exit(&ended)
     }
@@ -161,7 +166,8 @@ pub(crate) struct Permits {
     /// Run programs that `add --exec` has stored: those that --allow names.
     #[arg(long, requires = "allow")]
     exec: bool,
-    /// With --exec: a program that may be run, as it stands first in its command; may be given several times.
+    /// With --exec: a program that may be run, as it stands first in its command; may be given several times. Where it lies
+    /// is looked up once, when the worker starts; what it is given is whatever the task says.
     #[arg(long, value_name = "PROGRAM", requires = "exec")]
     allow: Vec<String>,
     /// Run any program: whoever may write the file may then run anything as this user.
@@ -183,17 +189,40 @@ impl Permits {
         let variables = self.pass_env.clone();
         Ok(match (self.exec, self.exec_any) {
             (false, false) => None,
-            (true, _) => Some(Allowed { programs: Some(self.allow.clone()), variables }),
+            (true, _) => {
+                let found = self.allow.iter().map(|word| (word.clone(), found(word)));
+                Some(Allowed { programs: Some(found.collect()), variables })
+            }
             (false, true) => Some(Allowed { programs: None, variables }),
         })
     }
 }
 
+/// Where a program lies, as a shell of the worker would find it.
+fn found(word: &str) -> Option<PathBuf> {
+    if word.contains('/') {
+        return std::path::absolute(word).ok();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| USUAL_PATH.into());
+    let folders = std::env::split_paths(&path).filter(|folder| folder.is_absolute());
+    folders.map(|folder| folder.join(word)).find(|file| is_program(file))
+}
+
+fn is_program(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(file).is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
+}
+
+/// Whether a variable decides which program it is that runs.
+fn decides(name: &str) -> bool {
+    name == "PATH" || name.starts_with("LD_") || name.starts_with("DYLD_")
+}
+
 /// What a worker runs: a state of its client.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Allowed {
-    /// As they stand first in `argv`; none: any.
-    pub(super) programs: Option<Vec<String>>,
+    /// As they stand first in `argv`, and where each lies, if it lies anywhere; none: any.
+    pub(super) programs: Option<BTreeMap<String, Option<PathBuf>>>,
     /// Variables of the worker that are handed on beside the usual ones.
     pub(super) variables: Vec<String>,
 }
@@ -202,15 +231,30 @@ impl Allowed {
     fn check(&self, exec: &Exec) -> Result<()> {
         let program = &exec.argv[0];
         let Some(programs) = &self.programs else { return Ok(()) };
-        if programs.contains(program) {
-            return Ok(());
+        let refuse = |told: String| Err(Failure::give_up(told).code("not_allowed").expected());
+        if !programs.contains_key(program) {
+            let allowed = programs.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let told = format!("not_allowed: argv[0] is {program:?}; this worker runs {allowed}");
+            return refuse(told);
         }
-        let allowed = match programs.as_slice() {
-            [] => "none".to_owned(),
-            some => some.join(", "),
-        };
-        let told = format!("not_allowed: argv[0] is {program:?}; this worker runs {allowed}");
-        Err(Failure::give_up(told).code("not_allowed").expected())
+        if let Some(name) = exec.env.keys().find(|name| decides(name)) {
+            let told = format!(
+                "not_allowed: env has {name:?}, which decides what runs; only a worker with --exec-any takes it"
+            );
+            return refuse(told);
+        }
+        Ok(())
+    }
+
+    /// The file that runs for this word.
+    fn file_of<'a>(&'a self, word: &'a str) -> Result<&'a Path> {
+        let Some(programs) = &self.programs else { return Ok(Path::new(word)) };
+        let file = programs.get(word).and_then(Option::as_deref);
+        file.ok_or_else(|| {
+            let told =
+                format!("cannot_start: argv[0] is {word:?}: the worker has found no such program");
+            Failure::give_up(told).code("cannot_start").expected()
+        })
     }
 
     fn environment(&self) -> BTreeMap<String, String> {

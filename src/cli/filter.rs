@@ -99,15 +99,18 @@ pub(crate) fn meant(
     flags: &FilterFlags,
 ) -> Result<Meant, Error> {
     let mut pairs = flags.pairs();
-    let mut ids: Vec<&String> = flags.id.iter().collect();
+    let mut ids = flags.id.clone();
     for word in words {
         if word.contains(':') {
-            pairs.extend(terms(word)?);
+            let (named, other): (Vec<_>, Vec<_>) =
+                terms(word)?.into_iter().partition(|(name, _)| *name == "id");
+            ids.extend(named.into_iter().map(|(_, id)| id));
+            pairs.extend(other);
         } else if State::from_word(word).is_some() {
             let allowed = format!("the id of a task, or state:{word}");
             return Err(Error::invalid("bad_id", "id", word, allowed));
         } else {
-            ids.push(word);
+            ids.push(word.clone());
         }
     }
     let now = client.now();

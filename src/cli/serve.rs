@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::code::{Came, Code, Stop};
 use super::console::{Console, Verb};
-use super::signals::signals;
+use super::signals::{SIGNALLED, signals};
 use crate::client::Client;
 use crate::error::Error;
 use crate::web::{Access, Web, basic_file, from_extension, is_same};
@@ -80,6 +80,10 @@ impl Verb for Serve {
                 // Whoever listens for changes is told goodbye, which ends the streams.
                 let _stopped = ended.shutdown(Duration::ZERO);
                 let _gone = tell.send(());
+                // Whoever is still being answered is waited for, but not by one who asks twice.
+                if let Ok(signal) = told.recv() {
+                    std::process::exit(SIGNALLED + signal);
+                }
             });
             let end = async move { drop(ending.await) };
             axum::serve(listener, app).with_graceful_shutdown(end).await.map_err(Stop::Unwritten)

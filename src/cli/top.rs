@@ -17,7 +17,7 @@ use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use ratatui::crossterm::execute;
 use ratatui::{DefaultTerminal, Terminal};
 
-use self::screen::{Screen, Wish};
+use self::screen::{Next, Screen};
 use super::code::{Came, Code, Stop};
 use super::console::{Console, Verb};
 use super::say::{Say, print};
@@ -134,10 +134,10 @@ fn show(
             continue;
         }
         match screen.key(key) {
-            Wish::Stay => {}
-            Wish::Look => looked = None,
-            Wish::Leave => return Ok(()),
-            Wish::Do(deed) => {
+            Next::Stay => {}
+            Next::Look => looked = None,
+            Next::Leave => return Ok(()),
+            Next::Do(deed) => {
                 let told = deed.done(client).unwrap_or_else(|error| error.to_string());
                 screen.tell(told);
                 looked = None;

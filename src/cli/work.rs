@@ -26,6 +26,7 @@ use crate::event::{Event, EventKind};
 use crate::hub::{Pending, Stopped};
 use crate::mode::Mode;
 use crate::options::check_name;
+use crate::outcome::Report;
 #[cfg(unix)]
 use crate::registry::Task;
 
@@ -206,7 +207,7 @@ impl Work {
         if kinds.is_empty() {
             return builder;
         }
-        builder.on(kinds, move |_, event| say.note(line(event)))
+        builder.on(kinds, move |client, event| say.note(line(client, event)))
     }
 
     fn greet(&self, console: &Console, client: &Client) {
@@ -272,8 +273,8 @@ impl Work {
     }
 }
 
-/// One event as a line.
-fn line(event: &Event) -> String {
+/// One event as a line, without secrets: it stands in the log of a service.
+fn line(client: &Client, event: &Event) -> String {
     let Event { id, kind, attempt, .. } = event;
     let what = match event.what {
         EventKind::Enqueued => "enqueued",
@@ -286,6 +287,7 @@ fn line(event: &Event) -> String {
         EventKind::Skipped => "skipped",
         EventKind::Finished => "finished",
     };
-    let error = event.error.as_ref().map(|report| format!(": {}", report.message));
+    let told = |report: &Report| format!(": {}", client.redacted_text(kind, &report.message));
+    let error = event.error.as_ref().map(told);
     format!("{id} {kind} attempt {attempt} {what}{}", error.unwrap_or_default())
 }

@@ -95,6 +95,11 @@ pub(crate) fn grouped(number: impl Borrow<u64>) -> String {
     text
 }
 
+/// A number of tasks.
+pub(crate) fn tasks(count: u64) -> String {
+    if count == 1 { "1 task".to_owned() } else { format!("{} tasks", grouped(count)) }
+}
+
 /// A size as people say it.
 pub(crate) fn weighed(bytes: impl Borrow<u64>) -> String {
     const UNITS: [&str; 5] = ["KB", "MB", "GB", "TB", "PB"];

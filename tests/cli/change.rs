@@ -23,6 +23,20 @@ fn failed() -> Desk {
 }
 
 #[test]
+fn an_id_among_other_terms_narrows_what_is_meant() {
+    let desk = Desk::new();
+    let ids: Vec<_> = (0..3).map(|_| desk.add(&["greet", "--args", r#"{"name":"Ada"}"#])).collect();
+    let both = ["state:ready".to_owned(), format!("id:{}", ids[1])];
+    let both = both.each_ref().map(String::as_str);
+    desk.run(&[&["rm", "-n"], &both[..]].concat()).says("1 task would be deleted");
+    let joined = both.join(" ");
+    desk.run(&["rm", "-n", &joined]).says("1 task would be deleted");
+    let listed = desk.json(&["ls", &format!("id:{}", ids[2])])["items"].clone();
+    assert_eq!(listed.as_array().unwrap().len(), 1);
+    desk.run(&["ls", "id:nobody"]).fails(3, "bad_id");
+}
+
+#[test]
 fn add_prints_the_id_of_what_it_has_stored() {
     let desk = Desk::new();
     let id = desk.add(&[

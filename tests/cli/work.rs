@@ -115,6 +115,54 @@ fn programs_are_run_where_that_is_permitted() {
     assert!(words.contains(r#""sh","-c""#), "no shell has read it: {words}");
 }
 
+/// Whoever may write the file says what an allowed program is given, and not which program that is.
+#[test]
+fn a_task_does_not_say_what_an_allowed_program_is() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let desk = Desk::new();
+    let evil = desk.path("hostname");
+    std::fs::write(&evil, "#!/bin/sh\ntouch evil\n").unwrap();
+    std::fs::set_permissions(&evil, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let folder = desk.folder().display().to_string();
+    let exec = |flags: &[&str], word: &str| {
+        desk.add(&[&["--exec", "--dir", &folder], flags, &["--", word]].concat())
+    };
+    let path = format!("PATH={folder}");
+    let refused = [path.as_str(), "LD_PRELOAD=evil.so", "DYLD_INSERT_LIBRARIES=evil.so"]
+        .map(|variable| exec(&["--env", variable], "hostname"));
+    let plain = exec(&[], "hostname");
+    let near = exec(&[], "./hostname");
+    let flags = ["work", "--batch", "--exec", "--allow", "hostname"];
+    assert_eq!(desk.run(&flags).code, 0);
+    let client = desk.client();
+    let code = |id| client.get(id).unwrap().error.map(|error| error.code.unwrap());
+    for id in refused.into_iter().chain([near]) {
+        assert_eq!(code(id).as_deref(), Some("not_allowed"));
+    }
+    assert_ne!(code(plain).as_deref(), Some("not_allowed"));
+    assert!(!desk.path("evil").exists(), "another program has run");
+}
+
+#[test]
+fn a_command_of_any_length_and_shape_has_a_name() {
+    let desk = Desk::new();
+    let id = desk.add(&["--exec", "--", "sh", "-c", "true\ntrue", &"x".repeat(500)]);
+    assert_eq!(desk.run(&["work", "--batch", "--exec-any"]).code, 0);
+    let task = desk.client().get(id).unwrap();
+    assert_eq!(task.state, State::Succeeded);
+    let name = task.name.unwrap();
+    assert!(name.starts_with("sh -c true true xxx") && name.ends_with('…'), "{name}");
+}
+
+#[test]
+fn what_a_worker_says_holds_no_secret() {
+    let desk = Desk::new();
+    let id = desk.add(&["--exec", "--", "/no/password=hunter2"]);
+    let ran = desk.run(&["work", "--batch", "--exec-any"]);
+    assert!(ran.err.contains(&format!("{id} exec attempt 1 failed: cannot_start")), "{}", ran.err);
+    assert!(!ran.err.contains("hunter2"), "{}", ran.err);
+}
+
 /// A worker that runs until it is told to end, and has said that it works.
 fn start(desk: &Desk, flags: &[&str]) -> (Child, BufReader<std::process::ChildStderr>) {
     let mut command = desk.hearing(&[&["work", "--exec-any", "--verbosity", "2"], flags].concat());

@@ -19,6 +19,7 @@ use crate::options::Options;
 use crate::task::{CallOptions, Due};
 use crate::ties::Links;
 use crate::unique::Unique;
+use crate::untyped::nameable;
 use crate::zone::Zone;
 
 /// Stores a task and prints its id
@@ -167,7 +168,7 @@ impl Add {
         }
         // With a key of its own a call whose outcome is not known can be sent again.
         let own = || format!("cli-{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
-        let name = self.name.clone().or_else(|| self.line());
+        let name = self.name.clone().or_else(|| nameable(&self.line()?));
         let links = name.map(|name| Box::new(Links { name: Some(name), ..Links::default() }));
         Ok(CallOptions {
             options,

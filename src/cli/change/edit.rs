@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::many::{Deed, Target, Which, preview, progress, tasks};
+use super::many::{Deed, Target, Which, preview, progress};
 use crate::bulk::Bulked;
 use crate::cli::ask::confirmed;
 use crate::cli::code::{Came, Code};
@@ -20,6 +20,7 @@ use crate::operate::Edit as Change;
 use crate::redact::HIDDEN;
 use crate::shown::detail::Item;
 use crate::shown::task::View;
+use crate::shown::text::tasks;
 use crate::state::State;
 use crate::time::Timestamp;
 use crate::zone::Zone;

@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::filter::Filter;
 use crate::id::TaskId;
 use crate::shown::task::SCHEMA;
-use crate::shown::text::grouped;
+use crate::shown::text::{grouped, tasks};
 
 /// Tasks that are named before it is done.
 const NAMED: usize = 5;
@@ -172,10 +172,6 @@ impl Deed {
         }
         text + "\n"
     }
-}
-
-pub(crate) fn tasks(count: u64) -> String {
-    if count == 1 { "1 task".to_owned() } else { format!("{} tasks", grouped(count)) }
 }
 
 fn act(console: &mut Console, doing: Doing, which: &Which) -> Came {

@@ -5,7 +5,6 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::many::tasks;
 use crate::cli::ask::confirmed;
 use crate::cli::code::{Came, Code};
 use crate::cli::console::{Console, Verb};
@@ -15,6 +14,7 @@ use crate::error::Error;
 use crate::options::{QUEUE_DEFAULT, check_name};
 use crate::retention::{Keep, Prune as Wish, Pruned, Retention};
 use crate::shown::task::SCHEMA;
+use crate::shown::text::tasks;
 use crate::state::State;
 
 /// Removes tasks that ended long ago, with their arguments, results and errors

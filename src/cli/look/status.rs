@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::queues;
-use crate::cli::change::many::tasks;
+use crate::backends::sqlite::exam::Bounds;
 use crate::cli::code::{Came, Code};
 use crate::cli::console::{Console, Verb};
 use crate::cli::say::lines;
@@ -19,15 +19,13 @@ use crate::overview::Overview;
 use crate::schedule::ScheduleState;
 use crate::shown::queues::{QueueView, queues as views};
 use crate::shown::task::SCHEMA;
-use crate::shown::text::{grouped, line, rough, weighed};
+use crate::shown::text::{grouped, line, rough, tasks, weighed};
 use crate::time::Timestamp;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 /// Schedules that are read at once.
 const PAGE: usize = 1_000;
-/// A log of this size is no more a normal one.
-const LARGE_LOG: u64 = 1 << 30;
 
 /// Shows on one screen what waits, what fails, who works, and what to look at next
 #[derive(Debug, Args)]
@@ -164,12 +162,9 @@ impl View {
                 "sqlite3 -readonly FILE 'SELECT id, error FROM litework_inbox WHERE error IS NOT NULL'",
             );
         }
-        if let Some(bytes) = self.wal_bytes.filter(|bytes| *bytes > LARGE_LOG) {
-            let text = format!(
-                "the log beside the file has {}: somebody reads all the time",
-                weighed(bytes)
-            );
-            warn("wal", text, "litework workers");
+        if let Some(bytes) = self.wal_bytes.filter(|bytes| *bytes > Bounds::default().wal_bytes) {
+            let text = format!("the log beside the file has {}", weighed(bytes));
+            warn("wal", text, "litework doctor");
         }
         Ok(warnings)
     }

@@ -10,6 +10,17 @@ pub(super) enum Key {
     Other,
 }
 
+impl Key {
+    /// Whether both mean the same, whatever has become of it.
+    pub(super) fn is_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Task(one), Self::Task(other)) => one == other,
+            (Self::Queue { name: one, .. }, Self::Queue { name: other, .. }) => one == other,
+            _ => false,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) key: Key,

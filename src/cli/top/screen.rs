@@ -58,7 +58,7 @@ impl Tab {
 
 /// What a key asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum Next {
     Stay,
     /// The file is to be looked at again, now.
     Look,
@@ -157,8 +157,12 @@ impl Screen {
     /// Shows what was read; whether it differs from what is shown.
     pub(super) fn take(&mut self, data: Data) -> bool {
         let is_new = self.data != data;
+        let pointed = self.pointed().cloned();
         self.data = data;
-        self.row = self.row.min(self.rows().count().saturating_sub(1));
+        // Who points at a task goes on pointing at it, wherever it stands now.
+        let again = pointed.and_then(|key| self.rows().position(|row| row.key.is_of(&key)));
+        let last = self.rows().count().saturating_sub(1);
+        self.row = again.unwrap_or_else(|| self.row.min(last));
         is_new
     }
 
@@ -196,22 +200,22 @@ impl Screen {
         }
     }
 
-    pub(super) fn key(&mut self, key: KeyEvent) -> Wish {
+    pub(super) fn key(&mut self, key: KeyEvent) -> Next {
         if key.modifiers.contains(KeyModifiers::CONTROL) {
-            return if key.code == KeyCode::Char('c') { Wish::Leave } else { Wish::Stay };
+            return if key.code == KeyCode::Char('c') { Next::Leave } else { Next::Stay };
         }
         if self.is_writing {
             self.write(key.code);
-            return Wish::Stay;
+            return Next::Stay;
         }
         self.told.clear();
         match key.code {
-            KeyCode::Char('q') => Wish::Leave,
+            KeyCode::Char('q') => Next::Leave,
             KeyCode::Esc => self.back(),
             KeyCode::Char('?') => self.lay(Above::Help),
             KeyCode::Char('/') if self.above == Above::Nothing => {
                 self.is_writing = true;
-                Wish::Stay
+                Next::Stay
             }
             KeyCode::Right | KeyCode::Tab => self.go(1),
             KeyCode::Left | KeyCode::BackTab => self.go(Tab::ALL.len() - 1),
@@ -223,7 +227,7 @@ impl Screen {
             KeyCode::Char('G') | KeyCode::End => self.step(isize::MAX),
             KeyCode::Enter => match self.pointed() {
                 Some(Key::Task(id)) => self.lay(Above::Detail(*id)),
-                _ => Wish::Stay,
+                _ => Next::Stay,
             },
             KeyCode::Char('x' | ' ') => self.mark(),
             KeyCode::Char('A') => self.mark_all(),
@@ -231,7 +235,7 @@ impl Screen {
             KeyCode::Char('C') => self.act(Doing::Cancel),
             KeyCode::Char('D') => self.act(Doing::Delete),
             KeyCode::Char('P') => self.pause(),
-            _ => Wish::Stay,
+            _ => Next::Stay,
         }
     }
 
@@ -251,35 +255,35 @@ impl Screen {
     }
 
     /// One step back: from what lies above, from what is marked, from the filter.
-    fn back(&mut self) -> Wish {
+    fn back(&mut self) -> Next {
         if self.above != Above::Nothing {
             return self.lay(Above::Nothing);
         }
         self.marked.clear();
         self.filter.clear();
-        Wish::Stay
+        Next::Stay
     }
 
-    fn lay(&mut self, above: Above) -> Wish {
+    fn lay(&mut self, above: Above) -> Next {
         self.scrolled = 0;
         self.above = if self.above == above { Above::Nothing } else { above };
-        Wish::Look
+        Next::Look
     }
 
-    fn go(&mut self, by: usize) -> Wish {
+    fn go(&mut self, by: usize) -> Next {
         self.tab = self.tab.moved(by);
         self.above = Above::Nothing;
         self.data = Data::default();
         self.row = 0;
         self.marked.clear();
-        Wish::Look
+        Next::Look
     }
 
     fn page(&self) -> isize {
         isize::try_from(self.room).unwrap_or(1).max(1)
     }
 
-    fn step(&mut self, by: isize) -> Wish {
+    fn step(&mut self, by: isize) -> Next {
         if self.above == Above::Nothing {
             let last = self.rows().count().saturating_sub(1);
             self.row = self.row.saturating_add_signed(by).min(last);
@@ -287,28 +291,28 @@ impl Screen {
             let by = i16::try_from(by.clamp(-1_000, 1_000)).unwrap_or(0);
             self.scrolled = self.scrolled.saturating_add_signed(by);
         }
-        Wish::Stay
+        Next::Stay
     }
 
-    fn mark(&mut self) -> Wish {
+    fn mark(&mut self) -> Next {
         if let Some(Key::Task(id)) = self.pointed().cloned() {
             if !self.marked.remove(&id) {
                 self.marked.insert(id);
             }
             self.step(1);
         }
-        Wish::Stay
+        Next::Stay
     }
 
     /// Marks all rows, or none if all are marked.
-    fn mark_all(&mut self) -> Wish {
+    fn mark_all(&mut self) -> Next {
         let tasks = self.rows().filter_map(|row| match row.key {
             Key::Task(id) => Some(id),
             _ => None,
         });
         let tasks: BTreeSet<TaskId> = tasks.collect();
         self.marked = if self.marked == tasks { BTreeSet::new() } else { tasks };
-        Wish::Stay
+        Next::Stay
     }
 
     fn may_act(&mut self) -> bool {
@@ -318,20 +322,45 @@ impl Screen {
         self.may_act
     }
 
-    fn act(&mut self, doing: Doing) -> Wish {
+    fn act(&mut self, doing: Doing) -> Next {
         let meant = self.meant();
         if meant.is_empty() || !self.may_act() {
-            return Wish::Stay;
+            return Next::Stay;
         }
         self.marked.clear();
-        Wish::Do(Deed::Tasks(doing, meant))
+        Next::Do(Deed::Tasks(doing, meant))
     }
 
-    fn pause(&mut self) -> Wish {
-        let Some(Key::Queue { name, paused }) = self.pointed().cloned() else { return Wish::Stay };
+    fn pause(&mut self) -> Next {
+        let Some(Key::Queue { name, paused }) = self.pointed().cloned() else { return Next::Stay };
         if !self.may_act() {
-            return Wish::Stay;
+            return Next::Stay;
         }
-        Wish::Do(Deed::Queue { name, pause: !paused })
+        Next::Do(Deed::Queue { name, pause: !paused })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rows::Row;
+    use super::*;
+
+    fn list(rows: &[i64]) -> Data {
+        let key = |row: &i64| format!("{row}-0000000000000").parse().map(Key::Task).expect("an id");
+        let row = |at| Row { key: key(at), cells: vec![at.to_string()], alert: false };
+        Data { head: vec!["ID"], rows: rows.iter().map(row).collect(), ..Data::default() }
+    }
+
+    #[test]
+    fn whoever_points_at_a_task_points_at_it_when_others_have_come() {
+        let mut screen = Screen::new(true);
+        screen.take(list(&[3, 2, 1]));
+        screen.step(1);
+        screen.take(list(&[5, 4, 3, 2, 1]));
+        assert_eq!(screen.meant()[0].row(), 2);
+        screen.take(list(&[5, 4, 3]));
+        assert_eq!(screen.meant()[0].row(), 3, "it is gone; the row stays where there is one");
+        screen.take(list(&[]));
+        assert!(screen.meant().is_empty());
     }
 }

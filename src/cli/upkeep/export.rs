@@ -4,12 +4,11 @@ use std::io::{self, IsTerminal, Write};
 
 use clap::Args;
 
-use crate::cli::change::many::tasks;
 use crate::cli::code::{Came, Code, Stop};
 use crate::cli::console::{Console, Verb};
 use crate::cli::filter::{self, FilterFlags};
 use crate::porting::Export as Wish;
-use crate::shown::text::inert_json;
+use crate::shown::text::{inert_json, tasks};
 
 /// Prints tasks as NDJSON, one object a line, for `import` and for other programs
 ///

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use crate::cli::change::many::tasks;
 use crate::cli::code::{Came, Code};
 use crate::cli::console::{Console, Verb};
 use crate::cli::value;
 use crate::error::Error;
 use crate::porting::Import as Wish;
 use crate::shown::task::SCHEMA;
+use crate::shown::text::tasks;
 
 /// What a file of `SQLite` begins with.
 const DATABASE: &[u8] = b"SQLite format 3\0";
