@@ -171,18 +171,16 @@ impl Attempt {
 
 fn wrong(redaction: &Redaction, task: &TaskRecord, report: &Report, is_newest: bool) -> Wrong {
     let data = report.data.as_ref().map(ToString::to_string);
+    // The newest is what people look into: all of it, where the older ones are cut.
+    let told = |text: &str| if is_newest { redaction.whole(text) } else { redaction.text(text) };
     Wrong {
         kind: report.kind.clone(),
         code: report.code.as_deref().map(|code| redaction.text(code)),
-        message: redaction.text(&report.message),
+        message: told(&report.message),
         fingerprint: fingerprint_of(&task.kind, report, task.reason),
-        causes: report.causes.iter().map(|cause| redaction.text(cause)).collect(),
+        causes: report.causes.iter().map(|cause| told(cause)).collect(),
         data: data.and_then(|data| readable(redaction, &data)),
-        backtrace: report
-            .backtrace
-            .as_deref()
-            .filter(|_| is_newest)
-            .map(|frames| redaction.text(frames)),
+        backtrace: report.backtrace.as_deref().filter(|_| is_newest).map(told),
     }
 }
 

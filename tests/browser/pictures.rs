@@ -143,6 +143,7 @@ async fn operator_pages(album: &Album<'_>) {
     for page in pages {
         album.page(&format!("operator-{page}"), &format!("/tasks/admin/{page}")).await;
     }
+    album.page("operator-add", "/tasks/admin/schedules/new").await;
     album.browser.go("/tasks/admin/tasks?state=failed").await;
     let first = album.browser.value("document.querySelector('th a').getAttribute('href')").await;
     album.page("operator-task", first.as_str().unwrap()).await;
