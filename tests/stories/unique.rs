@@ -490,6 +490,27 @@ fn the_last_of_many_calls_follows_the_task_that_runs() {
 }
 
 #[test]
+fn calls_that_meet_a_task_that_runs_keep_no_room_from_others() {
+    Lab::everywhere(|lab| {
+        let (log, gate) = (Log::default(), Gate::default());
+        let client = client(lab, &log, &gate);
+        let call = |pass| sync::with("mail", pass).unique(Unique::key("{source}"));
+        std::thread::scope(|scope| {
+            let first = begin(scope, lab, &client, call(1));
+            gate.wait_for(1);
+            for pass in 2..300 {
+                assert!(client.enqueue(call(pass)).unwrap().is_existing());
+            }
+            let other = begin(scope, lab, &client, index::with("docs", 1)).join().unwrap();
+            assert_eq!(lab.wait(&client, &other).unwrap(), 1);
+            gate.open();
+            assert_eq!(lab.wait(&client, &first.join().unwrap()).unwrap(), 1);
+        });
+        assert_eq!(log.words(), ["mail/1", "docs/1"]);
+    });
+}
+
+#[test]
 fn a_cancelled_task_lets_its_key_go() {
     Lab::everywhere(|lab| {
         let client = client(lab, &Log::default(), &Gate::default());

@@ -5,7 +5,7 @@
 //! three, and no entry in the index of ready work. That no better task waits is checked in the
 //! inserting transaction.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension};
 
@@ -41,6 +41,11 @@ const INSERT_EXTRA: &str = "INSERT INTO litework_task (tag, lane, state, reason,
      enqueued_at, started_at, expires_at, attempt, attempts_max, at_most_once, worker, key, tags, \
      meta, options, arguments, finished_at, owner, name, trace, unique_key, wait_key, ties, batch) \
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+
+/// The same for a task with a unique key: where another has that, no row is written.
+static INSERT_FIRST: LazyLock<String> = LazyLock::new(|| {
+    [INSERT_EXTRA, " ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL DO NOTHING"].concat()
+});
 
 /// Served by the primary key. Apart from [`INSERT`], so that a plain task without a trace binds no column
 /// more.
@@ -81,7 +86,12 @@ pub(super) enum Fate {
 /// An insert that is not refused.
 enum Admitted {
     Existing(Stored),
-    New { lane: usize, placed: Placed },
+    /// `tries`: the task that may have its unique key was not looked for.
+    New {
+        lane: usize,
+        placed: Placed,
+        tries: bool,
+    },
 }
 
 /// Where a new task begins.
@@ -177,7 +187,17 @@ impl Insert {
     ///
     /// `before` are those of the same call that are stored already.
     pub(super) fn store(&mut self, core: &mut Core, before: &[Self]) -> Result<(), Error> {
-        let admitted = self.admit(core, before);
+        if !self.try_store(core, before, false)? {
+            // What becomes of it depends on the task that has its unique key.
+            self.undo();
+            self.try_store(core, before, true)?;
+        }
+        Ok(())
+    }
+
+    /// False where no row was written, as another has its unique key and was not looked for.
+    fn try_store(&mut self, core: &mut Core, before: &[Self], looks: bool) -> Result<bool, Error> {
+        let admitted = self.admit(core, before, looks);
         if admitted.is_err() {
             self.undo();
         }
@@ -185,26 +205,40 @@ impl Insert {
             Err(error) if core.lost_transaction() => return Err(error),
             Err(error) => self.fate = Fate::Refused(error),
             Ok(Admitted::Existing(stored)) => self.fate = Fate::Existing(stored),
-            Ok(Admitted::New { lane, placed }) => {
-                if let Err(error) = self.write(core, lane, placed) {
+            Ok(Admitted::New { lane, placed, tries }) => {
+                match self.write(core, lane, placed, tries) {
                     // The planted defect takes it for a refusal of this one.
-                    if !crate::fault::planted("autocommit_check_off") {
-                        return Err(error);
+                    Err(error) if crate::fault::planted("autocommit_check_off") => {
+                        self.undo();
+                        self.fate = Fate::Refused(error);
                     }
-                    self.undo();
-                    self.fate = Fate::Refused(error);
+                    written => return written,
                 }
             }
         }
-        Ok(())
+        Ok(true)
     }
 
-    fn admit(&mut self, core: &mut Core, before: &[Self]) -> Result<Admitted, Error> {
+    /// Whether its row is written without a look for the task that may have its unique key. The rules are
+    /// prepared; a token of their rates could not be given back.
+    fn tries(&self, core: &mut Core) -> bool {
+        let may_start = self.offer.is_some();
+        unique::can_try(&self.task, may_start)
+            && (!may_start || core.rules.are_none())
+            && core.lanes.find(&self.task.queue, &self.task.kind).is_some()
+    }
+
+    fn admit(&mut self, core: &mut Core, before: &[Self], looks: bool) -> Result<Admitted, Error> {
         self.find_bonds(&core.conn, before)?;
         if let Some(existing) = self.existing(&core.conn)? {
             return Ok(Admitted::Existing(existing));
         }
-        if let Some(existing) = self.meet(core)? {
+        if self.offer.is_some() {
+            // What runs is counted in the file, where all that was stored before it stands.
+            core.rules.prepare(&core.conn)?;
+        }
+        let tries = !looks && self.tries(core);
+        if let Some(existing) = if tries { None } else { self.meet(core)? } {
             return Ok(Admitted::Existing(existing));
         }
         let lane = core.lanes.of(&core.conn, &self.task.queue, &self.task.kind)?;
@@ -213,15 +247,11 @@ impl Insert {
             let (queue, kind) = (follow.queue.as_str().into(), follow.kind.as_str().into());
             core.lanes.of(&core.conn, &queue, &kind)?;
         }
-        if self.offer.is_some() {
-            // What runs is counted in the file, where all that was stored before it stands.
-            core.rules.prepare(&core.conn)?;
-        }
         let placed = self.place(core, lane)?;
         let waits = !placed.start.is_over() && placed.start.owner().is_none();
         let refusal = core.lanes.waiting.refusal(&core.conn, &self.task, waits);
         let refusal = refusal.map_err(not_stored)?;
-        refusal.map_or(Ok(Admitted::New { lane, placed }), Err)
+        refusal.map_or(Ok(Admitted::New { lane, placed, tries }), Err)
     }
 
     /// Finds what it waits for, and its batch.
@@ -263,8 +293,21 @@ impl Insert {
         self.bonds.as_ref().is_some_and(|bonds| bonds.batch.is_some())
     }
 
-    fn write(&mut self, core: &mut Core, lane: usize, placed: Placed) -> Result<(), Error> {
-        let placed = self.write_row(&core.conn, placed)?;
+    /// False where another has its unique key, and was not looked for.
+    fn write(
+        &mut self,
+        core: &mut Core,
+        lane: usize,
+        placed: Placed,
+        tries: bool,
+    ) -> Result<bool, Error> {
+        let placed = if !tries {
+            self.write_row(&core.conn, placed)?
+        } else if self.insert(&core.conn, &INSERT_FIRST, placed)? > 0 {
+            self.write_rest(&core.conn, placed)?
+        } else {
+            return Ok(false);
+        };
         if self.task.is_batch() {
             // It may have no member that is still to end.
             core.unsummed.insert(placed.row, self.now);
@@ -277,19 +320,28 @@ impl Insert {
         }
         self.note(core, lane, placed);
         self.fate = Fate::Placed(placed);
-        Ok(())
+        Ok(true)
     }
 
     /// Writes its row alone, and what goes with that.
-    pub(super) fn write_row(&self, conn: &Connection, mut placed: Placed) -> Result<Placed, Error> {
+    pub(super) fn write_row(&self, conn: &Connection, placed: Placed) -> Result<Placed, Error> {
         let sql = if self.task.extra.is_some() { INSERT_EXTRA } else { INSERT };
+        self.insert(conn, sql, placed)?;
+        self.write_rest(conn, placed)
+    }
+
+    /// How many rows were written.
+    fn insert(&self, conn: &Connection, sql: &str, placed: Placed) -> Result<usize, Error> {
         let mut insert = conn.prepare_cached(sql).map_err(not_stored)?;
         self.bind(&mut insert, 0, placed).map_err(not_stored)?;
         if let Some(extra) = &self.task.extra {
             self.bind_extra(&mut insert, extra, placed).map_err(not_stored)?;
         }
-        insert.raw_execute().map_err(not_stored)?;
-        drop(insert);
+        insert.raw_execute().map_err(not_stored)
+    }
+
+    /// What goes with the row that was just written.
+    fn write_rest(&self, conn: &Connection, mut placed: Placed) -> Result<Placed, Error> {
         placed.row = conn.last_insert_rowid();
         self.store_rest(conn, placed.row)?;
         if let Start::Skipped { holder, reason } = placed.start {

@@ -12,11 +12,12 @@ use super::row::{text, ties};
 use crate::deed::Standing;
 use crate::error::Error;
 use crate::id::TaskId;
+use crate::quota::Quota;
 use crate::record::{NewTask, Stored};
 use crate::state::{Reason, State, rank};
 use crate::ties::Extra;
 use crate::time::Timestamp;
-use crate::unique::{Claim, OnConflict, Replace};
+use crate::unique::{Claim, Held, OnConflict, Replace};
 
 /// Served by `litework_task_unique`.
 pub(super) const HOLDER: &str = "SELECT id, tag, state, due_at, priority, ties, lane, arguments IS NULL, \
@@ -79,6 +80,19 @@ impl Holder {
         let unique = self.extra.ties.unique.as_ref();
         unique.is_none_or(|key| key.held.is_over(self.state, self.enqueued_at, now))
     }
+}
+
+/// Whether a call can be written without a look for the task that may have its key, as the index finds that
+/// too: it is sure to be written with its key, and what it takes before can be given back.
+pub(super) fn can_try(task: &NewTask, may_start: bool) -> bool {
+    let Some(extra) = &task.extra else { return false };
+    // One that lets its key go at its start is written without it where it starts at once.
+    let keeps = |claim: &Claim| !(may_start && claim.held == Held::Start);
+    extra.claim.as_ref().is_some_and(keeps)
+        && extra.wait_key.is_none()
+        && extra.overlaps.is_none()
+        && !extra.is_linked()
+        && task.quota == Quota::default()
 }
 
 /// Looks for a task with the key of a call, and does what the call wants then.
