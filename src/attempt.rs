@@ -124,6 +124,7 @@ pub(crate) fn run(client: &Client, registry: &Registry, prepared: &Prepared) -> 
         durability: prepared.options.durability,
         stuck: false,
         tied: task.is_tied(),
+        gate: task.only_gate(),
         ran,
         said,
     };

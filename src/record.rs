@@ -363,6 +363,14 @@ impl Claimed {
         self.extra.as_ref().is_some_and(|extra| !extra.ties.are_none())
     }
 
+    /// Its ties and the key under which it stands at its gate, where its end concerns nobody else.
+    pub(crate) fn only_gate(&self) -> Option<Box<(String, Ties)>> {
+        let extra = self.extra.as_ref()?;
+        let (key, gate) = extra.gate()?;
+        let only = Ties { gate: Some(gate), ..Ties::default() };
+        (extra.ties == only).then(|| Box::new((key.to_owned(), only)))
+    }
+
     /// The number of its hold of a lock.
     pub(crate) fn fence(&self) -> Option<u64> {
         self.extra.as_ref()?.fence.map(i64::unsigned_abs)
@@ -406,6 +414,8 @@ pub(crate) struct Finish {
     pub(crate) stuck: bool,
     /// Its end concerns other tasks, as far as was known when it started.
     pub(crate) tied: bool,
+    /// The key and the ties of one whose end concerns only those at its gate, likewise.
+    pub(crate) gate: Option<Box<(String, Ties)>>,
     /// What is told of it after its commit; none where nobody would hear.
     pub(crate) about: Option<Box<About>>,
     /// None where no body has begun.
@@ -435,6 +445,7 @@ impl Finish {
             durability: None,
             stuck: false,
             tied: false,
+            gate: None,
             about: None,
             ran: None,
             said: None,

@@ -374,6 +374,7 @@ impl<'a> History<'a> {
             durability: None,
             stuck,
             tied: task.is_tied(),
+            gate: task.only_gate(),
             about: None,
             ran: None,
             said:

@@ -18,6 +18,7 @@ use super::errors::{is_decode_error, not_stored};
 use super::gates::{self, Fences, Pass};
 use super::lanes::{Head, LIST, Lanes, Unwritten};
 use super::promote::make_ready;
+use super::row::read_ties;
 use super::rules::Rules;
 use super::skip::skip;
 use super::unique;
@@ -36,7 +37,7 @@ use crate::unique::Held;
 /// for each row, which costs more than the second look-up.
 pub(super) const READ: &str = "SELECT tag, priority, attempt + 1, attempts_max, crashes, \
      at_most_once, expires_at, options, arguments, \
-     finished_at IS NULL AND (reason IS NULL OR state <> 'ready'), ties, trace \
+     finished_at IS NULL AND (reason IS NULL OR state <> 'ready'), ties, trace, owner, name, wait_key \
      FROM litework_task WHERE id = ?1 AND state = ?2";
 
 /// Served by the primary key. One statement for all rows of a claim, which costs a third less than
@@ -62,9 +63,6 @@ const PROMOTE_ONE: &str = "UPDATE litework_task SET state = 'ready', reason = NU
 /// Served by the primary key.
 const PLACE: &str =
     "SELECT lane, rank FROM litework_task WHERE id = ?1 AND tag = ?2 AND state = 'ready'";
-
-/// What a task has that is not plain, beside its ties. Served by the primary key.
-const EXTRA: &str = "SELECT owner, name, wait_key FROM litework_task WHERE id = ?1";
 
 /// Served by the primary key.
 const PAYLOAD: &str = "SELECT body FROM litework_payload WHERE id = ?1 * 2";
@@ -419,25 +417,24 @@ impl<'a> Claimer<'a> {
         let now = self.now;
         let mut expires_at = None;
         let mut admitted = true;
-        let mut ties = None;
+        let mut readable = true;
         let decoded = self.read.query_row((row, state), |found| {
             expires_at = found.get::<_, Option<i64>>(6)?;
             admitted = found.get(9)?;
-            ties = found.get::<_, Option<String>>(10)?;
-            decode(found, owner, now, place)
+            let mut task = decode(found, owner, now, place)?;
+            if let Some(ties) = found.get::<_, Option<String>>(10)? {
+                task.extra = extra(found, &ties)?;
+                readable = task.extra.is_some();
+            }
+            Ok(task)
         });
         let mut task = match decoded.optional() {
             Ok(None) => return Ok(Found::Gone),
-            Ok(Some(task)) => task,
+            Ok(Some(task)) if readable => task,
+            Ok(Some(_)) => return self.fail_damaged(row),
             Err(error) if is_decode_error(&error) => return self.fail_damaged(row),
             Err(error) => return Err(not_stored(error)),
         };
-        if let Some(ties) = &ties {
-            match self.extra(row, ties)? {
-                Some(extra) => task.extra = Some(Box::new(extra)),
-                None => return self.fail_damaged(row),
-            }
-        }
         // Another program has stored what the schema does not admit, so that marking it would fail, or
         // attempts that cannot be.
         let attempts = 1..=task.attempts_max.saturating_add(1);
@@ -445,7 +442,7 @@ impl<'a> Claimer<'a> {
             return self.fail_damaged(row);
         }
         if expires_at.is_some_and(|at| at <= now.as_millis()) {
-            return self.expire(row, ties.is_some());
+            return self.expire(row, task.extra.is_some());
         }
         if task.arguments.is_empty() {
             match self.payload(row)? {
@@ -490,21 +487,6 @@ impl<'a> Claimer<'a> {
             unique::let_go(self.conn, row)?;
         }
         Ok(())
-    }
-
-    /// What is known of a task that is not plain; none where another program has damaged it.
-    fn extra(&self, row: i64, ties: &str) -> Result<Option<Extra>, Error> {
-        let Ok(ties) = serde_json::from_str(ties) else { return Ok(None) };
-        let found = self.conn.prepare_cached(EXTRA).and_then(|mut read| {
-            read.query_row([row], |found| {
-                let (owner, name, wait_key) = (found.get(0)?, found.get(1)?, found.get(2)?);
-                Ok(Extra { owner, name, wait_key, ties, ..Extra::default() })
-            })
-        });
-        match found {
-            Err(error) if is_decode_error(&error) => Ok(None),
-            found => found.map(Some).map_err(not_stored),
-        }
     }
 
     /// What becomes of a task that may not pass its gate now; none where it may.
@@ -569,6 +551,13 @@ impl<'a> Claimer<'a> {
         self.aside.damaged.push(row);
         damaged::end_row(self.conn, row, self.now).map(|()| Found::Ended).map_err(not_stored)
     }
+}
+
+/// What is known of a task that is not plain; none where another program has damaged its ties.
+fn extra(row: &Row<'_>, ties: &str) -> rusqlite::Result<Option<Box<Extra>>> {
+    let Some(ties) = read_ties(ties) else { return Ok(None) };
+    let (owner, name, wait_key) = (row.get(12)?, row.get(13)?, row.get(14)?);
+    Ok(Some(Box::new(Extra { owner, name, wait_key, ties, ..Extra::default() })))
 }
 
 fn decode(

@@ -73,7 +73,7 @@ pub(super) fn settle(core: &mut Core) -> Result<(), Error> {
     }
 }
 
-/// The same for a transaction that goes on to claim: who has a place, and stands in a lane that is known, is
+/// The same for a transaction that goes on to claim: who has a place, and stands where a lane is known, is
 /// only noted there, as the claim is about to write him once more.
 pub(super) fn settle_for_claim(core: &mut Core, offer: &dyn Offer) -> Result<Unwritten, Error> {
     sum_up(core)?;
@@ -83,10 +83,11 @@ pub(super) fn settle_for_claim(core: &mut Core, offer: &dyn Offer) -> Result<Unw
             let Core { conn, lanes, step_ms, .. } = core;
             let lane = lanes.by_id(conn, next.lane).map_err(not_stored)?;
             let lane = lane.filter(|_| next.has_place());
-            let is_whole = lane.map_or(Ok(false), |lane| lanes.is_whole(conn, lane, offer));
-            if let (Some(lane), true) = (lane, is_whole.map_err(not_stored)?) {
+            let head = (next.rank, next.row);
+            let is_known = lane.map_or(Ok(false), |lane| lanes.covers(conn, lane, head, offer));
+            if let (Some(lane), true) = (lane, is_known.map_err(not_stored)?) {
                 unwritten.insert(next.row, State::Waiting);
-                lanes.note_ready(lane, (next.rank, next.row));
+                lanes.note_ready(lane, head);
             } else {
                 let freed = gates::go_on(conn, now, &key, &next, *step_ms)?;
                 core.note_freed(vec![freed])?;

@@ -38,6 +38,13 @@ pub(super) const SUCCEED_TIED: &str = "UPDATE litework_task \
      SET state = 'succeeded', finished_at = ?4, result = ?5 \
      WHERE id = ?1 AND state = 'running' AND attempt = ?2 AND worker = ?3";
 
+/// The same where its end concerns only those who stand at its gate, and whom else it concerns is as it was
+/// when it started. Served by the primary key.
+pub(super) const SUCCEED_GATED: &str = "UPDATE litework_task \
+     SET state = 'succeeded', finished_at = ?4, result = ?5 \
+     WHERE id = ?1 AND state = 'running' AND attempt = ?2 AND worker = ?3 \
+     AND ties = ?6 AND wait_key = ?7 AND batch IS NULL AND unique_key IS NULL";
+
 /// The same for a block. Served by the primary key.
 pub(super) const SUCCEED_BLOCK: &str = "UPDATE litework_task \
      SET state = 'succeeded', finished_at = given.column4, result = given.column5 \
@@ -239,7 +246,8 @@ fn succeed(
 ) -> Result<Finished, Error> {
     let sql = if fault::planted("fence_off") { SUCCEED_UNFENCED } else { SUCCEED };
     let lease = finish.lease;
-    if finish.tied || !write_success(core, sql, finish, result)? {
+    let has_left = leave_gate(core, now, finish, result)?;
+    if !has_left && (finish.tied || !write_success(core, sql, finish, result)?) {
         if !write_success(core, SUCCEED_TIED, finish, result)? {
             let kept = was_kept(core, finish)?;
             return if kept { Ok(succeeded(core, finish)) } else { Err(lease_lost(finish)) };
@@ -253,6 +261,30 @@ fn succeed(
             .map_err(not_stored)?;
     }
     Ok(succeeded(core, finish))
+}
+
+/// Ends a task that has a gate and no other ties; false where it has, by now.
+fn leave_gate(
+    core: &mut Core,
+    now: Timestamp,
+    finish: &Finish,
+    result: &str,
+) -> Result<bool, Error> {
+    let Some((key, ties)) = finish.gate.as_deref() else { return Ok(false) };
+    let inline = (result.len() <= INLINE_BYTES_MAX).then_some(result);
+    let (lease, at) = (finish.lease, finish.finished_at.as_millis());
+    let changed = core
+        .conn
+        .prepare_cached(SUCCEED_GATED)
+        .and_then(|mut update| {
+            let ties = ties.text();
+            update.execute((lease.row, lease.attempt, lease.owner, at, inline, ties, key))
+        })
+        .map_err(not_stored)?;
+    if changed > 0 {
+        core.left_gates.insert(key.clone(), now);
+    }
+    Ok(changed > 0)
 }
 
 /// Whether the lease held.

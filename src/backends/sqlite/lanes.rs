@@ -22,8 +22,8 @@ use crate::state::State;
 
 /// A file has at most this many lanes.
 pub(super) const LANES_MAX: usize = 1_000;
-/// How many heads of one lane are read ahead.
-const HEADS_READ: u32 = 256;
+/// How many heads of one lane are read ahead. Few under test, so that more follow.
+const HEADS_READ: u32 = if cfg!(test) { 3 } else { 256 };
 /// How many heads of one lane are remembered at most.
 const HEADS_MAX: usize = 4_096;
 
@@ -101,6 +101,15 @@ pub(super) struct Lanes {
 impl Lane {
     pub(super) fn name(&self) -> (Arc<str>, Arc<str>) {
         (Arc::clone(&self.queue), Arc::clone(&self.kind))
+    }
+
+    /// Whether a ready task at this place is among those that are remembered.
+    fn covers(&self, head: Head) -> bool {
+        match self.known {
+            Known::Nothing => false,
+            Known::Front => self.heads.back().is_some_and(|last| head < *last),
+            Known::All => true,
+        }
     }
 }
 
@@ -194,11 +203,8 @@ impl Lanes {
     /// Remembers a task that this transaction has made ready.
     pub(super) fn note_ready(&mut self, index: usize, head: Head) {
         let lane = &mut self.list[index];
-        let in_front = lane.heads.back().is_some_and(|last| head < *last);
-        match lane.known {
-            Known::Nothing => return,
-            Known::Front if !in_front => return,
-            Known::Front | Known::All => {}
+        if !lane.covers(head) {
+            return;
         }
         let at = lane.heads.partition_point(|known| *known < head);
         lane.heads.insert(at, head);
@@ -227,18 +233,19 @@ impl Lanes {
         }
     }
 
-    /// Whether a lane is open and all its heads are remembered.
-    pub(super) fn is_whole(
+    /// Whether a lane is open, and a task that is ready there is remembered.
+    pub(super) fn covers(
         &mut self,
         conn: &Connection,
         index: usize,
+        head: Head,
         offer: &dyn Offer,
     ) -> rusqlite::Result<bool> {
         if !self.is_open(index, offer) {
             return Ok(false);
         }
         self.head(conn, index)?;
-        Ok(self.list[index].known == Known::All)
+        Ok(self.list[index].covers(head))
     }
 
     /// How many tasks are ready in the lanes that are open; `usize::MAX` for more than are

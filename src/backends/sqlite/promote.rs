@@ -62,7 +62,7 @@ pub(super) fn promote(
             damaged.push(row);
             continue;
         };
-        if lanes.is_whole(conn, lane, offer).map_err(not_stored)? {
+        if lanes.covers(conn, lane, (rank, row), offer).map_err(not_stored)? {
             unwritten.insert(row, State::Scheduled)
         } else {
             at_once.insert(row, State::Scheduled)

@@ -1,5 +1,7 @@
 //! Watch: the only place that turns columns into records.
 
+use std::cell::RefCell;
+
 use rusqlite::Row;
 use rusqlite::types::FromSql;
 use serde_json::Map;
@@ -193,14 +195,40 @@ pub(super) fn text(row: &Row<'_>, column: usize) -> Option<String> {
 /// What is stored as the ties of a task. What another program has damaged ties it to those alone that are found
 /// without them.
 pub(super) fn ties_of(text: Option<String>) -> Ties {
-    text.map_or_else(Ties::default, |text| {
-        serde_json::from_str(&text).unwrap_or_else(|_| Ties::unreadable())
-    })
+    text.map_or_else(Ties::default, |text| read_ties(&text).unwrap_or_else(Ties::unreadable))
 }
 
 /// The same of a row, where they may be no text either.
 pub(super) fn ties(row: &Row<'_>, column: usize) -> Ties {
-    row.get(column).map_or_else(|_| Ties::unreadable(), ties_of)
+    let text = row.get_ref(column).ok().and_then(|value| value.as_str_or_null().ok());
+    text.map_or_else(Ties::unreadable, |text| {
+        text.map_or_else(Ties::default, |text| read_ties(text).unwrap_or_else(Ties::unreadable))
+    })
+}
+
+/// Ties of more bytes are not remembered.
+const REMEMBERED_BYTES_MAX: usize = 200;
+
+thread_local! {
+    /// The text of the ties that were read last, and what it says. All who stand at one gate have the same.
+    static LAST: RefCell<Option<(String, Ties)>> = const { RefCell::new(None) };
+}
+
+/// What a text says; none where it is nothing that we have written.
+pub(super) fn read_ties(text: &str) -> Option<Ties> {
+    LAST.with_borrow_mut(|last| {
+        if let Some((known, ties)) = last
+            && known == text
+        {
+            return Some(ties.clone());
+        }
+        let ties: Ties = serde_json::from_str(text).ok()?;
+        // No other task has those of a unique key.
+        if ties.gate.is_some() && ties.unique.is_none() && text.len() <= REMEMBERED_BYTES_MAX {
+            *last = Some((text.to_owned(), ties.clone()));
+        }
+        Some(ties)
+    })
 }
 
 /// A JSON array of names; empty where it is none.
