@@ -108,6 +108,14 @@ pub(super) struct Doubt {
     pub(super) claimed_at: Timestamp,
 }
 
+/// What the last call found that looked for the task with its unique key. Where there was one, the next looks
+/// for it before it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LastKey {
+    Free,
+    Taken,
+}
+
 /// What is known of the next scheduled task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NextDue {
@@ -140,6 +148,7 @@ pub(super) struct Core {
     pub(super) left_gates: BTreeMap<String, Timestamp>,
     /// Whether an end has let a task go on that waited for it, since this was last asked.
     pub(super) may_start: bool,
+    pub(super) last_key: LastKey,
     /// Rows that had ended when they were stored, or ended as damaged, and that others follow.
     pub(super) stillborn: Vec<(i64, Timestamp)>,
     pub(super) tags: Tags,
@@ -176,6 +185,7 @@ impl Core {
             unsummed: BTreeMap::new(),
             left_gates: BTreeMap::new(),
             may_start: false,
+            last_key: LastKey::Free,
             stillborn: Vec::new(),
             tags: Tags::default(),
             doubts: Vec::new(),

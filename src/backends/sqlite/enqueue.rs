@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension};
 
-use super::core::{Core, Doubt};
+use super::core::{Core, Doubt, LastKey};
 use super::due::next_due;
 use super::edges::{Bonds, Verdict};
 use super::errors::not_stored;
@@ -219,8 +219,7 @@ impl Insert {
         Ok(true)
     }
 
-    /// Whether its row is written without a look for the task that may have its unique key. The rules are
-    /// prepared; a token of their rates could not be given back.
+    /// Whether the index is to say if its unique key is free. The token of a rate could not be given back.
     fn tries(&self, core: &mut Core) -> bool {
         let may_start = self.offer.is_some();
         unique::can_try(&self.task, may_start)
@@ -237,7 +236,7 @@ impl Insert {
             // What runs is counted in the file, where all that was stored before it stands.
             core.rules.prepare(&core.conn)?;
         }
-        let tries = !looks && self.tries(core);
+        let tries = !looks && core.last_key == LastKey::Free && self.tries(core);
         if let Some(existing) = if tries { None } else { self.meet(core)? } {
             return Ok(Admitted::Existing(existing));
         }
@@ -281,8 +280,9 @@ impl Insert {
             unique::refuse_taken(&core.conn, self.now, claim)?;
             return Ok(None);
         }
-        let met = unique::meet(&core.conn, self.now, core.step_ms, &self.task, claim)?;
-        let Some(Met { stored, touched }) = met else { return Ok(None) };
+        let met = unique::meet(&core.conn, self.now, core.step_ms, &self.task, claim);
+        core.last_key = if let Ok(None) = met { LastKey::Free } else { LastKey::Taken };
+        let Some(Met { stored, touched }) = met? else { return Ok(None) };
         if let Some(touched) = touched {
             core.note_touched(touched)?;
         }
