@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension, Result};
 
 use super::probe::Probe;
 
+/// Served by the primary key.
 const NEWEST: &str =
     "SELECT id, arguments FROM litework_task WHERE id > ?1 ORDER BY id DESC LIMIT 1";
 

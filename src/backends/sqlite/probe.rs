@@ -7,8 +7,11 @@ use rusqlite::{Connection, Result};
 
 /// The lane of the limit, which has only one.
 const LANE: &str = "INSERT INTO litework_lane (id, queue, kind) VALUES (1, 'default', 'resize')";
+/// Served by `litework_task_running`.
 const RUNNING: &str = "SELECT EXISTS (SELECT 1 FROM litework_task WHERE state = 'running')";
-const SUCCEEDED: &str = "SELECT count(*) FROM litework_task WHERE state = 'succeeded'";
+/// Served by `litework_task_finished`.
+const SUCCEEDED: &str =
+    "SELECT count(*) FROM litework_task WHERE finished_at IS NOT NULL AND state = 'succeeded'";
 const VERSION: &str = "PRAGMA data_version";
 
 pub(crate) struct Probe(pub(super) Connection);

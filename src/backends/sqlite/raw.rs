@@ -1,7 +1,5 @@
-//! Watch: the limit of a benchmark: a hand-written loop over the same tables, with the same JSON work and the same
-//! durability. It leaves out all that makes a queue: leases, retries, lanes but one, limits on arguments,
-//! checkpoints off the caller's thread, wake-ups, and work on more than one thread.
-//!
+//! Watch: the limit of a benchmark: a hand-written loop over the same tables, with the same JSON work and durability. It leaves
+//! out all that makes a queue: leases, retries, lanes but one, limits, checkpoints elsewhere, wake-ups, and more threads.
 //! The file is made by litework itself, so columns, CHECKs and indexes are the same by construction.
 
 use std::path::Path;
@@ -12,12 +10,14 @@ use serde::{Serialize, de::DeserializeOwned};
 
 const INSERT: &str = "INSERT INTO litework_task (tag, lane, state, rank, priority, due_at, \
      enqueued_at, attempts_max, arguments) VALUES (?1, 1, 'ready', ?2, 0, ?2, ?2, 5, ?3)";
+/// Served by `litework_task_ready`.
 const NEXT: &str = "SELECT id, attempt + 1, arguments FROM litework_task \
-     WHERE state = 'ready' AND lane = 1 ORDER BY rank, id LIMIT ?1";
-// One statement for all of them, without RETURNING, is the quickest form: 1.4 to 2.5 times that of one each.
+     WHERE state = 'ready' AND lane = 1 ORDER BY rank, id LIMIT +?1";
+/// Served by the primary key. One for all, without RETURNING, is the quickest form: 1.4 to 2.5 times that of one each.
 const CLAIM: &str = "UPDATE litework_task SET state = 'running', worker = 1, \
      attempt = attempt + 1, started_at = ?2 WHERE id IN (SELECT id FROM litework_task \
-     WHERE state = 'ready' AND lane = 1 ORDER BY rank, id LIMIT ?1)";
+     WHERE state = 'ready' AND lane = 1 ORDER BY rank, id LIMIT +?1)";
+/// Served by the primary key.
 const FINISH: &str = "UPDATE litework_task SET state = 'succeeded', finished_at = ?3, \
      result = ?4 WHERE id = ?1 AND state = 'running' AND attempt = ?2 AND worker = 1";
 
