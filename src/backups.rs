@@ -18,7 +18,8 @@ impl Client {
     /// A queue has no identity beyond its tasks: those of the copy have the same ids, and `copy_of` and `copied_at` say in
     /// it whose copy it is and of which moment (`litework::sqlite::inspect`). It holds no process,
     /// so what runs now is handed back as soon as the copy is opened, and runs again there: a copy is to be opened in
-    /// the place of the first, not beside it.
+    /// the place of the first, not beside it. The first is moved away with its `-wal` and `-shm` before the copy is moved
+    /// there: `SQLite` would take what is left of them for part of the copy.
     ///
     /// Tables of the program in the same file ([`Builder::application_file`](crate::Builder::application_file)) are copied too.
     /// Artifacts in a folder beside the file are not: the answer says how many those are.
@@ -39,9 +40,11 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// `file_exists` where there is something at the path already; `not_a_queue_file` and `cannot_open` for a path where no
+    /// `file_exists` where there is something at the path already, or at `PATH.part`, or a `-wal`, `-shm` or `-journal` of
+    /// that name is left; `not_a_queue_file` and `cannot_open` for a path where no
     /// file can be made; `file_busy` while another program makes a copy there; `damaged_file`; `unsupported` in memory;
-    /// `closed`, `forked_process`, `reentrant`; `storage` and `not_stored` from the disks. Then nothing is left of it.
+    /// `closed`, `forked_process`, `reentrant`; `storage` and `not_stored` from the disks. Then nothing is left of it, but
+    /// where `storage` says that the copy is whole and only its name may not survive a power loss.
     pub fn backup(&self, path: impl AsRef<Path>) -> Result<BackedUp, Error> {
         self.backup_with(path, |_progress| ControlFlow::Continue(()))
     }
@@ -74,7 +77,7 @@ impl Client {
             self.check_open()?;
             Ok(tell(progress))
         };
-        self.hub.backend.back_up(self.hub.clock.now(), path.as_ref(), &mut told)
+        self.hub.backend.back_up(&|| self.hub.clock.now(), path.as_ref(), &mut told)
     }
 
     /// Gives the space of what was removed back to the disk. Without it the file keeps its size, and new tasks use the space

@@ -39,7 +39,7 @@ pub struct BackedUp {
     pub path: PathBuf,
     /// How large it is.
     pub bytes: u64,
-    /// Whose state it holds: that of this moment.
+    /// Whose state it holds: that of this moment. All that was stored until then is in it.
     pub at: Timestamp,
     /// How many artifacts it names that stand in a folder beside the queue file and are not part of it: see
     /// [`Builder::artifacts_beside`](crate::Builder::artifacts_beside).
@@ -109,8 +109,13 @@ pub(crate) type Tell<'a> = &'a mut dyn FnMut(BackupProgress) -> Result<ControlFl
 
 /// What keeps a queue in good order.
 pub(crate) trait Upkeep: Send + Sync {
-    /// Copies all that is kept, as it is now, into a new file.
-    fn back_up(&self, _now: Timestamp, _to: &Path, _tell: Tell<'_>) -> Result<BackedUp, Error> {
+    /// Copies all that is kept, as it is now, into a new file. The clock is read where the copy begins.
+    fn back_up(
+        &self,
+        _now: &dyn Fn() -> Timestamp,
+        _to: &Path,
+        _tell: Tell<'_>,
+    ) -> Result<BackedUp, Error> {
         Err(no_file("a copy of the queue"))
     }
 

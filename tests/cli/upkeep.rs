@@ -54,6 +54,9 @@ fn a_copy_opens_as_a_queue_with_the_same_tasks() {
     desk.run(&["backup", "tuesday.db"]).says("tuesday.db (");
     desk.run(&["backup", "nowhere/a.db"]).fails(7, "nowhere/a.db");
     assert!(!desk.path("tuesday.db.part").exists());
+    std::fs::write(desk.path("friday.db-wal"), "left").unwrap();
+    desk.run(&["backup", "friday.db"]).fails(4, "file_exists: friday.db-wal");
+    desk.run(&["backup", "shop.db-journal"]).fails(7, "not_a_queue_file: shop.db-journal");
 }
 
 #[test]

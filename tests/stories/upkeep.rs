@@ -1,6 +1,7 @@
 //! An operator keeps a queue in good order: he copies it while it works, and looks at files before he opens
 //! them. Only what a file is and what its copy holds is looked at, whoever runs its tasks.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -154,15 +155,61 @@ fn what_a_killed_copy_has_left_is_taken_over_and_what_is_in_use_is_not() {
     assert!(part.exists(), "it belongs to the other");
     drop(other);
     std::fs::remove_file(&part).unwrap();
-    look_into(&part).execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE half (a)").unwrap();
+    let half = "PRAGMA journal_mode = WAL; CREATE TABLE litework_meta (a); CREATE TABLE half (a)";
+    look_into(&part).execute_batch(half).unwrap();
     client.backup(beside(&lab, "copy.db")).unwrap();
     assert!(!part.exists());
     assert_eq!(inspect(beside(&lab, "copy.db")).unwrap().standing, Standing::Current);
+    let theirs = beside(&lab, "their.db.part");
+    look_into(&theirs).execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE film (a)").unwrap();
+    let refused = client.backup(beside(&lab, "their.db")).unwrap_err();
+    assert_eq!(refused.code(), "file_exists", "{refused}");
+    assert_eq!(number(&look_into(&theirs), "SELECT count(*) FROM film"), 0, "it is not ours");
+    let mode: String =
+        look_into(&theirs).query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+    assert_eq!(mode, "wal", "it is as it was");
     let letter = beside(&lab, "other.db.part");
     std::fs::write(&letter, "a letter, and no database at all, of some length").unwrap();
     let refused = client.backup(beside(&lab, "other.db")).unwrap_err();
     assert_eq!(refused.code(), "not_a_queue", "{refused}");
     assert!(letter.exists(), "it is not ours");
+}
+
+/// What lies beside a copy is the same whoever runs the tasks.
+#[test]
+fn a_copy_takes_up_nothing_that_a_dead_queue_has_left() {
+    let lab = Lab::inline();
+    let client = lab.builder().register(double).open().unwrap();
+    client.enqueue(double::with(1)).unwrap();
+    let log = std::fs::read(beside(&lab, "tasks.db-wal")).unwrap();
+    client.enqueue(double::with(2)).unwrap();
+    for suffix in ["-wal", "-journal", "-shm"] {
+        let left = beside(&lab, &format!("copy.db{suffix}"));
+        std::fs::write(&left, &log).unwrap();
+        let refused = client.backup(beside(&lab, "copy.db")).unwrap_err();
+        assert_eq!(refused.code(), "file_exists", "{refused}");
+        assert!(
+            refused.to_string().contains(&format!("copy.db{suffix}: it was left")),
+            "{refused}"
+        );
+        assert!(std::fs::read(&left).unwrap() == log, "it is not ours");
+        std::fs::remove_file(&left).unwrap();
+        let refused = client.backup(beside(&lab, &format!("other.db{suffix}")));
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.code(), "not_a_queue_file", "{refused}");
+    }
+    let late = beside(&lab, "copy.db-wal");
+    let refused = client.backup_with(beside(&lab, "copy.db"), |_| {
+        std::fs::write(&late, &log).unwrap();
+        ControlFlow::Continue(())
+    });
+    assert_eq!(refused.unwrap_err().code(), "file_exists", "it came in the midst");
+    assert!(late.exists() && !beside(&lab, "copy.db").exists());
+    assert!(!beside(&lab, "copy.db.part").exists(), "nothing is left of it");
+    std::fs::remove_file(&late).unwrap();
+    client.backup(beside(&lab, "copy.db")).unwrap();
+    let copy = look_into(&beside(&lab, "copy.db"));
+    assert_eq!(number(&copy, "SELECT count(*) FROM litework_task"), 2);
 }
 
 fn standing(path: &Path) -> (Standing, Option<String>) {

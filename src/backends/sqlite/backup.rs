@@ -12,7 +12,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, ErrorCode};
 
 use super::errors::{is_busy, not_stored};
-use super::holding::file_key;
+use super::holding::{FileKey, file_key};
 use super::inspect::{beside, bytes};
 use super::schema::{self, bad_file};
 use super::{Inner, drawer};
@@ -28,6 +28,9 @@ const STEP_PAGES: i32 = if cfg!(any(test, feature = "__fault")) { 8 } else { 1_0
 /// How long another copy to the same place is waited for.
 const PATIENCE: Duration = Duration::from_millis(200);
 
+/// What `SQLite` keeps beside a file, named after it.
+const NAMED_AFTER: [&str; 3] = ["-journal", "-wal", "-shm"];
+
 const NOTE_COPY: &str = "INSERT OR REPLACE INTO litework_meta (name, value) \
      VALUES ('copy_of', ?1), ('copied_at', ?2)";
 
@@ -36,81 +39,136 @@ const LET_GO: &str = "UPDATE litework_worker SET left_at = ?1 WHERE left_at IS N
 
 const BESIDE: &str = "SELECT count(*) FROM litework_artifact WHERE beside = 1 AND state = 'ready'";
 
-/// Copies the file of an engine to a path where nothing is yet.
+/// Whether a file holds tables, and none of ours.
+const IS_THEIRS: &str = "SELECT count(*) > 0 AND count(*) FILTER (WHERE name = 'litework_meta') = 0 \
+     FROM sqlite_schema";
+
+/// Copies the file of an engine to a path where nothing is yet. All that is stored until the clock is read is part of it.
 pub(super) fn back_up(
     inner: &Inner,
-    now: Timestamp,
+    now: &dyn Fn() -> Timestamp,
     to: &Path,
     tell: Tell<'_>,
 ) -> Result<BackedUp, Error> {
     inner.writer.turn()?.check_path()?;
-    let (part, mut held) = Part::begin(to)?;
-    copy(&inner.path, to, &mut held, tell)?;
-    let artifacts_beside = finish(&inner.path, &part.path, &held, now)?;
+    let mut part = Part::begin(to)?;
+    let at = copy(&inner.path, to, &mut part.conn, now, tell)?;
+    let artifacts_beside = finish(&inner.path, &part.files.path, &part.conn, at)?;
     fault::point("backup_unnamed");
-    let bytes = bytes(&part.path);
-    part.take_name(to, held)?;
-    Ok(BackedUp::new(to.to_owned(), bytes, now, artifacts_beside))
+    let bytes = bytes(&part.files.path);
+    part.take_name(to)?;
+    Ok(BackedUp::new(to.to_owned(), bytes, at, artifacts_beside))
 }
 
-/// A copy that is being made. Dropped, it is removed.
+/// A copy that is being made. What is dropped first stands first: its files are removed while they are held, so that
+/// they are nobody else's, but where the system removes nothing that is open.
 struct Part {
-    path: PathBuf,
-    named: bool,
+    #[cfg(windows)]
+    conn: Connection,
+    files: Files,
+    #[cfg(not(windows))]
+    conn: Connection,
 }
 
 impl Part {
     /// Where nobody else makes one. It is not ours, and not to be removed, before it is held alone.
-    fn begin(to: &Path) -> Result<(Self, Connection), Error> {
-        if schema::look_at(to)?.is_some() {
-            return Err(taken(to));
-        }
+    fn begin(to: &Path) -> Result<Self, Error> {
+        check_free(to)?;
         let path = beside(to, ".part");
         schema::check_path(&path)?;
         schema::create_private(&path)?;
-        let opened = file_key(&path);
-        let empty = alone(&path)?;
-        if opened.is_none() || file_key(&path) != opened {
+        let key = file_key(&path);
+        let conn = alone(&path)?;
+        if key.is_none() || file_key(&path) != key {
             // It was somebody's copy, which has its name by now.
             return Err(in_hand(&path, None));
         }
-        Ok((Self { path, named: false }, empty))
+        Ok(Self { files: Files { path, key, named: false }, conn })
     }
 
     /// Gives it the name, unless somebody has taken that meanwhile. It is held until then, where the system renames what
     /// is open, so that nobody takes it for one that was left.
-    fn take_name(mut self, to: &Path, held: Connection) -> Result<(), Error> {
-        let held = Some(held).filter(|_| !cfg!(windows));
-        let lost = |error: std::io::Error| {
-            let reason = format!("the copy cannot be given its name: {error}");
-            bad_file("cannot_open", to, reason, Some(error.into()))
-        };
+    fn take_name(self, to: &Path) -> Result<(), Error> {
+        let Self { conn, files } = self;
+        let _held = Some(conn).filter(|_| !cfg!(windows));
+        // Whatever fails, the files go before the connection.
+        let files = files;
+        files.take_name(to)
+    }
+}
+
+/// The files of a copy that is being made. Dropped, they are removed.
+struct Files {
+    path: PathBuf,
+    /// Which file that is; another of the same name is somebody else's.
+    key: Option<FileKey>,
+    named: bool,
+}
+
+impl Files {
+    fn take_name(mut self, to: &Path) -> Result<(), Error> {
+        // Of a file that is renamed SQLite leaves the journal and the log, which are empty.
+        self.remove(&["-journal", "-wal"]);
+        check_free(to)?;
+        if file_key(&self.path) != self.key {
+            return Err(in_hand(&self.path, None));
+        }
         match rename_new(&self.path, to) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 return Err(taken(to));
             }
-            renamed => renamed.map_err(lost)?,
-        }
-        self.named = true;
-        drop(held);
-        // Of a file that was renamed SQLite leaves the journal and the log, which are empty.
-        for suffix in ["-journal", "-wal"] {
-            let _gone = std::fs::remove_file(beside(&self.path, suffix));
+            Err(error) => {
+                let reason = format!("the copy cannot be given its name: {error}");
+                return Err(bad_file("cannot_open", to, reason, Some(error.into())));
+            }
+            Ok(()) => self.named = true,
         }
         let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
-        drawer::flush_folder(folder.unwrap_or(Path::new("."))).map_err(lost)
+        drawer::flush_folder(folder.unwrap_or(Path::new(".")))
+            .map_err(|error| not_flushed(to, error))
     }
-}
 
-impl Drop for Part {
-    fn drop(&mut self) {
-        if !self.named {
-            for suffix in ["", "-journal", "-wal", "-shm"] {
-                // What is not there, or cannot be removed, is left to the next.
+    /// What is not there, or cannot be removed, is left to the next.
+    fn remove(&self, suffixes: &[&str]) {
+        if file_key(&self.path) == self.key {
+            for suffix in suffixes {
                 let _left = std::fs::remove_file(beside(&self.path, suffix));
             }
         }
     }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        if !self.named {
+            // Its own name last: whoever makes that anew has files beside it too.
+            self.remove(&["-journal", "-wal", "-shm", ""]);
+        }
+    }
+}
+
+/// Refuses a place where something is, one where `SQLite` would take what lies beside it for part of the copy, and one
+/// where it would take the copy for part of what lies beside.
+fn check_free(to: &Path) -> Result<(), Error> {
+    if schema::look_at(to)?.is_some() {
+        return Err(taken(to));
+    }
+    let name = to.as_os_str().to_string_lossy();
+    for suffix in NAMED_AFTER {
+        if name.ends_with(suffix) {
+            let reason = format!(
+                "SQLite takes what ends in {suffix} for part of another file, and may remove it; give another path"
+            );
+            return Err(bad_file("not_a_queue_file", to, reason, None));
+        }
+        let left = beside(to, suffix);
+        if std::fs::symlink_metadata(&left).is_ok() {
+            let reason = "it was left by another file, and SQLite would take it for part of the copy; give another \
+                          path, or remove it";
+            return Err(bad_file("file_exists", &left, reason, None));
+        }
+    }
+    Ok(())
 }
 
 fn in_hand(part: &Path, source: Option<BoxError>) -> Error {
@@ -120,6 +178,14 @@ fn in_hand(part: &Path, source: Option<BoxError>) -> Error {
 fn taken(to: &Path) -> Error {
     let reason = "there is something of this name already; give another path, or remove it";
     bad_file("file_exists", to, reason, None)
+}
+
+/// It is there, and complete.
+fn not_flushed(to: &Path, error: std::io::Error) -> Error {
+    let path = to.display();
+    let reason =
+        format!("the copy {path} is whole, but its name may not survive a power loss: {error}");
+    Error::Storage { reason, source: Some(error.into()) }
 }
 
 /// Renames a file, and overwrites nothing.
@@ -140,9 +206,16 @@ fn rename_new(from: &Path, to: &Path) -> std::io::Result<()> {
     std::fs::rename(from, to)
 }
 
-/// Copies all pages, step by step.
-fn copy(from: &Path, to: &Path, copy: &mut Connection, tell: Tell<'_>) -> Result<(), Error> {
+/// Copies all pages, step by step; says of which moment they are.
+fn copy(
+    from: &Path,
+    to: &Path,
+    copy: &mut Connection,
+    now: &dyn Fn() -> Timestamp,
+    tell: Tell<'_>,
+) -> Result<Timestamp, Error> {
     let source = schema::connect(from, true).map_err(|error| schema::unreadable(from, error))?;
+    let at = now();
     // The first read holds the state that is copied.
     source
         .execute_batch("BEGIN")
@@ -153,7 +226,7 @@ fn copy(from: &Path, to: &Path, copy: &mut Connection, tell: Tell<'_>) -> Result
     loop {
         fault::point("in_backup");
         match backup.step(STEP_PAGES).map_err(failed)? {
-            StepResult::Done => return Ok(()),
+            StepResult::Done => return Ok(at),
             StepResult::More => {
                 let now = backup.progress();
                 let count = |pages: i32| u64::from(pages.unsigned_abs());
@@ -179,20 +252,25 @@ fn not_copied(from: &Path, error: rusqlite::Error) -> Error {
 }
 
 /// A connection that nobody shares: a second copy to the same place is refused, and what a killed one has left is
-/// taken over.
+/// taken over. What somebody else has made stays as it is.
 fn alone(part: &Path) -> Result<Connection, Error> {
     let opened = schema::connect(part, false).and_then(|conn| {
         conn.busy_timeout(PATIENCE)?;
-        conn.execute_batch("PRAGMA locking_mode = EXCLUSIVE;")?;
+        conn.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE")?;
+        if conn.query_row(IS_THEIRS, [], |row| row.get(0))? {
+            return Ok(None);
+        }
+        conn.execute_batch("COMMIT")?;
         conn.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()))?;
         conn.execute_batch("BEGIN EXCLUSIVE; COMMIT")?;
         schema::set_synchronous(&conn, Durability::Full)?;
-        Ok(conn)
+        Ok(Some(conn))
     });
-    opened.map_err(|error| match error {
+    let ours = opened.map_err(|error| match error {
         error if is_busy(&error) => in_hand(part, Some(error.into())),
         error => schema::unreadable(part, error),
-    })
+    })?;
+    ours.ok_or_else(|| taken(part))
 }
 
 /// Notes whose copy it is, and checks all of it; says how many artifacts are not part of it. The connection is still the
@@ -219,4 +297,78 @@ fn finish(from: &Path, part: &Path, conn: &Connection, now: Timestamp) -> Result
         .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
         .map_err(not_stored)?;
     if left == 0 { Ok(artifacts) } else { Err(in_hand(part, None)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use super::super::tests::{NOW, at, task};
+    use super::super::{Settings, Sqlite};
+    use super::*;
+    use crate::backend::Backend;
+    use crate::upkeep::Upkeep;
+
+    fn field() -> (tempfile::TempDir, Sqlite, PathBuf) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let engine = Sqlite::open(&folder.path().join("queue.db"), &Settings::default());
+        let copy = folder.path().join("copy.db");
+        (folder, engine.expect("a new file"), copy)
+    }
+
+    #[test]
+    fn what_is_stored_until_the_clock_is_read_is_in_the_copy() {
+        let (_folder, engine, to) = field();
+        let now = || {
+            engine.enqueue(at(NOW), vec![task(NOW)], None).expect("it is stored");
+            at(NOW + 7)
+        };
+        let made = engine
+            .back_up(&now, &to, &mut |_| Ok(ControlFlow::Continue(())))
+            .expect("it is copied");
+        assert_eq!(made.at, at(NOW + 7));
+        let copy = Connection::open(&to).expect("it is there");
+        let count = |sql| copy.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("a number");
+        assert_eq!(count("SELECT count(*) FROM litework_task"), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_copy_whose_place_another_has_taken_touches_nothing_of_his() {
+        let (_folder, engine, to) = field();
+        let (part, mut is_taken) = (beside(&to, ".part"), false);
+        engine.enqueue(at(NOW), vec![task(NOW); 200], None).expect("it is stored");
+        let refused = engine.back_up(&|| at(NOW), &to, &mut |_| {
+            if !std::mem::replace(&mut is_taken, true) {
+                std::fs::remove_file(&part).expect("it is there");
+                std::fs::write(&part, "another's").expect("a file");
+            }
+            Ok(ControlFlow::Continue(()))
+        });
+        assert_eq!(refused.expect_err("it is no copy of ours").code(), "file_busy");
+        assert_eq!(std::fs::read(&part).expect("it is still there"), b"another's");
+        assert!(is_taken && !to.exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_files_go_while_they_are_held() {
+        let (_folder, _engine, to) = field();
+        let part = Part::begin(&to).expect("nobody is there");
+        let path = part.files.path.clone();
+        let Part { files, conn } = part;
+        drop(files);
+        assert!(!path.exists(), "nobody can take it over");
+        drop(conn);
+        for suffix in ["", "-journal", "-wal", "-shm"] {
+            assert!(!beside(&path, suffix).exists(), "part{suffix}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_may_not_last_is_told_as_that() {
+        let told = not_flushed(Path::new("a.db"), std::io::Error::other("the disk is gone"));
+        let text = "storage: the copy a.db is whole, but its name may not survive a power loss: the disk is gone";
+        assert_eq!(told.to_string(), text);
+    }
 }

@@ -527,7 +527,7 @@ mod tests {
         let mut ward = Ward::new();
         let copy = ward.path.with_file_name("copy of it.db");
         let mut tell = |_| Ok(std::ops::ControlFlow::Continue(()));
-        ward.engine().back_up(at(NOW), &copy, &mut tell).expect("it is copied");
+        ward.engine().back_up(&|| at(NOW), &copy, &mut tell).expect("it is copied");
         let found = examine(&copy, at(NOW), FULL, LAX).expect("it can be looked at");
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].code, "copy_in_use");

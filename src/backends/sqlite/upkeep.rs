@@ -12,7 +12,12 @@ use crate::time::Timestamp;
 use crate::upkeep::{BackedUp, Carried, TakenIn, Tell, Upkeep, Vacuum, Vacuumed};
 
 impl Upkeep for Sqlite {
-    fn back_up(&self, now: Timestamp, to: &Path, tell: Tell<'_>) -> Result<BackedUp, Error> {
+    fn back_up(
+        &self,
+        now: &dyn Fn() -> Timestamp,
+        to: &Path,
+        tell: Tell<'_>,
+    ) -> Result<BackedUp, Error> {
         self.check_usable()?;
         backup::back_up(&self.inner, now, to, tell)
     }

@@ -17,7 +17,8 @@ use crate::upkeep::{BackedUp, BackupProgress};
 /// Copies the queue as it is now into a new file, while all that use it go on
 ///
 /// The copy was checked, and has its name only once it is whole. What runs now is handed back where the copy is opened, so
-/// open it in the place of the first, not beside it. Artifacts in a folder beside the file are not copied.
+/// open it in the place of the first, not beside it: remove the -wal and -shm which the first has left, then move the copy
+/// there. Artifacts in a folder beside the file are not copied.
 #[derive(Debug, Args)]
 pub(crate) struct Backup {
     /// The copy; there must be nothing of this name yet.
