@@ -254,6 +254,9 @@ impl Portable {
         {
             return Err(bad("tag", tag, "1 to 64 bytes"));
         }
+        if let Some(batch) = self.batch.filter(|batch| batch.row() >= self.id.row()) {
+            return Err(bad("what sums it up", batch, "a task of a smaller number"));
+        }
         for attempt in &self.attempts {
             check_name("bad_line", "outcome of an attempt", &attempt.outcome)?;
         }
@@ -301,11 +304,11 @@ impl Portable {
     }
 
     /// What ran when it was written runs nowhere now: it is ready again, as if it had been handed back. Of one that must
-    /// not start twice it cannot be told whether it has, so that one is lost.
-    pub(crate) fn land(&mut self, now: Timestamp) {
+    /// not start twice it cannot be told whether it has, so that one is lost. Says whether it has ended by that.
+    pub(crate) fn land(&mut self, now: Timestamp) -> bool {
         self.stuck &= self.state.is_final();
         if self.state != State::Running {
-            return;
+            return false;
         }
         if self.cancel_requested {
             (self.state, self.reason) = (State::Cancelled, Some(Reason::Asked));
@@ -322,8 +325,23 @@ impl Portable {
         } else {
             self.state = State::Ready;
             self.attempt -= 1;
-            return;
+            return false;
         }
+        self.finished_at = Some(now);
+        self.unique_key = None;
+        true
+    }
+
+    /// Ends as one before it has; the report says which.
+    pub(crate) fn end_with(&mut self, state: State, report: Report, now: Timestamp) {
+        self.attempts.push(PortableAttempt {
+            attempt: self.attempt,
+            outcome: state.as_str().to_owned(),
+            started_at: None,
+            finished_at: Some(now),
+            error: Some(report),
+        });
+        (self.state, self.reason) = (state, Some(Reason::Parent));
         self.finished_at = Some(now);
         self.unique_key = None;
     }
@@ -414,6 +432,7 @@ mod tests {
                 r#""batch":null,"after":[{"id":"9-0000000000007","policy":"finish","open":true}]"#,
                 "bad_line: what is before it is",
             ),
+            (r#""batch":null"#, r#""batch":"7-0000000000007""#, "bad_line: what sums it up is"),
         ] {
             let error = refused(from, to);
             assert!(error.contains(told), "{to}: {error}");
@@ -448,7 +467,8 @@ mod tests {
                 .replace(&format!(r#""{more}":false"#), &format!(r#""{more}":true"#));
             let mut task = Portable::of_line(text.as_bytes()).expect("a task");
             task.check(JsonLimits::default()).expect("it is sound");
-            task.land(Timestamp::MAX);
+            let has_ended = task.land(Timestamp::MAX);
+            assert_eq!(has_ended, task.state.is_final());
             task.check(JsonLimits::default()).expect("it still is");
             (task.state, task.reason, task.attempt, task.attempts.len())
         };

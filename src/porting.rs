@@ -168,7 +168,8 @@ impl Client {
     /// what had ended has, with its result, its attempts and its steps. Kinds need not be registered here.
     ///
     /// What ran when it was exported is ready, and has its attempt back; where somebody had asked it to stop it is cancelled,
-    /// and where it must not start twice it has failed (`lost`). A slot of a schedule is not taken along. Nothing is counted,
+    /// and where it must not start twice it has failed (`lost`). What waited for others goes on, or ends, by what those have
+    /// come to here. What follows such an end is stored once all lines have come, as it takes a number. A slot of a schedule is not taken along. Nothing is counted,
     /// no receiver of events hears of it, and no limit of waiting tasks applies. In mode `inline` it is left to
     /// [`Client::run_pending`].
     ///
@@ -196,38 +197,51 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Line`] with the number of the line, and of these codes: `bad_line` for what is no task; `redacted`;
-    /// `already_stored`; `id_taken` where another task has the number; `key_conflict` and `not_unique` where another task has
+    /// `already_stored`; `id_taken` where another task has the number, or that of what is before it or sums it up; `key_conflict` and `not_unique` where another task has
     /// the key; those of names and keys. `unsupported` in memory; `closed`, `reentrant`; `storage` where the reader fails;
     /// `not_stored` and `unknown_outcome` from the engine.
     pub fn import_with(&self, import: Import, from: impl Read) -> Result<Imported, Error> {
         self.check_open()?;
         self.hub.backend.check_usable()?;
         let mut lines = Lines { from: BufReader::new(from), number: 0, limits: self.hub.limits };
-        let mut done = Imported::default();
+        let (mut done, mut ended) = (Imported::default(), Vec::new());
         // So that one without a file is refused, though there may be no line.
         self.hub.backend.absent()?;
-        loop {
-            let (slice, ended) = lines.slice();
-            let (numbers, tasks): (Vec<u64>, Vec<Portable>) = slice.into_iter().unzip();
-            self.store_lines(import, &numbers, &tasks, &mut done)?;
-            match ended {
-                Ok(true) => break,
-                Ok(false) => {}
-                Err(error) => return Err(error),
-            }
+        let stored = self.store_all(import, &mut lines, &mut done, &mut ended);
+        // Whatever follows those takes a number, so not before all have come that have one.
+        for ended in ended.chunks(SLICE_LINES) {
+            self.hub.backend.taken(self.hub.clock.now(), ended)?;
         }
+        stored?;
         // Who waits at a gate may be the first there now.
         self.hub.backend.open_gates(self.hub.clock.now())?;
         done.absent = self.hub.backend.absent()?;
         Ok(done)
     }
 
+    fn store_all(
+        &self,
+        import: Import,
+        lines: &mut Lines<impl Read>,
+        done: &mut Imported,
+        ended: &mut Vec<i64>,
+    ) -> Result<(), Error> {
+        loop {
+            let (slice, is_over) = lines.slice();
+            let (numbers, tasks): (Vec<u64>, Vec<Portable>) = slice.into_iter().unzip();
+            self.store_lines(import, (&numbers, &tasks), done, ended)?;
+            if is_over? {
+                return Ok(());
+            }
+        }
+    }
+
     fn store_lines(
         &self,
         import: Import,
-        numbers: &[u64],
-        tasks: &[Portable],
+        (numbers, tasks): (&[u64], &[Portable]),
         done: &mut Imported,
+        ended: &mut Vec<i64>,
     ) -> Result<(), Error> {
         let mut at = 0;
         while at < tasks.len() {
@@ -236,6 +250,7 @@ impl Client {
             let taken = self.hub.backend.take_in(now, &tasks[at..], import.skips)?;
             done.tasks += taken.stored;
             done.skipped += taken.skipped;
+            ended.extend(taken.ended);
             at += taken.seen;
             if let Some(refused) = taken.refused {
                 return Err(refused.in_line(numbers[at]));

@@ -100,6 +100,8 @@ pub(crate) struct TakenIn {
     pub(crate) seen: usize,
     pub(crate) stored: u64,
     pub(crate) skipped: u64,
+    /// Rows that have ended here as they were stored; see [`Upkeep::taken`].
+    pub(crate) ended: Vec<i64>,
     /// Why the next was refused.
     pub(crate) refused: Option<Error>,
 }
@@ -142,6 +144,11 @@ pub(crate) trait Upkeep: Send + Sync {
         _tasks: &[Portable],
         _skips: bool,
     ) -> Result<TakenIn, Error> {
+        Err(no_file("an import"))
+    }
+
+    /// Once all have come: what it means to others that these rows have ended as they were taken in.
+    fn taken(&self, _now: Timestamp, _ended: &[i64]) -> Result<(), Error> {
         Err(no_file("an import"))
     }
 

@@ -180,7 +180,7 @@ impl Bonds {
     pub(super) fn store(&self, conn: &Connection, row: i64, now: Timestamp) -> Result<(), Error> {
         for (place, bond) in self.before.iter().enumerate() {
             if bond.is_older && !bond.state.is_final() {
-                run(conn, AWAIT, [bond.row])?;
+                tell(conn, bond.row)?;
             }
             let open = !bond.state.is_final();
             let place = i64::try_from(place).unwrap_or(i64::MAX);
@@ -193,10 +193,15 @@ impl Bonds {
     }
 }
 
+/// Tells a row that another waits for it.
+pub(super) fn tell(conn: &Connection, before: i64) -> Result<(), Error> {
+    run(conn, AWAIT, [before]).map(drop)
+}
+
 /// Lets a row wait again for one before it that has not ended.
 pub(super) fn reopen(conn: &Connection, before: i64, after: i64) -> Result<(), Error> {
     // Whoever came after its end was not waited for.
-    run(conn, AWAIT, [before])?;
+    tell(conn, before)?;
     run(conn, REOPEN, (before, after)).map(drop)
 }
 

@@ -40,6 +40,18 @@ struct Tied {
 pub(super) fn left(core: &mut Core, now: Timestamp, row: i64) -> Result<(), Error> {
     let mut ripple = Ripple::default();
     spread(&core.conn, now, core.step_ms, row, &mut ripple)?;
+    note(core, now, ripple)
+}
+
+/// Lets those go on that wait for a row which has ended before it came here. Whatever else its end means was done there.
+pub(super) fn came(core: &mut Core, now: Timestamp, ended: (i64, State)) -> Result<(), Error> {
+    let mut ripple = Ripple::default();
+    let rows = edges::close(&core.conn, now, ended, &mut ripple)?;
+    core.stillborn.extend(rows.into_iter().map(|row| (row, now)));
+    note(core, now, ripple)
+}
+
+fn note(core: &mut Core, now: Timestamp, mut ripple: Ripple) -> Result<(), Error> {
     core.unsummed.extend(ripple.batches.drain(..).map(|batch| (batch, now)));
     core.effects.changed.append(&mut ripple.changed);
     core.left_gates.extend(ripple.gates.drain(..).map(|key| (key, now)));

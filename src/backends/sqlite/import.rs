@@ -7,15 +7,19 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::core::Core;
+use super::edges::{self, ends_with};
+use super::ends;
 use super::errors::not_stored;
 use super::payload::{INLINE_BYTES_MAX, INSERT_PAYLOAD};
 use super::query::ReadError;
+use super::row::text;
 use crate::error::Error;
 use crate::fault;
+use crate::flow::before_ended;
 use crate::id::TaskId;
-use crate::portable::Portable;
+use crate::portable::{Portable, PortableEdge};
 use crate::state::{Reason, State, rank};
-use crate::ties::Ties;
+use crate::ties::{Policy, Ties};
 use crate::time::Timestamp;
 use crate::upkeep::TakenIn;
 
@@ -23,7 +27,7 @@ use crate::upkeep::TakenIn;
 const SLICE: Duration = Duration::from_millis(20);
 
 /// Served by the primary key.
-const FOUND: &str = "SELECT tag, state FROM litework_task WHERE id = ?1";
+const FOUND: &str = "SELECT tag, state, name FROM litework_task WHERE id = ?1";
 
 /// Served by `litework_task_key`.
 const OF_KEY: &str = "SELECT id, tag FROM litework_task WHERE key = ?1";
@@ -66,8 +70,11 @@ pub(super) fn take_in(
             break;
         }
         match one(core, now, task, skips) {
-            Ok(true) => taken.stored += 1,
-            Ok(false) => taken.skipped += 1,
+            Ok(Some(has_ended)) => {
+                taken.stored += 1;
+                taken.ended.extend(has_ended.then(|| task.id.row()));
+            }
+            Ok(None) => taken.skipped += 1,
             Err(error @ (Error::NotStored { .. } | Error::Unknown { .. })) => return Err(error),
             Err(refused) => {
                 taken.refused = Some(refused);
@@ -84,18 +91,23 @@ pub(super) fn take_in(
     Ok(taken)
 }
 
-/// Whether it was stored, or was there already.
-fn one(core: &mut Core, now: Timestamp, task: &Portable, skips: bool) -> Result<bool, Error> {
+/// Whether it has ended here as it was stored; nothing where it was there already.
+fn one(
+    core: &mut Core,
+    now: Timestamp,
+    task: &Portable,
+    skips: bool,
+) -> Result<Option<bool>, Error> {
     let mut task = task.clone();
-    task.land(now);
+    let mut has_ended = task.land(now);
     let ties = task.ties()?;
     match found(&core.conn, task.id.row())? {
-        Some((tag, _)) if tag != task.id.tag() => {
+        Some(here) if here.tag != task.id.tag() => {
             let allowed =
                 "an id whose number no other task of this queue has; import into a new file";
             return Err(Error::invalid("id_taken", "id", task.id, allowed));
         }
-        Some(_) if skips => return Ok(false),
+        Some(_) if skips => return Ok(None),
         Some(_) => {
             let allowed = "an id that is not stored yet; those that are can be skipped";
             return Err(Error::invalid("already_stored", "id", task.id, allowed));
@@ -115,29 +127,50 @@ fn one(core: &mut Core, now: Timestamp, task: &Portable, skips: bool) -> Result<
         let (queue, kind) = (follow.queue.as_str().into(), follow.kind.as_str().into());
         core.lanes.of(&core.conn, &queue, &kind)?;
     }
-    let edges = edges(&core.conn, &task)?;
-    let waits = edges.contains(&true);
+    let before = before(&core.conn, &task)?;
     let sums = ties.as_ref().is_some_and(|ties| ties.sums);
-    if !waits && !sums && (task.state, task.reason) == (State::Waiting, Some(Reason::Parents)) {
-        // What it waited for has ended here.
-        (task.state, task.reason) = (State::Ready, None);
-        task.wait_key = ties.as_ref().and_then(|ties| ties.held_key.clone());
+    if !sums && (task.state, task.reason) == (State::Waiting, Some(Reason::Parents)) {
+        has_ended = go_on(&mut task, &before, ties.as_ref(), now);
+        core.left_gates.extend(task.wait_key.clone().map(|key| (key, now)));
     }
     store(core, &task, lane, ties.as_ref())
-        .and_then(|()| store_rest(&core.conn, &task, &edges))
+        .and_then(|()| store_rest(&core.conn, &task, &before))
         .map_err(not_stored)?;
+    tie(core, now, &task, &before, has_ended)?;
     if sums && !task.state.is_final() {
         core.unsummed.insert(task.id.row(), now);
     }
-    Ok(true)
+    Ok(Some(has_ended))
 }
 
-fn found(conn: &Connection, row: i64) -> Result<Option<(i64, String)>, Error> {
+/// A task that is stored here.
+struct Here {
+    tag: i64,
+    state: State,
+    name: String,
+}
+
+fn found(conn: &Connection, row: i64) -> Result<Option<Here>, Error> {
     conn.prepare_cached(FOUND)
         .and_then(|mut read| {
-            read.query_row([row], |found| Ok((found.get(0)?, found.get(1)?))).optional()
+            let here = |found: &rusqlite::Row<'_>| {
+                let state = text(found, 1).and_then(|word| State::from_word(&word));
+                let (tag, state) = (found.get(0)?, state.unwrap_or(State::Failed));
+                Ok(Here { tag, state, name: text(found, 2).unwrap_or_default() })
+            };
+            read.query_row([row], here).optional()
         })
         .map_err(not_stored)
+}
+
+/// The task of this id, if it is here already. Another one of its number is refused.
+fn found_as(conn: &Connection, id: TaskId, place: &str) -> Result<Option<Here>, Error> {
+    let here = found(conn, id.row())?;
+    if here.as_ref().is_some_and(|here| here.tag != id.tag()) {
+        let allowed = "a task of this queue, or one that is still to be imported";
+        return Err(Error::invalid("id_taken", place, id, allowed));
+    }
+    Ok(here)
 }
 
 fn holder(conn: &Connection, sql: &str, key: Option<&String>) -> Result<Option<TaskId>, Error> {
@@ -150,19 +183,74 @@ fn holder(conn: &Connection, sql: &str, key: Option<&String>) -> Result<Option<T
         .map_err(not_stored)
 }
 
-/// Of each that comes before it, whether it has to wait for that. What is not here yet may come.
-fn edges(conn: &Connection, task: &Portable) -> Result<Vec<bool>, Error> {
-    let mut open = Vec::with_capacity(task.after.len());
-    for edge in &task.after {
-        let before = found(conn, edge.id.row())?;
-        if before.as_ref().is_some_and(|(tag, _)| *tag != edge.id.tag()) {
-            let allowed = "a task of this queue, or one that is still to be imported";
-            return Err(Error::invalid("id_taken", "what is before it", edge.id, allowed));
-        }
-        let state = before.and_then(|(_, state)| State::from_word(&state));
-        open.push(edge.open && !state.is_some_and(State::is_final));
+/// Each that comes before it, as it stands here. What is not here yet may come.
+fn before(conn: &Connection, task: &Portable) -> Result<Vec<Option<Here>>, Error> {
+    if let Some(batch) = task.batch {
+        found_as(conn, batch, "what sums it up")?;
     }
-    Ok(open)
+    task.after.iter().map(|edge| found_as(conn, edge.id, "what is before it")).collect()
+}
+
+/// Those it waited for, and whether each has ended here.
+fn open<'a>(
+    task: &'a Portable,
+    before: &'a [Option<Here>],
+) -> impl Iterator<Item = (&'a PortableEdge, Option<&'a Here>)> {
+    let edges = task.after.iter().zip(before).filter(|(edge, _)| edge.open);
+    edges.map(|(edge, here)| (edge, here.as_ref()))
+}
+
+/// What becomes of one that waited for others: it ends with one of them, waits on, or goes on if all of them have ended.
+/// Says whether it has ended.
+fn go_on(
+    task: &mut Portable,
+    before: &[Option<Here>],
+    ties: Option<&Ties>,
+    now: Timestamp,
+) -> bool {
+    let ends = |(edge, here): &(&PortableEdge, Option<&Here>)| {
+        here.is_some_and(|here| ends_with(here.state, Policy::from_word(&edge.policy)))
+    };
+    let doom = open(task, before).find(ends);
+    if let Some((id, here)) = doom.and_then(|(edge, here)| Some((edge.id, here?))) {
+        let report = before_ended(id, &here.name, here.state);
+        task.end_with(here.state, report, now);
+        return true;
+    }
+    if open(task, before).any(|(_, here)| here.is_none_or(|here| !here.state.is_final())) {
+        return false;
+    }
+    task.wait_key = ties.and_then(|ties| ties.held_key.clone());
+    let gate = ties.and_then(|ties| ties.gate).filter(|gate| !gate.skips());
+    (task.state, task.reason) = match gate.filter(|_| task.wait_key.is_some()) {
+        _ if task.due_at > now => (State::Scheduled, Some(Reason::Delayed)),
+        Some(gate) => (State::Waiting, Some(gate.reason())),
+        None => (State::Ready, None),
+    };
+    false
+}
+
+/// Tells those before it that it waits for them, and lets those go on that came before it and wait for it.
+fn tie(
+    core: &mut Core,
+    now: Timestamp,
+    task: &Portable,
+    before: &[Option<Here>],
+    has_ended: bool,
+) -> Result<(), Error> {
+    let row = task.id.row();
+    for (edge, here) in open(task, before) {
+        if here.is_some_and(|here| !here.state.is_final()) {
+            edges::tell(&core.conn, edge.id.row())?;
+        }
+    }
+    if has_ended || !edges::is_awaited(&core.conn, row)? {
+        return Ok(());
+    }
+    if task.state.is_final() {
+        return ends::came(core, now, (row, task.state));
+    }
+    edges::tell(&core.conn, row)
 }
 
 fn store(core: &Core, task: &Portable, lane: i64, ties: Option<&Ties>) -> rusqlite::Result<()> {
@@ -218,11 +306,12 @@ fn store(core: &Core, task: &Portable, lane: i64, ties: Option<&Ties>) -> rusqli
     Ok(())
 }
 
-/// What stands in other tables. `open` says of each edge whether it is still open.
-fn store_rest(conn: &Connection, task: &Portable, open: &[bool]) -> rusqlite::Result<()> {
+/// What stands in other tables. An edge to one that has ended here is closed.
+fn store_rest(conn: &Connection, task: &Portable, before: &[Option<Here>]) -> rusqlite::Result<()> {
     let row = task.id.row();
-    for (place, (edge, open)) in task.after.iter().zip(open).enumerate() {
+    for (place, (edge, here)) in task.after.iter().zip(before).enumerate() {
         let place = i64::try_from(place).unwrap_or(i64::MAX);
+        let open = edge.open && here.as_ref().is_none_or(|here| !here.state.is_final());
         let values = (edge.id.row(), row, &edge.policy, open, place);
         conn.prepare_cached(STORE_EDGE)?.execute(values)?;
     }
@@ -243,6 +332,12 @@ fn store_rest(conn: &Connection, task: &Portable, open: &[bool]) -> rusqlite::Re
         conn.prepare_cached(STORE_STEP)?.execute(values)?;
     }
     Ok(())
+}
+
+/// What it means to others that these have ended as they were taken in. That may store tasks, and those are numbered behind
+/// all that have come.
+pub(super) fn taken(core: &mut Core, now: Timestamp, ended: &[i64]) {
+    core.stillborn.extend(ended.iter().rev().map(|row| (*row, now)));
 }
 
 /// How often a task waits for another that is not there.

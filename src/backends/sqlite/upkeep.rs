@@ -40,6 +40,13 @@ impl Upkeep for Sqlite {
         self.transaction(self.durability, |core| import::take_in(core, now, tasks, skips))
     }
 
+    fn taken(&self, now: Timestamp, ended: &[i64]) -> Result<(), Error> {
+        self.transaction(self.durability, |core| {
+            import::taken(core, now, ended);
+            Ok(())
+        })
+    }
+
     fn absent(&self) -> Result<u64, Error> {
         self.read("what waits for others", import::absent)
     }
