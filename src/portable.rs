@@ -23,8 +23,13 @@ use crate::time::Timestamp;
 /// The form of a line; it grows when a field changes its meaning.
 pub(crate) const LINE_SCHEMA: u32 = 1;
 
-/// Bytes of one line at most.
+/// Bytes of one line at most, its end included. A task with more, as of many large steps, is not exported: it is counted
+/// among the rows that cannot be read. A [copy](crate::Client::backup) has it.
 pub const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Why a task is not exported.
+pub(crate) const LINE_TOO_LONG: &str =
+    "with them its line would have more than 64 MiB, which no queue imports";
 
 /// No row has a greater number: two of a payload are made of it.
 const ROW_MAX: i64 = 1 << 52;

@@ -6,7 +6,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::json::JsonLimits;
-use crate::portable::{LINE_BYTES_MAX, Portable};
+use crate::portable::{LINE_BYTES_MAX, LINE_TOO_LONG, Portable};
 use crate::record::BadRow;
 use crate::upkeep::Carried;
 
@@ -57,7 +57,7 @@ impl From<&Filter> for Export {
 pub struct Exported {
     /// How many tasks, a line each.
     pub tasks: u64,
-    /// How many rows pass the filter and cannot be read, so that they were left out.
+    /// How many rows pass the filter and cannot be read, or are too long for a line, so that they were left out.
     pub bad: u64,
     /// The first 100 of those.
     pub bad_rows: Vec<BadRow>,
@@ -139,7 +139,7 @@ impl Client {
         let mut going =
             Going { client: self, secrets, to: BufWriter::new(to), done: Exported::default() };
         // So that one without a file is refused, though it may be empty.
-        self.hub.backend.carry(&[])?;
+        self.hub.backend.check_carries()?;
         let newest = self.hub.backend.list(&Filter::new(), None, 1)?;
         let tasks = newest.tasks.iter().map(|task| task.id.row());
         let last = tasks.chain(newest.bad.iter().map(|bad| bad.row)).max().unwrap_or(0);
@@ -197,16 +197,16 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Line`] with the number of the line, and of these codes: `bad_line` for what is no task; `redacted`;
-    /// `already_stored`; `id_taken` where another task has the number, or that of what is before it or sums it up; `key_conflict` and `not_unique` where another task has
-    /// the key; those of names and keys. `unsupported` in memory; `closed`, `reentrant`; `storage` where the reader fails;
-    /// `not_stored` and `unknown_outcome` from the engine.
+    /// `already_stored`; `id_taken` where another task has the number, or that of what is before it or sums it up;
+    /// `key_conflict` and `not_unique` where another task has the key; those of names and keys. `unsupported` in memory;
+    /// `closed`, `reentrant`; `storage` where the reader fails; `not_stored` and `unknown_outcome` from the engine.
     pub fn import_with(&self, import: Import, from: impl Read) -> Result<Imported, Error> {
         self.check_open()?;
         self.hub.backend.check_usable()?;
         let mut lines = Lines { from: BufReader::new(from), number: 0, limits: self.hub.limits };
         let (mut done, mut ended) = (Imported::default(), Vec::new());
         // So that one without a file is refused, though there may be no line.
-        self.hub.backend.absent()?;
+        self.hub.backend.check_carries()?;
         let stored = self.store_all(import, &mut lines, &mut done, &mut ended);
         // Whatever follows those takes a number, so not before all have come that have one.
         for ended in ended.chunks(SLICE_LINES) {
@@ -301,6 +301,11 @@ impl<W: Write> Going<'_, W> {
             reason: format!("task {} cannot be written as a line: {error}", task.id),
             source: Some(error.into()),
         })?;
+        if line.len() >= LINE_BYTES_MAX {
+            let (row, reason) = (task.id.row(), LINE_TOO_LONG.to_owned());
+            self.pass_over(BadRow { row, column: "steps", reason });
+            return Ok(());
+        }
         let written = self.to.write_all(line.as_bytes()).and_then(|()| self.to.write_all(b"\n"));
         written.map_err(unwritten)?;
         self.done.tasks += 1;

@@ -131,6 +131,16 @@ pub(crate) trait Upkeep: Send + Sync {
         Err(no_file("space"))
     }
 
+    /// Whether tasks can be carried to other queues and from there at all; nothing is read for that.
+    fn check_carries(&self) -> Result<(), Error> {
+        Err(no_file("an export or import"))
+    }
+
+    /// The owners of running tasks, each once; none of a task that has no owner. What is in memory goes with its process.
+    fn holders(&self) -> Result<Vec<Option<i64>>, Error> {
+        Ok(Vec::new())
+    }
+
     /// What is carried of the first of these rows, of each as it is now; of as many as fit into one look.
     fn carry(&self, _rows: &[i64]) -> Result<Vec<Carried>, Error> {
         Err(no_file("an export"))

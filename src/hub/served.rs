@@ -38,12 +38,12 @@ impl Hub {
 
     /// Whether a task is held by a process that lives no more.
     pub(crate) fn has_lost_tasks(&self) -> Result<bool, Error> {
-        let running = self.backend.list(&Filter::new().state(State::Running), None, 1_000)?;
-        if running.tasks.is_empty() {
-            return Ok(!running.bad.is_empty());
+        let holders = self.backend.holders()?;
+        if holders.is_empty() {
+            return Ok(false);
         }
         let live: BTreeSet<i64> = self.backend.workers()?.iter().map(|worker| worker.id).collect();
-        Ok(running.tasks.iter().any(|task| task.worker.is_none_or(|id| !live.contains(&id))))
+        Ok(holders.iter().any(|holder| holder.is_none_or(|id| !live.contains(&id))))
     }
 
     /// Whether waiting for this task makes no sense here.

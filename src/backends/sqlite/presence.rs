@@ -21,6 +21,16 @@ const LIVE: &str = "SELECT id, name, file, boot, pid, threads, serves, kinds, qu
 const RUNNING: &str = "SELECT t.id, t.tag, l.kind, t.started_at FROM litework_task t \
      JOIN litework_lane l ON l.id = t.lane WHERE t.state = 'running' AND t.worker = ?1 LIMIT +?2";
 
+/// Served by `litework_task_running`.
+const HOLDERS: &str = "SELECT DISTINCT worker FROM litework_task WHERE state = 'running'";
+
+/// The owners of running tasks, dead or alive.
+pub(super) fn holders(conn: &Connection) -> Result<Vec<Option<i64>>, ReadError> {
+    let mut read = conn.prepare_cached(HOLDERS)?;
+    let found = read.query_map([], |row| row.get(0))?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
+}
+
 /// Those whose process holds its lock, by number.
 pub(super) fn workers(conn: &Connection, inner: &Inner) -> Result<Vec<WorkerRecord>, ReadError> {
     let own = |id: i64| {

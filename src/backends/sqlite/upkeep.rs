@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::exam::Bounds;
-use super::{Sqlite, backup, examine, export, import, vacuum};
+use super::{Sqlite, backup, examine, export, import, presence, vacuum};
 use crate::backend::Backend;
 use crate::error::Error;
 use crate::finding::Finding;
@@ -30,6 +30,14 @@ impl Upkeep for Sqlite {
     fn vacuum(&self, how: Vacuum) -> Result<Vacuumed, Error> {
         self.check_usable()?;
         vacuum::vacuum(self, how)
+    }
+
+    fn check_carries(&self) -> Result<(), Error> {
+        self.inner.check_pid()
+    }
+
+    fn holders(&self) -> Result<Vec<Option<i64>>, Error> {
+        self.read("who runs tasks", presence::holders)
     }
 
     fn carry(&self, rows: &[i64]) -> Result<Vec<Carried>, Error> {
