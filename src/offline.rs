@@ -54,7 +54,7 @@ pub fn inspect(path: impl AsRef<Path>) -> Result<Inspection, Error> {
 /// [`Client::doctor`]: crate::Client::doctor
 ///
 /// # Errors
-/// `no_queue` where there is no such file, or an empty one; those of [`inspect`].
+/// `no_queue_at` where there is no such file, or an empty one; those of [`inspect`].
 pub fn doctor(path: impl AsRef<Path>, durability: Durability) -> Result<Vec<Finding>, Error> {
     examine(path.as_ref(), SystemClock.now(), durability, Bounds::default())
 }

@@ -46,7 +46,7 @@ fn a_sound_queue_has_nothing_wrong() {
     let before = std::fs::read(desk.db()).unwrap();
     assert_eq!(codes(&desk), [""; 0]);
     assert!(std::fs::read(desk.db()).unwrap() == before, "it was changed");
-    desk.run(&["doctor", "--db", "none.db"]).fails(7, "no_queue: none.db");
+    desk.run(&["doctor", "--db", "none.db"]).fails(7, "no_queue_at: none.db");
     assert!(!desk.path("none.db").exists());
 }
 

@@ -236,6 +236,14 @@ fn a_look_tells_what_a_file_is() {
         (foreign, reason.as_deref()),
         (Standing::Foreign, Some("it has no tables of litework"))
     );
+    let wide = beside(&lab, "wide.db");
+    let tables = "PRAGMA encoding = 'UTF-16le'; CREATE TABLE litework_meta (name, value)";
+    look_into(&wide).execute_batch(tables).unwrap();
+    let (foreign, reason) = standing(&wide);
+    assert_eq!(
+        (foreign, reason.as_deref()),
+        (Standing::Foreign, Some("its text encoding is UTF-16le; UTF-8 is needed"))
+    );
 
     let client = lab.builder().register(double).open().unwrap();
     client.enqueue(double::with(1)).unwrap();
@@ -284,9 +292,14 @@ fn a_look_changes_nothing() {
     client.enqueue_many((0..50).map(double::with)).unwrap();
     let while_open = bytes(&lab);
     inspect(lab.path()).unwrap();
-    assert_eq!(bytes(&lab).len(), while_open.len());
+    doctor(lab.path(), Durability::Full).unwrap();
+    // What each reader notes of itself stands in the -shm.
+    let kept = |files: Vec<(String, Vec<u8>)>| -> Vec<_> {
+        files.into_iter().filter(|(name, _)| !name.ends_with("-shm")).collect()
+    };
     // What a dead program leaves: a log that is not moved into the file.
-    let left: Vec<_> = while_open.into_iter().filter(|(name, _)| !name.ends_with("-shm")).collect();
+    let left = kept(while_open);
+    assert!(kept(bytes(&lab)) == left, "a file was changed");
     client.shutdown(LONG).unwrap();
     drop(client);
     let closed = bytes(&lab);
@@ -377,7 +390,7 @@ fn a_client_in_memory_has_nothing_to_be_looked_after() {
         let client = Client::in_memory().register(double).open().unwrap();
         assert_eq!(client.doctor().unwrap_err().code(), "unsupported");
         assert_eq!(client.vacuum(Vacuum::Full).unwrap_err().code(), "unsupported");
-        assert_eq!(doctor("none.db", Durability::Full).unwrap_err().code(), "no_queue");
+        assert_eq!(doctor("none.db", Durability::Full).unwrap_err().code(), "no_queue_at");
         assert!(!Path::new("none.db").exists());
     });
 }

@@ -7,6 +7,9 @@ use crate::options::Durability;
 use crate::shell::quoted;
 use crate::time::Timestamp;
 
+/// The code of what is found where the file itself is torn.
+const DAMAGED: &str = "damaged_file";
+
 /// From when on something is too much, or too little.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
@@ -64,9 +67,14 @@ impl Exam<'_> {
         quoted(&if path.starts_with('-') { format!("./{path}") } else { path })
     }
 
+    /// Whether damage was found; what else is asked of the tables may have no answer then.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.findings.iter().any(|finding| finding.code == DAMAGED)
+    }
+
     pub(super) fn damaged(&mut self, what: &str) {
         let what =
             format!("the database is damaged: {what}; restore a copy, or save what can be read");
-        self.find("damaged_file", Severity::Error, what, self.sqlite3(".recover"));
+        self.find(DAMAGED, Severity::Error, what, self.sqlite3(".recover"));
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
 use super::differs::{Difference, differences, index_sql};
 use super::exam::{Bounds, Exam};
@@ -32,7 +32,7 @@ pub(crate) fn examine(
     let found = inspect(path)?;
     if matches!(found.standing, Standing::Missing | Standing::Empty) {
         let reason = "there is no queue yet; a program makes it as it opens it";
-        return Err(bad_file("no_queue", path, reason, None));
+        return Err(bad_file("no_queue_at", path, reason, None));
     }
     let mut exam = Exam { path, now, durability, bounds, findings: Vec::new() };
     exam.file(&found);
@@ -168,7 +168,7 @@ impl Exam<'_> {
         self.find("wal_pinned", Severity::Warning, what, format!("ps -fp {}", pids.join(",")));
     }
 
-    /// What the tables tell. Where they are not as we made them, a question may have no answer.
+    /// What the tables tell. Where they are not as we made them, or are torn, a question may have no answer.
     fn tables(&mut self, conn: &Connection, is_whole: bool) -> Result<(), Error> {
         let asked: [Ask; 7] = [
             schema_differs,
@@ -183,7 +183,12 @@ impl Exam<'_> {
         for ask in asked {
             match ask(self, conn) {
                 Ok(()) => {}
-                Err(_) if !is_whole => {}
+                Err(_) if !is_whole || self.is_damaged() => {}
+                Err(ReadError::Theirs(error))
+                    if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) =>
+                {
+                    self.damaged(&error.to_string());
+                }
                 Err(ReadError::Ours(error)) => return Err(error),
                 Err(ReadError::Theirs(error)) => {
                     return Err(schema::unreadable(self.path, error));
@@ -377,6 +382,19 @@ mod tests {
     }
 
     #[test]
+    fn each_who_holds_a_running_task_is_known_however_many_there_are() {
+        let ward = Ward::new();
+        assert_eq!(ward.engine().holders().expect("it is read"), []);
+        let owner = ward.pool(&["k"]);
+        ward.store(vec![task(NOW); 1_100]);
+        let running = "state = 'running', attempt = 1, started_at = 1";
+        ward.run(&format!("UPDATE litework_task SET {running}, worker = {owner}"));
+        assert_eq!(ward.engine().holders().expect("it is read"), [Some(owner)]);
+        ward.run("UPDATE litework_task SET worker = 99 WHERE id = 1");
+        assert_eq!(ward.engine().holders().expect("it is read"), [Some(owner), Some(99)]);
+    }
+
+    #[test]
     fn a_writer_with_an_old_sqlite_is_told_with_its_version() {
         let ward = Ward::new();
         ward.run("INSERT INTO litework_inbox (kind, sqlite_version) VALUES ('k', '3.40.1'), ('k', '3.51.2')");
@@ -503,14 +521,21 @@ mod tests {
     #[test]
     fn a_damaged_file_and_one_of_another_version_are_told() {
         let mut ward = Ward::new();
-        ward.store((0..2_000).map(|_| task(NOW + 9_000)).collect());
+        let calls = (0..2_000)
+            .map(|n| NewTask { arguments: format!(r#"{{"needle":{n}}}"#), ..task(NOW + 9_000) });
+        ward.store(calls.collect());
         ward.close();
         let whole = std::fs::read(&ward.path).expect("it is closed");
-        let mut torn = whole.clone();
-        let middle = torn.len() / 2 / 4_096 * 4_096;
-        torn[middle..middle + 4_096].fill(0x5a);
-        std::fs::write(&ward.path, torn).expect("it is closed");
-        assert!(ward.codes().contains(&"damaged_file"), "{:?}", ward.findings(LAX));
+        let needle: &[u8] = br#"{"needle":1000}"#;
+        let at_needle = whole.windows(needle.len()).position(|bytes| bytes == needle);
+        // A page of tasks, and whichever lies in the middle.
+        for place in [at_needle.expect("it is stored"), whole.len() / 2] {
+            let mut torn = whole.clone();
+            let page = place / 4_096 * 4_096;
+            torn[page..page + 4_096].fill(0x5a);
+            std::fs::write(&ward.path, torn).expect("it is closed");
+            assert!(ward.codes().contains(&"damaged_file"), "{:?}", ward.findings(LAX));
+        }
         std::fs::write(&ward.path, whole).expect("it is closed");
         ward.run("UPDATE litework_meta SET value = 7 WHERE name = 'min_writer'");
         assert!(ward.only("schema_newer").what.contains("(schema 7)"));
@@ -518,7 +543,7 @@ mod tests {
         assert!(ward.only("schema_older").next.ends_with(" migrate"));
         let absent = ward.path.with_file_name("absent.db");
         let error = examine(&absent, at(NOW), FULL, LAX).expect_err("there is none");
-        assert_eq!(error.code(), "no_queue");
+        assert_eq!(error.code(), "no_queue_at");
         assert!(!absent.exists());
     }
 

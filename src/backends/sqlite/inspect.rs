@@ -10,7 +10,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
 use super::differs::differences;
 use super::mounts;
-use super::schema::{self, SCHEMA_VERSION, pragma};
+use super::schema::{self, INCREMENTAL, SCHEMA_VERSION, pragma, wrong_encoding};
 use crate::error::Error;
 use crate::inspection::{Inspection, Standing};
 use crate::time::Timestamp;
@@ -77,7 +77,6 @@ pub(super) fn bytes(path: &Path) -> u64 {
 }
 
 fn read(conn: &Connection, found: &mut Inspection) -> rusqlite::Result<()> {
-    const INCREMENTAL: i64 = 2;
     let number = |name| pragma::<i64>(conn, name).map(i64::unsigned_abs);
     found.application_id = pragma(conn, "application_id")?;
     found.journal_mode = pragma(conn, "journal_mode")?;
@@ -90,9 +89,13 @@ fn read(conn: &Connection, found: &mut Inspection) -> rusqlite::Result<()> {
     if count(TABLES)? == 0 {
         return Ok(());
     }
-    if count(HAS_META)? == 0 || encoding != "UTF-8" {
-        found.standing = Standing::Foreign;
-        found.reason = Some("it has no tables of litework".to_owned());
+    let foreign = match encoding.as_str() {
+        "UTF-8" if count(HAS_META)? > 0 => None,
+        "UTF-8" => Some("it has no tables of litework".to_owned()),
+        _ => Some(wrong_encoding(&encoding)),
+    };
+    if foreign.is_some() {
+        (found.standing, found.reason) = (Standing::Foreign, foreign);
         return Ok(());
     }
     found.schema = meta(conn, "schema")?;

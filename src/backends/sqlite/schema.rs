@@ -34,6 +34,8 @@ const BUSY_DEADLINE: Duration = Duration::from_secs(30);
 const BUSY_PAUSE: Duration = Duration::from_micros(500);
 /// Pages of a file that nobody has changed.
 const PAGE_BYTES: i64 = 4_096;
+/// How `auto_vacuum` is written where free pages can be given back.
+pub(super) const INCREMENTAL: i64 = 2;
 /// The WAL file is cut to this size when it is reset.
 const WAL_BYTES_KEPT: i64 = 64 * 1024 * 1024;
 
@@ -172,7 +174,6 @@ fn check_vacuum(
     path: &Path,
     settings: &Settings,
 ) -> rusqlite::Result<Result<(), Error>> {
-    const INCREMENTAL: i64 = 2;
     if !settings.incremental_vacuum || pragma::<i64>(conn, "auto_vacuum")? == INCREMENTAL {
         return Ok(Ok(()));
     }
@@ -418,13 +419,21 @@ pub(super) fn pragma<T: rusqlite::types::FromSql>(
     conn.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
 }
 
+pub(super) fn wrong_encoding(encoding: &str) -> String {
+    format!("its text encoding is {encoding}; UTF-8 is needed")
+}
+
 /// A file of another application is never taken for ours.
 fn check_identity(conn: &Connection, path: &Path, settings: &Settings) -> Result<(), Attempt> {
     let sorted = |error| sort_error(path, error);
     let encoding: String = pragma(conn, "encoding").map_err(sorted)?;
     if encoding != "UTF-8" {
-        let reason = format!("its text encoding is {encoding}; UTF-8 is needed");
-        return Err(Attempt::Refused(bad_file("not_a_queue", path, reason, None)));
+        return Err(Attempt::Refused(bad_file(
+            "not_a_queue",
+            path,
+            wrong_encoding(&encoding),
+            None,
+        )));
     }
     if settings.application_file {
         return Ok(());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::errors::{is_busy, not_stored};
 use super::inspect::{beside, bytes};
 use super::prune::{free_pages, give_space};
-use super::schema::{self, bad_file, pragma};
+use super::schema::{self, INCREMENTAL, bad_file, pragma};
 use super::{Sqlite, wipe};
 use crate::backend::Operate;
 use crate::error::Error;
@@ -73,9 +73,8 @@ fn rewrite(path: &Path) -> Result<(), Error> {
 
 /// Gives back free pages, each slice in a commit of its own.
 fn give_all(engine: &Sqlite) -> Result<(), Error> {
-    let made_for_it =
-        engine.read("the kind of the file", |conn| Ok(pragma::<i64>(conn, "auto_vacuum")? == 2))?;
-    if !made_for_it {
+    let kind: i64 = engine.read("the kind of the file", |conn| Ok(pragma(conn, "auto_vacuum")?))?;
+    if kind != INCREMENTAL {
         return Err(schema::needs_vacuum(&engine.inner.path));
     }
     while engine.read("free pages", |conn| Ok(free_pages(conn)?))? > 0 {
