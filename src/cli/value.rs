@@ -6,6 +6,7 @@ use std::io::{IsTerminal, Read};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::backends::sqlite::is_open_here;
 use crate::client::Client;
 use crate::error::Error;
 use crate::id::TaskId;
@@ -80,6 +81,10 @@ fn of_file(path: &Path, limits: JsonLimits) -> Result<Vec<u8>, Error> {
 
 /// A file that is named on a command line, to be read; it is no queue.
 pub(crate) fn opened(path: &Path, what: &str) -> Result<File, Error> {
+    if is_open_here(path) {
+        let allowed = "a file that is no queue; this program has that one open";
+        return Err(Error::invalid("queue_file", what, path.display(), allowed));
+    }
     File::open(path).map_err(|error| {
         let allowed = format!("a file that can be read: {error}");
         Error::invalid("not_found", what, path.display().to_string(), allowed)
@@ -110,6 +115,30 @@ mod tests {
         let refused = all_of(endless, "standard input", limits).expect_err("it has no end");
         assert_eq!(refused.code(), "payload_too_large");
         assert_eq!(all_of(&b"{}"[..], "a file", limits).expect("it is read"), b"{}");
+    }
+
+    #[test]
+    fn a_queue_that_is_open_here_is_not_opened_as_a_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("tasks.db");
+        let client = Client::builder(&path).mode(crate::Mode::Hold).open().expect("a queue");
+        for suffix in ["", "-wal", "-shm"] {
+            let named = path.with_file_name(format!("tasks.db{suffix}"));
+            assert!(named.exists(), "{suffix}");
+            let text = format!("@{}", named.display());
+            let refused = object(&text, JsonLimits::default()).expect_err("it is open");
+            assert_eq!(refused.code(), "queue_file", "{refused}");
+        }
+        #[cfg(unix)]
+        {
+            let link = folder.path().join("link.json");
+            std::os::unix::fs::symlink(&path, &link).expect("a link");
+            assert_eq!(opened(&link, "file").expect_err("it is open").code(), "queue_file");
+        }
+        drop(client);
+        assert!(opened(&path, "file").is_ok(), "nobody has it open");
+        std::fs::write(folder.path().join("a.json"), "{}").expect("written");
+        assert!(opened(&folder.path().join("a.json"), "file").is_ok());
     }
 
     #[test]

@@ -176,6 +176,19 @@ impl Sqlite {
     }
 }
 
+/// Whether this process has the file open as a queue, or as its log. Whoever opened that once more by himself and closed it
+/// would take the locks of `SQLite` from it.
+#[cfg(feature = "cli")]
+pub(crate) fn is_open_here(path: &Path) -> bool {
+    let Some(key) = file_key(path) else { return false };
+    let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut open = open.iter().flatten().filter_map(|(_, inner)| inner.upgrade());
+    open.any(|inner| {
+        let names = ["", "-wal", "-shm"].map(|suffix| inspect::beside(&inner.path, suffix));
+        inner.key == key || names.iter().any(|name| file_key(name) == Some(key))
+    })
+}
+
 impl Inner {
     fn open(path: &Path, settings: &Settings) -> Result<Self, Error> {
         let (conn, meta) = schema::prepare(path, settings)?;
