@@ -55,10 +55,10 @@ impl Builder {
     }
 
     /// The file that all settings together name, and what it is to survive; it is not looked at.
-    pub(crate) fn file_of_operator(mut self) -> Result<(PathBuf, Durability), Error> {
+    pub(crate) fn file_of_operator(&mut self) -> Result<(PathBuf, Durability), Error> {
         self.apply_settings()?;
-        match self.store {
-            Store::File(path) => Ok((path, self.durability)),
+        match &self.store {
+            Store::File(path) => Ok((path.clone(), self.durability)),
             Store::Memory | Store::Unnamed => Err(no_file()),
         }
     }
@@ -89,4 +89,34 @@ fn no_file() -> Error {
     let allowed =
         "a file, as `--db` or `LITEWORK_DB` names one: nobody else sees what is in memory";
     Error::invalid("unsupported", "queue of this program", "in memory", allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use crate::client::Client;
+
+    #[test]
+    fn whoever_asks_for_the_file_opens_it_as_its_program_does() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("shop.db");
+        let theirs = Connection::open(&path).expect("a file");
+        theirs
+            .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE orders (id)")
+            .expect("a table");
+        let program = || Client::builder(&path).environment([("", ""); 0]).application_file();
+        drop(program().open().expect("a queue"));
+        let mut builder = program().for_operator(None).expect("it is named");
+        let (file, _) = builder.file_of_operator().expect("a file");
+        assert_eq!(file, path);
+        let opened = builder.open().expect("it knows whose file it is");
+        drop(opened);
+        theirs
+            .execute_batch("UPDATE litework_meta SET value = 7 WHERE name = 'min_writer'")
+            .expect("a newer program");
+        let mut builder = program().for_operator(None).expect("it is named");
+        builder.file_of_operator().expect("a file");
+        assert_eq!(builder.open().expect_err("it is newer").code(), "schema_newer");
+    }
 }

@@ -110,7 +110,14 @@ impl Console {
 
     /// The file that is meant, which is not opened, and what its program wants it to survive.
     pub(crate) fn file(&mut self) -> Result<(PathBuf, Durability), Error> {
-        self.builder(None)?.file_of_operator()
+        self.meant().map(|(_, file, durability)| (file, durability))
+    }
+
+    /// The same, and what opens it.
+    pub(crate) fn meant(&mut self) -> Result<(Builder, PathBuf, Durability), Error> {
+        let mut builder = self.builder(None)?;
+        let (file, durability) = builder.file_of_operator()?;
+        Ok((builder, file, durability))
     }
 
     /// The queue, to look at.

@@ -7,7 +7,6 @@ use serde_json::json;
 
 use crate::cli::code::{Came, Code};
 use crate::cli::console::{Console, Verb};
-use crate::client::Client;
 use crate::error::Error;
 use crate::inspection::{Inspection, Standing};
 use crate::offline;
@@ -23,11 +22,11 @@ pub(crate) struct Migrate {}
 impl Verb for Migrate {
     fn run(self, console: &mut Console) -> Came {
         console.check_may_change()?;
-        let (file, _) = console.file()?;
+        let (builder, file, _) = console.meant()?;
         let found = offline::inspect(&file)?;
         if found.standing != Standing::Current {
-            // Whoever opens it is told why that cannot be.
-            drop(Client::builder(&file).for_operator(Some(file.clone()))?.open()?);
+            // Whoever opens it is told why that cannot be. What the program says of its file holds here too.
+            drop(builder.open()?);
             return Err(unknown(&file, &found).into());
         }
         let shown = file.display().to_string();
