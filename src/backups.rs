@@ -89,6 +89,9 @@ impl Client {
     /// [`Vacuum::Incremental`] gives back free pages while all go on, in a file that was made for it
     /// ([`Builder::incremental_vacuum`](crate::Builder::incremental_vacuum)).
     ///
+    /// In a file that is the program's own ([`Builder::application_file`](crate::Builder::application_file)) a full one writes
+    /// the program's tables anew too, and `SQLite` may give other rowids to rows of tables without an `INTEGER PRIMARY KEY`.
+    ///
     /// ```
     /// # use litework::{Client, Keep, Retention, Vacuum, task};
     /// # use std::time::Duration;

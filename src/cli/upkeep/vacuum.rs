@@ -12,7 +12,8 @@ use crate::upkeep::{Vacuum as How, Vacuumed};
 /// Gives the space of what was removed back to the disk
 ///
 /// Without a flag the whole file is written anew. That takes twice the room of the file, and nothing is stored meanwhile, so
-/// it is refused while anybody runs tasks.
+/// it is refused while anybody runs tasks. Tables of the program in the same file are written anew too; rows of those without
+/// an INTEGER PRIMARY KEY may get other rowids.
 #[derive(Debug, Args)]
 pub(crate) struct Vacuum {
     /// Give back free pages while all go on, in a file that was made with `incremental_vacuum`.
