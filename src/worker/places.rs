@@ -165,8 +165,8 @@ impl Offer for Places {
     fn room(&self) -> usize {
         // Until something is held beyond the threads, no run time may be known.
         let held = self.held.load(Ordering::SeqCst);
-        let ahead =
-            if self.full_at.load(Ordering::SeqCst) > self.threads() { AHEAD_MAX } else { 0 };
+        let most = self.full_at.load(Ordering::SeqCst).max(held);
+        let ahead = if most > self.threads() { AHEAD_MAX } else { 0 };
         (self.threads() + ahead).saturating_sub(held)
     }
 

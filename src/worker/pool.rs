@@ -419,9 +419,12 @@ impl Pool {
                 state.retry_at = None;
                 // What found no room is asked for again when a place is free.
                 state.left_behind = done.more;
-                if offer.is_some() {
-                    if done.next_due != state.next_due {
-                        state.next_due = done.next_due;
+                if let Some(places) = &places {
+                    // What is due already waits for a free place like what is ready, and nobody is woken for it before.
+                    let is_full = done.more && !places.has_room();
+                    let next_due = done.next_due.filter(|at| !is_full || *at > now);
+                    if next_due != state.next_due {
+                        state.next_due = next_due;
                         self.keeper.ring();
                     }
                     self.hold(&mut state, done.claimed);

@@ -17,8 +17,8 @@ use crate::fault;
 use crate::state::State;
 use crate::time::Timestamp;
 
-/// How many tasks one transaction promotes at most: about 5 ms under the write lock.
-const SLICE: u32 = 2_000;
+/// How many tasks one transaction promotes at most: about 5 ms under the write lock, and more than a pool has room for.
+const SLICE: u32 = 2_100;
 
 /// And at least: what is due may go before all that is ready.
 const SLICE_MIN: u32 = 256;
@@ -47,9 +47,10 @@ pub(super) fn promote(
         return Ok(());
     }
     core.next_due = NextDue::Unknown;
-    // Where enough is ready, promoting much more would only write it twice.
+    // Where enough is ready, promoting much more would only write it twice. One more than there is room for, so that the
+    // claim ends where the room does, and whoever claims knows how much it is.
     let ready = core.lanes.count_ready(&core.conn, offer).map_err(not_stored)?;
-    let wanted = offer.room().saturating_sub(ready);
+    let wanted = offer.room().saturating_sub(ready).saturating_add(1);
     let slice = u32::try_from(wanted).unwrap_or(SLICE).clamp(SLICE_MIN, SLICE);
     let rows = due(core, now, slice)?;
     let mut heads = Vec::with_capacity(rows.len());
