@@ -11,6 +11,9 @@
 //! litework why 7                          # why does it not run?
 //! litework retry --state failed --kind send_mail --dry-run
 //! litework cron next '30 2 * * *' --zone Europe/Berlin
+//! litework doctor                         # what is wrong, and what to type next
+//! litework backup monday.db               # a copy, while all go on
+//! litework export state:failed > f.ndjson # tasks as lines of JSON
 //! ```
 //!
 //! `litework work` runs tasks: those of the program whose [`Group`] it is, and, where `--exec` or `--exec-any` permits it,
@@ -47,7 +50,7 @@
 //! | Code | Means |
 //! |---|---|
 //! | 0 | done |
-//! | 1 | it failed, or a task that was waited for did not succeed |
+//! | 1 | it failed, a task that was waited for did not succeed, or the doctor has found more than notes |
 //! | 2 | the command line or a setting is wrong |
 //! | 3 | no task, schedule or kind of this name |
 //! | 4 | the state does not allow it, or nobody has confirmed it |

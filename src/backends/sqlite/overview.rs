@@ -16,7 +16,7 @@ use crate::time::Timestamp;
 
 /// Tasks of a state that are looked at, where its index does not know their queue. Few under test, so that some
 /// are left.
-const LOOK: u64 = if cfg!(test) { 8 } else { 20_000 };
+const LOOK: u64 = if cfg!(test) { 8 } else { 12_000 };
 /// There are no more priorities.
 const PRIORITIES: usize = 201;
 
