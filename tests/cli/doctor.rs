@@ -181,6 +181,47 @@ fn people_read_each_finding_with_its_next_command() {
     assert!(told.clone().all(|line| line.chars().count() <= 60), "{:?}", told.collect::<Vec<_>>());
 }
 
+/// A disk of 8 MiB, until it is dropped.
+#[cfg(target_os = "linux")]
+struct SmallDisk(std::path::PathBuf);
+
+#[cfg(target_os = "linux")]
+impl SmallDisk {
+    fn mount(path: std::path::PathBuf) -> Self {
+        std::fs::create_dir(&path).unwrap();
+        let mut mount = std::process::Command::new("mount");
+        let done = mount.args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"]).arg(&path).status();
+        assert!(done.unwrap().success(), "mount needs root");
+        Self(path)
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _unmounted = std::process::Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+#[ignore = "needs root"]
+fn a_disk_that_is_nearly_full_is_found() {
+    let desk = Desk::bare();
+    let disk = SmallDisk::mount(desk.path("disk"));
+    let db = disk.0.join("tasks.db").display().to_string();
+    desk.run(&["init", &db]).says("tasks.db");
+    let found = || {
+        let told: Value =
+            serde_json::from_str(&desk.run(&["doctor", "--db", &db, "--json"]).out).unwrap();
+        let codes = told["items"].as_array().unwrap().iter().map(|finding| finding["code"].clone());
+        codes.collect::<Vec<_>>()
+    };
+    assert_eq!(found(), [json!("durability_below")], "it lies in memory");
+    std::fs::write(disk.0.join("filler"), vec![0; 7_400_000]).unwrap();
+    assert!(found().contains(&json!("disk_full")), "{:?}", found());
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 #[ignore = "needs minutes"]
