@@ -3,6 +3,8 @@
 //! A line is a JSON object with a number for its form, `schema`. What stands in it as JSON is written as it is stored, so
 //! that no number is rounded.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
@@ -264,6 +266,14 @@ impl Portable {
         }
         for attempt in &self.attempts {
             check_name("bad_line", "outcome of an attempt", &attempt.outcome)?;
+        }
+        let mut steps = BTreeSet::new();
+        if let Some(step) = self.steps.iter().find(|step| !steps.insert(&step.name)) {
+            return Err(bad("name of a step", &step.name, "each once"));
+        }
+        let mut before = BTreeSet::new();
+        if let Some(edge) = self.after.iter().find(|edge| !before.insert(edge.id.row())) {
+            return Err(bad("what is before it", edge.id, "each once"));
         }
         for edge in &self.after {
             if Policy::from_word(&edge.policy).as_str() != edge.policy {

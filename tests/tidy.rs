@@ -111,6 +111,8 @@ const BANS: &[Ban] = &[
             // Settings and arguments, which are read while no queue is open yet.
             ("src/cli/place.rs", 1),
             ("src/cli/value.rs", 1),
+            // What the system tells of this process.
+            ("src/cli/signals.rs", 1),
             // A benchmark: copies of its own files, which are closed; the earlier one; what the system tells of itself.
             ("src/cli/bench/files.rs", 2),
             ("src/cli/bench/compare.rs", 1),

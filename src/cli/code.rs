@@ -66,6 +66,7 @@ impl Code {
             Error::NotStored { reason, .. } if reason.starts_with("busy") => Self::Busy,
             Error::BadFile { code: "schema_newer" | "schema_older", .. } => Self::Schema,
             Error::BadFile { .. } => Self::File,
+            Error::Storage { reason, .. } if reason.contains("malformed") => Self::File,
             _ => Self::Failed,
         }
     }

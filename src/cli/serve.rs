@@ -22,6 +22,8 @@ use crate::error::Error;
 use crate::web::{Access, Web, basic_file, from_extension, is_same};
 
 const COOKIE: &str = "litework_session";
+/// The names of this machine.
+const HERE: [&str; 2] = ["localhost", "127.0.0.1"];
 /// What the link carries.
 const KEY: &str = "key";
 
@@ -100,10 +102,9 @@ impl Serve {
         client: &Client,
         access: Access,
     ) -> Result<(axum::Router, Option<String>), Error> {
-        let here = ["localhost", "127.0.0.1"];
         if let Some(file) = &self.auth_file {
             let gate = basic_file(file, move |name| access.clone().named(name))?;
-            return Ok((Web::builder(client, gate).hosts(here).build()?.router(), None));
+            return Ok((Web::builder(client, gate).hosts(HERE).build()?.router(), None));
         }
         let key = secret()?;
         let door = Arc::new(Door {
@@ -112,7 +113,7 @@ impl Serve {
             access: access.named(super::console::actor()),
         });
         let gate = from_extension(|visitor: &Visitor| visitor.access.clone());
-        let web = Web::builder(client, gate).hosts(here).build()?;
+        let web = Web::builder(client, gate).hosts(HERE).build()?;
         let admit = middleware::from_fn_with_state(door, admit);
         Ok((web.router::<()>().layer(admit), Some(key)))
     }
@@ -140,7 +141,8 @@ async fn admit(State(door): State<Arc<Door>>, mut request: Request, next: Next) 
         request.extensions_mut().insert(Visitor { access: door.access.clone() });
         return next.run(request).await;
     }
-    let given = request.uri().query().and_then(key_of);
+    // What is sent to another name than that of this machine is refused further in, and uses up no link.
+    let given = request.uri().query().and_then(key_of).filter(|_| is_here(request.headers()));
     if given.is_some_and(|key| door.takes(&key)) {
         let cookie = format!("{COOKIE}={}; HttpOnly; SameSite=Strict; Path=/", door.session);
         let headers = [
@@ -152,6 +154,11 @@ async fn admit(State(door): State<Arc<Door>>, mut request: Request, next: Next) 
         return (StatusCode::SEE_OTHER, headers).into_response();
     }
     next.run(request).await
+}
+
+fn is_here(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    HERE.contains(&host.rsplit_once(':').map_or(host, |(name, _port)| name))
 }
 
 fn key_of(query: &str) -> Option<String> {

@@ -14,10 +14,15 @@ pub(crate) const TERMINATE: i32 = 15;
 /// Signals that ask for the end, as they come, heard on a thread of their own for as long as the process lives.
 #[cfg(unix)]
 pub(crate) fn signals() -> io::Result<Receiver<i32>> {
-    use signal_hook::consts::{SIGINT, SIGQUIT, SIGTERM};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
     use signal_hook::iterator::Signals;
 
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGQUIT])?;
+    let mut heard = vec![SIGINT, SIGTERM, SIGQUIT];
+    // A terminal that closes; but whoever was started with `nohup` goes on.
+    if !ignores(SIGHUP) {
+        heard.push(SIGHUP);
+    }
+    let mut signals = Signals::new(heard)?;
     let (tell, told) = bounded(8);
     std::thread::Builder::new().name("litework-signals".into()).spawn(move || {
         for signal in signals.forever() {
@@ -26,6 +31,15 @@ pub(crate) fn signals() -> io::Result<Receiver<i32>> {
         }
     })?;
     Ok(told)
+}
+
+/// Whether this program was started so that it does not hear a signal, where the system tells it.
+#[cfg(unix)]
+fn ignores(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// Where there are none, the system ends the program, as by a crash.

@@ -208,8 +208,8 @@ impl Drop for SmallDisk {
 #[ignore = "needs root"]
 fn a_disk_that_is_nearly_full_is_found() {
     let desk = Desk::bare();
-    let disk = SmallDisk::mount(desk.path("disk"));
-    let db = disk.0.join("tasks.db").display().to_string();
+    let small = SmallDisk::mount(desk.path("disk"));
+    let db = small.0.join("tasks.db").display().to_string();
     desk.run(&["init", &db]).says("tasks.db");
     let found = || {
         let told: Value =
@@ -218,7 +218,7 @@ fn a_disk_that_is_nearly_full_is_found() {
         codes.collect::<Vec<_>>()
     };
     assert_eq!(found(), [json!("durability_below")], "it lies in memory");
-    std::fs::write(disk.0.join("filler"), vec![0; 7_400_000]).unwrap();
+    std::fs::write(small.0.join("filler"), vec![0; 7_900_000]).unwrap();
     assert!(found().contains(&json!("disk_full")), "{:?}", found());
 }
 

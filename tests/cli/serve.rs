@@ -84,6 +84,8 @@ fn the_link_is_good_for_one_visit_and_the_visitor_stays() {
     assert!(served.at.starts_with("127.0.0.1:"), "{}", served.at);
     assert_eq!(served.ask("GET", "/admin/", &[]).status, 401);
     assert_eq!(served.ask("GET", "/?key=0123456789abcdef0123456789abcdef", &[]).status, 401);
+    let elsewhere = served.ask("GET", &served.link, &[("Host", "evil.example")]);
+    assert_eq!(elsewhere.status, 421, "it does not use up the link");
     let cookie = served.enter();
     assert_ne!(served.ask("GET", &served.link, &[]).status, 303, "it was used");
     let page = served.ask("GET", "/admin/tasks", &[("Cookie", &cookie)]);

@@ -23,7 +23,7 @@ impl Seen {
         let (pty, pts) = open().unwrap();
         pty.resize(Size::new(24, 80)).unwrap();
         let command = Command::new("/usr/bin/env")
-            .args(["--default-signal=INT,TERM", env!("CARGO_BIN_EXE_litework"), "top"])
+            .args(["--default-signal=INT,TERM,HUP", env!("CARGO_BIN_EXE_litework"), "top"])
             .args(flags)
             .env_clear()
             .envs([("TERM", "xterm-256color"), ("TZ", "UTC"), ("USER", "ada")])
@@ -145,10 +145,12 @@ fn the_terminal_is_given_back_after_a_panic_and_a_signal() {
     let desk = desk();
     let top = Seen::start(&desk, &[], &[("LITEWORK_PLANT", "top_panics")]);
     assert_eq!(top.end(), 101);
-    let mut top = Seen::start(&desk, &[], &[]);
-    top.until("default");
-    crate::work::signal(&top.child, "TERM");
-    assert_eq!(top.end(), 143);
+    for (signal, code) in [("TERM", 143), ("HUP", 129)] {
+        let mut top = Seen::start(&desk, &[], &[]);
+        top.until("default");
+        crate::work::signal(&top.child, signal);
+        assert_eq!(top.end(), code);
+    }
 }
 
 #[test]

@@ -119,6 +119,48 @@ fn what_is_no_task_is_refused_with_its_line_and_the_rest_stays() {
     assert!(!desk.path("none.db").exists());
 }
 
+/// A part is taken over only where it is a killed copy of the same queue.
+#[test]
+fn no_queue_is_lost_to_a_copy_of_another() {
+    let desk = desk();
+    desk.run(&["init", "user.db.part"]).says("user.db.part");
+    desk.run(&["add", "greet", "--args", r#"{"name":"Eve"}"#, "--db", "user.db.part"]).says("1-");
+    desk.run(&["backup", "user.db"]).fails(4, "file_exists");
+    assert_eq!(items(&desk, "user.db.part").as_array().unwrap().len(), 1);
+    for name in ["a.db.part", "shop.db-litework", "shop.db-artifacts", "shop.db-wal", "a.db-shm"] {
+        desk.run(&["backup", name]).fails(7, "give another path");
+    }
+    desk.run(&["init", "b.db-wal"]).fails(7, "give another path");
+    assert!(!desk.path("b.db-wal").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_part_that_others_can_open_is_no_place_for_a_copy() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let desk = desk();
+    let part = desk.path("monday.db.part");
+    std::fs::write(&part, "").unwrap();
+    std::fs::set_permissions(&part, std::fs::Permissions::from_mode(0o666)).unwrap();
+    desk.run(&["backup", "monday.db"]).fails(4, "file_exists");
+    std::fs::set_permissions(&part, std::fs::Permissions::from_mode(0o600)).unwrap();
+    desk.run(&["backup", "monday.db"]).says("monday.db (");
+    let mode = std::fs::metadata(desk.path("monday.db")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_line_that_no_queue_would_store_is_named_and_those_before_it_stay() {
+    let old = self::desk().run(&["export", "--with-secrets"]).out;
+    let lines: Vec<&str> = old.lines().collect();
+    let step = r#"{"name":"a","value":1,"stored_at":"2026-01-01T00:00:00.000Z"}"#;
+    let twice = format!(r#"{},"steps":[{step},{step}]}}"#, lines[1].strip_suffix('}').unwrap());
+    let desk = Desk::new();
+    fed(&desk, &["import"], &format!("{}\n{twice}\n", lines[0]))
+        .fails(2, "line 2 of the import: bad_line: name of a step");
+    assert_eq!(items(&desk, "shop.db").as_array().unwrap().len(), 1);
+}
+
 #[test]
 fn space_of_what_was_removed_is_given_back() {
     let desk = Desk::new();

@@ -141,6 +141,16 @@ fn only_its_owner_may_read_a_copy() {
     });
 }
 
+/// An empty file that only its owner may open, as each copy begins.
+fn private(path: &Path) {
+    std::fs::write(path, "").unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+}
+
 /// Only one process makes a copy at one place at a time, whoever runs the tasks.
 #[test]
 fn what_a_killed_copy_has_left_is_taken_over_and_what_is_in_use_is_not() {
@@ -148,6 +158,7 @@ fn what_a_killed_copy_has_left_is_taken_over_and_what_is_in_use_is_not() {
     let client = lab.builder().register(double).open().unwrap();
     client.enqueue(double::with(1)).unwrap();
     let part = beside(&lab, "copy.db.part");
+    private(&part);
     let other = look_into(&part);
     other.execute_batch("CREATE TABLE half (a); BEGIN EXCLUSIVE").unwrap();
     let refused = client.backup(beside(&lab, "copy.db")).unwrap_err();
@@ -155,8 +166,19 @@ fn what_a_killed_copy_has_left_is_taken_over_and_what_is_in_use_is_not() {
     assert!(part.exists(), "it belongs to the other");
     drop(other);
     std::fs::remove_file(&part).unwrap();
-    let half = "PRAGMA journal_mode = WAL; CREATE TABLE litework_meta (a); CREATE TABLE half (a)";
-    look_into(&part).execute_batch(half).unwrap();
+    private(&part);
+    let first = std::fs::canonicalize(lab.path()).unwrap();
+    let half = "PRAGMA journal_mode = WAL; CREATE TABLE litework_meta (name, value); CREATE TABLE half (a)";
+    let left = look_into(&part);
+    left.execute_batch(half).unwrap();
+    let whose = "INSERT INTO litework_meta VALUES ('copy_of', ?1)";
+    left.execute(whose, ["another.db"]).unwrap();
+    drop(left);
+    let refused = client.backup(beside(&lab, "copy.db")).unwrap_err();
+    assert_eq!(refused.code(), "file_exists", "it is a copy of another queue: {refused}");
+    let left = look_into(&part);
+    left.execute("UPDATE litework_meta SET value = ?1", [first.to_str().unwrap()]).unwrap();
+    drop(left);
     client.backup(beside(&lab, "copy.db")).unwrap();
     assert!(!part.exists());
     assert_eq!(inspect(beside(&lab, "copy.db")).unwrap().standing, Standing::Current);
@@ -169,6 +191,7 @@ fn what_a_killed_copy_has_left_is_taken_over_and_what_is_in_use_is_not() {
         look_into(&theirs).query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
     assert_eq!(mode, "wal", "it is as it was");
     let letter = beside(&lab, "other.db.part");
+    private(&letter);
     std::fs::write(&letter, "a letter, and no database at all, of some length").unwrap();
     let refused = client.backup(beside(&lab, "other.db")).unwrap_err();
     assert_eq!(refused.code(), "not_a_queue", "{refused}");

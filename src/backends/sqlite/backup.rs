@@ -30,6 +30,8 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 /// What `SQLite` keeps beside a file, named after it.
 const NAMED_AFTER: [&str; 3] = ["-journal", "-wal", "-shm"];
+/// What stands beside a queue, or was a copy that is not whole.
+const OURS_BESIDE: [&str; 3] = ["-litework", "-artifacts", ".part"];
 
 const NOTE_COPY: &str = "INSERT OR REPLACE INTO litework_meta (name, value) \
      VALUES ('copy_of', ?1), ('copied_at', ?2)";
@@ -39,9 +41,10 @@ const LET_GO: &str = "UPDATE litework_worker SET left_at = ?1 WHERE left_at IS N
 
 const BESIDE: &str = "SELECT count(*) FROM litework_artifact WHERE beside = 1 AND state = 'ready'";
 
-/// Whether a file holds tables, and none of ours.
-const IS_THEIRS: &str = "SELECT count(*) > 0 AND count(*) FILTER (WHERE name = 'litework_meta') = 0 \
-     FROM sqlite_schema";
+/// Whether a file holds tables at all.
+const HAS_TABLES: &str = "SELECT count(*) > 0 FROM sqlite_schema";
+/// Whose copy a queue is. A killed one holds nothing, or says it already.
+const COPY_OF: &str = "SELECT value FROM litework_meta WHERE name = 'copy_of'";
 
 /// Copies the file of an engine to a path where nothing is yet. All that is stored until the clock is read is part of it.
 pub(super) fn back_up(
@@ -51,7 +54,7 @@ pub(super) fn back_up(
     tell: Tell<'_>,
 ) -> Result<BackedUp, Error> {
     inner.writer.turn()?.check_path()?;
-    let mut part = Part::begin(to)?;
+    let mut part = Part::begin(&inner.path, to)?;
     let at = copy(&inner.path, to, &mut part.conn, now, tell)?;
     let artifacts_beside = finish(&inner.path, &part.files.path, &part.conn, at)?;
     fault::point("backup_unnamed");
@@ -72,13 +75,17 @@ struct Part {
 
 impl Part {
     /// Where nobody else makes one. It is not ours, and not to be removed, before it is held alone.
-    fn begin(to: &Path) -> Result<Self, Error> {
+    fn begin(from: &Path, to: &Path) -> Result<Self, Error> {
         check_free(to)?;
         let path = beside(to, ".part");
         schema::check_path(&path)?;
         schema::create_private(&path)?;
+        if !is_private(&path) {
+            // Whoever made it may have it open, and would read the copy.
+            return Err(taken(&path));
+        }
         let key = file_key(&path);
-        let conn = alone(&path)?;
+        let conn = alone(&path, from)?;
         if key.is_none() || file_key(&path) != key {
             // It was somebody's copy, which has its name by now.
             return Err(in_hand(&path, None));
@@ -154,13 +161,12 @@ fn check_free(to: &Path) -> Result<(), Error> {
         return Err(taken(to));
     }
     let name = to.as_os_str().to_string_lossy();
+    if let Some(suffix) = OURS_BESIDE.iter().find(|suffix| name.ends_with(**suffix)) {
+        let reason =
+            format!("what ends in {suffix} stands beside another queue; give another path");
+        return Err(bad_file("not_a_queue_file", to, reason, None));
+    }
     for suffix in NAMED_AFTER {
-        if name.ends_with(suffix) {
-            let reason = format!(
-                "SQLite takes what ends in {suffix} for part of another file, and may remove it; give another path"
-            );
-            return Err(bad_file("not_a_queue_file", to, reason, None));
-        }
         let left = beside(to, suffix);
         if std::fs::symlink_metadata(&left).is_ok() {
             let reason = "it was left by another file, and SQLite would take it for part of the copy; give another \
@@ -253,11 +259,15 @@ fn not_copied(from: &Path, error: rusqlite::Error) -> Error {
 
 /// A connection that nobody shares: a second copy to the same place is refused, and what a killed one has left is
 /// taken over. What somebody else has made stays as it is.
-fn alone(part: &Path) -> Result<Connection, Error> {
+fn alone(part: &Path, from: &Path) -> Result<Connection, Error> {
+    let key = file_key(part);
+    let from = from.display().to_string();
     let opened = schema::connect(part, false).and_then(|conn| {
         conn.busy_timeout(PATIENCE)?;
         conn.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE")?;
-        if conn.query_row(IS_THEIRS, [], |row| row.get(0))? {
+        if conn.query_row(HAS_TABLES, [], |row| row.get(0))?
+            && copy_of(&conn).is_none_or(|of| of != from)
+        {
             return Ok(None);
         }
         conn.execute_batch("COMMIT")?;
@@ -268,9 +278,32 @@ fn alone(part: &Path) -> Result<Connection, Error> {
     });
     let ours = opened.map_err(|error| match error {
         error if is_busy(&error) => in_hand(part, Some(error.into())),
+        // It was somebody's copy, which has its name by now.
+        error if file_key(part) != key => in_hand(part, Some(error.into())),
         error => schema::unreadable(part, error),
     })?;
     ours.ok_or_else(|| taken(part))
+}
+
+/// Whether a file is ours, and nobody else can open it; where the system does not tell, it is taken for so.
+fn is_private(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let own = rustix::process::geteuid().as_raw();
+        std::fs::symlink_metadata(path)
+            .is_ok_and(|it| it.uid() == own && it.mode().trailing_zeros() >= 6)
+    }
+    #[cfg(not(unix))]
+    {
+        let _any = path;
+        true
+    }
+}
+
+/// What a queue says that it is a copy of; none also where it is no queue.
+fn copy_of(conn: &Connection) -> Option<String> {
+    conn.query_row(COPY_OF, [], |row| row.get(0)).ok()
 }
 
 /// Notes whose copy it is, and checks all of it; says how many artifacts are not part of it. The connection is still the
@@ -354,7 +387,7 @@ mod tests {
     #[test]
     fn the_files_go_while_they_are_held() {
         let (_folder, _engine, to) = field();
-        let part = Part::begin(&to).expect("nobody is there");
+        let part = Part::begin(Path::new("first.db"), &to).expect("nobody is there");
         let path = part.files.path.clone();
         let Part { files, conn } = part;
         drop(files);

@@ -346,6 +346,14 @@ pub(super) fn look_at(path: &Path) -> Result<Option<std::fs::Metadata>, Error> {
                       `Client::in_memory`";
         return Err(bad_file("not_a_queue_file", path, reason, None));
     }
+    if let Some(suffix) =
+        ["-journal", "-wal", "-shm"].iter().find(|suffix| text.ends_with(**suffix))
+    {
+        let reason = format!(
+            "SQLite takes what ends in {suffix} for part of another file, and may remove it; give another path"
+        );
+        return Err(bad_file("not_a_queue_file", path, reason, None));
+    }
     let meta = match std::fs::symlink_metadata(path) {
         Ok(meta) => meta,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
