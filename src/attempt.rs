@@ -130,7 +130,7 @@ pub(crate) fn run(client: &Client, registry: &Registry, prepared: &Prepared) -> 
     };
     if let Some(came_to) = kept {
         client.hub.hooks.ended_by_itself(&finish, came_to);
-        client.hub.hooks.ended_unrun(&*client.hub.backend, &with_it);
+        client.hub.hooks.tell_unrun(&*client.hub.backend, &with_it);
     }
     Ended { finish, kept, with_it }
 }

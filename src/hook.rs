@@ -222,7 +222,15 @@ impl Hooks {
     /// The same of what was stored past the engine, which then has not counted it.
     #[cfg(feature = "sqlite")]
     pub(crate) fn skipped_within(&self, backend: &dyn Backend, stored: &[Stored]) {
-        self.ended_unrun(backend, &over(stored));
+        let rows = over(stored);
+        if rows.is_empty() {
+            return;
+        }
+        match backend.ends(&rows) {
+            Ok(ends) => self.meter.ended(&ends),
+            Err(error) => tracing::warn!(%error, "tasks that ended could not be counted"),
+        }
+        self.tell_unrun(backend, &rows);
     }
 
     /// A body is about to begin; says where what it comes to is counted.
@@ -262,19 +270,8 @@ impl Hooks {
         telling.tell(std::slice::from_ref(finish), &[Ok(came_to)], |_, _| {});
     }
 
-    /// These rows have ended without an attempt: they were cancelled, had expired, or are damaged.
-    pub(crate) fn ended_unrun(&self, backend: &dyn Backend, rows: &[i64]) {
-        if rows.is_empty() {
-            return;
-        }
-        match backend.ends(rows) {
-            Ok(ends) => self.meter.ended(&ends),
-            Err(error) => tracing::warn!(%error, "tasks that ended could not be counted"),
-        }
-        self.tell_unrun(backend, rows);
-    }
-
-    /// The same of such as were counted.
+    /// These rows have ended without an attempt: they were cancelled, had expired, or are damaged. The engine has counted
+    /// them.
     pub(crate) fn tell_unrun(&self, backend: &dyn Backend, rows: &[i64]) {
         if self.heard.is_empty() && !tracing::enabled!(Level::ERROR) {
             return;
@@ -298,7 +295,7 @@ impl Hooks {
         for task in &over.gone {
             self.one_ended_unrun(task.clone());
         }
-        self.ended_unrun(backend, &over.rows);
+        self.tell_unrun(backend, &over.rows);
     }
 
     fn one_ended_unrun(&self, task: TaskRecord) {

@@ -65,6 +65,7 @@ pub(crate) trait Counting: Send + Sync {
     fn totals(&self) -> Result<Vec<LaneCounts>, Error>;
 
     /// Those of these rows that have ended.
+    #[cfg(feature = "sqlite")]
     fn ends(&self, rows: &[i64]) -> Result<Vec<End>, Error>;
 }
 

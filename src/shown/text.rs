@@ -96,6 +96,7 @@ pub(crate) fn grouped(number: impl Borrow<u64>) -> String {
 }
 
 /// A number of tasks.
+#[cfg(feature = "cli")]
 pub(crate) fn tasks(count: u64) -> String {
     if count == 1 { "1 task".to_owned() } else { format!("{} tasks", grouped(count)) }
 }

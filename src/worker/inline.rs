@@ -215,7 +215,7 @@ impl Inline {
                 Picked::NotNow => (None, Vec::new()),
             }
         };
-        self.hooks.ended_unrun(&*self.backend, &picked.1);
+        self.hooks.tell_unrun(&*self.backend, &picked.1);
         Ok(picked)
     }
 
@@ -304,7 +304,7 @@ impl Inline {
             tell_lost(finish, error);
             lost |= matches!(error, Error::LeaseLost { .. });
         });
-        self.hooks.ended_unrun(&*self.backend, &done.ended);
+        self.hooks.tell_unrun(&*self.backend, &done.ended);
         self.run_followers_of_rows(&done.ended);
         if lost {
             self.minder.renew();

@@ -409,7 +409,7 @@ impl Pool {
             // Before anybody else pumps, and before what was claimed begins.
             self.telling.store(true, Ordering::SeqCst);
             telling.tell(&finishes, &done.finished, tell_lost);
-            self.hooks.ended_unrun(&*self.backend, &done.ended);
+            self.hooks.tell_unrun(&*self.backend, &done.ended);
             self.telling.store(false, Ordering::SeqCst);
         }
         let mut state = self.state();

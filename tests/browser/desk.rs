@@ -344,6 +344,16 @@ impl Browser {
         at.as_str().strip_prefix(&self.home).unwrap_or(at.as_str()).to_owned()
     }
 
+    /// Waits until it is led to where a path begins so: what ended may show for a moment where it was asked for.
+    pub(crate) async fn arrives(&self, start: &str) {
+        let until = Instant::now() + PATIENCE;
+        let mut looks = tokio::time::interval(Duration::from_millis(50));
+        while !self.path().await.starts_with(start) {
+            assert!(Instant::now() < until, "{} is not {start}", self.path().await);
+            looks.tick().await;
+        }
+    }
+
     /// What a person reads on the page.
     pub(crate) async fn text(&self) -> String {
         let main = self.client.wait().for_element(Locator::Css("main")).await.unwrap();

@@ -95,6 +95,7 @@ fn a_page_hears_of_changes_and_ends_and_may_stay() {
         set(&ada, "task = 'inline'").await;
         ada.export(12, "well").await;
         ada.see(&format!("{INLINE}[@data-task-state='succeeded']")).await;
+        ada.until("heard.at(-1)[0] === 'done'").await;
         let heard = ada.value("[heard[0], heard.at(-2), heard.at(-1)]").await;
         let update = |state: &str| json!(["update", "section", state]);
         let done = json!(["done", "section", "succeeded"]);
@@ -107,7 +108,7 @@ fn a_page_hears_of_changes_and_ends_and_may_stay() {
         assert_eq!(ada.path().await, "/orders");
         ada.export(12, "told").await;
         ada.see("//*[contains(@class, 'lw-reference')]").await;
-        assert!(ada.path().await.starts_with("/orders?ended="), "{}", ada.path().await);
+        ada.arrives("/orders?ended=").await;
     });
 }
 
@@ -158,6 +159,26 @@ fn whoever_writes_or_reads_elsewhere_keeps_the_focus() {
             assert_eq!(ada.value(&still).await, true, "{focus}: what changes takes no focus");
             ada.see(&format!("{INLINE}[@data-task-state='succeeded']")).await;
             ada.until(kept).await;
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn whoever_is_at_the_name_of_a_task_stays_there_when_it_is_shown_anew() {
+    tell(false, async |desk| {
+        let ada = desk.visitor(SCRIPT, "ada").await;
+        set(&ada, "task = 'inline'").await;
+        ada.export(600, "well").await;
+        ada.see(&format!("{INLINE}//progress[@value > 0]")).await;
+        for focus in [".lw-name", ".lw-name a"] {
+            ada.value(&format!("document.querySelector('{focus}').focus()")).await;
+            // What a late message of another state brings about.
+            ada.value("document.querySelector('[data-task-status]').dataset.taskState = 'waiting'")
+                .await;
+            ada.see(&format!("{INLINE}[@data-task-state='running']")).await;
+            let still = format!("document.activeElement.matches('{focus}')");
+            assert_eq!(ada.value(&still).await, true, "{focus}");
         }
     });
 }

@@ -22,7 +22,7 @@ fn two_tabs_show_the_same_and_what_is_done_in_one_is_seen_in_the_other() {
         ada.see(CANCELLED).await;
         ada.to_tab(0).await;
         ada.see(CANCELLED).await;
-        assert!(ada.path().await.starts_with("/orders?ended="), "{}", ada.path().await);
+        ada.arrives("/orders?ended=").await;
         assert_eq!(desk.shop.exports(), 0);
     });
 }

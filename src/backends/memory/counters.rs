@@ -55,6 +55,7 @@ impl Counting for Memory {
         Ok(self.with(|book| book.counts.ever.iter().map(told).collect()))
     }
 
+    #[cfg(feature = "sqlite")]
     fn ends(&self, rows: &[i64]) -> Result<Vec<End>, Error> {
         Ok(self.with(|book| book.ends(rows)))
     }

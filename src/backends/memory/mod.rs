@@ -142,8 +142,10 @@ struct Effects {
     schedules: bool,
     cancel: Vec<i64>,
     changed: Vec<i64>,
-    /// Of these, the first so many: whoever has called tells of their ends, and counts them.
+    /// Of these, the first so many: whoever has called tells of their ends.
     heard: usize,
+    /// Of those, the ones that no attempt has ended.
+    unrun: Vec<i64>,
     /// Rows of which something was said.
     told: Vec<i64>,
     /// What was deleted; what had not ended before, as it ended.
@@ -153,9 +155,16 @@ struct Effects {
 }
 
 impl Effects {
-    /// All that has ended until now is told by whoever has called.
-    fn hear(&mut self) {
+    /// All that has ended until now is told by whoever has called; no attempt has ended these.
+    fn hear(&mut self, unrun: &[i64]) {
         self.heard = self.changed.len();
+        self.unrun.extend_from_slice(unrun);
+    }
+
+    /// The rows that may have ended and that no attempt has: the others are counted where their attempts are.
+    fn ended_unrun(&self) -> Vec<i64> {
+        let rows = self.changed[self.heard..].iter().chain(&self.unrun).copied();
+        rows.collect::<BTreeSet<i64>>().into_iter().collect()
     }
 
     fn add(&mut self, more: Self) {
@@ -192,8 +201,7 @@ impl Memory {
         // An end makes room for a task that somebody was refused.
         let room = !effects.changed.is_empty() && book.limits_running();
         let looked = book.looked.take();
-        let unheard: BTreeSet<i64> = effects.changed[effects.heard..].iter().copied().collect();
-        let ends = book.ends(&unheard.into_iter().collect::<Vec<_>>());
+        let ends = book.ends(&effects.ended_unrun());
         drop(book);
         self.meter.ended(&ends);
         if !effects.stored.is_empty() {
@@ -243,7 +251,7 @@ impl Book {
             done.next_due = self.next_due();
         }
         done.ended.extend_from_slice(&self.effects.changed[told..]);
-        self.effects.hear();
+        self.effects.hear(&done.ended);
         done
     }
 
@@ -415,7 +423,7 @@ impl Backend for Memory {
             book.sum_up(now);
             if let Picked::Ended(rows) = &mut picked {
                 rows.clone_from(&book.effects.changed);
-                book.effects.hear();
+                book.effects.hear(rows);
             }
             picked
         }))

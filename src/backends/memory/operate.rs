@@ -38,8 +38,9 @@ impl Book {
         if let Ok(done) = &answer {
             self.note_deed(done);
         }
-        self.effects.hear();
-        Ok((answer?, Over::new(&self.effects.changed[told..], gone)))
+        let over = Over::new(&self.effects.changed[told..], gone);
+        self.effects.hear(&over.rows);
+        Ok((answer?, over))
     }
 
     fn act(&mut self, now: Timestamp, id: TaskId, deed: Deed) -> Result<Done, Error> {

@@ -3,7 +3,7 @@
 //! A commit tells the truth: an error before it, or a busy one, is `NotStored`; any other failed
 //! COMMIT is `Unknown`, and the connection is replaced.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -64,8 +64,10 @@ pub(super) struct Effects {
     pub(super) cancel: Vec<i64>,
     /// Rows whose waiters are to be woken.
     pub(super) changed: Vec<i64>,
-    /// Of these, the first so many: whoever has asked for the transaction tells of their ends, and counts them.
+    /// Of these, the first so many: whoever has asked for the transaction tells of their ends.
     pub(super) heard: usize,
+    /// Of those, the ones that no attempt has ended.
+    pub(super) unrun: Vec<i64>,
     /// Rows of which something was said; the same is done for these.
     pub(super) told: Vec<i64>,
     /// What was deleted; what had not ended before, as it ended.
@@ -74,9 +76,16 @@ pub(super) struct Effects {
 }
 
 impl Effects {
-    /// All that has ended until now is told by whoever has asked for it.
-    pub(super) fn hear(&mut self) {
+    /// All that has ended until now is told by whoever has asked for it; no attempt has ended these.
+    pub(super) fn hear(&mut self, unrun: &[i64]) {
         self.heard = self.changed.len();
+        self.unrun.extend_from_slice(unrun);
+    }
+
+    /// The rows that may have ended and that no attempt has: the others are counted where their attempts are.
+    pub(super) fn ended_unrun(&self) -> Vec<i64> {
+        let rows = self.changed[self.heard..].iter().chain(&self.unrun).copied();
+        rows.collect::<BTreeSet<i64>>().into_iter().collect()
     }
 
     /// A task was stored.

@@ -550,7 +550,7 @@ fn end_with<R: Serialize>(
     ends::settle(write.core)?;
     let changed = &write.core.effects.changed;
     let ended = ended_with(changed, std::slice::from_ref(&success), &[Ok(came_to)]);
-    write.core.effects.hear();
+    write.core.effects.hear(&ended);
     Ok(Completion::Stored { result, ended })
 }
 

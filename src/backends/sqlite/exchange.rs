@@ -42,7 +42,7 @@ impl Sqlite {
                 ends::settle(core)?;
             }
             done.ended.extend_from_slice(&core.effects.changed[told..]);
-            core.effects.hear();
+            core.effects.hear(&done.ended);
             Ok(())
         };
         let answer = Error::caught(|| turn.transaction(level, exchange));

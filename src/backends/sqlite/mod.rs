@@ -385,7 +385,7 @@ impl Backend for Sqlite {
                 Picked::Ended(rows) => {
                     ends::settle(core)?;
                     rows.clone_from(&core.effects.changed);
-                    core.effects.hear();
+                    core.effects.hear(rows);
                 }
                 Picked::NotNow => {}
             }

@@ -339,8 +339,9 @@ fn telling<R: Times>(
     ends::sum_up(core)?;
     audit::note(core, &answer)?;
     let gone = std::mem::take(&mut core.effects.gone);
-    core.effects.hear();
-    Ok((answer, Over::new(&core.effects.changed[told..], gone)))
+    let over = Over::new(&core.effects.changed[told..], gone);
+    core.effects.hear(&over.rows);
+    Ok((answer, over))
 }
 
 pub(super) fn cancel(

@@ -16,7 +16,6 @@
 //! the connection is asked whether it is still in a transaction, and if it is not, the members are
 //! replayed one by one.
 
-use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -133,7 +132,7 @@ impl Writer {
         let foreign = std::mem::take(&mut core.foreign_seen);
         let effects = std::mem::take(&mut core.effects);
         self.count(core, &effects.counted);
-        self.count_ends(core, &effects.changed[effects.heard..]);
+        self.count_ends(core, &effects.ended_unrun());
         self.signal.changed(effects.changed);
         self.signal.changed(effects.told);
         if effects.work || effects.room {
@@ -174,13 +173,12 @@ impl Writer {
 }
 
 impl Writer {
-    /// Counts what has ended in the last commit and is told by nobody who counts it.
-    fn count_ends(&self, core: &Core, changed: &[i64]) {
-        if changed.is_empty() {
+    /// Counts what has ended in the last commit without an attempt, before anybody can change it again.
+    fn count_ends(&self, core: &Core, rows: &[i64]) {
+        if rows.is_empty() {
             return;
         }
-        let rows: BTreeSet<i64> = changed.iter().copied().collect();
-        match counters::ends(&core.conn, &rows.into_iter().collect::<Vec<_>>()) {
+        match counters::ends(&core.conn, rows) {
             Ok(ends) => self.meter.ended(&ends),
             Err(error) => tracing::warn!(%error, "tasks that ended could not be counted"),
         }

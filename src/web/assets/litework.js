@@ -240,12 +240,14 @@ async function swap(watch, task) {
   for (const block of blocksOf(watch)) {
     const copy = fresh.cloneNode(true);
     const live = block.querySelector(".lw-live");
-    const focus = block.contains(document.activeElement) && document.activeElement.textContent;
+    const { activeElement: at } = document;
+    const inside = block.contains(at);
+    const text = at.matches(".lw-name") || at.textContent;
     Object.assign(block.dataset, copy.dataset);
     for (const node of [...block.childNodes]) if (node !== live) node.remove();
     if (live) copy.querySelector(".lw-live")?.remove(); // Or what it says is lost.
     block.prepend(...copy.childNodes);
-    if (focus) focusOn(block, focus);
+    if (inside) focusOn(block, text);
   }
 }
 
