@@ -263,7 +263,7 @@ impl Group {
             Ok(code) => code,
             Err(Stop::Unread) => Code::Ok,
             Err(Stop::Error(error)) => console.say.error(&error),
-            Err(Stop::Unwritten(error)) => say::unwritten(&error),
+            Err(Stop::Unwritten(error)) => console.unwritten(&error),
         };
         code.into()
     }

@@ -149,6 +149,14 @@ pub(crate) struct Failed {
     pub(crate) error: Option<Report>,
 }
 
+impl Failed {
+    /// None of one that has not ended.
+    pub(crate) fn of(task: TaskRecord) -> Option<Self> {
+        let TaskRecord { id, kind, queue, reason, error, .. } = task;
+        Some(Self { id, kind, queue, reason, at: task.finished_at?, error })
+    }
+}
+
 impl Failures {
     /// Groups tasks that come newest first. One more than is looked at shows that there are more.
     pub(crate) fn of(mut failed: Vec<Failed>) -> Self {

@@ -3,8 +3,9 @@
 use crate::client::Client;
 use crate::error::Error;
 use crate::filter::Filter;
-use crate::overview::{Browsed, Capped, Failures, Order, Overview, Place};
+use crate::overview::{Browsed, Capped, FAILURES_MAX, Failed, Failures, Order, Overview, Place};
 use crate::rule::Scope;
+use crate::state::State;
 
 impl Client {
     /// How deep each queue is, how old its oldest ready task is, and how large the file has grown: some ten
@@ -63,6 +64,46 @@ impl Client {
     /// `storage` where they cannot be read.
     pub fn failures(&self) -> Result<Failures, Error> {
         self.hub.backend.failures()
+    }
+
+    /// The same of those that pass a filter: the newest 10,000 of them.
+    ///
+    /// ```
+    /// # use litework::{Client, Failure, Filter, Result, task};
+    /// # #[task(attempts = 1)]
+    /// # fn fetch(page: u32) -> Result<()> {
+    /// #     Err(Failure::from(format!("page {page} is gone")))
+    /// # }
+    /// let tasks = Client::in_memory().register(fetch).open()?;
+    /// tasks.enqueue(fetch::with(1).owner("ada"))?;
+    /// tasks.enqueue(fetch::with(2).owner("grace"))?;
+    /// let of_ada = tasks.failures_among(&Filter::new().owner("ada"))?;
+    /// assert_eq!((of_ada.groups.len(), of_ada.groups[0].count), (1, 1));
+    /// # Ok::<(), Failure>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `bad_state` for a filter of other states than `failed`; those of [`Client::browse`].
+    pub fn failures_among(&self, filter: &Filter) -> Result<Failures, Error> {
+        if *filter == Filter::new() {
+            return self.failures();
+        }
+        if let Some(state) = filter.states.iter().find(|state| **state != State::Failed) {
+            let allowed = "failed, or none; only failed tasks are grouped";
+            return Err(Error::invalid("bad_state", "state", state, allowed));
+        }
+        let filter = Filter { states: vec![State::Failed], ..filter.clone() };
+        let (mut failed, mut from) = (Vec::new(), None);
+        while failed.len() <= FAILURES_MAX {
+            let page = self.browse(&filter, from, 1_000)?;
+            failed.extend(page.tasks.into_iter().filter_map(Failed::of));
+            from = page.next;
+            if from.is_none() {
+                break;
+            }
+        }
+        failed.truncate(FAILURES_MAX + 1);
+        Ok(Failures::of(failed))
     }
 
     /// How many tasks pass the filter, counted up to `most`. Where it can be seen in an index, that costs no more

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::code::Came;
+use super::code::{Came, Code};
 use super::global::Global;
 use super::place;
 use super::say::Say;
@@ -37,18 +37,25 @@ pub(crate) struct Console {
     is_alone: bool,
     /// The set that one of its clients works for.
     set: Option<Clients>,
+    /// Whether it may have changed something by now.
+    changes: bool,
 }
 
 impl Console {
     pub(crate) fn new(global: Global, home: Home) -> Self {
         let say = Say::new(&global);
         let is_alone = matches!(home, Home::Alone);
-        Self { global, say, home: Some(home), is_alone, set: None }
+        Self { global, say, home: Some(home), is_alone, set: None, changes: false }
     }
 
     /// Whether it is `litework` itself, which knows no kinds.
     pub(crate) fn is_alone(&self) -> bool {
         self.is_alone
+    }
+
+    /// What a command has come to whose data could not be written: one that changes something may have done so.
+    pub(crate) fn unwritten(&self, error: &std::io::Error) -> Code {
+        super::say::unwritten(error, self.changes)
     }
 
     fn home(&mut self) -> Home {
@@ -128,6 +135,7 @@ impl Console {
     /// The queue, to change it in the name of whoever has started this program.
     pub(crate) fn open_to_change(&mut self) -> Result<Client, Error> {
         self.check_may_change()?;
+        self.changes = true;
         self.open()?.acting_as(&actor())
     }
 

@@ -92,6 +92,16 @@ pub(crate) struct Meant {
     pub(crate) is_narrow: bool,
 }
 
+impl Meant {
+    /// Refuses that nothing was found where tasks were named by their ids.
+    pub(crate) fn check_found(&self, any: bool) -> Result<(), Error> {
+        match self.named.first() {
+            Some(id) if !any => Err(Error::not_found(id)),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The tasks that these words, which are ids or terms, and these flags mean together.
 pub(crate) fn meant(
     client: &Client,

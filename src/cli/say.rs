@@ -141,10 +141,14 @@ pub(crate) fn json_line(value: &impl Serialize) -> Result<(), Stop> {
     print(&format!("{}\n", inert_json(&text)))
 }
 
-/// What is printed cannot be written.
-pub(crate) fn unwritten(error: &std::io::Error) -> Code {
+/// What is printed cannot be written, by a command that may have changed something or not.
+pub(crate) fn unwritten(error: &std::io::Error, changes: bool) -> Code {
     word(&format!("{ALERT}error{ALERT:#}: "), &format!("not written: {error}"));
-    Code::Failed
+    if !changes {
+        return Code::Failed;
+    }
+    word("hint: ", "it may be done all the same: look with `litework ls`, then try again");
+    Code::Unknown
 }
 
 /// A line of its own for each.

@@ -19,6 +19,7 @@ use super::console::{Console, Verb};
 use super::signals::{SIGNALLED, signals};
 use crate::client::Client;
 use crate::error::Error;
+use crate::shown::task::SCHEMA;
 use crate::web::{Access, Web, basic_file, from_extension, is_same};
 
 const COOKIE: &str = "litework_session";
@@ -124,7 +125,8 @@ impl Serve {
             Some(key) => format!("http://{at}/?{KEY}={key}"),
             None => format!("http://{at}/admin/"),
         };
-        console.say.data(&serde_json::json!({ "url": url }), |_| format!("{url}\n"))?;
+        let data = serde_json::json!({ "schema": SCHEMA, "url": url });
+        console.say.data(&data, |_| format!("{url}\n"))?;
         let may = if self.allow_actions { "look and act" } else { "look" };
         let whom = match key {
             Some(_) => "the link is good for one visit",

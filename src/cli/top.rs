@@ -51,6 +51,10 @@ impl Verb for Top {
             let every = format!("{:?}", self.every);
             return Err(Error::invalid("out_of_range", "every", every, allowed).into());
         }
+        if !console.say.is_human() {
+            let allowed = "human; `status` and `ls` print JSON";
+            return Err(Error::invalid("no_terminal", "format", "JSON", allowed).into());
+        }
         if self.once {
             return once(console);
         }

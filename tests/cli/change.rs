@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use litework::{Filter, Pending, State};
+use litework::{Filter, Pending, Reason, State};
 use serde_json::json;
 
-use crate::desk::Desk;
+use crate::desk::{Desk, Ran};
 use crate::kinds::{greet, login, refuse};
 
 fn states(desk: &Desk, state: State) -> u64 {
@@ -34,6 +34,34 @@ fn an_id_among_other_terms_narrows_what_is_meant() {
     let listed = desk.json(&["ls", &format!("id:{}", ids[2])])["items"].clone();
     assert_eq!(listed.as_array().unwrap().len(), 1);
     desk.run(&["ls", "id:nobody"]).fails(3, "bad_id");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_program_may_run_for_so_long_and_no_longer() {
+    let desk = Desk::new();
+    let id = desk.add(&["--exec", "--time-limit=100ms", "--", "sleep", "1000"]);
+    let worked = desk.run(&["work", "--batch", "--exec", "--allow", "sleep"]);
+    assert_eq!(worked.code, 0, "{}", worked.err);
+    let task = desk.client().get(id).unwrap();
+    assert_eq!((task.state, task.reason), (State::Failed, Some(Reason::Timeout)));
+    // How long one waits is another thing.
+    desk.run(&["add", "greet", "--timeout=1m"]).fails(2, "--time-limit says how long an attempt");
+    desk.run(&["add", "greet", "--time-limit=0s"]).fails(2, "timeout");
+    assert_eq!(states(&desk, State::Ready), 0, "nothing was stored");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn whoever_cannot_be_told_what_was_done_is_told_so() {
+    let desk = Desk::new();
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let into_full =
+        |arguments: &[&str]| Ran::of(&desk.command(arguments).stdout(full()).output().unwrap());
+    let added = into_full(&["add", "greet"]);
+    assert_eq!((added.code, states(&desk, State::Ready)), (8, 1), "{}", added.err);
+    assert!(added.err.contains("it may be done all the same"), "{}", added.err);
+    assert_eq!(into_full(&["ls"]).code, 1, "it has changed nothing");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use litework::{Pending, State};
+use litework::{Filter, Pending, State};
 use serde_json::json;
 
 use crate::desk::Desk;
@@ -91,6 +91,27 @@ fn failures_are_grouped_by_what_they_have_in_common() {
         json!([{ "name": "refuse", "count": 3 }])
     );
     desk.run(&["ls", "--group", "queue"]).says("default       3");
+    let some = desk.json(&["ls", "--group", "kind", "error:disk"]);
+    assert_eq!(some["items"], json!([{ "name": "refuse", "count": 2 }]));
+    assert_eq!(some["looked_at"], "2");
+    let none = desk.json(&["ls", "--group", "error", "--kind", "greet"]);
+    assert_eq!(none["items"], json!([]));
+    desk.run(&["ls", "--group", "error", "state:succeeded"])
+        .fails(2, "only failed tasks are grouped");
+}
+
+#[test]
+fn whoever_names_a_task_that_is_not_there_is_told_so() {
+    let desk = busy();
+    let gone = desk.client().list(&Filter::new(), None, 1).unwrap().tasks[0].id;
+    desk.client().delete(gone).unwrap();
+    let gone = gone.to_string();
+    for looked in ["ls", "export"] {
+        desk.run(&[looked, &gone]).fails(3, "not_found");
+        desk.run(&[looked, "1", "state:failed"]).fails(3, "not_found");
+        assert_eq!(desk.run(&[looked, &gone, "1"]).code, 0, "the other is there");
+    }
+    assert_eq!(desk.run(&["ls", "owner:nobody"]).code, 0, "nothing is an answer, too");
 }
 
 #[test]

@@ -36,17 +36,8 @@ impl Book {
     pub(super) fn failures(&self) -> Vec<Failed> {
         let newest = self.finished.iter().rev().filter_map(|(_, row)| self.tasks.get(row));
         let failed = newest.map(|task| &task.record).filter(|task| task.state == State::Failed);
-        let told = failed.filter_map(|task| {
-            Some(Failed {
-                id: task.id,
-                kind: task.kind.clone(),
-                queue: task.queue.clone(),
-                reason: task.reason,
-                at: task.finished_at?,
-                error: task.error.clone(),
-            })
-        });
-        told.take(FAILURES_MAX + 1).collect()
+        let newest = failed.take(FAILURES_MAX + 1);
+        newest.filter_map(|task| Failed::of(task.clone())).collect()
     }
 
     pub(super) fn browse(

@@ -62,6 +62,10 @@ pub(crate) struct Add {
     /// How many attempts it may have, 1 to 1000.
     #[arg(long, value_name = "COUNT")]
     attempts: Option<u32>,
+    /// How long each attempt may take: it is told to stop then, and a program of --exec is ended [default: the kind's, or no
+    /// limit].
+    #[arg(long, value_name = "SPAN", value_parser = value::span)]
+    time_limit: Option<Duration>,
     /// At most one task of the kind with this key that has not ended; another call gives that one.
     #[arg(long, value_name = "KEY")]
     unique: Option<String>,
@@ -85,6 +89,7 @@ pub(crate) struct Add {
 impl Verb for Add {
     fn run(self, console: &mut Console) -> Came {
         console.check_may_change()?;
+        self.check_patience(console)?;
         let arguments = value::object(&self.arguments()?, console.limits())?;
         let due = self.due()?;
         let client = console.open_to_change()?;
@@ -116,6 +121,18 @@ impl Verb for Add {
 impl Add {
     fn kind(&self) -> &str {
         self.kind.as_deref().unwrap_or("exec")
+    }
+
+    /// How long it may take is another flag than how long it is waited for.
+    fn check_patience(&self, console: &Console) -> Result<(), Error> {
+        match console.global.timeout {
+            Some(timeout) if !self.wait => {
+                let allowed =
+                    "with --wait, how long to wait; --time-limit says how long an attempt may take";
+                Err(Error::invalid("not_waited_for", "timeout", format!("{timeout:?}"), allowed))
+            }
+            _ => Ok(()),
+        }
     }
 
     #[cfg(unix)]
@@ -162,6 +179,9 @@ impl Add {
         let once = self.kind.is_none().then_some(1);
         if let Some(attempts) = self.attempts.or(once) {
             options = options.attempts(attempts);
+        }
+        if let Some(limit) = self.time_limit {
+            options = options.timeout(limit);
         }
         if let Some(key) = &self.unique {
             options = options.unique(Unique::key(key.clone()));

@@ -13,6 +13,7 @@ use crate::cli::say::{ago, json_line};
 use crate::cli::table::{Cell, Table};
 use crate::client::Client;
 use crate::error::Error;
+use crate::filter::Filter;
 use crate::overview::Browsed;
 use crate::shown::failures::Group;
 use crate::snapshot::Snapshot;
@@ -37,8 +38,8 @@ pub(crate) struct Ls {
     /// Go on where an earlier list has ended.
     #[arg(long, value_name = "CURSOR")]
     cursor: Option<String>,
-    /// Group the newest 10,000 failed tasks instead, by what they have in common.
-    #[arg(long, value_name = "BY", conflicts_with_all = ["words", "cursor"])]
+    /// Group failed tasks instead, the newest 10,000 of those that pass the filter, by what they have in common.
+    #[arg(long, value_name = "BY", conflicts_with = "cursor")]
     group: Option<By>,
 }
 
@@ -55,17 +56,20 @@ enum By {
 impl Verb for Ls {
     fn run(self, console: &mut Console) -> Came {
         let client = console.open()?;
+        let meant = filter::meant(&client, &self.words, &self.flags)?;
         if let Some(by) = self.group {
-            return groups(console, &client, by, self.limit);
+            return groups(console, &client, (by, meant.filter), self.limit);
         }
-        let filter = filter::meant(&client, &self.words, &self.flags)?.filter;
+        let filter = &meant.filter;
         let mut from = self.cursor.as_deref().map(str::parse).transpose()?;
         let mut left = if self.limit == 0 { usize::MAX } else { self.limit };
         let mut shown: Vec<Snapshot> = Vec::new();
+        let mut any = self.cursor.is_some();
         let say = console.say;
         while left > 0 {
-            let page = client.browse(&filter, from, left.min(PAGE))?;
+            let page = client.browse(filter, from, left.min(PAGE))?;
             unreadable(console, &page);
+            any |= !(page.tasks.is_empty() && page.bad.is_empty());
             let found = snapshots(&client, &page)?;
             left = left.saturating_sub(page.tasks.len() + page.bad.len());
             from = page.next;
@@ -81,6 +85,7 @@ impl Verb for Ls {
                 break;
             }
         }
+        meant.check_found(any)?;
         let next = from.map(|from| from.to_string());
         if say.format != crate::cli::global::Format::Ndjson {
             let items = shown.iter().map(|snapshot| task::item(&client, snapshot));
@@ -157,9 +162,9 @@ struct Sum {
     count: u64,
 }
 
-fn groups(console: &Console, client: &Client, by: By, limit: usize) -> Came {
+fn groups(console: &Console, client: &Client, (by, filter): (By, Filter), limit: usize) -> Came {
     let most = if limit == 0 { usize::MAX } else { limit };
-    let failures = client.failures()?;
+    let failures = client.failures_among(&filter)?;
     let looked_at = failures.looked_at.to_string();
     let groups = failures.groups.iter().map(|group| Group::of(client, group));
     let groups: Vec<Group> = groups.collect();

@@ -30,8 +30,8 @@ pub(crate) struct Export {
 impl Verb for Export {
     fn run(self, console: &mut Console) -> Came {
         let client = console.open()?;
-        let filter = filter::meant(&client, &self.words, &self.flags)?.filter;
-        let wish = Wish::of(filter);
+        let meant = filter::meant(&client, &self.words, &self.flags)?;
+        let wish = Wish::of(meant.filter.clone());
         let wish = if self.with_secrets { wish.with_secrets() } else { wish };
         let mut outlet = Outlet::new();
         let done = match client.export(wish, &mut outlet) {
@@ -40,6 +40,7 @@ impl Verb for Export {
                 return Err(outlet.failed.map_or_else(|| Stop::Error(error), Stop::from));
             }
         };
+        meant.check_found(done.tasks + done.bad > 0)?;
         let say = console.say;
         for bad in &done.bad_rows {
             say.note(format!("row {} cannot be read: {}: {}", bad.row, bad.column, bad.reason));
