@@ -3,6 +3,8 @@
 use std::io;
 use std::process::ExitCode;
 
+use rusqlite::ErrorCode;
+
 use crate::error::Error;
 
 /// What the program ends with.
@@ -66,7 +68,7 @@ impl Code {
             Error::NotStored { reason, .. } if reason.starts_with("busy") => Self::Busy,
             Error::BadFile { code: "schema_newer" | "schema_older", .. } => Self::Schema,
             Error::BadFile { .. } => Self::File,
-            Error::Storage { reason, .. } if reason.contains("malformed") => Self::File,
+            Error::Storage { source: Some(source), .. } if is_damage(&**source) => Self::File,
             _ => Self::Failed,
         }
     }
@@ -79,6 +81,12 @@ impl Code {
             _ => Self::Usage,
         }
     }
+}
+
+/// Whether the engine has found the file damaged while it read.
+fn is_damage(source: &(dyn std::error::Error + 'static)) -> bool {
+    let found = source.downcast_ref::<rusqlite::Error>();
+    found.and_then(rusqlite::Error::sqlite_error_code) == Some(ErrorCode::DatabaseCorrupt)
 }
 
 impl From<Code> for ExitCode {

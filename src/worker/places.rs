@@ -261,3 +261,49 @@ impl Turns {
         self.next.insert(queue.to_owned(), self.served + stride);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Catalog;
+    use crate::context::{Context, States};
+    use crate::outcome::Result;
+    use crate::registry::{Definition, Task};
+
+    #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+    struct Quick {}
+
+    impl Task for Quick {
+        const NAME: &'static str = "quick";
+        type Output = ();
+
+        fn run(self, _: &Context) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    fn places(threads: usize) -> Places {
+        let kinds = vec![Definition::of::<Quick>()];
+        let registry = Registry::new(kinds, Vec::new(), States::new(), &mut Catalog::default());
+        let registry = Arc::new(registry.expect("one kind"));
+        Places::new(1, registry, &PoolConfig::default(), threads, Arc::default())
+    }
+
+    #[test]
+    fn a_pool_asks_for_what_its_threads_may_hold_and_for_more_once_more_was_held() {
+        let places = places(4);
+        assert_eq!(places.room(), 4);
+        while places.reserve("default", "quick", 0) == Room::Taken {}
+        assert_eq!(places.room(), 0, "nobody knows yet how long it runs");
+        let handler = places.registry.get("quick").expect("it is known");
+        handler.pace.note(Duration::from_micros(100));
+        while places.reserve("default", "quick", 0) == Room::Taken {}
+        let ahead = 200; // Of 100 µs each, 20 ms of work.
+        assert_eq!(places.held.load(Ordering::SeqCst), 4 + ahead);
+        assert_eq!(places.room(), AHEAD_MAX - ahead);
+        for _ in 0..4 + ahead {
+            places.release("default", 0);
+        }
+        assert_eq!(places.room(), 4 + AHEAD_MAX, "as there was more than the threads");
+    }
+}

@@ -28,8 +28,6 @@ const STEP_PAGES: i32 = if cfg!(any(test, feature = "__fault")) { 8 } else { 1_0
 /// How long another copy to the same place is waited for.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// What `SQLite` keeps beside a file, named after it.
-const NAMED_AFTER: [&str; 3] = ["-journal", "-wal", "-shm"];
 /// What stands beside a queue, or was a copy that is not whole.
 const OURS_BESIDE: [&str; 3] = ["-litework", "-artifacts", ".part"];
 
@@ -43,7 +41,8 @@ const BESIDE: &str = "SELECT count(*) FROM litework_artifact WHERE beside = 1 AN
 
 /// Whether a file holds tables at all.
 const HAS_TABLES: &str = "SELECT count(*) > 0 FROM sqlite_schema";
-/// Whose copy a queue is. A killed one holds nothing, or says it already.
+/// Whose copy a queue is. One that was killed holds nothing, says it, or, where that was just before it could, is a queue
+/// like any other, which the next refuses to overwrite.
 const COPY_OF: &str = "SELECT value FROM litework_meta WHERE name = 'copy_of'";
 
 /// Copies the file of an engine to a path where nothing is yet. All that is stored until the clock is read is part of it.
@@ -166,7 +165,7 @@ fn check_free(to: &Path) -> Result<(), Error> {
             format!("what ends in {suffix} stands beside another queue; give another path");
         return Err(bad_file("not_a_queue_file", to, reason, None));
     }
-    for suffix in NAMED_AFTER {
+    for suffix in schema::NAMED_AFTER {
         let left = beside(to, suffix);
         if std::fs::symlink_metadata(&left).is_ok() {
             let reason = "it was left by another file, and SQLite would take it for part of the copy; give another \

@@ -338,6 +338,9 @@ pub(super) fn check_path(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// What `SQLite` keeps beside a file, named after it.
+pub(super) const NAMED_AFTER: [&str; 3] = ["-journal", "-wal", "-shm"];
+
 /// What the system says of a regular file; none where there is nothing yet.
 pub(super) fn look_at(path: &Path) -> Result<Option<std::fs::Metadata>, Error> {
     let text = path.to_string_lossy();
@@ -346,9 +349,7 @@ pub(super) fn look_at(path: &Path) -> Result<Option<std::fs::Metadata>, Error> {
                       `Client::in_memory`";
         return Err(bad_file("not_a_queue_file", path, reason, None));
     }
-    if let Some(suffix) =
-        ["-journal", "-wal", "-shm"].iter().find(|suffix| text.ends_with(**suffix))
-    {
+    if let Some(suffix) = NAMED_AFTER.iter().find(|suffix| text.ends_with(**suffix)) {
         let reason = format!(
             "SQLite takes what ends in {suffix} for part of another file, and may remove it; give another path"
         );
