@@ -196,6 +196,8 @@ pub(crate) fn of_filter(filter: &Filter) -> Value {
     let words = |words: &[String]| (!words.is_empty()).then(|| json!(words));
     let moment = |at: Option<Timestamp>| at.map(|at| json!(at));
     let states = (!filter.states.is_empty()).then(|| json!(filter.states));
+    let args = filter.args.iter().map(|(path, value)| format!("{path}={value}"));
+    let args = (!filter.args.is_empty()).then(|| json!(args.collect::<Vec<_>>()));
     for (name, value) in [
         ("states", states),
         ("kinds", words(&filter.kinds)),
@@ -208,6 +210,7 @@ pub(crate) fn of_filter(filter: &Filter) -> Value {
         ("finished_after", moment(filter.finished_after)),
         ("finished_before", moment(filter.finished_before)),
         ("error", filter.error.as_ref().map(|error| json!(error))),
+        ("arg", args),
     ] {
         if let Some(value) = value {
             what[name] = value;

@@ -1,5 +1,6 @@
 //! Watch: which tasks are meant, when one speaks of many.
 
+pub(crate) mod args;
 pub(crate) mod pairs;
 
 pub use self::pairs::FILTER_ERROR_MAX;
@@ -11,6 +12,9 @@ use crate::time::Timestamp;
 
 /// Ids of one filter at most.
 pub const FILTER_IDS_MAX: usize = 1_000;
+
+/// Values in arguments that one filter names at most.
+const FILTER_ARGS_MAX: usize = 10;
 
 /// Which tasks are meant; every field narrows the choice, an empty list allows all.
 ///
@@ -45,6 +49,8 @@ pub struct Filter {
     pub finished_before: Option<Timestamp>,
     /// A text that the message of its newest error contains, in the same case.
     pub error: Option<String>,
+    /// Paths into its arguments, and the value that stands at each; see [`Filter::arg`].
+    pub args: Vec<(String, String)>,
 }
 
 impl Filter {
@@ -145,12 +151,43 @@ impl Filter {
         self
     }
 
+    /// Only where this value stands at this path in the arguments: names, as in `customer.id`, and places in lists, as in
+    /// `lines[0].sku`, at most ten of them, and 64 characters of a name. A text is compared as it reads, a number, `true`, `false` and `null` as they
+    /// stand in the JSON. Several: only where all of them do.
+    ///
+    /// ```
+    /// # use litework::{Client, Filter, Mode, task};
+    /// #[task]
+    /// fn ship(to: &str, boxes: u32) {}
+    ///
+    /// let tasks = Client::in_memory().mode(Mode::Hold).register(ship).open()?;
+    /// tasks.enqueue(ship::with("Ada", 2))?;
+    /// tasks.enqueue(ship::with("Grace", 2))?;
+    /// assert_eq!(tasks.count(&Filter::new().arg("boxes", "2"))?, 2);
+    /// assert_eq!(tasks.count(&Filter::new().arg("boxes", "2").arg("to", "Ada"))?, 1);
+    /// # Ok::<(), litework::Error>(())
+    /// ```
+    #[must_use]
+    pub fn arg(mut self, path: impl Into<String>, value: impl Into<String>) -> Self {
+        self.args.push((path.into(), value.into()));
+        self
+    }
+
     pub(crate) fn checked(&self) -> Result<(), Error> {
         if self.ids.len() > FILTER_IDS_MAX {
             let allowed = "at most 1000; ask in parts";
             return Err(Error::invalid("out_of_range", "ids of a filter", self.ids.len(), allowed));
         }
-        Ok(())
+        if self.args.len() > FILTER_ARGS_MAX {
+            let found = self.args.len();
+            return Err(Error::invalid(
+                "out_of_range",
+                "arguments of a filter",
+                found,
+                "at most 10",
+            ));
+        }
+        self.args.iter().try_for_each(|(path, _)| args::check(path))
     }
 
     /// Whether a task is meant: what the file's engine says in SQL.
@@ -176,5 +213,6 @@ impl Filter {
             && from(self.finished_after, task.finished_at)
             && before(self.finished_before, task.finished_at)
             && self.error.as_ref().is_none_or(says)
+            && self.args.iter().all(|(path, value)| args::holds(&task.arguments, path, value))
     }
 }

@@ -76,7 +76,7 @@ impl Redaction {
         self
     }
 
-    fn is_secret(&self, given: &str) -> bool {
+    pub(crate) fn is_secret(&self, given: &str) -> bool {
         let name = plain(given);
         if self.shown.contains(&name) {
             return false;

@@ -3,8 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use rusqlite::ErrorCode;
-
+use crate::backends::sqlite::is_damage;
 use crate::error::Error;
 
 /// What the program ends with.
@@ -81,12 +80,6 @@ impl Code {
             _ => Self::Usage,
         }
     }
-}
-
-/// Whether the engine has found the file damaged while it read.
-fn is_damage(source: &(dyn std::error::Error + 'static)) -> bool {
-    let found = source.downcast_ref::<rusqlite::Error>();
-    found.and_then(rusqlite::Error::sqlite_error_code) == Some(ErrorCode::DatabaseCorrupt)
 }
 
 impl From<Code> for ExitCode {

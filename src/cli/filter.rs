@@ -43,6 +43,9 @@ pub(crate) struct FilterFlags {
     /// Only where the newest error contains this text.
     #[arg(long, value_name = "TEXT")]
     error: Option<String>,
+    /// Only where this stands in the arguments, as in `to=ada` or `lines[0].sku=7`; several times: all of it.
+    #[arg(long, value_name = "PATH=VALUE")]
+    arg: Vec<String>,
     /// Only what was enqueued then or later: a moment, or a span before now such as 6h.
     #[arg(long, value_name = "TIME", visible_alias = "since")]
     created_after: Option<String>,
@@ -61,8 +64,12 @@ impl FilterFlags {
     /// Names and values, ids left out.
     fn pairs(&self) -> Vec<(&'static str, String)> {
         let mut pairs: Vec<(&'static str, String)> = Vec::new();
-        for (name, values) in [("state", &self.state), ("kind", &self.kind), ("queue", &self.queue)]
-        {
+        for (name, values) in [
+            ("state", &self.state),
+            ("kind", &self.kind),
+            ("queue", &self.queue),
+            ("arg", &self.arg),
+        ] {
             pairs.extend(values.iter().map(|value| (name, value.clone())));
         }
         for (name, value) in [
@@ -138,9 +145,8 @@ pub(crate) fn meant(
 fn terms(text: &str) -> Result<Vec<(&'static str, String)>, Error> {
     let mut terms: Vec<(&'static str, String)> = Vec::new();
     for part in text.split_inclusive(' ') {
-        let known = part.split_once(':').and_then(|(name, value)| Some((named(name)?, value)));
-        match (known, terms.last_mut()) {
-            (Some((name, value)), _) => terms.push((name, value.to_owned())),
+        match (part.split_once(':').and_then(term), terms.last_mut()) {
+            (Some(term), _) => terms.push(term),
             (None, Some((_, value))) => value.push_str(part),
             (None, None) => {
                 let name = part.split(':').next().unwrap_or_default();
@@ -150,6 +156,14 @@ fn terms(text: &str) -> Result<Vec<(&'static str, String)>, Error> {
     }
     let trimmed = terms.into_iter().map(|(name, value)| (name, value.trim_end().to_owned()));
     Ok(trimmed.collect())
+}
+
+/// A term; of arguments the path may stand in its name, as in `args.customer.id:42`.
+fn term((name, value): (&str, &str)) -> Option<(&'static str, String)> {
+    match name.strip_prefix("args.") {
+        Some(path) => Some(("arg", format!("{path}={value}"))),
+        None => Some((named(name)?, value.to_owned())),
+    }
 }
 
 /// The name that a word of a term means.
@@ -190,6 +204,9 @@ mod tests {
                 ("finished_after", "1d"),
             ])
         );
+        let read = terms("args.lines[0].sku:a b state:failed arg:to=ada").expect("read");
+        let meant = [("arg", "lines[0].sku=a b"), ("state", "failed"), ("arg", "to=ada")];
+        assert_eq!(read, pairs(&meant));
         assert_eq!(terms("stat:failed").expect_err("no name").code(), "unknown_parameter");
     }
 }

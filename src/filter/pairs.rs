@@ -7,16 +7,17 @@ use std::fmt::Debug;
 
 use chrono::DateTime;
 
-use super::Filter;
+use super::{Filter, args};
 use crate::error::Error;
 use crate::id::TaskId;
 use crate::options::check_name;
+use crate::redact::Redaction;
 use crate::state::State;
 use crate::time::Timestamp;
 #[cfg(any(feature = "cli", feature = "web"))]
 use crate::written::parse_duration;
 
-/// Characters of a text that errors are searched for at most.
+/// Characters of a text that errors are searched for, and of a value in arguments, at most.
 pub const FILTER_ERROR_MAX: usize = 400;
 /// Kinds and queues of one filter at most.
 const NAMES_MAX: usize = 100;
@@ -24,7 +25,7 @@ const TAG_MAX: usize = 64;
 const OWNER_MAX: usize = 200;
 
 /// The names of all pairs, in the order in which they are written.
-pub(crate) const NAMES: [&str; 13] = [
+pub(crate) const NAMES: [&str; 14] = [
     "state",
     "kind",
     "queue",
@@ -34,6 +35,7 @@ pub(crate) const NAMES: [&str; 13] = [
     "id",
     "dismissed",
     "error",
+    "arg",
     "created_after",
     "created_before",
     "finished_after",
@@ -42,7 +44,8 @@ pub(crate) const NAMES: [&str; 13] = [
 
 impl Filter {
     /// The filter of these pairs. `state`, `kind`, `queue` and `id` may stand there several times, and mean any of their
-    /// values; all others once: `owner`, `tag`, `batch`, `dismissed` (`true` or `false`), `error` (at most
+    /// values; `args`, a path and a value as in `customer.id=42` ([`Filter::args`]; a path with a name in it that is that of
+    /// a secret is refused), several times, and means all of them; all others once: `owner`, `tag`, `batch`, `dismissed` (`true` or `false`), `error` (at most
     /// [`FILTER_ERROR_MAX`] characters, of which none has a meaning of its own), and the moments `created_after`,
     /// `created_before`, `finished_after` and `finished_before` in RFC 3339.
     ///
@@ -60,7 +63,7 @@ impl Filter {
     ///
     /// # Errors
     /// `unknown_parameter` for another name; `given_twice`; `bad_state`, `bad_kind`, `bad_queue`, `bad_owner`,
-    /// `bad_tag`, `bad_id`, `bad_flag`, `bad_text` and `bad_time` for a value; `out_of_range` for too many of them.
+    /// `bad_tag`, `bad_id`, `bad_flag`, `bad_text`, `bad_path` and `bad_time` for a value; `out_of_range` for too many of them.
     pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(
         pairs: impl IntoIterator<Item = (N, V)>,
     ) -> Result<Self, Error> {
@@ -92,6 +95,7 @@ impl Filter {
             "error" => {
                 once(name, &mut self.error, text("bad_text", name, value, FILTER_ERROR_MAX)?)?;
             }
+            "arg" => self.args.push(at_path(value)?),
             "batch" => once(name, &mut self.batch, id(name, value)?)?,
             "dismissed" => once(name, &mut self.dismissed, flag(name, value)?)?,
             "created_after" => once(name, &mut self.created_after, moment(name, value)?)?,
@@ -116,6 +120,7 @@ impl Filter {
         pairs.extend(self.ids.iter().map(|id| ("id", id.to_string())));
         pairs.extend(self.dismissed.iter().map(|flag| ("dismissed", flag.to_string())));
         pairs.extend(self.error.iter().map(|text| ("error", text.clone())));
+        pairs.extend(self.args.iter().map(|(path, value)| ("arg", format!("{path}={value}"))));
         let moments = [
             ("created_after", self.created_after),
             ("created_before", self.created_before),
@@ -189,6 +194,25 @@ fn text(code: &'static str, name: &str, value: &str, most: usize) -> Result<Stri
     Ok(value.to_owned())
 }
 
+/// A path into the arguments, and what stands there. Whoever is not shown a secret is not told either whether it is the
+/// one that they have in mind.
+fn at_path(pair: &str) -> Result<(String, String), Error> {
+    let Some((path, value)) = pair.split_once('=') else {
+        let allowed = "a path and a value, as in customer.id=42";
+        return Err(Error::invalid("bad_path", "arg", pair, allowed));
+    };
+    args::check(path)?;
+    if args::names(path).any(|name| Redaction::default().is_secret(name)) {
+        let allowed = "what is no secret; that of a secret is not searched for";
+        return Err(Error::invalid("bad_path", "arg", path, allowed));
+    }
+    if value.chars().count() > FILTER_ERROR_MAX {
+        let allowed = format!("at most {FILTER_ERROR_MAX} characters");
+        return Err(Error::invalid("bad_text", "arg", value, allowed));
+    }
+    Ok((path.to_owned(), value.to_owned()))
+}
+
 /// A bound: what lies beyond all moments that can be stored bounds them as the first or the last does.
 pub(crate) fn moment(name: &str, value: &str) -> Result<Timestamp, Error> {
     let read = DateTime::parse_from_rfc3339(value);
@@ -225,6 +249,17 @@ mod tests {
                 ),
             ),
             ("dismissed", "1", "bad_flag: dismissed is \"1\"; true or false".into()),
+            (
+                "arg",
+                "to",
+                "bad_path: arg is \"to\"; a path and a value, as in customer.id=42".into(),
+            ),
+            (
+                "arg",
+                "mail.password=hunter2",
+                "bad_path: arg is \"mail.password\"; what is no secret; that of a secret is not searched for"
+                    .into(),
+            ),
             ("tag", "", "bad_tag: tag is \"\"; 1 to 64 characters".into()),
             (
                 "batch",
@@ -281,12 +316,13 @@ mod tests {
             error in prop::option::of("(?s).{1,400}"),
             (batch, ids) in (prop::option::of(ids()), prop::collection::vec(ids(), 0..3)),
             dismissed in any::<Option<bool>>(),
+            args in prop::collection::vec(("[ab ]{1,3}([.][ab]|\\[[0-9]{1,9}\\]){0,3}", "(?s).{0,400}"), 0..3),
             [created_after, created_before, finished_after, finished_before] in
                 [moments(), moments(), moments(), moments()],
         ) -> Filter {
             Filter {
                 states, kinds, queues, tag, batch, owner, dismissed, ids,
-                created_after, created_before, finished_after, finished_before, error,
+                created_after, created_before, finished_after, finished_before, error, args,
             }
         }
     }

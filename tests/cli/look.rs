@@ -51,6 +51,12 @@ fn ls_lists_tasks_and_a_filter_narrows_it_in_either_notation() {
     assert_eq!((&task["state"], &task["priority"]), (&json!("succeeded"), &json!(7)));
     desk.run(&["ls", "state:failed"]).says("refuse");
     desk.run(&["ls", "--state", "failed"]).says("gave up: disk full");
+    for to_ada in [&["args.name:Ada"][..], &["arg:name=Ada"], &["--arg", "name=Ada"]] {
+        let found = desk.run(&[&["ls", "--format", "ndjson"], to_ada].concat());
+        assert!(found.code == 0 && found.out.lines().count() == 1, "{to_ada:?}: {}", found.err);
+    }
+    desk.run(&["ls", "args.password:hunter2"]).fails(2, "that of a secret is not searched for");
+    desk.run(&["ls", "args.a..b:1"]).fails(2, "bad_path");
     let ids = desk.run(&["ls", "1", "2", "--format", "ndjson"]);
     assert_eq!(ids.out.lines().count(), 2);
 }

@@ -11,12 +11,15 @@ use litework::{
     TaskRecord, TaskRef, Timestamp, Unique, task,
 };
 
+use serde_json::json;
+
 use crate::common::{Lab, Log, Runs};
 
 crate::everywhere! {
     an_owner_travels_with_its_tasks,
     an_owner_out_of_range_is_refused,
     a_filter_narrows_by_owner_id_time_and_error,
+    a_filter_narrows_by_what_stands_in_the_arguments,
     too_many_ids_are_refused,
     a_failed_task_is_retried_with_its_first_allowance_and_keeps_its_errors,
     a_success_that_is_retried_runs_again_and_has_a_new_value,
@@ -172,6 +175,63 @@ fn a_filter_narrows_by_owner_id_time_and_error(lab: &Lab) {
     let (number, tag) = (number.split_once('-').unwrap().0, tag.split_once('-').unwrap().1);
     let guess: TaskId = format!("{number}-{tag}").parse().unwrap();
     assert_eq!(rows(Filter::new().id(guess).id(third)), [third]);
+}
+
+#[task]
+fn keep(what: serde_json::Value) {
+    drop(what);
+}
+
+fn a_filter_narrows_by_what_stands_in_the_arguments(lab: &Lab) {
+    let client = lab.builder().register(keep).open().unwrap();
+    let kept = [
+        json!("Ada"),
+        json!({ "customer": { "id": 42, "name": "Größe \"L\"" }, "lines": [{ "sku": "7" }, { "sku": 7 }] }),
+        json!({ "customer": { "id": "42" }, "vip": true, "until": null, "rate": 1.5 }),
+        json!({ "customer": { "id": 42.0 }, "vip": "true", "until": "", "a b": -1, "lines": [[1, 2]] }),
+        json!(u64::MAX),
+    ];
+    let ids = kept.map(|what| client.enqueue(keep::with(what).run_after(HOUR)).unwrap().id());
+    let found = |path: &str, value: &str| -> Vec<usize> {
+        let filter = Filter::new().arg(path, value);
+        let listed = client.list(&filter, None, 9).unwrap().tasks;
+        assert_eq!(client.browse(&filter, None, 9).unwrap().tasks, listed);
+        assert_eq!(client.count(&filter).unwrap(), listed.len() as u64);
+        let place = |task: &TaskRecord| ids.iter().position(|id| *id == task.id).unwrap();
+        listed.iter().map(place).rev().collect()
+    };
+    for (path, value, places) in [
+        ("what", "Ada", &[0][..]),
+        ("what", "ada", &[]),
+        ("what", "\"Ada\"", &[]),
+        ("what.customer.id", "42", &[1, 2]),
+        ("what.customer.id", "42.0", &[3]),
+        ("what.customer.id", "4", &[]),
+        ("what.customer.name", "Größe \"L\"", &[1]),
+        ("what.lines[0].sku", "7", &[1]),
+        ("what.lines[1].sku", "7", &[1]),
+        ("what.lines[2].sku", "7", &[]),
+        ("what.lines[0][1]", "2", &[3]),
+        ("what.lines.0.sku", "7", &[]),
+        ("what.vip", "true", &[2, 3]),
+        ("what.vip", "1", &[]),
+        ("what.until", "null", &[2]),
+        ("what.until", "", &[3]),
+        ("what.rate", "1.5", &[2]),
+        ("what.a b", "-1", &[3]),
+        ("what", "18446744073709551615", &[4]),
+        ("what.customer", "{\"id\":\"42\"}", &[]),
+        ("what.lines", "[[1,2]]", &[]),
+        ("nothing", "null", &[]),
+    ] {
+        assert_eq!(found(path, value), places, "{path} = {value}");
+    }
+    let both = Filter::new().arg("what.customer.id", "42").arg("what.vip", "true");
+    assert_eq!(client.list(&both, None, 9).unwrap().tasks[0].id, ids[2]);
+    assert_eq!(client.bulk(&both).cancel().unwrap().done, 1);
+    assert_eq!(code(client.count(&Filter::new().arg("what..id", "42"))), "bad_path");
+    let many = (0..11).fold(Filter::new(), |filter, _| filter.arg("what", "1"));
+    assert_eq!(code(client.count(&many)), "out_of_range");
 }
 
 fn too_many_ids_are_refused(lab: &Lab) {

@@ -260,8 +260,8 @@ const ROWS: &[Row] = &[
                     )
                 )
             },
-            "400 unknown_parameter: parameter is \"sort\"; one of state, kind, queue, owner, tag, batch, id, dismissed, error, created_after, created_before, finished_after, finished_before, size, from\n\
-             400 unknown_parameter: parameter is \"limit\"; one of state, kind, queue, owner, tag, batch, id, dismissed, error, created_after, created_before, finished_after, finished_before, size, from\n\
+            "400 unknown_parameter: parameter is \"sort\"; one of state, kind, queue, owner, tag, batch, id, dismissed, error, arg, created_after, created_before, finished_after, finished_before, size, from\n\
+             400 unknown_parameter: parameter is \"limit\"; one of state, kind, queue, owner, tag, batch, id, dismissed, error, arg, created_after, created_before, finished_after, finished_before, size, from\n\
              400 unknown_parameter: parameter is \"verbose\"; none is taken here\n\
              400 unknown_parameter: parameter is \"a\"; none is taken here",
         ),

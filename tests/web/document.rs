@@ -308,6 +308,7 @@ fn a_parameter_takes_as_many_values_as_the_document_says() {
         let value = match name.as_str() {
             "state" => "ready",
             "id" => &id,
+            "arg" => "to=Ada",
             _ => "a",
         };
         let Some(most) = parameter["schema"]["maxItems"].as_u64() else { continue };

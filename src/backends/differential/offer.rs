@@ -107,11 +107,11 @@ impl Offer for Places {
         if taken.held >= self.terms.places {
             return Room::Full;
         }
-        let here = taken.by_queue.entry(queue.to_owned()).or_default();
-        if queue == QUEUES[1] && *here >= self.terms.places_limited {
+        let here = taken.by_queue.get(queue).copied().unwrap_or(0);
+        if queue == QUEUES[1] && here >= self.terms.places_limited {
             return Room::QueueFull;
         }
-        *here += 1;
+        taken.by_queue.insert(queue.to_owned(), here + 1);
         taken.held += 1;
         taken.bytes += bytes;
         Room::Taken
@@ -134,7 +134,10 @@ impl Offer for Places {
         let mut taken = self.taken();
         taken.held -= 1;
         taken.bytes -= bytes;
-        *taken.by_queue.get_mut(queue).expect("a place of this queue was taken") -= 1;
+        let here = taken.by_queue.get_mut(queue).expect("a place of this queue was taken");
+        *here -= 1;
+        // An engine may take a place and find that the task cannot start.
+        taken.by_queue.retain(|_, here| *here > 0);
     }
 
     fn turn_of(&self, queue: &str) -> u64 {

@@ -278,7 +278,7 @@ impl<'a> History<'a> {
             arguments: if long {
                 json!({"x": "y".repeat(LONG)}).to_string()
             } else {
-                "{}".to_owned()
+                json!({"n": rng.u8(0..9)}).to_string()
             },
             key: (rng.u8(0..3) == 0).then(|| key(rng.u8(0..KEYS))),
             tags: rng.bool().then(|| r#"["t1","t2"]"#.to_owned()),
@@ -543,6 +543,7 @@ impl<'a> History<'a> {
             6 => Filter::new().error(format!("at {}", self.rng.u8(0..9))),
             7 => Filter::new().created_after(now).finished_before(now),
             8 => Filter::new().created_before(now).finished_after(now),
+            9 => Filter::new().arg("n", self.rng.u8(0..9).to_string()),
             _ => Filter::new(),
         }
     }

@@ -6,8 +6,9 @@
 
 use rusqlite::{Connection, OptionalExtension, ToSql};
 
+use super::meant::conditions;
 use super::query::{
-    ReadError, conditions, in_lanes, newest_in_state, page_by_end, page_by_number, page_in_state,
+    ReadError, in_lanes, newest_in_state, page_by_end, page_by_number, page_in_state,
 };
 #[cfg(feature = "web")]
 use super::query::{count_in_state, counted};
@@ -35,9 +36,10 @@ const STOP_FAILED: &str = "SELECT finished_at, id FROM litework_task WHERE state
 /// Served by the primary key.
 const NEWEST: &str = "SELECT id FROM litework_task WHERE id < ?1 ORDER BY id DESC LIMIT 1";
 
-/// How many are passed over for this filter: an error is read from a table of its own, which costs twice as much.
+/// How many are passed over for this filter: an error is read from a table of its own and arguments are parsed, which costs
+/// twice as much.
 fn look(filter: &Filter) -> i64 {
-    if filter.error.is_some() { LOOK / 2 } else { LOOK }
+    if filter.error.is_some() || !filter.args.is_empty() { LOOK / 2 } else { LOOK }
 }
 
 type Values = Vec<Box<dyn ToSql>>;

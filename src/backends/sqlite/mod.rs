@@ -38,6 +38,7 @@ mod inbox;
 pub(crate) mod inspect;
 mod lanes;
 mod maker;
+mod meant;
 mod member;
 pub(crate) mod mounts;
 #[cfg(feature = "cli")]
@@ -187,6 +188,13 @@ pub(crate) fn is_open_here(path: &Path) -> bool {
         let names = ["", "-wal", "-shm"].map(|suffix| inspect::beside(&inner.path, suffix));
         inner.key == key || names.iter().any(|name| file_key(name) == Some(key))
     })
+}
+
+/// Whether an error says that the file is damaged.
+#[cfg(feature = "cli")]
+pub(crate) fn is_damage(source: &(dyn std::error::Error + 'static)) -> bool {
+    let found = source.downcast_ref::<rusqlite::Error>();
+    found.and_then(rusqlite::Error::sqlite_error_code) == Some(rusqlite::ErrorCode::DatabaseCorrupt)
 }
 
 impl Inner {
