@@ -25,6 +25,9 @@ mod output;
 mod place;
 #[path = "cli/program.rs"]
 mod program;
+#[cfg(unix)]
+#[path = "cli/seen.rs"]
+mod seen;
 #[path = "cli/serve.rs"]
 mod serve;
 #[cfg(all(unix, feature = "tui"))]

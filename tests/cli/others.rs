@@ -83,6 +83,47 @@ fn jq_reads_every_json_that_is_printed() {
 }
 
 #[test]
+#[ignore = "needs jq"]
+fn jq_reads_what_upkeep_and_waiting_print() {
+    let desk = Desk::new();
+    let client = desk.client();
+    client.enqueue(greet::with("Ada")).unwrap();
+    client.run_pending(&Pending::all()).unwrap();
+    client.enqueue(greet::with("Grace")).unwrap();
+    drop(client);
+    let lines = desk.run(&["export", "--with-secrets", "--json"]).out;
+    assert_eq!(jq(&lines, ".arguments.name"), "Ada\nGrace");
+    std::fs::write(desk.path("tasks.ndjson"), &lines).unwrap();
+    assert_eq!(desk.run(&["init", "other.db"]).code, 0);
+    let other = desk.path("other.db");
+    let other = other.to_str().unwrap();
+    for (arguments, code, program, answer) in [
+        (&["doctor"][..], 1, ".items[0].code", "no_worker"),
+        (&["backup", "copy.db"], 0, ".bytes > 0", "true"),
+        (&["vacuum"], 0, ".log_emptied", "true"),
+        (&["migrate"], 0, ".was == .is", "true"),
+        (&["import", "tasks.ndjson", "--db", other, "-y"], 0, ".tasks", "2"),
+        (&["wait", "1"], 0, ".items[0].state", "succeeded"),
+        (&["watch", "1"], 0, ".items[0].ended", "true"),
+        (&["wait", "2", "--timeout=10ms"], 124, ".items | length", "0"),
+        (&["add", "greet", "--wait", "--timeout=10ms"], 124, ".items | length", "0"),
+    ] {
+        let ran = desk.run(&[arguments, &["--json"]].concat());
+        assert_eq!(ran.code, code, "{arguments:?}: {}", ran.err);
+        assert_eq!(jq(&ran.out, program), answer, "{arguments:?}");
+    }
+    let mut served = desk.command(&["serve", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut heard = std::io::BufReader::new(served.stdout.take().unwrap());
+    let mut told = String::new();
+    while !told.ends_with("}\n") {
+        assert!(std::io::BufRead::read_line(&mut heard, &mut told).unwrap() > 0, "{told}");
+    }
+    served.kill().unwrap();
+    served.wait().unwrap();
+    assert_eq!(jq(&told, ".url | startswith(\"http://127.0.0.1:\")"), "true");
+}
+
+#[test]
 #[ignore = "needs sqlite3"]
 fn the_sqlite3_shell_enqueues_and_reads_and_ls_shows_it() {
     let desk = Desk::new();

@@ -23,7 +23,22 @@ const LOOKS: &[&[&str]] = &[
     &["prune", "-n", "--min-age=0"],
     &["check", "--print-config"],
     &["retry", "--all", "-n"],
+    &["ls", "--group", "queue", "kind:refuse"],
+    &["edit", "1", "--priority=1", "-n"],
+    &["check"],
+    &["migrate"],
+    &["vacuum"],
+    &["wait", "1"],
+    &["watch", "1"],
+    #[cfg(feature = "tui")]
+    &["top", "--once"],
 ];
+
+/// What one ends with.
+fn code_of(look: &[&str]) -> i32 {
+    // The task has failed.
+    i32::from(["wait", "watch"].contains(&look[0]))
+}
 
 fn desk() -> Desk {
     let desk = Desk::new();
@@ -44,12 +59,12 @@ fn desk() -> Desk {
 fn a_reader_who_goes_away_is_no_error() {
     let desk = desk();
     for format in ["human", "json", "ndjson"] {
-        for look in LOOKS {
+        for look in LOOKS.iter().filter(|look| look[0] != "top" || format == "human") {
             let mut command = desk.command(&[look, &["--format", format][..]].concat());
             let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
             drop(child.stdout.take());
             let ran = Ran::of(&child.wait_with_output().unwrap());
-            assert_eq!(ran.code, 0, "{look:?} {format}: {}", ran.err);
+            assert!([0, code_of(look)].contains(&ran.code), "{look:?} {format}: {}", ran.err);
             assert!(!ran.err.contains("panicked"), "{look:?}: {}", ran.err);
         }
     }
@@ -78,7 +93,7 @@ fn forty_columns_are_enough_and_one_is_no_panic() {
     for (columns, most) in [("40", 40), ("1", usize::MAX), ("0", usize::MAX), ("x", usize::MAX)] {
         for look in LOOKS {
             let ran = Ran::of(&desk.command(look).env("COLUMNS", columns).output().unwrap());
-            assert_eq!(ran.code, 0, "{look:?}: {}", ran.err);
+            assert_eq!(ran.code, code_of(look), "{look:?}: {}", ran.err);
             // Paths and JSON are not broken, so that they can be copied.
             let whole =
                 |line: &&str| line.contains('/') || line.contains('"') || line.contains(": ");

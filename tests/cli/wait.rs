@@ -2,10 +2,16 @@
 
 use std::time::Duration;
 
+#[cfg(unix)]
+use crossbeam_channel::Receiver;
+#[cfg(unix)]
+use litework::{Context, Result, task};
 use serde_json::json;
 
 use crate::desk::Desk;
 use crate::kinds::{self, greet, refuse};
+#[cfg(unix)]
+use crate::seen::Seen;
 
 #[test]
 fn wait_ends_with_0_only_if_all_have_succeeded() {
@@ -56,5 +62,34 @@ fn whoever_adds_a_task_may_wait_for_it() {
     let bars = desk.run(&["watch", "1"]);
     assert_eq!((bars.code, bars.out.as_str()), (0, ""));
     assert!(bars.err.contains("greet succeeded"), "{}", bars.err);
+    pool.shutdown(Duration::from_secs(10)).unwrap();
+}
+
+/// Paints a quarter, and the rest when it is told to.
+#[cfg(unix)]
+#[task]
+fn paint(ctx: &Context) -> Result<()> {
+    ctx.progress().total(8).unit("walls").stage("the cellar").advance(2);
+    ctx.state::<Receiver<()>>()?.recv()?;
+    ctx.progress().stage("the roof").advance(6);
+    Ok(())
+}
+
+#[test]
+#[cfg(unix)]
+fn whoever_watches_on_a_terminal_sees_bars() {
+    let desk = Desk::new();
+    let (go_on, told) = crossbeam_channel::bounded(1);
+    let pool = kinds::builder(desk.db()).environment([("", ""); 0]).register(paint).state(told);
+    let pool = pool.workers(1).open().unwrap();
+    let id = pool.enqueue(paint::with()).unwrap().id().to_string();
+    let mut watch = Seen::start(&desk, &["watch", &id], &[]);
+    watch.until("[=====>");
+    watch.until("2 of 8 walls, 25 %");
+    go_on.send(()).unwrap();
+    watch.until("[====================]");
+    watch.until("paint succeeded");
+    assert!(!watch.text().contains("cellar"), "one line a task:\n{}", watch.text());
+    assert_eq!(watch.end(), 0);
     pool.shutdown(Duration::from_secs(10)).unwrap();
 }

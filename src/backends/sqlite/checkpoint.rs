@@ -15,6 +15,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rusqlite::hooks::Wal;
 
+use super::newcomer::Newcomers;
 use super::schema;
 use crate::fault;
 
@@ -80,14 +81,15 @@ impl Helper {
         Need::Helper
     }
 
-    pub(super) fn start(&self, path: &Path) {
+    pub(super) fn start(&self, path: &Path, newcomers: &Arc<Newcomers>) {
         if self.busy.swap(true, Ordering::SeqCst) {
             return;
         }
         let (busy, ended) = (Arc::clone(&self.busy), Arc::clone(&self.ended));
-        let path = path.to_owned();
+        let (path, newcomers) = (path.to_owned(), Arc::clone(newcomers));
         let started =
             std::thread::Builder::new().name("litework-checkpoint".into()).spawn(move || {
+                newcomers.announce_own();
                 if let Ok(conn) = schema::connect(&path, false)
                     && conn.busy_timeout(Duration::ZERO).is_ok()
                 {

@@ -16,6 +16,7 @@ use super::checkpoint::{self, Need};
 use super::errors::{is_busy, not_stored};
 use super::gates::{self, Fences, Freed};
 use super::lanes::Lanes;
+use super::newcomer::Newcomers;
 use super::place::Place;
 use super::rules::Rules;
 use super::schema;
@@ -33,8 +34,15 @@ use crate::time::Timestamp;
 const NEIGHBOUR_HELD: Duration = Duration::from_millis(2);
 /// It is let go for at most this long.
 const NEIGHBOUR_PAUSE_MAX: Duration = Duration::from_millis(20);
-/// How long after a foreign commit others are taken to be active.
+/// How long after a foreign commit others are taken to be active …
 const NEIGHBOUR_ACTIVE: Duration = Duration::from_secs(1);
+/// … and after somebody has opened the file, who may not get as far as to commit otherwise.
+const NEWCOMER_ACTIVE: Duration = Duration::from_millis(250);
+/// So long after a foreign commit another may come, and find the lock free: `SQLite` looks for it at most every 100 ms, so
+/// that it meets one pause of more in each second.
+const NEIGHBOUR_KNOWN: Duration = Duration::from_secs(60);
+const KNOWN_HELD: Duration = Duration::from_millis(900);
+const KNOWN_PAUSE: Duration = Duration::from_millis(110);
 
 /// Served by the primary key; the rest of the condition is the fence.
 const HELD: &str = "SELECT 1 FROM litework_task \
@@ -173,6 +181,9 @@ pub(super) struct Core {
     /// Whether `min_writer` was read since another connection last committed.
     version_checked: bool,
     foreign_at: Option<Instant>,
+    pub(super) newcomers: Arc<Newcomers>,
+    /// When the last of them came.
+    newcomer_at: Option<Instant>,
     /// How long the lock was held since it was last let go for others.
     held: Duration,
     /// When the last transaction ended.
@@ -205,6 +216,8 @@ impl Core {
             data_version: -1,
             version_checked: false,
             foreign_at: None,
+            newcomers: Arc::default(),
+            newcomer_at: None,
             held: Duration::ZERO,
             released_at: Instant::now(),
             foreign_seen: false,
@@ -302,7 +315,7 @@ impl Core {
     fn keep_log_short(&mut self) {
         match self.checkpoint.need() {
             Need::Nothing => {}
-            Need::Helper => self.checkpoint.start(self.place.path()),
+            Need::Helper => self.checkpoint.start(self.place.path(), &self.newcomers),
             Need::Writer => checkpoint::passive(&self.conn),
         }
     }
@@ -323,6 +336,7 @@ impl Core {
         if self.place.leads_elsewhere() {
             return;
         }
+        self.newcomers.announce_own();
         if let Ok(conn) = schema::connect(self.place.path(), false) {
             checkpoint::install(&conn);
             self.conn = conn;
@@ -492,12 +506,24 @@ impl Core {
 
     /// `SQLite`'s lock is unfair: a tight loop of commits starves other processes.
     fn be_a_good_neighbour(&mut self) {
-        let active = self.foreign_at.is_some_and(|at| at.elapsed() < NEIGHBOUR_ACTIVE);
-        if active && self.held >= NEIGHBOUR_HELD {
-            let pause = (self.held * 2).min(NEIGHBOUR_PAUSE_MAX);
-            std::thread::sleep(pause.saturating_sub(self.released_at.elapsed()));
+        if self.newcomers.take() {
+            self.newcomer_at = Some(Instant::now());
         }
-        if !active || self.held >= NEIGHBOUR_HELD {
+        let since = |at: Option<Instant>, span| at.is_some_and(|at| at.elapsed() < span);
+        let active = since(self.foreign_at, NEIGHBOUR_ACTIVE);
+        let (held, pause) = if active || since(self.newcomer_at, NEWCOMER_ACTIVE) {
+            (NEIGHBOUR_HELD, (self.held * 2).min(NEIGHBOUR_PAUSE_MAX))
+        } else if since(self.foreign_at, NEIGHBOUR_KNOWN) {
+            (KNOWN_HELD, KNOWN_PAUSE)
+        } else {
+            self.held = Duration::ZERO;
+            return;
+        };
+        let free = self.released_at.elapsed();
+        if self.held >= held {
+            std::thread::sleep(pause.saturating_sub(free));
+        }
+        if self.held >= held || free >= KNOWN_PAUSE {
             self.held = Duration::ZERO;
         }
     }

@@ -42,6 +42,7 @@ mod meant;
 mod member;
 pub(crate) mod mounts;
 #[cfg(feature = "cli")]
+mod newcomer;
 mod newest;
 mod operate;
 mod overview;
@@ -91,6 +92,7 @@ pub(crate) use schema::Settings;
 
 use self::core::Core;
 use self::holding::{FileKey, file_key, with_held};
+use self::newcomer::Newcomers;
 use self::query::Reader;
 use self::seats::{Beats, Life, Seat};
 use self::writer::Writer;
@@ -136,6 +138,7 @@ pub(crate) struct Inner {
     /// The key of the gate that was looked at last.
     last_gate: Mutex<String>,
     watching: AtomicBool,
+    newcomers: Arc<Newcomers>,
     bell: OnceLock<watcher::Bell>,
     writers: inbox::Writers,
     mishaps: Mishaps,
@@ -205,10 +208,12 @@ impl Inner {
         checkpoint::install(&conn);
         let signal = Arc::new(Signal::default());
         let meter = Meter::new(meta.step_ms);
-        let core = Core::new(conn, path.clone(), meta.step_ms, settings.durability);
+        let newcomers = Arc::new(Newcomers::default());
+        let mut core = Core::new(conn, path.clone(), meta.step_ms, settings.durability);
+        core.newcomers = Arc::clone(&newcomers);
         Ok(Self {
             writer: Writer::new(core, Arc::clone(&signal), Arc::clone(&meter)),
-            reader: Reader::new(&path),
+            reader: Reader::new(&path, Arc::clone(&newcomers)),
             signal,
             meter,
             step_ms: meta.step_ms,
@@ -219,6 +224,7 @@ impl Inner {
             beats: Mutex::default(),
             last_gate: Mutex::default(),
             watching: AtomicBool::new(false),
+            newcomers,
             bell: OnceLock::new(),
             writers: inbox::Writers::default(),
             mishaps: Mishaps::default(),
@@ -299,7 +305,7 @@ impl Backend for Sqlite {
             name.push("-wal");
             self.inner.path.with_file_name(name)
         };
-        let bell = watcher::start(Arc::downgrade(&self.inner), &wal);
+        let bell = watcher::start(Arc::downgrade(&self.inner), &wal, &self.inner.newcomers);
         let bell = bell.map_err(|error| {
             // Whoever waits next tries again.
             self.inner.watching.store(false, Ordering::SeqCst);

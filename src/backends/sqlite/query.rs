@@ -3,6 +3,7 @@
 //! Lists go by key, newest first, in pages of bounded size; no statement is held between pages, so
 //! no reader keeps the write-ahead log from being reset.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use r2d2_sqlite::SqliteConnectionManager;
@@ -10,6 +11,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, ToSql};
 
 use super::errors::is_busy;
 use super::meant::conditions;
+use super::newcomer::Newcomers;
 use super::row::{self, Cells};
 use super::schema;
 use crate::error::Error;
@@ -37,8 +39,11 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(path: &std::path::Path) -> Self {
-        Self::patient(path, READER_DEADLINE, |conn| schema::harden(conn, true))
+    pub(super) fn new(path: &std::path::Path, newcomers: Arc<Newcomers>) -> Self {
+        Self::patient(path, READER_DEADLINE, move |conn| {
+            newcomers.announce_own();
+            schema::harden(conn, true)
+        })
     }
 
     /// One whose callers wait so long for a connection, which is made ready so.

@@ -2,26 +2,31 @@
 //!
 //! On Linux the kernel reports each write to the -wal file. The report precedes the moment the
 //! commit can be seen, so it is followed by a few looks at `PRAGMA data_version`, closely spaced at
-//! first. Elsewhere that pragma is read twice a second, and a thousand times a second for 2 s after
+//! first. So is each opening of that file, by which newcomers are known. Elsewhere that pragma is read twice a second, and a thousand times a second for 2 s after
 //! a foreign commit. Never a write, and on Linux no wake-up while nobody writes.
 
 use std::path::Path;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::Inner;
+use super::newcomer::Newcomers;
 use crate::watch::Notice;
 
 /// Starts the watching thread, which ends when the file is closed; the bell makes it look at once.
-pub(super) fn start(inner: Weak<Inner>, wal: &Path) -> std::io::Result<Option<Bell>> {
+pub(super) fn start(
+    inner: Weak<Inner>,
+    wal: &Path,
+    newcomers: &Arc<Newcomers>,
+) -> std::io::Result<Option<Bell>> {
     #[cfg(target_os = "linux")]
-    if let Ok(events) = linux::Events::new(wal) {
+    if let Ok(events) = linux::Events::new(wal, Arc::clone(newcomers)) {
         let bell = events.bell()?;
         spawn(move || linux::run(&inner, &events))?;
         return Ok(Some(bell));
     }
     #[cfg(not(target_os = "linux"))]
-    let _unused = wal;
+    let _unused = (wal, newcomers);
     spawn(move || poll(&inner))?;
     Ok(None)
 }
@@ -85,13 +90,14 @@ fn poll(inner: &Weak<Inner>) {
 
 #[cfg(target_os = "linux")]
 mod linux {
+    use std::mem::MaybeUninit;
     use std::os::fd::OwnedFd;
     use std::time::Duration;
 
     use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
     use rustix::fs::inotify;
 
-    use super::{Inner, Look, Path, Weak, look};
+    use super::{Arc, Inner, Look, Newcomers, Path, Weak, look};
 
     /// How to spend the time until the next look.
     #[derive(Debug, Clone, Copy)]
@@ -141,6 +147,7 @@ mod linux {
     pub(super) struct Events {
         reports: OwnedFd,
         bell: OwnedFd,
+        newcomers: Arc<Newcomers>,
     }
 
     /// Wakes the watching thread.
@@ -155,12 +162,13 @@ mod linux {
     }
 
     impl Events {
-        pub(super) fn new(wal: &Path) -> std::io::Result<Self> {
+        pub(super) fn new(wal: &Path, newcomers: Arc<Newcomers>) -> std::io::Result<Self> {
             let reports =
                 inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
-            inotify::add_watch(&reports, wal, inotify::WatchFlags::MODIFY)?;
+            let what = inotify::WatchFlags::MODIFY | inotify::WatchFlags::OPEN;
+            inotify::add_watch(&reports, wal, what)?;
             let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-            Ok(Self { reports, bell })
+            Ok(Self { reports, bell, newcomers })
         }
 
         pub(super) fn bell(&self) -> std::io::Result<Bell> {
@@ -189,12 +197,15 @@ mod linux {
             }
         }
 
-        /// Whether something was reported since this was last asked.
-        fn take(&self) -> bool {
-            let mut buffer = [0; 4096];
-            let mut any = false;
-            for fd in [&self.reports, &self.bell] {
-                while rustix::io::read(fd, &mut buffer).is_ok_and(|read| read > 0) {
+        /// Whether a write was reported, or the bell rung, since this was last asked. Openings are noted.
+        pub(super) fn take(&self) -> bool {
+            let mut any = rustix::io::read(&self.bell, &mut [0; 8]).is_ok_and(|read| read > 0);
+            let mut buffer = [MaybeUninit::uninit(); 4096];
+            let mut reports = inotify::Reader::new(&self.reports, &mut buffer);
+            while let Ok(report) = reports.next() {
+                if report.events().contains(inotify::ReadFlags::OPEN) {
+                    self.newcomers.note_opening();
+                } else {
                     any = true;
                 }
             }
@@ -222,5 +233,38 @@ mod linux {
             streak = if found == Look::Own { (streak + 1).min(OWN.len() - 1) } else { 0 };
             pauses = next.iter().chain(&LATE);
         }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::*;
+
+    #[test]
+    fn whoever_opens_the_file_is_noticed_before_a_commit_and_this_engine_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("tasks.db");
+        let open = || {
+            let conn = Connection::open(&path).expect("it opens");
+            conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+                .expect("it is read");
+            conn
+        };
+        let first = open();
+        let logged = "PRAGMA journal_mode = WAL; CREATE TABLE app (n INTEGER)";
+        first.execute_batch(logged).expect("it is written");
+        let newcomers = Arc::new(Newcomers::default());
+        let wal = folder.path().join("tasks.db-wal");
+        let events = linux::Events::new(&wal, Arc::clone(&newcomers)).expect("it is watched");
+        let _theirs = open();
+        assert!(!events.take(), "nothing was written");
+        assert!(newcomers.take());
+        newcomers.announce_own();
+        let _ours = open();
+        assert!(!events.take() && !newcomers.take());
+        first.execute_batch("INSERT INTO app VALUES (1)").expect("it is written");
+        assert!(events.take() && !newcomers.take());
     }
 }
