@@ -309,7 +309,7 @@ fn what_a_process_runs_is_found_by_its_number() {
 /// running: 0.2 ms against 72 ms). Where many are, a page is near the end of the table anyway.
 #[test]
 fn a_list_of_one_state_uses_the_index_of_that_state() {
-    let text = source("query.rs");
+    let text = source("meant.rs");
     assert!(text.contains("\"t.state = {word}\""), "the filter is written otherwise now");
     let conn = database();
     let list = statements()
