@@ -64,3 +64,10 @@ pub(super) fn is_refused_by_row(error: &Error) -> bool {
         is_decode_error(error) || code.is_some_and(|code| refused.contains(&code))
     })
 }
+
+/// Whether an error says that the file is damaged.
+#[cfg(feature = "cli")]
+pub(crate) fn is_damage(source: &(dyn std::error::Error + 'static)) -> bool {
+    let found = source.downcast_ref::<rusqlite::Error>();
+    found.and_then(rusqlite::Error::sqlite_error_code) == Some(ErrorCode::DatabaseCorrupt)
+}

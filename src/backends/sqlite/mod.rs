@@ -91,6 +91,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, TryLockError, Weak};
 pub(crate) use schema::Settings;
 
 use self::core::Core;
+#[cfg(feature = "cli")]
+pub(crate) use self::errors::is_damage;
 use self::holding::{FileKey, file_key, with_held};
 use self::newcomer::Newcomers;
 use self::query::Reader;
@@ -191,13 +193,6 @@ pub(crate) fn is_open_here(path: &Path) -> bool {
         let names = ["", "-wal", "-shm"].map(|suffix| inspect::beside(&inner.path, suffix));
         inner.key == key || names.iter().any(|name| file_key(name) == Some(key))
     })
-}
-
-/// Whether an error says that the file is damaged.
-#[cfg(feature = "cli")]
-pub(crate) fn is_damage(source: &(dyn std::error::Error + 'static)) -> bool {
-    let found = source.downcast_ref::<rusqlite::Error>();
-    found.and_then(rusqlite::Error::sqlite_error_code) == Some(rusqlite::ErrorCode::DatabaseCorrupt)
 }
 
 impl Inner {

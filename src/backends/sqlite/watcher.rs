@@ -240,7 +240,7 @@ mod linux {
 mod tests {
     use rusqlite::Connection;
 
-    use super::*;
+    use super::{Arc, Newcomers, linux};
 
     #[test]
     fn whoever_opens_the_file_is_noticed_before_a_commit_and_this_engine_is_not() {
