@@ -2,8 +2,8 @@
 //! registry and runners at once.
 //!
 //! What decides, in this order: the builder, then a [`Config`] read by the program, then the
-//! environment (`LITEWORK_MODE`, `LITEWORK_WORKERS`, `LITEWORK_DB`, or the like of a client's own name): the
-//! operator wins.
+//! environment (`LITEWORK_MODE`, `LITEWORK_WORKERS`, `LITEWORK_QUEUES`, `LITEWORK_DB`, or the like of a client's own
+//! name): the operator wins, and with the command `work` its flags before all.
 
 mod hiding;
 mod keeping;
@@ -13,6 +13,7 @@ mod operator;
 mod origin;
 mod resolve;
 mod seeds;
+mod served;
 mod store;
 mod variables;
 
@@ -22,7 +23,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use self::listen::Listener;
+#[cfg(feature = "cli")]
+pub(crate) use self::operator::{Worker, Works};
 use self::origin::Place;
+#[cfg(feature = "cli")]
+pub(crate) use self::served::Served;
 use self::store::Store;
 pub(crate) use self::variables::variables_of;
 use crate::artifact::ArtifactQuota;
@@ -250,8 +255,9 @@ impl Builder {
     }
 
     /// Uses these variables instead of the process's environment: `LITEWORK_MODE` (`pool`, `inline`,
-    /// `enqueue` or `hold`), `LITEWORK_WORKERS` (1 to 1,024) and `LITEWORK_DB` (a path). They win over
-    /// everything else; an empty one is as good as none. A test gives an empty list.
+    /// `enqueue` or `hold`), `LITEWORK_WORKERS` (1 to 1,024), `LITEWORK_QUEUES` (those that a pool serves, with
+    /// commas, or `*` for all; `bad_queue`) and `LITEWORK_DB` (a path). They win over everything else; an empty one is
+    /// as good as none. A test gives an empty list.
     ///
     /// A misspelt name is refused at `open` (`bad_config`), with what it looks like: `LITEWORK_WORKER`. One that
     /// looks like none of ours is a warning. Those of clients that are not here are passed over, as

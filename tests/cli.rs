@@ -39,3 +39,5 @@ mod upkeep;
 mod wait;
 #[path = "cli/work.rs"]
 mod work;
+#[path = "cli/work_settings.rs"]
+mod work_settings;

@@ -1,13 +1,39 @@
 //! Define: the client of one who looks after a queue from a command line: it runs nothing.
 
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 use super::Builder;
+use super::served::Served;
 use super::store::Store;
 use crate::error::Error;
 use crate::json::JsonLimits;
 use crate::mode::Mode;
 use crate::options::Durability;
+
+/// What whoever has started a worker has said of it, which goes before all settings; what was not said is as those say.
+#[derive(Debug, Clone)]
+pub(crate) struct Works {
+    pub(crate) mode: Mode,
+    pub(crate) threads: Option<usize>,
+    pub(crate) served: Option<Served>,
+    pub(crate) name: Option<String>,
+    /// What has come of it all.
+    pub(crate) told: Arc<OnceLock<Worker>>,
+}
+
+impl Works {
+    pub(crate) fn of_mode(mode: Mode) -> Self {
+        Self { mode, threads: None, served: None, name: None, told: Arc::default() }
+    }
+}
+
+/// What a worker is, after all settings.
+#[derive(Debug, Clone)]
+pub(crate) struct Worker {
+    pub(crate) threads: usize,
+    pub(crate) served: Served,
+}
 
 impl Builder {
     /// Makes it a client that opens a file which is there: this one, which goes before all settings, or that which
@@ -19,33 +45,32 @@ impl Builder {
         self.named(file)
     }
 
-    /// Makes it one that runs the tasks of a file that is there, this one or that which the settings name, in this way
-    /// and on so many threads, whatever the settings say of both.
-    pub(crate) fn for_worker(
-        mut self,
-        file: Option<PathBuf>,
-        mode: Mode,
-        threads: Option<usize>,
-    ) -> Result<Self, Error> {
-        self.place.works = Some((mode, threads));
+    /// Makes it one that runs the tasks of a file that is there, this one or that which the settings name, as was said.
+    pub(crate) fn for_worker(mut self, file: Option<PathBuf>, works: Works) -> Result<Self, Error> {
+        self.place.works = Some(works);
         self.named(file)
     }
 
-    /// Makes it one that only stores, beside one that works.
+    /// Makes it one that only stores, beside one that works, in a file that is there.
     pub(crate) fn for_neighbour(mut self) -> Self {
-        self.place.works = Some((Mode::Enqueue, None));
+        self.place.works = Some(Works::of_mode(Mode::Enqueue));
+        self.be_there();
         self
     }
 
     /// A file that is there: this one, or that which the settings name.
     fn named(mut self, file: Option<PathBuf>) -> Result<Self, Error> {
-        (self.settings.must_exist, self.config.must_exist) = (true, None);
+        self.be_there();
         if let Some(file) = file {
             self.be_file()?;
             self.set_path(&file);
             self.place.is_fixed = true;
         }
         Ok(self)
+    }
+
+    fn be_there(&mut self) {
+        (self.settings.must_exist, self.config.must_exist) = (true, None);
     }
 
     /// The same, and makes the file where it is missing.
@@ -70,9 +95,13 @@ impl Builder {
 
     /// After all settings: what an operator's client is, or a worker's, whatever they say.
     pub(super) fn check_operated(&mut self) -> Result<(), Error> {
-        if let Some((mode, threads)) = self.place.works {
+        if let Some(Works { mode, threads, served, name, .. }) = self.place.works.clone() {
             self.mode = Some(mode);
             self.workers = threads.or(self.workers);
+            self.pool.name = name.unwrap_or_else(|| std::mem::take(&mut self.pool.name));
+            if let Some(served) = served {
+                self.serve_only(served);
+            }
         }
         if !self.place.is_operated {
             return Ok(());
@@ -82,6 +111,15 @@ impl Builder {
             return Err(no_file());
         }
         Ok(())
+    }
+
+    /// Tells what has come of all settings to whoever has asked for a worker.
+    pub(super) fn tell_worker(&self) {
+        let Some(works) = &self.place.works else { return };
+        let (only, except) = (self.pool.queues.clone(), self.pool.exclude.clone());
+        let worker = Worker { threads: self.pool.threads, served: Served { only, except } };
+        // A builder is opened once.
+        let _first = works.told.set(worker);
     }
 }
 

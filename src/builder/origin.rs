@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "cli")]
+use super::operator::Works;
 use super::variables::variables_of;
 use crate::catalog::CLIENT_DEFAULT;
-#[cfg(feature = "cli")]
-use crate::mode::Mode;
 
 /// Where settings of a client come from besides the builder, and what it is called in a set.
 #[derive(Debug)]
@@ -21,9 +21,9 @@ pub(super) struct Place {
     pub(super) is_fixed: bool,
     /// Whether it is for one who looks after the queue: it runs and declares nothing, and takes calls of any kind.
     pub(super) is_operated: bool,
-    /// How it runs tasks, and on how many threads, where whoever has started the program has said it.
+    /// How it runs tasks, where whoever has started the program has said it.
     #[cfg(feature = "cli")]
-    pub(super) works: Option<(Mode, Option<usize>)>,
+    pub(super) works: Option<Works>,
 }
 
 impl Default for Place {

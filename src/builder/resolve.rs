@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::Builder;
+use super::served::Served;
 use super::store::Store;
 use crate::artifact::{ArtifactQuota, BYTES};
 use crate::catalog::{Catalog, check_allowed};
@@ -40,12 +41,21 @@ impl Builder {
             WORKERS.check("out_of_range", || name, &threads)?;
             self.workers = Some(threads);
         }
+        if let Some((name, words)) = self.variable("QUEUES")? {
+            let names: Vec<String> = words.split(',').map(str::to_owned).collect();
+            self.serve_only(Served::read(&name, &names)?);
+        }
         if let Some((_, path)) = self.variable("DB")?.filter(|_| !self.place.is_fixed) {
             self.set_path(Path::new(&path));
         }
         #[cfg(feature = "cli")]
         self.check_operated()?;
         Ok(())
+    }
+
+    /// The pool serves these queues, whatever was said before.
+    pub(super) fn serve_only(&mut self, served: Served) {
+        (self.pool.queues, self.pool.exclude) = (served.only, served.except);
     }
 
     /// What is set takes the place of what the builder says; a table goes key by key.
@@ -131,6 +141,8 @@ impl Builder {
         self.check_quotas()?;
         self.check_limits()?;
         self.check_retention()?;
+        #[cfg(feature = "cli")]
+        self.tell_worker();
         Ok(mode)
     }
 

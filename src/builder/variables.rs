@@ -12,7 +12,7 @@ use crate::near::{did_you_mean, nearest};
 pub(crate) const VARIABLES: &str = "LITEWORK_";
 
 /// What their names end with.
-const WORDS: [&str; 3] = ["MODE", "WORKERS", "DB"];
+const WORDS: [&str; 4] = ["MODE", "WORKERS", "DB", "QUEUES"];
 
 /// For this crate's own tests.
 const OF_TESTS: &[&str] = if cfg!(feature = "__fault") {

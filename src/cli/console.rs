@@ -7,13 +7,12 @@ use super::global::Global;
 use super::place;
 use super::say::Say;
 use crate::audit::ACTOR_BYTES_MAX;
-use crate::builder::Builder;
+use crate::builder::{Builder, Works};
 use crate::catalog::CLIENT_DEFAULT;
 use crate::client::Client;
 use crate::clients::{Clients, ClientsBuilder};
 use crate::error::Error;
 use crate::json::JsonLimits;
-use crate::mode::Mode;
 use crate::options::Durability;
 
 /// The flag that names one of several clients.
@@ -90,11 +89,10 @@ impl Console {
         }
     }
 
-    /// The queue, opened to run its tasks in this way and on so many threads, with what else is made of its builder.
+    /// The queue, opened to run its tasks as was said, with what else is made of its builder.
     pub(crate) fn open_to_work(
         &mut self,
-        mode: Mode,
-        threads: Option<usize>,
+        works: Works,
         dress: impl FnOnce(Builder) -> Result<Builder, Error>,
     ) -> Result<Client, Error> {
         self.check_may_change()?;
@@ -102,8 +100,8 @@ impl Console {
         let (name, file) = (&self.global.client, self.global.db.clone());
         let (builder, file) = match home {
             Home::Set(set) => {
-                let works = |builder: Builder| dress(builder.for_worker(file, mode, threads)?);
-                let set = set.working(CLIENT, name, works)?.open()?;
+                let change = |builder: Builder| dress(builder.for_worker(file, works)?);
+                let set = set.working(CLIENT, name, change)?.open()?;
                 let client = set.get(name)?.clone();
                 self.set = Some(set);
                 return Ok(client);
@@ -112,7 +110,7 @@ impl Console {
             Home::Alone => place::found(&self.global, None)?,
         };
         only_default(name)?;
-        dress(builder.for_worker(file, mode, threads)?)?.open()
+        dress(builder.for_worker(file, works)?)?.open()
     }
 
     /// The file that is meant, which is not opened, and what its program wants it to survive.

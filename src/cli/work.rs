@@ -19,7 +19,7 @@ use super::say::Say;
 use super::shift::{Crew, Shift};
 use super::signals::{INTERRUPT, SIGNALLED, TERMINATE, signals};
 use super::value;
-use crate::builder::Builder;
+use crate::builder::{Builder, Served, Worker, Works};
 use crate::client::Client;
 use crate::error::Error;
 use crate::event::{Event, EventKind};
@@ -30,22 +30,20 @@ use crate::outcome::Report;
 #[cfg(unix)]
 use crate::registry::Task;
 
-/// Queues that are all of them.
-const ALL: &str = "*";
-
 /// Runs tasks of this program until it is told to end
 ///
 /// The first signal lets what runs end within the grace, the second hands it back, the third ends at once. With --exec or
 /// --exec-any it also runs the programs that `add --exec` has stored.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Work {
-    /// Serve only these queues, several with commas; `*` is all of them.
-    #[arg(long, value_name = "QUEUES", value_delimiter = ',', default_value = ALL)]
+    /// Serve only these queues, several with commas; `*` is all of them [default: `LITEWORK_QUEUES`, or as the settings say,
+    /// or all].
+    #[arg(long, value_name = "QUEUES", value_delimiter = ',')]
     queues: Vec<String>,
-    /// Leave these queues alone; only where all others are served.
+    /// Serve all queues but these, several with commas; `*` alone goes with it.
     #[arg(long, value_name = "QUEUES", value_delimiter = ',')]
     exclude: Vec<String>,
-    /// Tasks at a time, 1 to 1024 [default: as the settings say, or one for each core].
+    /// Tasks at a time, 1 to 1024 [default: `LITEWORK_WORKERS`, or as the settings say, or one for each core].
     #[arg(long, value_name = "N")]
     concurrency: Option<usize>,
     /// End when nothing is ready.
@@ -57,7 +55,7 @@ pub(crate) struct Work {
     /// With --max-tasks: seconds between two looks where no change is reported; 0 looks all the time.
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval, allow_negative_numbers = true)]
     interval: Duration,
-    /// What this worker is called, 1 to 64 of A-Z a-z 0-9 . _ - [default: the program's name].
+    /// What this worker is called, 1 to 64 of A-Z a-z 0-9 . _ - [default: as the settings say, or the program's name].
     #[arg(long, value_name = "NAME", alias = "worker-id")]
     worker_name: Option<String>,
     /// How long what runs may go on after the first signal.
@@ -85,7 +83,7 @@ fn interval(text: &str) -> Result<Duration, Error> {
 impl Verb for Work {
     /// Runs the tasks that the program has registered, and programs where that is permitted.
     fn run(self, console: &mut Console) -> Came {
-        let only = self.only()?;
+        let served = self.served()?;
         if let Some(name) = &self.worker_name {
             check_name("bad_name", "worker name", name)?;
         }
@@ -94,15 +92,18 @@ impl Verb for Work {
         // Signals that come from here on are heard, whatever is still being opened.
         let signals = signals()?;
         let say = console.say;
-        let client = console.open_to_work(mode, self.concurrency, |builder| {
+        let (threads, name) = (self.concurrency, self.worker_name.clone());
+        let works = Works { threads, served, name, ..Works::of_mode(mode) };
+        let told = Arc::clone(&works.told);
+        let client = console.open_to_work(works, |builder| {
             #[cfg(unix)]
             let builder = self.permitted(builder)?;
-            let builder = self.told(say, builder);
-            Ok(if is_shift { builder } else { self.serving(builder, only.clone()) })
+            Ok(self.told(say, builder))
         })?;
-        self.greet(console, &client);
+        let worker = told.get().expect("a client that is open has told it");
+        self.greet(console, &client, worker);
         if is_shift {
-            self.shift(console, &client, only, &signals)
+            self.shift(console, &client, worker, &signals)
         } else {
             let signal = signals.recv().unwrap_or(TERMINATE);
             let stopped = self.end(console, &client, &signals)?;
@@ -120,27 +121,17 @@ impl Work {
         })
     }
 
-    /// A pool of these queues.
-    fn serving(&self, builder: Builder, only: Option<Vec<String>>) -> Builder {
-        match only {
-            Some(queues) => builder.serve(queues),
-            None if self.exclude.is_empty() => builder,
-            None => builder.serve_all_but(self.exclude.clone()),
-        }
-    }
-
     /// Works until nothing is ready, or so many attempts have been made.
     fn shift(
         &self,
         console: &Console,
         client: &Client,
-        only: Option<Vec<String>>,
+        worker: &Worker,
         signals: &Receiver<i32>,
     ) -> Came {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let crew = Arc::new(Crew::new(Shift {
-            pending: self.pending(only),
-            threads: self.concurrency.unwrap_or_else(cores),
+            pending: pending(&worker.served),
+            threads: worker.threads,
             batch: self.batch,
             max_tasks: self.max_tasks,
             interval: self.interval,
@@ -168,34 +159,23 @@ impl Work {
         Ok(self.farewell(console, stopped, signal))
     }
 
-    /// The queues that are served; none: all.
-    fn only(&self) -> Result<Option<Vec<String>>, Error> {
-        let all = self.queues.iter().any(|name| name == ALL);
-        if all && self.queues.len() > 1 {
-            let allowed = "* alone, or names of queues";
-            return Err(Error::invalid("bad_queue", "queues", self.queues.join(","), allowed));
+    /// The queues that the flags name, if they do.
+    fn served(&self) -> Result<Option<Served>, Error> {
+        if self.queues.is_empty() && self.exclude.is_empty() {
+            return Ok(None);
         }
-        if !all && !self.exclude.is_empty() {
+        let mut served = Served::read("queues", &self.queues)?;
+        if !served.only.is_empty() && !self.exclude.is_empty() {
             let allowed = "only together with --queues '*'";
             return Err(Error::invalid("bad_queue", "exclude", self.exclude.join(","), allowed));
         }
-        for queue in self.queues.iter().filter(|_| !all).chain(&self.exclude) {
-            check_name("bad_queue", "queue", queue)?;
-        }
-        Ok((!all).then(|| self.queues.clone()))
-    }
-
-    fn pending(&self, only: Option<Vec<String>>) -> Pending {
-        let pending = only.unwrap_or_default().into_iter().fold(Pending::all(), Pending::queue);
-        self.exclude.iter().cloned().fold(pending, Pending::except_queue)
+        self.exclude.iter().try_for_each(|name| check_name("bad_queue", "exclude", name))?;
+        served.except.clone_from(&self.exclude);
+        Ok(Some(served))
     }
 
     /// Has the events of tasks told.
     fn told(&self, say: Say, builder: Builder) -> Builder {
-        let builder = match &self.worker_name {
-            Some(name) => builder.name(name),
-            None => builder,
-        };
         let mut kinds = Vec::new();
         if self.verbosity >= 1 {
             kinds.extend([EventKind::Succeeded, EventKind::Failed, EventKind::Cancelled]);
@@ -210,11 +190,10 @@ impl Work {
         builder.on(kinds, move |client, event| say.note(line(client, event)))
     }
 
-    fn greet(&self, console: &Console, client: &Client) {
+    fn greet(&self, console: &Console, client: &Client, worker: &Worker) {
         self.say(console, 1, || {
             let path = client.path().unwrap_or_else(|| std::path::Path::new("memory")).display();
-            let queues = self.queues.join(", ");
-            format!("working on {path}, queues {queues}; Ctrl-C lets what runs end")
+            format!("working on {path}, {}; Ctrl-C lets what runs end", worker.served)
         });
     }
 
@@ -271,6 +250,11 @@ impl Work {
             console.say.note(text());
         }
     }
+}
+
+fn pending(served: &Served) -> Pending {
+    let pending = served.only.iter().cloned().fold(Pending::all(), Pending::queue);
+    served.except.iter().cloned().fold(pending, Pending::except_queue)
 }
 
 /// One event as a line, without secrets: it stands in the log of a service.

@@ -98,8 +98,17 @@ impl Desk {
 
     /// A command of the shop's program on one of its two queues.
     pub(crate) fn branches(&self, arguments: &[&str]) -> Ran {
+        self.group("branches", arguments)
+    }
+
+    /// A command of the shop's program as its till of the night has it.
+    pub(crate) fn night(&self, arguments: &[&str]) -> Ran {
+        self.group("night", arguments)
+    }
+
+    fn group(&self, name: &str, arguments: &[&str]) -> Ran {
         let mut command = Command::new(program("shop_commands"));
-        self.furnish(&mut command, &[&["branches"], arguments].concat());
+        self.furnish(&mut command, &[&[name], arguments].concat());
         Ran::of(&command.output().unwrap())
     }
 

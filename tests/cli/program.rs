@@ -107,3 +107,13 @@ fn a_program_with_several_clients_names_the_one_that_is_meant() {
     desk.shop(&["ls", "--client", "mail"]).fails(2, "default; this program has no other");
     desk.run(&["ls", "--client", "mail"]).fails(2, "unknown_client");
 }
+
+#[test]
+fn no_client_beside_the_one_that_works_makes_a_file() {
+    let desk = Desk::bare();
+    assert_eq!(desk.branches(&["init", "--client", "mail"]).code, 0);
+    let worked = desk.branches(&["--client", "mail", "work", "--batch"]);
+    worked.fails(7, "no_queue_at: shop.db: there is no such file");
+    assert!(worked.err.contains("default"), "{}", worked.err);
+    assert!(!desk.db().exists());
+}

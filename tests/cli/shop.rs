@@ -15,6 +15,8 @@ enum Shop {
     Tasks(litework::cli::Group),
     /// Looks after them and after its letters, which have a queue of their own
     Branches(litework::cli::Group),
+    /// Looks after them as the till of the night does, which serves one queue
+    Night(litework::cli::Group),
     /// Runs them, until it is killed
     Work,
 }
@@ -31,6 +33,9 @@ fn main() -> ExitCode {
             let letters = Client::builder("mail.db").register(kinds::post).workers(1);
             let clients = Clients::builder().add("default", kinds::builder("shop.db").workers(2));
             group.run_in(clients.add("mail", letters))
+        }
+        Shop::Night(group) => {
+            group.run(kinds::builder("shop.db").workers(2).serve(["slow"]).name("night"))
         }
         Shop::Tasks(group) => group.run(kinds::builder("shop.db").workers(2)),
     }

@@ -164,7 +164,7 @@ fn what_a_worker_says_holds_no_secret() {
 }
 
 /// A worker that runs until it is told to end, and has said that it works.
-fn start(desk: &Desk, flags: &[&str]) -> (Child, BufReader<std::process::ChildStderr>) {
+pub(crate) fn start(desk: &Desk, flags: &[&str]) -> (Child, BufReader<std::process::ChildStderr>) {
     let mut command = desk.hearing(&[&["work", "--exec-any", "--verbosity", "2"], flags].concat());
     let mut worker = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(worker.stderr.take().unwrap());
