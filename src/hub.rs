@@ -108,6 +108,9 @@ pub(crate) trait PendingRunner: Stops {
     fn holds(&self, row: i64) -> bool;
     /// Stores what callers' attempts came to and could not be stored until now.
     fn send_again(&self);
+    /// For how long there is nothing to do that nobody tells of.
+    #[cfg(feature = "cli")]
+    fn rest(&self) -> Result<Duration, Error>;
     /// The same, step by step.
     #[cfg(feature = "testing")]
     fn stepper(&self) -> &dyn Stepper;

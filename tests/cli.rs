@@ -30,6 +30,8 @@ mod program;
 mod seen;
 #[path = "cli/serve.rs"]
 mod serve;
+#[path = "cli/shift.rs"]
+mod shift;
 #[cfg(all(unix, feature = "tui"))]
 #[path = "cli/top.rs"]
 mod top;

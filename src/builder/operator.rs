@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use super::Builder;
 use super::served::Served;
@@ -18,13 +19,16 @@ pub(crate) struct Works {
     pub(crate) threads: Option<usize>,
     pub(crate) served: Option<Served>,
     pub(crate) name: Option<String>,
+    /// How often it is looked for what others commit, where the system reports nothing.
+    pub(crate) look_every: Option<Duration>,
     /// What has come of it all.
     pub(crate) told: Arc<OnceLock<Worker>>,
 }
 
 impl Works {
     pub(crate) fn of_mode(mode: Mode) -> Self {
-        Self { mode, threads: None, served: None, name: None, told: Arc::default() }
+        let told = Arc::default();
+        Self { mode, threads: None, served: None, name: None, look_every: None, told }
     }
 }
 
@@ -95,7 +99,9 @@ impl Builder {
 
     /// After all settings: what an operator's client is, or a worker's, whatever they say.
     pub(super) fn check_operated(&mut self) -> Result<(), Error> {
-        if let Some(Works { mode, threads, served, name, .. }) = self.place.works.clone() {
+        if let Some(works) = self.place.works.clone() {
+            let Works { mode, threads, served, name, look_every, told: _ } = works;
+            self.settings.look_every = look_every;
             self.mode = Some(mode);
             self.workers = threads.or(self.workers);
             self.pool.name = name.unwrap_or_else(|| std::mem::take(&mut self.pool.name));

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::code::Code;
+use super::say::Say;
 use crate::client::Client;
 use crate::error::Error;
 use crate::hub::{Pending, Ran};
@@ -23,9 +25,14 @@ pub(super) struct Shift {
     pub(super) batch: bool,
     /// It ends after so many attempts.
     pub(super) max_tasks: Option<usize>,
-    /// How long nobody looks where nothing is reported.
-    pub(super) interval: Duration,
+    /// Tells that the file is busy; none where nobody is to be told.
+    pub(super) say: Option<Say>,
 }
+
+/// After the file was busy, the next try waits this long.
+pub(super) const TRY_AGAIN: Duration = Duration::from_millis(100);
+/// What is told then.
+pub(super) const BUSY: &str = "the file is busy: another program holds it; trying again";
 
 /// Rings when there may be something to do.
 #[derive(Default)]
@@ -67,12 +74,34 @@ pub(super) struct Crew {
     left: AtomicUsize,
     over: AtomicBool,
     bell: Arc<Bell>,
+    /// It was told that the file is busy, and has not been written since.
+    is_busy: AtomicBool,
+}
+
+/// What a shift came to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Made {
+    pub(super) ran: Ran,
+    /// Attempts whose ends could not be stored at once, so that it is not known here how they ended.
+    pub(super) late: usize,
+}
+
+impl Made {
+    pub(super) fn attempts(self) -> usize {
+        count(self.ran) + self.late
+    }
+}
+
+/// Whether another program holds the file for so long that it has to be tried again.
+pub(super) fn is_busy(error: &Error) -> bool {
+    Code::of(error) == Code::Busy
 }
 
 impl Crew {
     pub(super) fn new(shift: Shift) -> Self {
         let left = AtomicUsize::new(shift.max_tasks.unwrap_or(usize::MAX));
-        Self { shift, left, over: AtomicBool::new(false), bell: Arc::default() }
+        let (over, is_busy) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { shift, left, over, bell: Arc::default(), is_busy }
     }
 
     /// Nothing more is begun from here on.
@@ -81,18 +110,19 @@ impl Crew {
         self.bell.ring();
     }
 
-    /// Works until the shift is over. The first error of a thread ends them all.
-    pub(super) fn work(&self, client: &Client) -> Result<Ran, Error> {
+    /// Works until the shift is over. The first error of a thread ends them all, but for a file that is busy.
+    pub(super) fn work(&self, client: &Client) -> Result<Made, Error> {
         let bell: Arc<dyn Listener> = Arc::clone(&self.bell) as Arc<dyn Listener>;
         client.hub.backend.signal().listen(&bell);
+        client.hub.backend.watch()?;
         std::thread::scope(|scope| {
             let threads = (0..self.shift.threads).map(|_| scope.spawn(|| self.turns(client)));
             let threads: Vec<_> = threads.collect();
-            let mut sum = Ran::default();
+            let mut sum = Made::default();
             let mut first = None;
             for thread in threads {
                 match thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
-                    Ok(ran) => sum = add(sum, ran),
+                    Ok(made) => sum = add(sum, made),
                     Err(error) => first = first.or(Some(error)),
                 }
             }
@@ -101,31 +131,82 @@ impl Crew {
     }
 
     /// What one thread does.
-    fn turns(&self, client: &Client) -> Result<Ran, Error> {
-        let mut sum = Ran::default();
+    fn turns(&self, client: &Client) -> Result<Made, Error> {
+        let mut sum = Made::default();
         while !self.over.load(Ordering::SeqCst) && self.take() {
             let rung = self.bell.rung();
-            let ran = match client.run_pending(&self.shift.pending.clone().at_most(1)) {
-                Ok(ran) => ran,
+            let (ran, claimed) = self.turn(client);
+            match ran {
+                Ok(ran) if count(ran) > 0 => sum = add(sum, Made { ran, late: 0 }),
+                // What was handed back unrun is not all that there is.
+                Ok(_) if claimed => self.give_back(),
+                Ok(_) => {
+                    self.give_back();
+                    if self.shift.batch {
+                        return Ok(sum);
+                    }
+                    self.bell.wait(rung, self.rest(client)?);
+                }
                 Err(Error::Closed) => return Ok(sum),
+                Err(error) if is_busy(&error) => {
+                    // It has begun, whenever its end is stored.
+                    if claimed {
+                        sum.late += 1;
+                    } else {
+                        self.give_back();
+                    }
+                    self.tell_busy();
+                    self.bell.wait(rung, TRY_AGAIN);
+                }
                 Err(error) => {
                     self.end();
                     return Err(error);
                 }
-            };
-            sum = add(sum, ran);
-            if count(ran) > 0 {
-                continue;
             }
-            self.left.fetch_add(1, Ordering::SeqCst);
-            if self.shift.batch {
-                return Ok(sum);
-            }
-            self.bell.wait(rung, self.shift.interval);
         }
         // The others sleep, and nothing is left for them.
         self.bell.ring();
         Ok(sum)
+    }
+
+    /// One attempt, if there is something to do, and whether a task was claimed for it.
+    fn turn(&self, client: &Client) -> (Result<Ran, Error>, bool) {
+        let claimed = Arc::new(AtomicUsize::new(0));
+        let pending = self.shift.pending.clone().at_most(1).counted(&claimed);
+        let ran = client.run_pending(&pending);
+        if ran.is_ok() {
+            self.is_busy.store(false, Ordering::SeqCst);
+        }
+        (ran, claimed.load(Ordering::SeqCst) > 0)
+    }
+
+    /// Until when there is nothing to do that nobody tells of.
+    fn rest(&self, client: &Client) -> Result<Duration, Error> {
+        // Set with the client.
+        let Some(runner) = client.hub.pending.get() else { return Ok(TRY_AGAIN) };
+        match runner.rest() {
+            Err(Error::Closed) => Ok(TRY_AGAIN),
+            Err(error) if is_busy(&error) => Ok(TRY_AGAIN),
+            Err(error) => {
+                self.end();
+                Err(error)
+            }
+            rest => rest,
+        }
+    }
+
+    /// Tells it once, until the file could be written again.
+    fn tell_busy(&self) {
+        if self.is_busy.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        if let Some(say) = self.shift.say {
+            say.note(BUSY);
+        }
+    }
+
+    fn give_back(&self) {
+        self.left.fetch_add(1, Ordering::SeqCst);
     }
 
     /// One of the attempts that are left.
@@ -139,10 +220,11 @@ fn count(ran: Ran) -> usize {
     ran.succeeded + ran.failed + ran.postponed
 }
 
-fn add(sum: Ran, one: Ran) -> Ran {
-    Ran {
-        succeeded: sum.succeeded + one.succeeded,
-        failed: sum.failed + one.failed,
-        postponed: sum.postponed + one.postponed,
-    }
+fn add(sum: Made, one: Made) -> Made {
+    let ran = Ran {
+        succeeded: sum.ran.succeeded + one.ran.succeeded,
+        failed: sum.ran.failed + one.ran.failed,
+        postponed: sum.ran.postponed + one.ran.postponed,
+    };
+    Made { ran, late: sum.late + one.late }
 }

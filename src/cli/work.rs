@@ -9,14 +9,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use super::code::{Came, Code};
 use super::console::{Console, Verb};
 #[cfg(unix)]
 use super::exec::{Exec, Permits};
 use super::say::Say;
-use super::shift::{Crew, Shift};
+use super::shift::{BUSY, Crew, Shift, TRY_AGAIN, is_busy};
 use super::signals::{INTERRUPT, SIGNALLED, TERMINATE, signals};
 use super::value;
 use crate::builder::{Builder, Served, Worker, Works};
@@ -52,9 +52,10 @@ pub(crate) struct Work {
     /// End after so many attempts; 0 runs none.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     max_tasks: Option<usize>,
-    /// With --max-tasks: seconds between two looks where no change is reported; 0 looks all the time.
-    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval, allow_negative_numbers = true)]
-    interval: Duration,
+    /// Seconds between two looks for what other programs have written, 0 to 86400. Used only where the system reports no
+    /// change of the file, as Linux does; 0 looks a thousand times a second [default: 0.5].
+    #[arg(long, value_name = "SECONDS", value_parser = interval, allow_negative_numbers = true)]
+    interval: Option<Duration>,
     /// What this worker is called, 1 to 64 of A-Z a-z 0-9 . _ - [default: as the settings say, or the program's name].
     #[arg(long, value_name = "NAME", alias = "worker-id")]
     worker_name: Option<String>,
@@ -93,7 +94,8 @@ impl Verb for Work {
         let signals = signals()?;
         let say = console.say;
         let (threads, name) = (self.concurrency, self.worker_name.clone());
-        let works = Works { threads, served, name, ..Works::of_mode(mode) };
+        let look_every = self.interval;
+        let works = Works { threads, served, name, look_every, ..Works::of_mode(mode) };
         let told = Arc::clone(&works.told);
         let client = console.open_to_work(works, |builder| {
             #[cfg(unix)]
@@ -134,7 +136,7 @@ impl Work {
             threads: worker.threads,
             batch: self.batch,
             max_tasks: self.max_tasks,
-            interval: self.interval,
+            say: (self.verbosity >= 1).then_some(console.say),
         }));
         let (tell, over) = bounded(1);
         std::thread::spawn({
@@ -143,9 +145,8 @@ impl Work {
         });
         let signal = crossbeam_channel::select! {
             recv(over) -> ran => {
-                let ran = ran.unwrap_or(Err(Error::Closed))?;
-                let count = ran.succeeded + ran.failed + ran.postponed;
-                client.shutdown(self.grace)?;
+                let count = ran.unwrap_or(Err(Error::Closed))?.attempts();
+                self.close(console, client, signals)?;
                 self.say(console, 1, || match count {
                     1 => "1 attempt made; nothing more is to be done".to_owned(),
                     count => format!("{count} attempts made; nothing more is to be done"),
@@ -157,6 +158,26 @@ impl Work {
         crew.end();
         let stopped = self.end(console, client, signals)?;
         Ok(self.farewell(console, stopped, signal))
+    }
+
+    /// The end of a shift: what it came to is stored, however long another program holds the file, until a signal comes.
+    fn close(
+        &self,
+        console: &Console,
+        client: &Client,
+        signals: &Receiver<i32>,
+    ) -> Result<(), Error> {
+        let mut told = false;
+        while let Err(error) = client.shutdown(self.grace) {
+            if !is_busy(&error) || signals.recv_timeout(TRY_AGAIN) != Err(RecvTimeoutError::Timeout)
+            {
+                return Err(error);
+            }
+            if !std::mem::replace(&mut told, true) {
+                self.say(console, 1, || BUSY.to_owned());
+            }
+        }
+        Ok(())
     }
 
     /// The queues that the flags name, if they do.

@@ -1,5 +1,8 @@
 //! Run: what a thread that lends itself to the queue runs.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
 /// What `run_pending` runs: by kind, by queue, and how much of it. Nothing said: all that is due and registered.
 /// A kind that the program does not know is refused there (`unknown_kind`); a queue that nobody knows has no task.
 ///
@@ -28,6 +31,8 @@ pub struct Pending {
     pub(crate) queues: Vec<String>,
     pub(crate) except_queues: Vec<String>,
     pub(crate) at_most: Option<usize>,
+    /// Counts the tasks that are claimed, also where the call ends with an error.
+    pub(crate) claimed: Option<Arc<AtomicUsize>>,
 }
 
 impl Pending {
@@ -68,6 +73,14 @@ impl Pending {
     #[must_use]
     pub fn at_most(mut self, attempts: usize) -> Self {
         self.at_most = Some(attempts);
+        self
+    }
+
+    /// Counts there what is claimed.
+    #[cfg(feature = "cli")]
+    #[must_use]
+    pub(crate) fn counted(mut self, claimed: &Arc<AtomicUsize>) -> Self {
+        self.claimed = Some(Arc::clone(claimed));
         self
     }
 }

@@ -11,11 +11,13 @@
 
 mod caller;
 mod gather;
+#[cfg(any(feature = "cli", feature = "testing"))]
+mod rest;
 #[cfg(feature = "testing")]
 mod step;
 
 use std::cell::Cell;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -72,6 +74,8 @@ pub(crate) struct Inline {
     /// Many claim at once, or one sends again what could not be stored. Whoever claims holds what he has
     /// claimed before the next sends, which is how the book knows that an end is not to be sent any more.
     turns: RwLock<()>,
+    /// Whether other processes had running tasks when it was last looked.
+    others_run: AtomicBool,
 }
 
 /// What one commit has claimed for a caller.
@@ -121,6 +125,7 @@ impl Inline {
             registry,
             retry_in_place,
             turns: RwLock::default(),
+            others_run: AtomicBool::new(false),
         }
     }
 
@@ -500,6 +505,11 @@ impl PendingRunner for Inline {
         }
     }
 
+    #[cfg(feature = "cli")]
+    fn rest(&self) -> Result<Duration, Error> {
+        self.rest_for()
+    }
+
     #[cfg(feature = "testing")]
     fn stepper(&self) -> &dyn Stepper {
         self
@@ -545,6 +555,9 @@ impl Inline {
             ends = Ends::default();
             let claimed = taken.claimed.len() + taken.unflushed.len();
             *may_begin -= taken.claimed.len().min(*may_begin);
+            if let Some(all) = &pending.claimed {
+                all.fetch_add(taken.claimed.len(), Ordering::SeqCst);
+            }
             for held in taken.claimed {
                 let Ended { finish, kept, .. } = self.attempt(&held);
                 caller.release(&held.task.queue, held.task.arguments.len());

@@ -28,7 +28,7 @@ pub(super) const RENEW_EVERY: Duration = Duration::from_secs(10);
 /// A renewal that failed is tried again so soon, as others time what they see of the lease.
 const RENEW_AGAIN: Duration = Duration::from_millis(500);
 /// Dead processes are looked for this often while others have running tasks.
-const PROBE_EVERY: Duration = Duration::from_millis(500);
+pub(super) const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// A body that has not stopped this long after its time-out loses its lease and is marked stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
 

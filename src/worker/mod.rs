@@ -6,7 +6,7 @@
 //! - `keeper`: the one thread that keeps the pool's time: due tasks, leases, time-outs, rescues; `clerk` is
 //!   what of this may call receivers of events, and `bell` wakes them;
 //! - `inline`: the calling thread, in mode `inline` and for `run_pending`; `book` is what such threads hold,
-//!   `minder` keeps their lease, `step` runs one attempt at a time for tests.
+//!   `minder` keeps their lease, `rest` says when to look again, `step` runs one attempt at a time for tests.
 //!
 //! All three run the same attempts and write through the same contract.
 

@@ -87,6 +87,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, TryLockError, Weak};
+use std::time::Duration;
 
 pub(crate) use schema::Settings;
 
@@ -141,6 +142,8 @@ pub(crate) struct Inner {
     last_gate: Mutex<String>,
     watching: AtomicBool,
     newcomers: Arc<Newcomers>,
+    /// How often it is looked for what others commit, where the system reports nothing; none: as is usual.
+    look_every: Option<Duration>,
     bell: OnceLock<watcher::Bell>,
     writers: inbox::Writers,
     mishaps: Mishaps,
@@ -220,6 +223,7 @@ impl Inner {
             last_gate: Mutex::default(),
             watching: AtomicBool::new(false),
             newcomers,
+            look_every: settings.look_every,
             bell: OnceLock::new(),
             writers: inbox::Writers::default(),
             mishaps: Mishaps::default(),
@@ -300,7 +304,8 @@ impl Backend for Sqlite {
             name.push("-wal");
             self.inner.path.with_file_name(name)
         };
-        let bell = watcher::start(Arc::downgrade(&self.inner), &wal, &self.inner.newcomers);
+        let Inner { newcomers, look_every, .. } = &*self.inner;
+        let bell = watcher::start(Arc::downgrade(&self.inner), &wal, newcomers, *look_every);
         let bell = bell.map_err(|error| {
             // Whoever waits next tries again.
             self.inner.watching.store(false, Ordering::SeqCst);

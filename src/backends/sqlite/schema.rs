@@ -59,6 +59,8 @@ pub(crate) struct Settings {
     pub(crate) incremental_vacuum: bool,
     /// Whether a file that is missing, or no queue yet, is refused.
     pub(crate) must_exist: bool,
+    /// How often it is looked for what others commit, where the system reports nothing; none: twice a second.
+    pub(crate) look_every: Option<Duration>,
 }
 
 impl Default for Settings {
@@ -71,6 +73,7 @@ impl Default for Settings {
             any_filesystem: false,
             incremental_vacuum: false,
             must_exist: false,
+            look_every: None,
         }
     }
 }

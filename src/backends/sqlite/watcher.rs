@@ -2,8 +2,9 @@
 //!
 //! On Linux the kernel reports each write to the -wal file. The report precedes the moment the
 //! commit can be seen, so it is followed by a few looks at `PRAGMA data_version`, closely spaced at
-//! first. So is each opening of that file, by which newcomers are known. Elsewhere that pragma is read twice a second, and a thousand times a second for 2 s after
-//! a foreign commit. Never a write, and on Linux no wake-up while nobody writes.
+//! first. So is each opening of that file, by which newcomers are known. Elsewhere that pragma is read twice a second, or
+//! as often as the program says, and a thousand times a second for 2 s after a foreign commit. Never a write, and on
+//! Linux no wake-up while nobody writes.
 
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -13,21 +14,31 @@ use super::Inner;
 use super::newcomer::Newcomers;
 use crate::watch::Notice;
 
-/// Starts the watching thread, which ends when the file is closed; the bell makes it look at once.
+/// Between two looks where nothing is reported, if the program says nothing else …
+const SLOW: Duration = Duration::from_millis(500);
+/// … and while others commit; also the least that it may say.
+const FAST: Duration = Duration::from_millis(1);
+
+/// Starts the watching thread, which ends when the file is closed; the bell makes it look at once. `every` is how often it
+/// looks where nothing is reported.
 pub(super) fn start(
     inner: Weak<Inner>,
     wal: &Path,
     newcomers: &Arc<Newcomers>,
+    every: Option<Duration>,
 ) -> std::io::Result<Option<Bell>> {
+    let slow = every.unwrap_or(SLOW).max(FAST);
     #[cfg(target_os = "linux")]
-    if let Ok(events) = linux::Events::new(wal, Arc::clone(newcomers)) {
+    if !crate::fault::planted("no_reports")
+        && let Ok(events) = linux::Events::new(wal, Arc::clone(newcomers))
+    {
         let bell = events.bell()?;
-        spawn(move || linux::run(&inner, &events))?;
+        spawn(move || linux::run(&inner, &events, slow))?;
         return Ok(Some(bell));
     }
     #[cfg(not(target_os = "linux"))]
     let _unused = (wal, newcomers);
-    spawn(move || poll(&inner))?;
+    spawn(move || poll(&inner, slow))?;
     Ok(None)
 }
 
@@ -76,15 +87,13 @@ fn look(inner: &Weak<Inner>, own: &mut u64) -> Option<Look> {
 }
 
 /// Where the system reports nothing.
-fn poll(inner: &Weak<Inner>) {
-    const SLOW: Duration = Duration::from_millis(500);
-    const FAST: Duration = Duration::from_millis(1);
+fn poll(inner: &Weak<Inner>, slow: Duration) {
     const FAST_LOOKS: u32 = 2_000;
     let (mut fast_left, mut own) = (0, 0);
     while let Some(found) = look(inner, &mut own) {
         fast_left =
             if found == Look::Foreign { FAST_LOOKS } else { u32::saturating_sub(fast_left, 1) };
-        std::thread::sleep(if fast_left > 0 { FAST } else { SLOW });
+        std::thread::sleep(if fast_left > 0 { FAST } else { slow });
     }
 }
 
@@ -213,13 +222,13 @@ mod linux {
         }
     }
 
-    pub(super) fn run(inner: &Weak<Inner>, events: &Events) {
+    pub(super) fn run(inner: &Weak<Inner>, events: &Events, slow: Duration) {
         let (mut own, mut streak) = (0, 0);
         // A commit that was under way when the watch began makes no report either.
         let mut pauses = CLOSE[..].iter().chain(&LATE);
         loop {
             let Ok(reported) = events.pause(pauses.next().copied()) else {
-                return super::poll(inner);
+                return super::poll(inner, slow);
             };
             let Some(found) = look(inner, &mut own) else { return };
             if found != Look::Foreign && !reported {

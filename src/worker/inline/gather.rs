@@ -1,6 +1,7 @@
 //! Run: what a program that runs tasks now and then does first: what others have left behind or written, what
 //! is due by schedule, and what is old.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Inline;
@@ -16,7 +17,8 @@ impl Inline {
     /// nobody holds, and what ended long ago.
     pub(super) fn look_after(&self, owner: i64) -> Result<(), Error> {
         self.flush_unkept()?;
-        self.backend.rescue(self.clock.now(), owner)?;
+        let rescued = self.backend.rescue(self.clock.now(), owner)?;
+        self.others_run.store(rescued.others_running, Ordering::SeqCst);
         self.backend.open_gates(self.clock.now())?;
         self.prune();
         Ok(())

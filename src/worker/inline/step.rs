@@ -3,8 +3,6 @@
 //! The same rows, the same order and the same accounting as in `run_pending`; only that an attempt is
 //! claimed and recorded in commits of its own.
 
-use std::sync::atomic::Ordering;
-
 use super::caller::InHand;
 use super::{Inline, tally};
 use crate::attempt::{self, Ended};
@@ -62,10 +60,7 @@ impl Stepper for Inline {
     }
 
     fn next_due(&self) -> Result<Option<Timestamp>, Error> {
-        let caller = self.pending_caller(&Pending::all())?;
-        // Without a place nothing is claimed.
-        caller.taken.store(1, Ordering::SeqCst);
-        Ok(self.exchange(&mut Ends::default(), Some(&*caller))?.0.next_due)
+        self.due_next()
     }
 
     fn rehearse(&self, task: NewTask) -> Result<Outcome, Error> {
