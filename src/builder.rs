@@ -257,7 +257,8 @@ impl Builder {
     /// Uses these variables instead of the process's environment: `LITEWORK_MODE` (`pool`, `inline`,
     /// `enqueue` or `hold`), `LITEWORK_WORKERS` (1 to 1,024), `LITEWORK_QUEUES` (those that a pool serves, with
     /// commas, or `*` for all; `bad_queue`) and `LITEWORK_DB` (a path). They win over everything else; an empty one is
-    /// as good as none. A test gives an empty list.
+    /// as good as none. A test gives an empty list. The command `work` also reads `LITEWORK_GRACE` (`30s`) and
+    /// `LITEWORK_LOG` (0 to 2), in the place of its flags `--grace` and `--verbosity`.
     ///
     /// A misspelt name is refused at `open` (`bad_config`), with what it looks like: `LITEWORK_WORKER`. One that
     /// looks like none of ours is a warning. Those of clients that are not here are passed over, as

@@ -31,6 +31,15 @@
 //! ([`Config`](crate::Config) says what else may stand there); of a program's own group, the file of its
 //! [`Builder`] in the place of `litework.toml`. No command but `init` makes a file.
 //!
+//! # Which settings
+//!
+//! What a flag says goes before the environment, that before `litework.toml` or the [`Config`](crate::Config) of a program,
+//! and that before its [`Builder`]. The variables are `LITEWORK_DB`, `LITEWORK_WORKERS` (`--concurrency` of `work`),
+//! `LITEWORK_QUEUES` (`--queues`), `LITEWORK_GRACE` (`--grace`) and `LITEWORK_LOG` (`--verbosity`); those of the client
+//! `mail` are called `LITEWORK_MAIL_QUEUES` and so on. `litework check --print-config` shows what holds, and who has said
+//! it. A worker that ends by itself (`--batch`, `--max-tasks`) keeps to the queues and the number of threads; weights and
+//! the threads of single queues are for pools.
+//!
 //! # What is printed
 //!
 //! Data goes to standard output: tables for people, which may change, or with `--json` one document, to which fields are only
@@ -59,7 +68,7 @@
 //! | 7 | the file is missing, is no queue, is damaged or cannot be opened |
 //! | 8 | it cannot be told whether it was done |
 //! | 124 | the time to wait has passed |
-//! | 130, 143 | a signal ended it: Ctrl-C, or SIGTERM |
+//! | 129, 130, 131, 143 | a signal ended it, 128 and its number: the terminal went (SIGHUP), Ctrl-C, Ctrl-\\ (SIGQUIT), SIGTERM |
 
 mod ask;
 mod bench;
@@ -71,6 +80,7 @@ mod code;
 mod completions;
 mod console;
 mod cron;
+mod duty;
 #[cfg(unix)]
 mod exec;
 mod filter;
@@ -78,6 +88,7 @@ mod global;
 mod init;
 mod look;
 mod man;
+mod origins;
 mod place;
 mod say;
 mod serve;

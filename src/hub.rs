@@ -158,6 +158,9 @@ pub(crate) trait Stops: Send + Sync {
     fn wait_idle(&self, until: Instant) -> bool;
     /// Asks the bodies that run to stop.
     fn ask(&self);
+    /// How many bodies run.
+    #[cfg(feature = "cli")]
+    fn bodies(&self) -> usize;
     /// Stores what is left to store, takes the leases of what still runs, and leaves. After an
     /// error it may be called again, and says then what the whole came to.
     fn leave(&self) -> Result<Stopped, Error>;
@@ -308,10 +311,20 @@ impl Hub {
         answer
     }
 
+    /// How many bodies run, in the pool and in callers.
+    #[cfg(feature = "cli")]
+    pub(crate) fn bodies(&self) -> usize {
+        self.runners().into_iter().map(Stops::bodies).sum()
+    }
+
+    fn runners(&self) -> Vec<&dyn Stops> {
+        let pool = self.runner.get().and_then(|runner| runner.as_stops());
+        let callers = self.pending.get().map(|pending| &**pending as &dyn Stops);
+        pool.into_iter().chain(callers).collect()
+    }
+
     fn end_runners(&self) -> Result<Stopped, Error> {
-        let mut runners: Vec<&dyn Stops> = Vec::new();
-        runners.extend(self.runner.get().and_then(|runner| runner.as_stops()));
-        runners.extend(self.pending.get().map(|pending| &**pending as &dyn Stops));
+        let runners = self.runners();
         for runner in &runners {
             runner.drain();
         }

@@ -1841,7 +1841,7 @@ const ROWS: &[Row] = &[
         Refuses(
             Lab::as_stranger,
             "cannot_open: <dir>/folder/new.db: it cannot be created: Permission denied (os error 13)\n\
-         cannot_open: <dir>/folder/foreign.db: it cannot be written: this program has no right to, or its disk is mounted read-only",
+         cannot_open: <dir>/folder/foreign.db: it cannot be written: this user may not write it",
         ),
     ),
     Row(

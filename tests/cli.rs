@@ -32,6 +32,10 @@ mod seen;
 mod serve;
 #[path = "cli/shift.rs"]
 mod shift;
+#[path = "cli/signals.rs"]
+mod signals;
+#[path = "cli/terminal.rs"]
+mod terminal;
 #[cfg(all(unix, feature = "tui"))]
 #[path = "cli/top.rs"]
 mod top;

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::Builder;
+use super::resolve::program_name;
 use super::served::Served;
 use super::store::Store;
 use crate::error::Error;
@@ -37,6 +38,8 @@ impl Works {
 pub(crate) struct Worker {
     pub(crate) threads: usize,
     pub(crate) served: Served,
+    /// What somebody has called it; none: as its program.
+    pub(crate) name: Option<String>,
 }
 
 impl Builder {
@@ -123,7 +126,9 @@ impl Builder {
     pub(super) fn tell_worker(&self) {
         let Some(works) = &self.place.works else { return };
         let (only, except) = (self.pool.queues.clone(), self.pool.exclude.clone());
-        let worker = Worker { threads: self.pool.threads, served: Served { only, except } };
+        let name = Some(self.pool.name.clone()).filter(|name| *name != program_name());
+        let threads = self.pool.threads;
+        let worker = Worker { threads, served: Served { only, except }, name };
         // A builder is opened once.
         let _first = works.told.set(worker);
     }

@@ -24,6 +24,10 @@ impl Served {
         if all {
             return Ok(Self::default());
         }
+        if names.iter().any(String::is_empty) {
+            let allowed = "names of queues, with commas between them, or * for all; one is empty";
+            return Err(Error::invalid("bad_queue", place, names.join(","), allowed));
+        }
         names.iter().try_for_each(|name| check_name("bad_queue", place, name))?;
         Ok(Self { only: names.to_vec(), except: Vec::new() })
     }

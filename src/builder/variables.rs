@@ -12,7 +12,7 @@ use crate::near::{did_you_mean, nearest};
 pub(crate) const VARIABLES: &str = "LITEWORK_";
 
 /// What their names end with.
-const WORDS: [&str; 4] = ["MODE", "WORKERS", "DB", "QUEUES"];
+const WORDS: [&str; 6] = ["MODE", "WORKERS", "DB", "QUEUES", "GRACE", "LOG"];
 
 /// For this crate's own tests.
 const OF_TESTS: &[&str] = if cfg!(feature = "__fault") {
@@ -100,8 +100,12 @@ impl Builder {
     }
 
     /// An environment variable of this client, with its whole name; an empty one is none.
-    pub(super) fn variable(&self, name: &str) -> Result<Option<(String, String)>, Error> {
-        let name = format!("{}{name}", self.place.variables);
+    pub(crate) fn variable(&self, word: &str) -> Result<Option<(String, String)>, Error> {
+        self.variable_called(format!("{}{word}", self.place.variables))
+    }
+
+    /// The same by its whole name.
+    pub(crate) fn variable_called(&self, name: String) -> Result<Option<(String, String)>, Error> {
         let value = match &self.environment {
             Some(pairs) => {
                 pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone())

@@ -5,14 +5,14 @@ use serde::Serialize;
 
 use super::code::{Came, Code};
 use super::console::{Console, Verb};
-use super::place::{Said, origins};
+use super::origins::{Said, origins};
 use super::table::{Cell, Table};
 use crate::shown::task::SCHEMA;
 
 /// Checks the settings, the file and its tables, and says what is wrong by its exit code
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// Print each setting, and who has said it.
+    /// Print each setting, and who has said it: the command line, the environment, a file, or nobody.
     #[arg(long)]
     print_config: bool,
 }
@@ -29,7 +29,7 @@ struct Told {
 impl Verb for Check {
     fn run(self, console: &mut Console) -> Came {
         let alone = console.is_alone();
-        let config = if self.print_config { origins(&console.global, alone)? } else { Vec::new() };
+        let config = if self.print_config { origins(console)? } else { Vec::new() };
         let client = console.open()?;
         // Each table is looked into once.
         client.overview()?;

@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -79,11 +80,11 @@ enum News {
 
 /// Runs it to its end, or to that of its task.
 pub(super) fn run(ctx: &Context, program: &Program<'_>) -> Result<Ended> {
-    let mut child = command(ctx, program).spawn().map_err(|error| {
+    let begun = Group::begin(&mut command(ctx, program));
+    let (group, mut child) = begun.map_err(|error| {
         let told = format!("cannot_start: argv[0] is {:?}: {error}", program.argv[0]);
         Failure::give_up(told).code("cannot_start").expected()
     })?;
-    let group = Group::of(&child);
     let (tell, heard) = bounded(64);
     read(child.stdout.take(), LogLevel::Info, &tell);
     read(child.stderr.take(), LogLevel::Warning, &tell);
@@ -93,7 +94,7 @@ pub(super) fn run(ctx: &Context, program: &Program<'_>) -> Result<Ended> {
     // What it has left behind ends with it.
     group.kill();
     drain(ctx, &heard, &mut ended);
-    let status = child.wait()?;
+    let status = group.end(&mut child)?;
     ended.code = status.code();
     ended.signal = status.signal();
     match stopped {
@@ -198,12 +199,40 @@ impl Ended {
     }
 }
 
+/// All that run now.
+static GROUPS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+fn groups() -> MutexGuard<'static, Vec<Pid>> {
+    GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Kills all programs with what they have started, as this process is about to end. None begins as long as the answer is
+/// kept.
+pub(super) fn kill_all() -> impl Drop {
+    let groups = groups();
+    for group in &*groups {
+        // It has ended by itself.
+        let _gone = kill_process_group(*group, Signal::KILL);
+    }
+    groups
+}
+
 /// The processes of one program. Its number is nobody else's until the first of them is waited for.
 struct Group(Option<Pid>);
 
 impl Group {
-    fn of(child: &Child) -> Self {
-        Self(i32::try_from(child.id()).ok().and_then(Pid::from_raw))
+    fn begin(command: &mut Command) -> std::io::Result<(Self, Child)> {
+        let mut groups = groups();
+        let child = command.spawn()?;
+        let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        groups.extend(group);
+        Ok((Self(group), child))
+    }
+
+    /// Takes what is left of the first of them; its number may be another's from then on.
+    fn end(self, child: &mut Child) -> std::io::Result<ExitStatus> {
+        groups().retain(|group| Some(*group) != self.0);
+        child.wait()
     }
 
     /// Tells when the first of them has ended, which stays to be waited for.

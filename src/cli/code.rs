@@ -3,6 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use super::signals::{HANG_UP, INTERRUPT, QUIT};
 use crate::backends::sqlite::is_damage;
 use crate::error::Error;
 
@@ -19,11 +20,13 @@ pub(crate) enum Code {
     File = 7,
     Unknown = 8,
     Timeout = 124,
+    HungUp = 129,
     Interrupted = 130,
+    Quit = 131,
     Terminated = 143,
 }
 
-/// Exit codes for people, as they stand below the help and in the manual. The last two are the shell's words for a
+/// Exit codes for people, as they stand below the help and in the manual. The last four are the shell's words for a
 /// program that a signal has ended.
 pub(crate) const TABLE: &str = "\
 Exit codes:
@@ -37,10 +40,22 @@ Exit codes:
   7    the file is missing, is no queue, is damaged or cannot be opened
   8    it cannot be told whether it was done; look, then try again
   124  the time to wait has passed (--timeout)
+  129  its terminal was closed (SIGHUP)
   130  interrupted (Ctrl-C)
-  143  terminated";
+  131  quit (SIGQUIT)
+  143  terminated (SIGTERM)";
 
 impl Code {
+    /// 128 and the number of the signal that has ended a worker.
+    pub(crate) fn of_signal(signal: i32) -> Self {
+        match signal {
+            HANG_UP => Self::HungUp,
+            INTERRUPT => Self::Interrupted,
+            QUIT => Self::Quit,
+            _ => Self::Terminated,
+        }
+    }
+
     /// What an error means to a script.
     pub(crate) fn of(error: &Error) -> Self {
         match error {
@@ -65,6 +80,7 @@ impl Code {
                 Self::Busy
             }
             Error::NotStored { reason, .. } if reason.starts_with("busy") => Self::Busy,
+            Error::NotStored { reason, .. } if reason.starts_with("read_only") => Self::File,
             Error::BadFile { code: "schema_newer" | "schema_older", .. } => Self::Schema,
             Error::BadFile { .. } => Self::File,
             Error::Storage { source: Some(source), .. } if is_damage(&**source) => Self::File,
@@ -140,6 +156,7 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::signals::{SIGNALLED, TERMINATE};
 
     #[test]
     fn each_code_stands_in_the_table() {
@@ -155,11 +172,20 @@ mod tests {
             C::File,
             C::Unknown,
             C::Timeout,
+            C::HungUp,
             C::Interrupted,
+            C::Quit,
             C::Terminated,
         ] {
             let row = format!("\n  {:<4} ", code as u8);
             assert!(TABLE.contains(&row), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_signal_is_told_as_a_shell_tells_it() {
+        for signal in [HANG_UP, INTERRUPT, QUIT, TERMINATE] {
+            assert_eq!(Code::of_signal(signal) as i32, SIGNALLED + signal);
         }
     }
 
@@ -182,6 +208,7 @@ mod tests {
             (Error::not_found("7").at(1), 3),
             (not_stored("busy: another program held the file for 30 s"), 5),
             (not_stored("disk_full: there is no room for it"), 1),
+            (not_stored("read_only: this program may not write the file"), 7),
             (Error::Busy { reason: String::new(), source: None }, 5),
             (file("file_busy"), 5),
             (file("schema_newer"), 6),

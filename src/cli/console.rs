@@ -57,6 +57,16 @@ impl Console {
         super::say::unwritten(error, self.changes)
     }
 
+    /// What the environment says to the client that is meant, by this word, with the whole name of the variable. It is asked
+    /// before the queue is opened.
+    pub(crate) fn variable(&self, word: &str) -> Result<Option<(String, String)>, Error> {
+        match &self.home {
+            Some(Home::Program(builder)) => builder.variable(word),
+            Some(Home::Set(set)) => set.variable(CLIENT, &self.global.client, word),
+            Some(Home::Alone) | None => place::variable(word),
+        }
+    }
+
     fn home(&mut self) -> Home {
         if self.is_alone {
             return Home::Alone;

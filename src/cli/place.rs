@@ -3,8 +3,6 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
 use super::global::Global;
 use crate::builder::Builder;
 use crate::config::Config;
@@ -53,8 +51,18 @@ impl Settings {
         Ok(Self { path: path.to_owned(), text, config })
     }
 
+    /// The keys, each with what stands there.
+    pub(crate) fn said(&self) -> Vec<(String, String)> {
+        let table: toml::Table = toml::from_str(&self.text).unwrap_or_default();
+        let said = |(key, value): (String, toml::Value)| match (&*key, &self.config.db) {
+            ("db", Some(path)) => (key, path.display().to_string()),
+            _ => (key, value.to_string()),
+        };
+        table.into_iter().map(said).collect()
+    }
+
     /// Where a key stands.
-    fn origin(&self, key: &str) -> String {
+    pub(crate) fn origin(&self, key: &str) -> String {
         let begins = |line: &str| {
             let rest = line.trim_start().trim_start_matches('[').strip_prefix(key);
             rest.is_some_and(|rest| rest.trim_start().starts_with(['=', ']', '.']))
@@ -88,9 +96,14 @@ fn place_of(text: &str, span: Option<std::ops::Range<usize>>) -> (String, String
     (format!("{line}:{column}"), found.to_owned())
 }
 
-/// What the environment says, if it says anything.
-fn variable() -> Option<PathBuf> {
+/// What the environment says of the file, if it says anything.
+fn file_variable() -> Option<PathBuf> {
     std::env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// What the environment says to `litework`, by this word, with the whole name of the variable.
+pub(crate) fn variable(word: &str) -> Result<Option<(String, String)>, Error> {
+    Builder::of_config(Config::default())?.variable(word)
 }
 
 /// A client of the file that is meant, or of this one.
@@ -106,7 +119,8 @@ pub(crate) fn found(
 ) -> Result<(Builder, Option<PathBuf>), Error> {
     let config = Settings::find()?.map(|settings| settings.config).unwrap_or_default();
     let file = file.or_else(|| global.db.clone());
-    if file.is_none() && variable().is_none() && config.db.is_none() && config.preset.is_none() {
+    if file.is_none() && file_variable().is_none() && config.db.is_none() && config.preset.is_none()
+    {
         let allowed =
             format!("--db PATH, {VARIABLE}, or `db` in a {SETTINGS} here or in a folder above");
         return Err(Error::invalid(
@@ -117,42 +131,6 @@ pub(crate) fn found(
         ));
     }
     Ok((Builder::of_config(config)?, file))
-}
-
-/// One setting, and who has said it.
-#[derive(Debug, Serialize)]
-pub(crate) struct Said {
-    pub(crate) key: String,
-    pub(crate) value: String,
-    pub(crate) from: String,
-}
-
-/// Each setting that was said, and by whom. What a program's own code says is not known here.
-pub(crate) fn origins(global: &Global, is_alone: bool) -> Result<Vec<Said>, Error> {
-    let settings = if is_alone { Settings::find()? } else { None };
-    let mut origins = Vec::new();
-    let mut add = |key: &str, value: String, from: String| {
-        origins.push(Said { key: key.to_owned(), value, from });
-    };
-    let set = settings.as_ref().and_then(|settings| settings.config.db.as_ref());
-    let db = match (&global.db, variable(), set) {
-        (Some(path), ..) => Some((path.clone(), "--db".to_owned())),
-        (None, Some(path), _) => Some((path, VARIABLE.to_owned())),
-        (None, None, Some(path)) => {
-            settings.as_ref().map(|found| (path.clone(), found.origin("db")))
-        }
-        _ => None,
-    };
-    if let Some((path, from)) = db {
-        add("db", path.display().to_string(), from);
-    }
-    if let Some(settings) = &settings {
-        let table: toml::Table = toml::from_str(&settings.text).unwrap_or_default();
-        for (key, value) in table.iter().filter(|(key, _)| *key != "db") {
-            add(key, value.to_string(), settings.origin(key));
-        }
-    }
-    Ok(origins)
 }
 
 #[cfg(test)]

@@ -6,6 +6,10 @@ use crossbeam_channel::{Receiver, bounded};
 
 /// What a shell reports for a program that a signal has ended: this and the number of the signal.
 pub(crate) const SIGNALLED: i32 = 128;
+/// The terminal has gone.
+pub(crate) const HANG_UP: i32 = 1;
+/// Ctrl-\.
+pub(crate) const QUIT: i32 = 3;
 /// Ctrl-C.
 pub(crate) const INTERRUPT: i32 = 2;
 /// What service managers send.

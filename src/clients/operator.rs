@@ -19,6 +19,21 @@ impl ClientsBuilder {
         Ok(builder.member(&name, path, prefixes))
     }
 
+    /// What the environment says to the client of this name, by a word, with the whole name of the variable.
+    pub(crate) fn variable(
+        &self,
+        place: &str,
+        name: &str,
+        word: &str,
+    ) -> Result<Option<(String, String)>, Error> {
+        let builder = &self.members[self.place_of(place, name)?].builder;
+        let name = format!("{}{word}", variables_of(name));
+        let of_all = self.environment.as_ref().filter(|_| !builder.has_environment());
+        let Some(pairs) = of_all else { return builder.variable_called(name) };
+        let pair = pairs.iter().find(|(known, value)| *known == name && !value.is_empty());
+        Ok(pair.cloned())
+    }
+
     /// Makes of the client of this name what is said, and lets the others only store, whatever their settings say.
     pub(crate) fn working(
         mut self,

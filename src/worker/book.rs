@@ -125,6 +125,12 @@ impl Book {
         }
     }
 
+    /// How many bodies run.
+    #[cfg(feature = "cli")]
+    pub(super) fn bodies(&self) -> usize {
+        self.held.values().filter(|held| matches!(held.stage, Stage::Runs { .. })).count()
+    }
+
     fn of_row(&mut self, row: i64) -> impl Iterator<Item = (&Ticket, &mut Held)> {
         self.held.range_mut(Ticket { row, number: 0 }..=Ticket { row, number: u64::MAX })
     }

@@ -475,6 +475,11 @@ impl Stops for Inline {
         self.minder.ask();
     }
 
+    #[cfg(feature = "cli")]
+    fn bodies(&self) -> usize {
+        self.minder.bodies()
+    }
+
     fn leave(&self) -> Result<Stopped, Error> {
         self.flush_unkept()?;
         self.minder.leave()

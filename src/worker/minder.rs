@@ -218,6 +218,12 @@ impl Minder {
         waited.unwrap_or_else(PoisonError::into_inner).0.is_idle()
     }
 
+    /// How many bodies callers run.
+    #[cfg(feature = "cli")]
+    pub(super) fn bodies(&self) -> usize {
+        self.book().bodies()
+    }
+
     /// Asks every body to stop.
     pub(super) fn ask(&self) {
         self.book().stop_all(StopReason::Shutdown, |_| true);

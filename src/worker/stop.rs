@@ -48,6 +48,11 @@ impl Stops for Pool {
         }
     }
 
+    #[cfg(feature = "cli")]
+    fn bodies(&self) -> usize {
+        self.running().len()
+    }
+
     fn leave(&self) -> Result<Stopped, Error> {
         if !self.is_over() {
             self.end();

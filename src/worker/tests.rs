@@ -697,6 +697,11 @@ impl Stops for Hurried {
         self.pool.ask();
     }
 
+    #[cfg(feature = "cli")]
+    fn bodies(&self) -> usize {
+        self.pool.bodies()
+    }
+
     fn leave(&self) -> Result<Stopped, Error> {
         self.pool.leave()
     }

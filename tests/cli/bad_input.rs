@@ -225,6 +225,73 @@ fn a_file_without_the_right_to_write_is_told_apart() {
     }
 }
 
+/// 33: a user who may write neither into the folder nor into the file. Whoever may do everything becomes somebody else for it.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_folder_or_a_file_that_may_not_be_written_is_told_with_what_is_missing() {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+    use std::os::unix::process::CommandExt as _;
+    const SOMEBODY: u32 = 65_534;
+    let desk = Desk::new();
+    let may = |path: &std::path::Path, mode: u32| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let is_root = rustix::process::geteuid().is_root();
+    let run = |arguments: &[&str]| {
+        let mut command = desk.command(arguments);
+        command.env("LITEWORK_DB", "shop.db");
+        if is_root {
+            command.uid(SOMEBODY).gid(SOMEBODY);
+        }
+        Ran::of(&command.output().unwrap())
+    };
+    let file = desk.db();
+    if is_root {
+        chown(&file, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    }
+    let written = "cannot_open: shop.db: it cannot be written: ";
+    may(desk.folder(), 0o555);
+    let made = run(&["init", "new.db"]);
+    made.fails(7, "cannot_open: new.db: it cannot be created: Permission denied");
+    for command in [&["work", "--batch"][..], &["ls"]] {
+        run(command).fails(7, &format!("{written}this user may not write to its folder"));
+    }
+    may(desk.folder(), 0o777);
+    may(&file, 0o444);
+    run(&["work", "--batch"])
+        .fails(7, "not_stored: read_only: this program may not write the file");
+    assert_eq!(run(&["ls"]).code, 0, "to look at it takes no more");
+    may(&file, 0o000);
+    run(&["ls"]).fails(7, "cannot_open: shop.db: it cannot be opened: this user may not read it");
+}
+
+/// 33: a disk that is mounted to be read only, where whoever runs the tests may mount one for himself.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_read_only_disk_is_told_as_such() {
+    let desk = Desk::bare();
+    fs::create_dir(desk.path("disk")).unwrap();
+    assert_eq!(desk.run(&["init", "--db", "disk/shop.db"]).code, 0);
+    let mounted = |then: &str, arguments: &[&str]| {
+        let script = format!("mount --bind disk disk && mount -o remount,bind,ro disk && {then}");
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--map-root-user", "--mount", "sh", "-c", &script]);
+        command.arg(env!("CARGO_BIN_EXE_litework")).args(arguments).current_dir(desk.folder());
+        command.env_remove("LITEWORK_DB").output().map(|output| Ran::of(&output))
+    };
+    if !mounted("true", &[]).is_ok_and(|ran| ran.code == 0) {
+        return;
+    }
+    let run = |arguments: &[&str]| mounted("exec \"$0\" \"$@\"", arguments).unwrap();
+    let made = run(&["init", "--db", "disk/new.db"]);
+    made.fails(7, "cannot_open: disk/new.db: it cannot be created: Read-only file system");
+    for command in
+        [&["work", "--batch", "--db", "disk/shop.db"][..], &["ls", "--db", "disk/shop.db"]]
+    {
+        run(command).fails(7, "its disk is mounted read-only");
+    }
+}
+
 /// A file that another program holds is told apart from one that is broken.
 #[test]
 #[cfg(feature = "__fault")]

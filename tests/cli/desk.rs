@@ -62,7 +62,7 @@ impl Desk {
     #[cfg(target_os = "linux")]
     pub(crate) fn hearing(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("/usr/bin/env");
-        command.arg("--default-signal=INT,TERM,HUP").arg(env!("CARGO_BIN_EXE_litework"));
+        command.arg("--default-signal=INT,TERM,HUP,QUIT").arg(env!("CARGO_BIN_EXE_litework"));
         self.furnish(&mut command, arguments);
         command.env("LITEWORK_DB", self.db());
         command
@@ -98,18 +98,23 @@ impl Desk {
 
     /// A command of the shop's program on one of its two queues.
     pub(crate) fn branches(&self, arguments: &[&str]) -> Ran {
+        Ran::of(&self.branches_command(arguments).output().unwrap())
+    }
+
+    /// The same, not yet run.
+    pub(crate) fn branches_command(&self, arguments: &[&str]) -> Command {
         self.group("branches", arguments)
     }
 
     /// A command of the shop's program as its till of the night has it.
     pub(crate) fn night(&self, arguments: &[&str]) -> Ran {
-        self.group("night", arguments)
+        Ran::of(&self.group("night", arguments).output().unwrap())
     }
 
-    fn group(&self, name: &str, arguments: &[&str]) -> Ran {
+    fn group(&self, name: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program("shop_commands"));
         self.furnish(&mut command, &[&[name], arguments].concat());
-        Ran::of(&command.output().unwrap())
+        command
     }
 
     /// What a command prints as JSON.

@@ -79,6 +79,32 @@ fn check_says_each_setting_and_who_has_said_it() {
 }
 
 #[test]
+fn variables_and_what_nobody_says_are_told_too() {
+    let desk = Desk::new();
+    fs::write(desk.path("litework.toml"), "serve = [\"a\"]\nworkers = 3\nname = \"till\"\n")
+        .unwrap();
+    let mut command = desk.command(&["check", "--print-config", "--json"]);
+    command.env("LITEWORK_QUEUES", "b,c").env("LITEWORK_LOG", "2");
+    let told = Ran::of(&command.output().unwrap()).json();
+    let said = |key: &str| {
+        let mut config = told["config"].as_array().unwrap().iter();
+        let found = config.find(|said| said["key"] == key).unwrap();
+        let text = |part: &str| found[part].as_str().unwrap().to_owned();
+        let from = text("from");
+        (text("value"), from.rsplit('/').next().unwrap().to_owned())
+    };
+    let is = |value: &str, from: &str| (value.to_owned(), from.to_owned());
+    assert_eq!(said("serve"), is("b,c", "LITEWORK_QUEUES"));
+    assert_eq!(said("workers"), is("3", "litework.toml:2"));
+    assert_eq!(said("name"), is("\"till\"", "litework.toml:3"));
+    assert_eq!(said("log"), is("2", "LITEWORK_LOG"));
+    assert_eq!(said("grace"), is("30s", "default"));
+    assert_eq!(said("durability"), is("full", "default"));
+    assert_eq!(said("prune"), is("true", "default"));
+    assert_eq!(said("db").1, "LITEWORK_DB");
+}
+
+#[test]
 fn no_setting_and_no_variable_makes_a_command_run_tasks() {
     let desk = Desk::new();
     fs::write(desk.path("litework.toml"), "mode = \"pool\"\nworkers = 2\nmust_exist = false\n")

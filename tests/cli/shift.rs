@@ -1,24 +1,10 @@
 //! A worker that ends by itself: it hears of work at once, and waits for a file that somebody else holds.
 #![cfg(target_os = "linux")]
 
-use std::process::{Child, ChildStderr, Stdio};
-
 use litework::{State, TaskId};
 
 use crate::desk::Desk;
-use crate::work::until;
-
-type Said = std::io::BufReader<ChildStderr>;
-
-/// A worker with these variables, which has said that it works.
-fn start(desk: &Desk, flags: &[&str], variables: &[(&str, &str)]) -> (Child, Said) {
-    let mut command = desk.command(&[&["work", "--exec-any"], flags].concat());
-    command.envs(variables.iter().copied()).stderr(Stdio::piped());
-    let mut worker = command.spawn().unwrap();
-    let mut said = Said::new(worker.stderr.take().unwrap());
-    until(&mut said, "working on");
-    (worker, said)
-}
+use crate::work::{start_with as start, until};
 
 fn nothing(desk: &Desk, flags: &[&str]) -> TaskId {
     desk.add(&[flags, &["--exec", "--", "true"]].concat())
@@ -70,7 +56,7 @@ fn a_file_that_somebody_else_holds_is_waited_for() {
     let desk = Desk::new();
     let holds = "until [ -e go ]; do sleep 0.01; done";
     let first = desk.add(&["--exec", "--", "sh", "-c", holds]);
-    let flags = ["--batch", "--concurrency", "1", "--verbosity", "2"];
+    let flags = ["--batch", "--concurrency", "1"];
     let (mut worker, mut said) = start(&desk, &flags, &[("LITEWORK_BUSY_MS", "20")]);
     until(&mut said, "started");
     let second = nothing(&desk, &[]);
@@ -92,7 +78,7 @@ fn a_shift_that_is_over_waits_until_its_last_end_is_stored() {
     let desk = Desk::new();
     let holds = "until [ -e go ]; do sleep 0.01; done";
     let id = desk.add(&["--exec", "--", "sh", "-c", holds]);
-    let flags = ["--max-tasks", "1", "--verbosity", "2"];
+    let flags = ["--max-tasks", "1"];
     let (mut worker, mut said) = start(&desk, &flags, &[("LITEWORK_BUSY_MS", "20")]);
     until(&mut said, "started");
     let other = rusqlite::Connection::open(desk.db()).unwrap();

@@ -1,7 +1,7 @@
 //! A program of one's own works on its tasks, and `litework` on programs.
 
-use std::io::BufReader;
-use std::process::{Child, Stdio};
+use std::io::{BufRead as _, BufReader, Chain, Cursor, Read as _};
+use std::process::{Child, ChildStderr, Stdio};
 
 use litework::{State, TaskId};
 
@@ -109,7 +109,7 @@ fn programs_are_run_where_that_is_permitted() {
     let left = client.artifacts(hello).unwrap();
     let mut tail = String::new();
     let mut output = client.open_artifact(hello, left[0].number).unwrap();
-    std::io::Read::read_to_string(&mut output, &mut tail).unwrap();
+    output.read_to_string(&mut tail).unwrap();
     assert!(tail.contains("hello world\n"), "{tail}");
     let words = desk.json(&["show", &hello.to_string()])["arguments"]["argv"].to_string();
     assert!(words.contains(r#""sh","-c""#), "no shell has read it: {words}");
@@ -163,13 +163,25 @@ fn what_a_worker_says_holds_no_secret() {
     assert!(!ran.err.contains("hunter2"), "{}", ran.err);
 }
 
+/// All that a worker says.
+pub(crate) type Said = Chain<Cursor<Vec<u8>>, BufReader<ChildStderr>>;
+
 /// A worker that runs until it is told to end, and has said that it works.
-pub(crate) fn start(desk: &Desk, flags: &[&str]) -> (Child, BufReader<std::process::ChildStderr>) {
+pub(crate) fn start(desk: &Desk, flags: &[&str]) -> (Child, Said) {
+    start_with(desk, flags, &[])
+}
+
+/// The same with these variables. It may have begun with a task before it says that it works, so that is said anew.
+pub(crate) fn start_with(desk: &Desk, flags: &[&str], variables: &[(&str, &str)]) -> (Child, Said) {
     let mut command = desk.hearing(&[&["work", "--exec-any", "--verbosity", "2"], flags].concat());
-    let mut worker = command.stderr(Stdio::piped()).spawn().unwrap();
+    command.envs(variables.iter().copied()).stderr(Stdio::piped());
+    let mut worker = command.spawn().unwrap();
     let mut said = BufReader::new(worker.stderr.take().unwrap());
-    until(&mut said, "working on");
-    (worker, said)
+    let mut before = String::new();
+    while !before.contains("working on") {
+        assert!(said.read_line(&mut before).unwrap() > 0, "it does not work: {before}");
+    }
+    (worker, Cursor::new(before.into_bytes()).chain(said))
 }
 
 pub(crate) fn until(said: &mut impl std::io::BufRead, text: &str) {

@@ -68,7 +68,7 @@ fn the_variable_may_say_all_and_is_checked_like_the_flag() {
         |value: &str| Ran::of(&batch(&desk, &[]).env("LITEWORK_QUEUES", value).output().unwrap());
     with("a b").fails(2, "LITEWORK_QUEUES is \"a b\"; it has a character at byte 1");
     with("a,*").fails(2, "LITEWORK_QUEUES is \"a,*\"; * alone, or names of queues");
-    with("a,,b").fails(2, "LITEWORK_QUEUES is \"\"; it is empty");
+    with("a,,b").fails(2, "LITEWORK_QUEUES is \"a,,b\"; names of queues, with commas");
     let ended = with("*");
     assert!(ended.err.contains("working on") && ended.err.contains("all queues"), "{}", ended.err);
     assert!(done(&desk, id));
@@ -121,4 +121,84 @@ fn a_pool_is_what_its_flags_say() {
     assert_eq!(told(&flags), is("till", 2, r#"["b","c"]"#, "[]"));
     assert_eq!(told(&["--queues", "*"]), is("file", 3, "[]", "[]"));
     assert_eq!(told(&["--exclude", "d"]), is("file", 3, "[]", r#"["d"]"#));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn grace_and_what_is_told_come_from_the_environment_where_no_flag_says_them() {
+    let desk = Desk::new();
+    let with = |variables: &[(&str, &str)], flags: &[&str]| {
+        let mut command = desk.hearing(&[&["work"], flags].concat());
+        command.envs(variables.iter().copied()).stderr(std::process::Stdio::piped());
+        let mut worker = command.spawn().unwrap();
+        let mut said = std::io::BufReader::new(worker.stderr.take().unwrap());
+        crate::work::until(&mut said, "working on");
+        crate::work::signal(&worker, "TERM");
+        let mut rest = String::new();
+        std::io::Read::read_to_string(&mut said, &mut rest).unwrap();
+        assert_eq!(worker.wait().unwrap().code(), Some(0));
+        rest
+    };
+    let variable = [("LITEWORK_GRACE", "5s")];
+    assert!(with(&[], &[]).contains(": 30 s for what runs"));
+    assert!(with(&variable, &[]).contains(": 5 s for what runs"));
+    assert!(with(&variable, &["--grace", "7s"]).contains(": 7 s for what runs"));
+    let refused = |name: &str, value: &str, told: &str| {
+        let mut command = desk.command(&["work", "--batch"]);
+        Ran::of(&command.env(name, value).output().unwrap()).fails(2, told);
+    };
+    refused("LITEWORK_GRACE", "5x", "bad_duration: LITEWORK_GRACE is \"5x\"; a unit");
+    refused("LITEWORK_LOG", "debug", "out_of_range: LITEWORK_LOG is \"debug\"; 0, 1 or 2");
+    refused("LITEWORK_GRAZE", "5s", "did you mean LITEWORK_GRACE?");
+    let silent = |flags: &[&str]| {
+        let mut command = desk.command(&[&["work", "--batch"], flags].concat());
+        Ran::of(&command.env("LITEWORK_LOG", "0").output().unwrap()).err.is_empty()
+    };
+    assert_eq!((silent(&[]), silent(&["--verbosity", "1"])), (true, false));
+}
+
+#[test]
+fn each_client_of_a_program_has_variables_of_its_own() {
+    let desk = Desk::new();
+    desk.branches(&["init", "--client", "mail"]);
+    let told = |name: &str| {
+        let mut command = desk.branches_command(&["--client", "mail", "work", "--batch"]);
+        Ran::of(&command.env(name, "9").output().unwrap())
+    };
+    told("LITEWORK_MAIL_LOG").fails(2, "LITEWORK_MAIL_LOG is \"9\"; 0, 1 or 2");
+    assert_eq!(told("LITEWORK_LOG").code, 0);
+}
+
+#[test]
+fn no_queue_at_all_is_refused() {
+    let desk = Desk::new();
+    for (flags, said) in [
+        (["--queues", ""], "bad_queue: queues is \"\"; names of queues"),
+        (["--queues", "a,,b"], "bad_queue: queues is \"a,,b\"; names of queues"),
+        (["--exclude", ""], "bad_queue: exclude is \"\"; names of queues"),
+        (["--exclude", "a,"], "one is empty"),
+    ] {
+        desk.run(&[&["work", "--batch"], &flags[..]].concat()).fails(2, said);
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn two_workers_of_one_name_are_both_named() {
+    let desk = Desk::new();
+    let name = ["--worker-name", "till"];
+    let (mut first, _said) = crate::work::start(&desk, &name);
+    for flags in [&["--batch"][..], &[]] {
+        let (mut second, mut said) = crate::work::start(&desk, &[&name, flags].concat());
+        let both = format!("process {} and this one, process {}", first.id(), second.id());
+        crate::work::until(&mut said, &format!("warning: two workers are called till: {both}"));
+        if flags.is_empty() {
+            crate::work::signal(&second, "TERM");
+        }
+        assert_eq!(second.wait().unwrap().code(), Some(0));
+    }
+    let other = desk.run(&["work", "--batch", "--worker-name", "desk"]);
+    assert!(!other.err.contains("warning"), "{}", other.err);
+    crate::work::signal(&first, "TERM");
+    first.wait().unwrap();
 }

@@ -16,6 +16,10 @@ pub(super) fn not_stored(error: rusqlite::Error) -> Error {
             format!("busy: another program held the file for {} s", busy_deadline().as_secs())
         }
         Some(ErrorCode::DiskFull) => "disk_full: there is no room for it".to_owned(),
+        Some(ErrorCode::ReadOnly) => {
+            "read_only: this program may not write the file, or its disk is mounted read-only"
+                .to_owned()
+        }
         _ => error.to_string(),
     };
     Error::NotStored { reason, source: Some(error.into()) }

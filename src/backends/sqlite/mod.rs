@@ -60,6 +60,7 @@ pub(crate) mod raw;
 #[cfg(test)]
 pub(crate) mod recorder;
 mod retry;
+mod rights;
 mod row;
 mod rules;
 mod schema;
@@ -299,11 +300,7 @@ impl Backend for Sqlite {
         if self.inner.watching.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
-        let wal = {
-            let mut name = self.inner.path.file_name().unwrap_or_default().to_owned();
-            name.push("-wal");
-            self.inner.path.with_file_name(name)
-        };
+        let wal = inspect::beside(&self.inner.path, "-wal");
         let Inner { newcomers, look_every, .. } = &*self.inner;
         let bell = watcher::start(Arc::downgrade(&self.inner), &wal, newcomers, *look_every);
         let bell = bell.map_err(|error| {

@@ -13,7 +13,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
 
 use super::differs::{SCHEMA, differences};
-use super::mounts;
+use super::{mounts, rights};
 use crate::error::Error;
 use crate::fault;
 use crate::options::Durability;
@@ -221,14 +221,8 @@ fn sort_error(path: &Path, error: rusqlite::Error) -> Attempt {
             let reason = "the database is damaged; restore a backup or use `.recover`";
             Attempt::Refused(bad_file("damaged_file", path, reason, Some(error.into())))
         }
-        Some(ErrorCode::ReadOnly) => {
-            let reason = "it cannot be written: this program has no right to, or its disk is \
-                          mounted read-only";
-            Attempt::Refused(bad_file("cannot_open", path, reason, Some(error.into())))
-        }
-        Some(ErrorCode::CannotOpen) => {
-            let reason = "it cannot be opened: this program may not write to its folder, its disk is \
-                          mounted read-only, or it was just removed";
+        Some(code @ (ErrorCode::ReadOnly | ErrorCode::CannotOpen)) => {
+            let reason = rights::why_not(path, code == ErrorCode::ReadOnly);
             Attempt::Refused(bad_file("cannot_open", path, reason, Some(error.into())))
         }
         Some(ErrorCode::SystemIoFailure) => {
