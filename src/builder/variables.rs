@@ -59,7 +59,9 @@ fn judge(name: &str, prefixes: &[String]) -> Judged {
     // That of the client with the longest name is the one that was meant.
     let prefix = prefixes.iter().filter(|prefix| name.starts_with(*prefix)).max_by_key(|p| p.len());
     let prefix = prefix.map_or(VARIABLES, String::as_str);
-    let near = nearest(&name[prefix.len()..], WORDS);
+    let mut near = nearest(&name[prefix.len()..], WORDS);
+    // Some words are so short that whatever is short looks like them, too.
+    near.truncate(1);
     if near.is_empty() {
         return Judged::Strange;
     }
@@ -137,6 +139,8 @@ mod tests {
         for (name, near) in [
             ("LITEWORK_WORKER", "LITEWORK_WORKERS"),
             ("LITEWORK_MODUS", "LITEWORK_MODE"),
+            ("LITEWORK_MOD", "LITEWORK_MODE"),
+            ("LITEWORK_LOGS", "LITEWORK_LOG"),
             ("LITEWORK_MAIL_WROKERS", "LITEWORK_MAIL_WORKERS"),
             ("LITEWORK_MAIL_OUT_WORKER", "LITEWORK_MAIL_OUT_WORKERS"),
         ] {
