@@ -41,8 +41,8 @@ mod maker;
 mod meant;
 mod member;
 pub(crate) mod mounts;
-#[cfg(feature = "cli")]
 mod newcomer;
+#[cfg(feature = "cli")]
 mod newest;
 mod operate;
 mod overview;
