@@ -285,3 +285,48 @@ fn read_only_refuses_what_changes_something() {
     assert_eq!(states(&desk, State::Failed), 3);
     assert!(!desk.path("other.db").exists());
 }
+
+#[test]
+fn each_flag_of_a_filter_narrows_what_is_meant() {
+    let desk = failed();
+    let first = desk.client().list(&Filter::new(), None, 9).unwrap().tasks.pop().unwrap().id;
+    let first = first.to_string();
+    for (flags, found) in [
+        (&["--id", &first][..], 1),
+        (&["--error", "disk"], 2),
+        (&["--error", "disk", "--id", &first], 1),
+        (&["--created-after", "1h"], 4),
+        (&["--created-before", "1h"], 0),
+        (&["--finished-after", "1h"], 3),
+        (&["--finished-before", "1h"], 0),
+        (&["--dismissed", "true"], 0),
+        (&["--dismissed", "false"], 4),
+    ] {
+        let listed = desk.run(&[&["ls", "--format", "ndjson"], flags].concat());
+        assert_eq!((listed.code, listed.out.lines().count()), (0, found), "{flags:?}");
+    }
+    desk.run(&["show", &first, "--utc"]).says(" UTC");
+    let told = desk.run(&["ls", "--db", "none.db", "--verbose"]);
+    told.fails(7, "no_queue_at");
+}
+
+#[test]
+fn a_copy_may_stand_in_another_queue_and_a_clock_be_vouched_for() {
+    let desk = failed();
+    desk.run(&["edit", "1", "--to-queue=mail"]).says("");
+    let copy = desk.client().list(&Filter::new().queue("mail"), None, 9).unwrap().tasks;
+    assert_eq!(copy.len(), 1);
+    let pruned = desk.run(&["prune", "-n", "--failed-min-age=0", "--clock-is-right"]);
+    assert_eq!(pruned.code, 0, "{}", pruned.err);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_program_finds_the_variables_that_its_worker_hands_on_and_no_others() {
+    let desk = Desk::new();
+    let id = desk.add(&["--exec", "--", "sh", "-c", "echo $HANDED-$KEPT"]);
+    let mut work = desk.command(&["work", "--batch", "--exec-any", "--pass-env", "HANDED"]);
+    let worked = Ran::of(&work.envs([("HANDED", "on"), ("KEPT", "back")]).output().unwrap());
+    assert_eq!(worked.code, 0, "{}", worked.err);
+    desk.run(&["logs", &id.to_string()]).says("on-\n");
+}
